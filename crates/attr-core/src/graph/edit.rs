@@ -1,0 +1,132 @@
+//! Cuts and folds graphs: from a layer on, up to a layer, without the final softmax, with
+//! BatchNorm folded into the convolution or linear layer before it.
+
+use burn::backend::{Dispatch, Scalar};
+use burn::tensor::Shape;
+use burn::backend::ops::FloatTensorOps;
+
+use super::{Graph, Op, SlotId, Source};
+use crate::{Error, Value};
+
+type B = Dispatch;
+
+impl Graph {
+    /// The graph whose output is `slot`.
+    pub fn up_to(&self, slot: SlotId) -> Graph {
+        let mut graph = self.clone();
+        graph.output = slot;
+        graph.prune(&[slot], &[]);
+        graph
+    }
+
+    /// The graph whose input 0 is `slot`; what later nodes need besides, and depends on the
+    /// original inputs, becomes further inputs. Their slots come second.
+    pub fn from(&self, slot: SlotId) -> (Graph, Vec<SlotId>) {
+        let mut graph = self.clone();
+        graph.prune(&[graph.output], &[slot]);
+        let after = graph.dependents(&[slot]);
+        let before = self.dependents(&self.inputs);
+        let mut side: Vec<SlotId> = Vec::new();
+        let readers = graph.nodes.iter().filter(|n| n.outputs.iter().any(|&s| after[s]));
+        for &operand in readers.flat_map(|node| &node.operands) {
+            if before[operand] && !after[operand] && !side.contains(&operand) {
+                side.push(operand);
+            }
+        }
+        graph.inputs = std::iter::once(slot).chain(side.iter().copied()).collect();
+        let inputs = graph.inputs.clone();
+        graph.prune(&[graph.output], &inputs);
+        for (i, &slot) in inputs.iter().enumerate() {
+            graph.slots[slot].source = Source::Input(i);
+        }
+        (graph, side)
+    }
+
+    /// The graph without a final softmax, log-softmax or sigmoid; itself if there is none.
+    pub fn logits(&self) -> Graph {
+        let Source::Node(node) = self.slots[self.output].source else {
+            return self.clone();
+        };
+        let node = &self.nodes[node];
+        match node.op {
+            Op::Softmax { .. } | Op::LogSoftmax { .. } | Op::Sigmoid | Op::LogSigmoid => {
+                self.up_to(node.operands[0])
+            }
+            _ => self.clone(),
+        }
+    }
+
+    /// The graph with every BatchNorm that directly follows a convolution or linear layer folded
+    /// into that layer's weights: the same function, in fewer operations.
+    ///
+    /// `w' = w * s`, `b' = (b - mean) * s + beta` with `s = gamma / sqrt(variance + epsilon)`.
+    pub fn fold_batch_norm(&self) -> Result<Graph, Error> {
+        let mut graph = self.clone();
+        let mut readers = vec![0; graph.slots.len()];
+        readers[graph.output] += 1;
+        for &slot in graph.nodes.iter().flat_map(|node| &node.operands) {
+            readers[slot] += 1;
+        }
+        for i in 0..graph.nodes.len() {
+            let Op::BatchNorm { epsilon } = graph.nodes[i].op else {
+                continue;
+            };
+            let x = graph.nodes[i].operands[0];
+            let Source::Node(layer) = graph.slots[x].source else {
+                continue;
+            };
+            let layer_node = &graph.nodes[layer];
+            // The output channel's place in the weight.
+            let channel = match &layer_node.op {
+                Op::Conv(_) => 0,
+                Op::ConvTranspose(g) if g.groups == 1 => 1,
+                Op::Linear if graph.slots[x].shape.len() == 2 => 1,
+                _ => continue,
+            };
+            let statistics = &graph.nodes[i].operands[1..];
+            let constants: Option<Vec<Value>> = layer_node.operands[1..]
+                .iter()
+                .chain(statistics)
+                .map(|&slot| graph.value_of(slot).cloned())
+                .collect();
+            let (1, Some(constants)) = (readers[x], constants) else {
+                continue;
+            };
+            let (layer_values, statistics) = constants.split_at(constants.len() - 4);
+            let raw = |value: &Value| value.clone().into_dispatch();
+            let [gamma, beta, mean, variance] = statistics else {
+                return Err(Error::Internal("a BatchNorm lacks an operand"));
+            };
+            let deviation =
+                B::float_sqrt(B::float_add_scalar(raw(variance), Scalar::Float(epsilon)));
+            let scale = B::float_div(raw(gamma), deviation);
+            let weight = &layer_values[0];
+            let mut along = vec![1; weight.shape().len()];
+            along[channel] = weight.shape()[channel];
+            let weight = B::float_mul(
+                raw(weight),
+                B::float_reshape(scale.clone(), Shape::from(along)),
+            );
+            let shift = match layer_values.get(1) {
+                Some(bias) => B::float_sub(raw(bias), raw(mean)),
+                None => B::float_neg(raw(mean)),
+            };
+            let bias = B::float_add(B::float_mul(shift, scale), raw(beta));
+
+            let weight_slot = graph.nodes[layer].operands[1];
+            let bias_slot = graph.nodes[i].operands[1];
+            let mut operands = vec![graph.nodes[layer].operands[0]];
+            for (like, value) in [(weight_slot, weight), (bias_slot, bias)] {
+                let mut slot = graph.slots[like].clone();
+                slot.source = Source::Constant(Value::from_dispatch(value));
+                graph.slots.push(slot);
+                operands.push(graph.slots.len() - 1);
+            }
+            graph.nodes[i].op = graph.nodes[layer].op.clone();
+            graph.nodes[i].operands = operands;
+            graph.nodes[i].name = graph.nodes[layer].name.clone();
+        }
+        graph.prune(&[graph.output], &[]);
+        Ok(graph)
+    }
+}

@@ -1,0 +1,105 @@
+//! Recognises Burn's linear layer.
+//!
+//! It records itself as a matrix product and a sum, with the leading dimensions folded into rows
+//! or with weight and bias given leading ones, whichever multiplies faster; the choice may change
+//! with the batch size. All forms become [`Op::Linear`] on the layer's own input, weight `[in,
+//! out]` and bias `[out]`.
+
+use std::collections::HashMap;
+
+use super::op::{Binary, Op};
+use super::{Graph, SlotId, Source};
+
+/// Replaces every recorded linear layer by one node; nodes it makes useless are left to pruning.
+pub(crate) fn recognise(graph: &mut Graph) {
+    let active = graph.dependents(&graph.inputs);
+    let mut readers: HashMap<SlotId, usize> = HashMap::from([(graph.output, 1)]);
+    for slot in graph.nodes.iter().flat_map(|node| &node.operands) {
+        *readers.entry(*slot).or_default() += 1;
+    }
+    let single = |slot: SlotId| readers.get(&slot) == Some(&1);
+
+    for i in 0..graph.nodes.len() {
+        let node = &graph.nodes[i];
+        let (Op::MatMul, &[x, weight]) = (&node.op, &node.operands[..]) else {
+            continue;
+        };
+        if !active[x] || active[weight] {
+            continue;
+        }
+        let Some(weight) = unfolded(graph, weight, 2) else {
+            continue;
+        };
+        graph.nodes[i].op = Op::Linear;
+        graph.nodes[i].operands = vec![x, weight];
+
+        // The sum that adds the bias, if the product goes nowhere else.
+        let mut last = i;
+        let product = graph.nodes[i].outputs[0];
+        if single(product)
+            && let Some(sum) = reader(graph, product)
+            && graph.nodes[sum].op == Op::Binary(Binary::Add)
+            && graph.nodes[sum].operands[0] == product
+            && !active[graph.nodes[sum].operands[1]]
+            && graph.slots[graph.nodes[sum].outputs[0]].shape == graph.slots[product].shape
+            && let Some(bias) = unfolded(graph, graph.nodes[sum].operands[1], 1)
+        {
+            graph.nodes[sum].op = Op::Linear;
+            graph.nodes[sum].operands = vec![x, weight, bias];
+            last = sum;
+        }
+
+        // The two reshapes around a product whose leading dimensions were folded.
+        let folded = graph.nodes[last].outputs[0];
+        if let Some(source) = reshaped(graph, x)
+            && single(folded)
+            && let Some(restore) = reader(graph, folded)
+            && matches!(graph.nodes[restore].op, Op::Reshape(_))
+            && same_but_last(graph, source, graph.nodes[restore].outputs[0])
+        {
+            let mut operands = graph.nodes[last].operands.clone();
+            operands[0] = source;
+            graph.nodes[restore].op = Op::Linear;
+            graph.nodes[restore].operands = operands;
+        }
+    }
+}
+
+/// The node that reads a slot, for a slot with one reader.
+fn reader(graph: &Graph, slot: SlotId) -> Option<usize> {
+    graph.nodes.iter().position(|node| node.operands.contains(&slot))
+}
+
+/// What a reshape was given, if the slot comes from one.
+fn reshaped(graph: &Graph, slot: SlotId) -> Option<SlotId> {
+    let Source::Node(node) = graph.slots[slot].source else {
+        return None;
+    };
+    let node = &graph.nodes[node];
+    matches!(node.op, Op::Reshape(_)).then(|| node.operands[0])
+}
+
+/// The slot of the given rank behind reshapes that only added leading ones.
+fn unfolded(graph: &Graph, mut slot: SlotId, rank: usize) -> Option<SlotId> {
+    loop {
+        let shape = &graph.slots[slot].shape;
+        let leading = shape.len().checked_sub(rank)?;
+        if shape[..leading].iter().any(|d| d.fixed != 1) {
+            return None;
+        }
+        if leading == 0 {
+            return Some(slot);
+        }
+        let source = reshaped(graph, slot)?;
+        let behind = &graph.slots[source].shape;
+        if behind.len() < rank || behind[behind.len() - rank..] != shape[leading..] {
+            return None;
+        }
+        slot = source;
+    }
+}
+
+fn same_but_last(graph: &Graph, a: SlotId, b: SlotId) -> bool {
+    let (a, b) = (&graph.slots[a].shape, &graph.slots[b].shape);
+    a.len() == b.len() && !a.is_empty() && a[..a.len() - 1] == b[..b.len() - 1]
+}

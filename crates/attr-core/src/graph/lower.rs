@@ -1,0 +1,658 @@
+//! Burn's recorded operations, lowered to the semantic set of [`Op`].
+//!
+//! The only place that reads Burn's operation format. To support a further operation, add its
+//! line here, its execution in `exec.rs`, and a case in the testkit's operation table.
+
+use burn::backend::ir::{
+    ActivationOperationIr as Act, BaseOperationIr as Base, BinaryOpIr, BoolOperationIr as BoolOp,
+    FloatOperationIr as FloatOp, GridSamplePaddingModeIr, IntOperationIr as IntOp,
+    InterpolateModeIr, ModuleOperationIr as Module, NumericOperationIr as Numeric, OperationIr,
+    PadModeIr, ReduceDimOpIr, ReduceOpIr, ScalarIr, ScalarOpIr, TensorIr, UnaryOpIr,
+};
+use burn::tensor::{Shape, Slice};
+
+use super::op::{
+    Binary, Compare, ConvGeometry, Cumulative, Dim, GridPadding, Interpolation, Number, Op, Padding,
+    PoolGeometry, Reduce, SliceDim, Unary,
+};
+
+/// One recorded operation in our terms; tensors are still Burn's descriptions.
+pub(crate) struct Lowered {
+    pub op: Op,
+    pub operands: Vec<TensorIr>,
+    pub outputs: Vec<TensorIr>,
+}
+
+/// Lowers one operation; none for bookkeeping that computes nothing.
+///
+/// An operation outside the set comes back as an error with its name.
+pub(crate) fn lower(operation: &OperationIr) -> Result<Option<Lowered>, String> {
+    let lowered = match operation {
+        OperationIr::Init(_) | OperationIr::Drop(_) => return Ok(None),
+        OperationIr::BaseFloat(op) | OperationIr::BaseInt(op) | OperationIr::BaseBool(op) => {
+            base(op)
+        }
+        OperationIr::NumericFloat(_, op) | OperationIr::NumericInt(_, op) => numeric(op),
+        OperationIr::Bool(op) => Some(boolean(op)),
+        OperationIr::Int(op) => Some(integer(op)),
+        OperationIr::Float(_, op) => float(op),
+        OperationIr::Module(op) => module(op),
+        OperationIr::Activation(op) => activation(op),
+        OperationIr::Custom(_) | OperationIr::Distributed(_) => None,
+    };
+    lowered.map(Some).ok_or_else(|| operation_name(operation))
+}
+
+/// The operation's own variant name: the innermost identifier before its fields.
+pub(crate) fn operation_name(operation: &OperationIr) -> String {
+    if let OperationIr::Custom(custom) = operation {
+        return format!("Custom({})", custom.id);
+    }
+    let text = format!("{operation:?}");
+    let head = text.split(['{', '[']).next().unwrap_or(&text);
+    // `Module(CtcLoss(CtcLossOpIr ` or `Float(F32, Random(RandomOpIr `: the last but one name.
+    let names: Vec<&str> = head
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|name| !name.is_empty())
+        .collect();
+    names
+        .iter()
+        .rev()
+        .nth(1)
+        .or(names.first())
+        .unwrap_or(&"unknown")
+        .to_string()
+}
+
+fn node<const I: usize, const O: usize>(
+    op: Op,
+    operands: [&TensorIr; I],
+    outputs: [&TensorIr; O],
+) -> Lowered {
+    Lowered {
+        op,
+        operands: operands.into_iter().cloned().collect(),
+        outputs: outputs.into_iter().cloned().collect(),
+    }
+}
+
+fn with_optional(mut lowered: Lowered, optional: &Option<TensorIr>) -> Lowered {
+    lowered.operands.extend(optional.clone());
+    lowered
+}
+
+fn dims(shape: &Shape) -> Vec<Dim> {
+    shape.iter().map(|&d| Dim::fixed(d as isize)).collect()
+}
+
+fn slices(ranges: &[Slice]) -> Vec<SliceDim> {
+    ranges
+        .iter()
+        .map(|s| SliceDim {
+            start: Dim::fixed(s.start),
+            end: s.end.map(Dim::fixed),
+            step: s.step,
+        })
+        .collect()
+}
+
+fn number(scalar: &ScalarIr) -> f64 {
+    scalar.elem()
+}
+
+fn unary(f: Unary, op: &UnaryOpIr) -> Lowered {
+    node(Op::Unary(f), [&op.input], [&op.out])
+}
+
+fn binary(f: Binary, op: &BinaryOpIr) -> Lowered {
+    node(Op::Binary(f), [&op.lhs, &op.rhs], [&op.out])
+}
+
+fn scalar(f: Binary, op: &ScalarOpIr) -> Lowered {
+    node(Op::BinaryScalar(f, op.rhs), [&op.lhs], [&op.out])
+}
+
+fn compare(f: Compare, op: &BinaryOpIr) -> Lowered {
+    node(Op::Compare(f), [&op.lhs, &op.rhs], [&op.out])
+}
+
+fn compare_scalar(f: Compare, op: &ScalarOpIr) -> Lowered {
+    node(Op::CompareScalar(f, op.rhs), [&op.lhs], [&op.out])
+}
+
+fn reduce(f: Reduce, op: &ReduceOpIr) -> Lowered {
+    node(Op::Reduce(f, None), [&op.input], [&op.out])
+}
+
+fn reduce_dim(f: Reduce, op: &ReduceDimOpIr) -> Lowered {
+    node(Op::Reduce(f, Some(op.axis)), [&op.input], [&op.out])
+}
+
+fn full(out: &TensorIr, value: Number) -> Lowered {
+    let op = Op::Full {
+        shape: dims(&out.shape),
+        value,
+        dtype: out.dtype,
+    };
+    node(op, [], [out])
+}
+
+fn top_k(op: &ReduceDimOpIr, values: bool) -> Lowered {
+    let kind = Op::TopK {
+        dim: op.axis,
+        k: op.out.shape[op.axis],
+        values,
+        indices: !values,
+    };
+    node(kind, [&op.input], [&op.out])
+}
+
+fn base(op: &Base) -> Option<Lowered> {
+    Some(match op {
+        Base::Reshape(o) => node(Op::Reshape(dims(&o.out.shape)), [&o.input], [&o.out]),
+        Base::Expand(o) => node(Op::Expand(dims(&o.out.shape)), [&o.input], [&o.out]),
+        Base::SwapDims(o) => {
+            let mut axes: Vec<usize> = (0..o.input.shape.num_dims()).collect();
+            axes.swap(o.dim1, o.dim2);
+            node(Op::Permute(axes), [&o.input], [&o.out])
+        }
+        Base::Permute(o) => node(Op::Permute(o.axes.clone()), [&o.input], [&o.out]),
+        Base::Flip(o) => node(Op::Flip(o.axes.clone()), [&o.input], [&o.out]),
+        Base::Unfold(o) => {
+            let op = Op::Unfold {
+                dim: o.dim,
+                size: o.size,
+                step: o.step,
+            };
+            node(op, [&o.input], [&o.out])
+        }
+        Base::Slice(o) => node(Op::Slice(slices(&o.ranges)), [&o.tensor], [&o.out]),
+        Base::SliceAssign(o) => node(
+            Op::SliceAssign(slices(&o.ranges)),
+            [&o.tensor, &o.value],
+            [&o.out],
+        ),
+        Base::Select(o) => node(
+            Op::Select { dim: o.dim },
+            [&o.tensor, &o.indices],
+            [&o.out],
+        ),
+        Base::SelectAssign(o) => {
+            let op = Op::SelectAssign {
+                dim: o.dim,
+                update: o.update,
+            };
+            node(op, [&o.tensor, &o.indices, &o.value], [&o.out])
+        }
+        Base::MaskWhere(o) => node(Op::MaskWhere, [&o.tensor, &o.mask, &o.value], [&o.out]),
+        Base::MaskFill(o) => node(
+            Op::MaskFill(o.value),
+            [&o.tensor, &o.mask],
+            [&o.out],
+        ),
+        Base::Gather(o) => node(
+            Op::Gather { dim: o.dim },
+            [&o.tensor, &o.indices],
+            [&o.out],
+        ),
+        Base::Scatter(o) => {
+            let op = Op::Scatter {
+                dim: o.dim,
+                update: o.update,
+            };
+            node(op, [&o.tensor, &o.indices, &o.value], [&o.out])
+        }
+        Base::GatherNd(o) => node(Op::GatherNd, [&o.data, &o.indices], [&o.out]),
+        Base::ScatterNd(o) => {
+            let op = Op::ScatterNd {
+                update: o.reduction,
+            };
+            node(op, [&o.data, &o.indices, &o.values], [&o.out])
+        }
+        Base::Equal(o) => compare(Compare::Equal, o),
+        Base::EqualElem(o) => compare_scalar(Compare::Equal, o),
+        Base::NotEqual(o) => compare(Compare::NotEqual, o),
+        Base::NotEqualElem(o) => compare_scalar(Compare::NotEqual, o),
+        Base::RepeatDim(o) => {
+            let op = Op::Repeat {
+                dim: o.dim,
+                times: Dim::fixed(o.times as isize),
+            };
+            node(op, [&o.tensor], [&o.out])
+        }
+        Base::Cat(o) => Lowered {
+            op: Op::Cat { dim: o.dim },
+            operands: o.tensors.clone(),
+            outputs: vec![o.out.clone()],
+        },
+        Base::Cast(o) => node(Op::Cast(o.out.dtype), [&o.input], [&o.out]),
+        // An empty tensor's values are unspecified; zero is one of the choices.
+        Base::Empty(o) | Base::Zeros(o) => full(&o.out, Number::Int(0)),
+        Base::Ones(o) => full(&o.out, Number::Int(1)),
+        Base::All(o) => reduce(Reduce::All, o),
+        Base::Any(o) => reduce(Reduce::Any, o),
+        Base::AllDim(o) => reduce_dim(Reduce::All, o),
+        Base::AnyDim(o) => reduce_dim(Reduce::Any, o),
+    })
+}
+
+fn numeric(op: &Numeric) -> Option<Lowered> {
+    Some(match op {
+        Numeric::Add(o) => binary(Binary::Add, o),
+        Numeric::AddScalar(o) => scalar(Binary::Add, o),
+        Numeric::Sub(o) => binary(Binary::Sub, o),
+        Numeric::SubScalar(o) => scalar(Binary::Sub, o),
+        Numeric::Div(o) => binary(Binary::Div, o),
+        Numeric::DivScalar(o) => scalar(Binary::Div, o),
+        Numeric::Rem(o) => binary(Binary::Remainder, o),
+        Numeric::RemScalar(o) => scalar(Binary::Remainder, o),
+        Numeric::Mul(o) => binary(Binary::Mul, o),
+        Numeric::MulScalar(o) => scalar(Binary::Mul, o),
+        Numeric::Powi(o) => binary(Binary::PowInt, o),
+        Numeric::PowiScalar(o) => scalar(Binary::PowInt, o),
+        Numeric::Abs(o) => unary(Unary::Abs, o),
+        Numeric::Neg(o) => unary(Unary::Neg, o),
+        Numeric::Sign(o) => unary(Unary::Sign, o),
+        Numeric::Full(o) => full(&o.out, o.value),
+        Numeric::Mean(o) => reduce(Reduce::Mean, o),
+        Numeric::MeanDim(o) => reduce_dim(Reduce::Mean, o),
+        Numeric::Sum(o) => reduce(Reduce::Sum, o),
+        Numeric::SumDim(o) => reduce_dim(Reduce::Sum, o),
+        Numeric::SumDims(o) => node(Op::SumDims(o.axes.clone()), [&o.input], [&o.out]),
+        Numeric::Prod(o) => reduce(Reduce::Prod, o),
+        Numeric::ProdDim(o) => reduce_dim(Reduce::Prod, o),
+        Numeric::Max(o) => reduce(Reduce::Max, o),
+        Numeric::MaxDim(o) => reduce_dim(Reduce::Max, o),
+        Numeric::Min(o) => reduce(Reduce::Min, o),
+        Numeric::MinDim(o) => reduce_dim(Reduce::Min, o),
+        Numeric::MaxAbs(o) => reduce(Reduce::MaxAbs, o),
+        Numeric::MaxAbsDim(o) => reduce_dim(Reduce::MaxAbs, o),
+        Numeric::ArgMax(o) => reduce_dim(Reduce::ArgMax, o),
+        Numeric::ArgMin(o) => reduce_dim(Reduce::ArgMin, o),
+        Numeric::Greater(o) => compare(Compare::Greater, o),
+        Numeric::GreaterElem(o) => compare_scalar(Compare::Greater, o),
+        Numeric::GreaterEqual(o) => compare(Compare::GreaterEqual, o),
+        Numeric::GreaterEqualElem(o) => compare_scalar(Compare::GreaterEqual, o),
+        Numeric::Lower(o) => compare(Compare::Lower, o),
+        Numeric::LowerElem(o) => compare_scalar(Compare::Lower, o),
+        Numeric::LowerEqual(o) => compare(Compare::LowerEqual, o),
+        Numeric::LowerEqualElem(o) => compare_scalar(Compare::LowerEqual, o),
+        Numeric::ArgTopK(o) => top_k(o, false),
+        Numeric::TopK(o) => top_k(o, true),
+        Numeric::TopKWithIndices(o) => {
+            let op = Op::TopK {
+                dim: o.dim,
+                k: o.k,
+                values: true,
+                indices: true,
+            };
+            node(op, [&o.tensor], [&o.out, &o.out_indices])
+        }
+        Numeric::MaxDimWithIndices(o) | Numeric::MinDimWithIndices(o) => {
+            let op = Op::ExtremeWithIndices {
+                dim: o.dim,
+                smallest: matches!(op, Numeric::MinDimWithIndices(_)),
+            };
+            node(op, [&o.tensor], [&o.out, &o.out_indices])
+        }
+        Numeric::Clamp(o) => {
+            let op = Op::Clamp {
+                min: Some(o.min),
+                max: Some(o.max),
+            };
+            node(op, [&o.tensor], [&o.out])
+        }
+        Numeric::ClampMin(o) => {
+            let op = Op::Clamp {
+                min: Some(o.rhs),
+                max: None,
+            };
+            node(op, [&o.lhs], [&o.out])
+        }
+        Numeric::ClampMax(o) => {
+            let op = Op::Clamp {
+                min: None,
+                max: Some(o.rhs),
+            };
+            node(op, [&o.lhs], [&o.out])
+        }
+        Numeric::CumSum(o) => node(Op::Cumulative(Cumulative::Sum, o.axis), [&o.input], [&o.out]),
+        Numeric::CumProd(o) => {
+            node(Op::Cumulative(Cumulative::Prod, o.axis), [&o.input], [&o.out])
+        }
+        Numeric::CumMin(o) => node(Op::Cumulative(Cumulative::Min, o.axis), [&o.input], [&o.out]),
+        Numeric::CumMax(o) => node(Op::Cumulative(Cumulative::Max, o.axis), [&o.input], [&o.out]),
+        Numeric::Sort(o) | Numeric::ArgSort(o) => {
+            let values = matches!(op, Numeric::Sort(_));
+            let op = Op::Sort {
+                dim: o.dim,
+                descending: o.descending,
+                values,
+                indices: !values,
+            };
+            node(op, [&o.input], [&o.out])
+        }
+        Numeric::SortWithIndices(o) => {
+            let op = Op::Sort {
+                dim: o.dim,
+                descending: o.descending,
+                values: true,
+                indices: true,
+            };
+            node(op, [&o.input], [&o.out, &o.out_indices])
+        }
+        Numeric::Pad(o) => {
+            let fill = match &o.mode {
+                PadModeIr::Constant(value) => Padding::Constant(number(value)),
+                PadModeIr::Reflect => Padding::Reflect,
+                PadModeIr::Edge => Padding::Edge,
+            };
+            node(Op::Pad(o.padding.clone(), fill), [&o.input], [&o.out])
+        }
+        Numeric::IntRandom(_) => return None,
+    })
+}
+
+fn boolean(op: &BoolOp) -> Lowered {
+    match op {
+        BoolOp::IntoFloat(o) | BoolOp::IntoInt(o) => {
+            node(Op::Cast(o.out.dtype), [&o.input], [&o.out])
+        }
+        BoolOp::Not(o) => unary(Unary::Not, o),
+        BoolOp::And(o) => binary(Binary::And, o),
+        BoolOp::Or(o) => binary(Binary::Or, o),
+        BoolOp::Xor(o) => binary(Binary::Xor, o),
+    }
+}
+
+fn integer(op: &IntOp) -> Lowered {
+    match op {
+        IntOp::IntoFloat(o) => node(Op::Cast(o.out.dtype), [&o.input], [&o.out]),
+        IntOp::BitwiseAnd(o) => binary(Binary::BitwiseAnd, o),
+        IntOp::BitwiseAndScalar(o) => scalar(Binary::BitwiseAnd, o),
+        IntOp::BitwiseOr(o) => binary(Binary::BitwiseOr, o),
+        IntOp::BitwiseOrScalar(o) => scalar(Binary::BitwiseOr, o),
+        IntOp::BitwiseXor(o) => binary(Binary::BitwiseXor, o),
+        IntOp::BitwiseXorScalar(o) => scalar(Binary::BitwiseXor, o),
+        IntOp::BitwiseNot(o) => unary(Unary::BitwiseNot, o),
+        IntOp::BitwiseLeftShift(o) => binary(Binary::ShiftLeft, o),
+        IntOp::BitwiseLeftShiftScalar(o) => scalar(Binary::ShiftLeft, o),
+        IntOp::BitwiseRightShift(o) => binary(Binary::ShiftRight, o),
+        IntOp::BitwiseRightShiftScalar(o) => scalar(Binary::ShiftRight, o),
+        IntOp::Matmul(o) => node(Op::MatMul, [&o.lhs, &o.rhs], [&o.out]),
+    }
+}
+
+fn float(op: &FloatOp) -> Option<Lowered> {
+    Some(match op {
+        FloatOp::Exp(o) => unary(Unary::Exp, o),
+        FloatOp::Log(o) => unary(Unary::Log, o),
+        FloatOp::Log1p(o) => unary(Unary::Log1p, o),
+        FloatOp::Erf(o) => unary(Unary::Erf, o),
+        FloatOp::Sqrt(o) => unary(Unary::Sqrt, o),
+        FloatOp::Cos(o) => unary(Unary::Cos, o),
+        FloatOp::Cosh(o) => unary(Unary::Cosh, o),
+        FloatOp::Sin(o) => unary(Unary::Sin, o),
+        FloatOp::Sinh(o) => unary(Unary::Sinh, o),
+        FloatOp::Tan(o) => unary(Unary::Tan, o),
+        FloatOp::Tanh(o) => unary(Unary::Tanh, o),
+        FloatOp::ArcCos(o) => unary(Unary::Acos, o),
+        FloatOp::ArcCosh(o) => unary(Unary::Acosh, o),
+        FloatOp::ArcSin(o) => unary(Unary::Asin, o),
+        FloatOp::ArcSinh(o) => unary(Unary::Asinh, o),
+        FloatOp::ArcTan(o) => unary(Unary::Atan, o),
+        FloatOp::ArcTanh(o) => unary(Unary::Atanh, o),
+        FloatOp::Round(o) => unary(Unary::Round, o),
+        FloatOp::Floor(o) => unary(Unary::Floor, o),
+        FloatOp::Ceil(o) => unary(Unary::Ceil, o),
+        FloatOp::Trunc(o) => unary(Unary::Trunc, o),
+        FloatOp::Recip(o) => unary(Unary::Recip, o),
+        FloatOp::IsNan(o) => unary(Unary::IsNan, o),
+        FloatOp::IsInf(o) => unary(Unary::IsInf, o),
+        FloatOp::PowfScalar(o) => scalar(Binary::Pow, o),
+        FloatOp::Powf(o) => binary(Binary::Pow, o),
+        FloatOp::Hypot(o) => binary(Binary::Hypot, o),
+        FloatOp::ArcTan2(o) => binary(Binary::Atan2, o),
+        FloatOp::IntoInt(o) => node(Op::Cast(o.out.dtype), [&o.input], [&o.out]),
+        FloatOp::Matmul(o) => node(Op::MatMul, [&o.lhs, &o.rhs], [&o.out]),
+        FloatOp::Cross(o) => node(Op::Cross { dim: o.dim }, [&o.lhs, &o.rhs], [&o.out]),
+        FloatOp::GridSample2d(o) => {
+            let op = Op::GridSample {
+                mode: interpolation(&o.options.mode),
+                padding: match o.options.padding_mode {
+                    GridSamplePaddingModeIr::Zeros => GridPadding::Zeros,
+                    GridSamplePaddingModeIr::Border => GridPadding::Border,
+                    GridSamplePaddingModeIr::Reflection => GridPadding::Reflection,
+                },
+                align_corners: o.options.align_corners,
+            };
+            node(op, [&o.tensor, &o.grid], [&o.out])
+        }
+        FloatOp::Random(_) | FloatOp::Quantize(_) | FloatOp::Dequantize(_) => return None,
+    })
+}
+
+fn interpolation(mode: &InterpolateModeIr) -> Interpolation {
+    match mode {
+        InterpolateModeIr::Nearest => Interpolation::Nearest,
+        InterpolateModeIr::NearestExact => Interpolation::NearestExact,
+        InterpolateModeIr::Bilinear => Interpolation::Bilinear,
+        InterpolateModeIr::Bicubic => Interpolation::Bicubic,
+        InterpolateModeIr::Lanczos3 => Interpolation::Lanczos3,
+    }
+}
+
+fn activation(op: &Act) -> Option<Lowered> {
+    Some(match op {
+        Act::Relu(o) => node(Op::Relu, [&o.input], [&o.out]),
+        Act::LeakyRelu(o) => {
+            let slope = number(&o.rhs);
+            node(Op::LeakyRelu { slope }, [&o.lhs], [&o.out])
+        }
+        Act::PRelu(o) => node(Op::PRelu, [&o.lhs, &o.rhs], [&o.out]),
+        Act::Gelu(o) => node(Op::Gelu, [&o.input], [&o.out]),
+        Act::Sigmoid(o) => node(Op::Sigmoid, [&o.input], [&o.out]),
+        Act::HardSigmoid(o) => {
+            let op = Op::HardSigmoid {
+                alpha: number(&o.alpha),
+                beta: number(&o.beta),
+            };
+            node(op, [&o.tensor], [&o.out])
+        }
+        Act::LogSigmoid(o) => node(Op::LogSigmoid, [&o.input], [&o.out]),
+        Act::Softmax(o) => node(Op::Softmax { dim: o.axis }, [&o.input], [&o.out]),
+        Act::LogSoftmax(o) => node(Op::LogSoftmax { dim: o.axis }, [&o.input], [&o.out]),
+        Act::Softmin(o) => node(Op::Softmin { dim: o.axis }, [&o.input], [&o.out]),
+        Act::ReluBackward(_)
+        | Act::GeluBackward(_)
+        | Act::SigmoidBackward(_)
+        | Act::LogSigmoidBackward(_) => return None,
+    })
+}
+
+fn conv(
+    stride: &[usize],
+    padding: &[(usize, usize)],
+    padding_out: &[usize],
+    dilation: &[usize],
+    groups: usize,
+) -> ConvGeometry {
+    ConvGeometry {
+        stride: stride.to_vec(),
+        padding: padding.to_vec(),
+        padding_out: padding_out.to_vec(),
+        dilation: dilation.to_vec(),
+        groups,
+    }
+}
+
+fn both(padding: &[usize]) -> Vec<(usize, usize)> {
+    padding.iter().map(|&p| (p, p)).collect()
+}
+
+/// The convolution of one rank; the recorded options differ only in their array lengths.
+macro_rules! convolution {
+    ($op:expr, $padding:expr) => {{
+        let p = &$op.options;
+        let no_padding_out = [0; 3];
+        let padding_out = &no_padding_out[..p.stride.len()];
+        let geometry = conv(&p.stride, &$padding, padding_out, &p.dilation, p.groups);
+        let lowered = node(Op::Conv(geometry), [&$op.x, &$op.weight], [&$op.out]);
+        with_optional(lowered, &$op.bias)
+    }};
+}
+
+/// The transposed convolution of one rank.
+macro_rules! transposed {
+    ($op:expr) => {{
+        let p = &$op.options;
+        let padding = both(&p.padding);
+        let geometry = conv(&p.stride, &padding, &p.padding_out, &p.dilation, p.groups);
+        let lowered = node(Op::ConvTranspose(geometry), [&$op.x, &$op.weight], [&$op.out]);
+        with_optional(lowered, &$op.bias)
+    }};
+}
+
+fn max_pool(
+    kernel: &[usize],
+    stride: &[usize],
+    padding: &[usize],
+    dilation: &[usize],
+    ceil_mode: bool,
+    indices: bool,
+) -> Op {
+    Op::MaxPool {
+        geometry: PoolGeometry {
+            kernel: kernel.to_vec(),
+            stride: stride.to_vec(),
+            padding: padding.to_vec(),
+            dilation: dilation.to_vec(),
+            ceil_mode,
+            count_include_pad: false,
+        },
+        indices,
+    }
+}
+
+fn avg_pool(
+    kernel: &[usize],
+    stride: &[usize],
+    padding: &[usize],
+    count_include_pad: bool,
+    ceil_mode: bool,
+) -> Op {
+    Op::AvgPool(PoolGeometry {
+        kernel: kernel.to_vec(),
+        stride: stride.to_vec(),
+        padding: padding.to_vec(),
+        dilation: vec![1; kernel.len()],
+        ceil_mode,
+        count_include_pad,
+    })
+}
+
+fn module(op: &Module) -> Option<Lowered> {
+    Some(match op {
+        Module::Linear(o) => {
+            with_optional(node(Op::Linear, [&o.x, &o.weight], [&o.out]), &o.bias)
+        }
+        Module::Conv1d(o) => convolution!(o, o.options.padding),
+        Module::Conv2d(o) => convolution!(o, o.options.padding),
+        Module::Conv3d(o) => convolution!(o, both(&o.options.padding)),
+        Module::ConvTranspose1d(o) => transposed!(o),
+        Module::ConvTranspose2d(o) => transposed!(o),
+        Module::ConvTranspose3d(o) => transposed!(o),
+        Module::DeformableConv2d(o) => {
+            let p = &o.options;
+            let padding = both(&p.padding);
+            let op = Op::DeformConv {
+                geometry: conv(&p.stride, &padding, &[0; 2], &p.dilation, p.weight_groups),
+                offset_groups: p.offset_groups,
+                mask: o.mask.is_some(),
+            };
+            let lowered = node(op, [&o.x, &o.offset, &o.weight], [&o.out]);
+            with_optional(with_optional(lowered, &o.mask), &o.bias)
+        }
+        Module::BatchNorm(o) => {
+            let epsilon = number(&o.epsilon);
+            let operands = [&o.x, &o.gamma, &o.beta, &o.mean, &o.variance];
+            node(Op::BatchNorm { epsilon }, operands, [&o.out])
+        }
+        Module::LayerNorm(o) => {
+            let epsilon = number(&o.epsilon);
+            let lowered = node(Op::LayerNorm { epsilon }, [&o.input, &o.gamma], [&o.out]);
+            with_optional(lowered, &o.beta)
+        }
+        Module::Embedding(o) => node(Op::Embedding, [&o.weights, &o.indices], [&o.out]),
+        Module::Attention(o) => {
+            let op = Op::Attention {
+                scale: o.options.scale.as_ref().map(number),
+                softcap: o.options.softcap.as_ref().map(number),
+                causal: o.options.is_causal,
+                mask: o.mask.is_some(),
+                bias: o.attn_bias.is_some(),
+            };
+            let lowered = node(op, [&o.query, &o.key, &o.value], [&o.out]);
+            with_optional(with_optional(lowered, &o.mask), &o.attn_bias)
+        }
+        Module::MaxPool1d(o) => {
+            let (k, s, p, d) = ([o.kernel_size], [o.stride], [o.padding], [o.dilation]);
+            node(max_pool(&k, &s, &p, &d, o.ceil_mode, false), [&o.x], [&o.out])
+        }
+        Module::MaxPool1dWithIndices(o) => {
+            let (k, s, p, d) = ([o.kernel_size], [o.stride], [o.padding], [o.dilation]);
+            let op = max_pool(&k, &s, &p, &d, o.ceil_mode, true);
+            node(op, [&o.x], [&o.out, &o.out_indices])
+        }
+        Module::MaxPool2d(o) => {
+            let (k, s, p, d) = (&o.kernel_size, &o.stride, &o.padding, &o.dilation);
+            node(max_pool(k, s, p, d, o.ceil_mode, false), [&o.x], [&o.out])
+        }
+        Module::MaxPool2dWithIndices(o) => {
+            let (k, s, p, d) = (&o.kernel_size, &o.stride, &o.padding, &o.dilation);
+            let op = max_pool(k, s, p, d, o.ceil_mode, true);
+            node(op, [&o.x], [&o.out, &o.out_indices])
+        }
+        Module::AvgPool1d(o) => {
+            let (k, s, p) = ([o.kernel_size], [o.stride], [o.padding]);
+            let op = avg_pool(&k, &s, &p, o.count_include_pad, o.ceil_mode);
+            node(op, [&o.x], [&o.out])
+        }
+        Module::AvgPool2d(o) => {
+            let (k, s, p) = (&o.kernel_size, &o.stride, &o.padding);
+            let op = avg_pool(k, s, p, o.count_include_pad, o.ceil_mode);
+            node(op, [&o.x], [&o.out])
+        }
+        Module::AdaptiveAvgPool1d(o) => {
+            let size = vec![o.output_size];
+            node(Op::AdaptiveAvgPool { size }, [&o.x], [&o.out])
+        }
+        Module::AdaptiveAvgPool2d(o) => {
+            let size = o.output_size.to_vec();
+            node(Op::AdaptiveAvgPool { size }, [&o.x], [&o.out])
+        }
+        Module::AdaptiveAvgPool3d(o) => {
+            let size = o.output_size.to_vec();
+            node(Op::AdaptiveAvgPool { size }, [&o.x], [&o.out])
+        }
+        Module::Interpolate(o) => {
+            let op = Op::Interpolate {
+                size: o.output_size,
+                mode: interpolation(&o.options.mode),
+                align_corners: o.options.align_corners,
+            };
+            node(op, [&o.x], [&o.out])
+        }
+        Module::Unfold4d(o) => {
+            let op = Op::Unfold4d {
+                kernel: o.kernel_size,
+                stride: o.options.stride,
+                padding: o.options.padding,
+                dilation: o.options.dilation,
+            };
+            node(op, [&o.x], [&o.out])
+        }
+        // Losses and the backward operations: no forward of a model records them.
+        _ => return None,
+    })
+}

@@ -1,0 +1,608 @@
+//! What a node of a traced graph computes: a small semantic set, free of Burn's recording format.
+//!
+//! Rules match on these kinds ("every convolution", "every activation"), so kinds that a rule
+//! would treat alike share a variant: all elementwise functions are [`Op::Unary`], all two-operand
+//! arithmetic is [`Op::Binary`], convolutions of every rank are [`Op::Conv`].
+
+use std::fmt;
+
+use burn::backend::ir::ScalarIr;
+use burn::tensor::{DType, IndexingUpdateOp};
+
+/// A recorded number: float, integer or boolean.
+pub type Number = ScalarIr;
+
+/// A size that may depend on the number of rows: `fixed + per_row * rows`.
+///
+/// A recording holds literal numbers; comparing recordings at two batch sizes tells which of them
+/// follow the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Dim {
+    /// The part that does not depend on the batch.
+    pub fixed: isize,
+    /// How much each row adds.
+    pub per_row: isize,
+}
+
+impl Dim {
+    pub(crate) fn fixed(value: isize) -> Self {
+        Self {
+            fixed: value,
+            per_row: 0,
+        }
+    }
+
+    /// The size for a batch of `rows`.
+    pub fn at(self, rows: usize) -> isize {
+        self.fixed + self.per_row * rows as isize
+    }
+
+    /// The line through `(rows.0, a)` and `(rows.1, b)`; none when it is not a whole number a row.
+    pub(crate) fn through(a: isize, b: isize, rows: (usize, usize)) -> Option<Self> {
+        let span = rows.1 as isize - rows.0 as isize;
+        if a == b {
+            return Some(Self::fixed(a));
+        }
+        if span == 0 || (b - a) % span != 0 {
+            return None;
+        }
+        let per_row = (b - a) / span;
+        Some(Self {
+            fixed: a - per_row * rows.0 as isize,
+            per_row,
+        })
+    }
+}
+
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.fixed, self.per_row) {
+            (fixed, 0) => write!(f, "{fixed}"),
+            (0, 1) => f.write_str("batch"),
+            (0, n) => write!(f, "{n}*batch"),
+            (fixed, 1) => write!(f, "batch{fixed:+}"),
+            (fixed, n) => write!(f, "{n}*batch{fixed:+}"),
+        }
+    }
+}
+
+/// A slice of one dimension, `start..end` by `step`; ends may follow the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SliceDim {
+    /// First index; negative counts from the end.
+    pub start: Dim,
+    /// One past the last index; none is the end of the dimension.
+    pub end: Option<Dim>,
+    /// Step; negative walks backwards.
+    pub step: isize,
+}
+
+/// Geometry of a convolution over 1 to 3 spatial dimensions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ConvGeometry {
+    /// Step per spatial dimension.
+    pub stride: Vec<usize>,
+    /// `(before, after)` zero padding per spatial dimension.
+    pub padding: Vec<(usize, usize)>,
+    /// Output padding per spatial dimension (transposed convolutions; zero otherwise).
+    pub padding_out: Vec<usize>,
+    /// Distance between kernel elements per spatial dimension.
+    pub dilation: Vec<usize>,
+    /// Channel groups.
+    pub groups: usize,
+}
+
+/// Geometry of a pooling window over 1 or 2 spatial dimensions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PoolGeometry {
+    /// Window size per spatial dimension.
+    pub kernel: Vec<usize>,
+    /// Step per spatial dimension.
+    pub stride: Vec<usize>,
+    /// Padding on both sides per spatial dimension.
+    pub padding: Vec<usize>,
+    /// Distance between window elements (max pooling; one otherwise).
+    pub dilation: Vec<usize>,
+    /// Whether the last, partial window counts.
+    pub ceil_mode: bool,
+    /// Whether padding counts in the mean (average pooling).
+    pub count_include_pad: bool,
+}
+
+/// Elementwise functions of one operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // Each is the mathematical function of its name.
+pub enum Unary {
+    Abs,
+    Acos,
+    Acosh,
+    Asin,
+    Asinh,
+    Atan,
+    Atanh,
+    BitwiseNot,
+    Ceil,
+    Cos,
+    Cosh,
+    Erf,
+    Exp,
+    Floor,
+    IsInf,
+    IsNan,
+    Log,
+    Log1p,
+    Neg,
+    Not,
+    Recip,
+    Round,
+    Sign,
+    Sin,
+    Sinh,
+    Sqrt,
+    Tan,
+    Tanh,
+    Trunc,
+}
+
+/// Arithmetic and logic of two operands, or of one and a scalar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // Each is the operation of its name.
+pub enum Binary {
+    Add,
+    And,
+    Atan2,
+    BitwiseAnd,
+    BitwiseOr,
+    BitwiseXor,
+    Div,
+    Hypot,
+    Max,
+    Min,
+    Mul,
+    Or,
+    Pow,
+    PowInt,
+    Remainder,
+    ShiftLeft,
+    ShiftRight,
+    Sub,
+    Xor,
+}
+
+/// Comparisons; the result is boolean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // Each is the comparison of its name.
+pub enum Compare {
+    Equal,
+    Greater,
+    GreaterEqual,
+    Lower,
+    LowerEqual,
+    NotEqual,
+}
+
+/// Reductions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // Each is the reduction of its name.
+pub enum Reduce {
+    All,
+    Any,
+    ArgMax,
+    ArgMin,
+    Max,
+    MaxAbs,
+    Mean,
+    Min,
+    Prod,
+    Sum,
+}
+
+/// Running reductions along one dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // Each is the running reduction of its name.
+pub enum Cumulative {
+    Max,
+    Min,
+    Prod,
+    Sum,
+}
+
+/// How cells outside the tensor are filled.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Padding {
+    /// With a constant.
+    Constant(f64),
+    /// By reflection, without repeating the edge.
+    Reflect,
+    /// By repeating the edge.
+    Edge,
+}
+
+/// How values between grid points are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // Each is the interpolation of its name.
+pub enum Interpolation {
+    Bicubic,
+    Bilinear,
+    Lanczos3,
+    Nearest,
+    NearestExact,
+}
+
+/// What a node computes. The comment gives the operands in order; `[x]` may be absent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// `x @ weight [+ bias]` with `weight: [in, out]` a parameter. Operands: x, weight, \[bias\].
+    Linear,
+    /// Matrix product of the last two dimensions. Operands: lhs, rhs.
+    MatMul,
+    /// Convolution. Operands: x, weight `[out, in/groups, kernel...]`, \[bias\].
+    Conv(ConvGeometry),
+    /// Transposed convolution. Operands: x, weight `[in, out/groups, kernel...]`, \[bias\].
+    ConvTranspose(ConvGeometry),
+    /// Deformable 2-D convolution. Operands: x, offset, weight, then mask and bias if present.
+    DeformConv {
+        /// Stride, symmetric padding, dilation; `groups` are the weight groups.
+        geometry: ConvGeometry,
+        /// Groups of offsets.
+        offset_groups: usize,
+        /// Whether a mask operand is present.
+        mask: bool,
+    },
+    /// Normalisation with given statistics. Operands: x, gamma, beta, mean, variance.
+    BatchNorm {
+        /// Added to the variance.
+        epsilon: f64,
+    },
+    /// Normalisation over the last dimension. Operands: x, gamma, \[beta\].
+    LayerNorm {
+        /// Added to the variance.
+        epsilon: f64,
+    },
+    /// Rows of a table. Operands: table, indices `[batch, sequence]`.
+    Embedding,
+    /// Scaled dot-product attention. Operands: query, key, value, then mask and bias if present.
+    Attention {
+        /// Factor on the scores; none is `1/sqrt(head size)`.
+        scale: Option<f64>,
+        /// Soft limit of the scores.
+        softcap: Option<f64>,
+        /// Whether later positions are hidden.
+        causal: bool,
+        /// Whether a mask operand is present.
+        mask: bool,
+        /// Whether a bias operand is present.
+        bias: bool,
+    },
+    /// `max(x, 0)`.
+    Relu,
+    /// `x` where positive, `slope * x` elsewhere.
+    LeakyRelu {
+        /// Slope below zero.
+        slope: f64,
+    },
+    /// Leaky ReLU with learnt slopes. Operands: x, alpha.
+    PRelu,
+    /// Gaussian error linear unit (exact).
+    Gelu,
+    /// Logistic function.
+    Sigmoid,
+    /// `clamp(alpha * x + beta, 0, 1)`.
+    HardSigmoid {
+        /// Slope.
+        alpha: f64,
+        /// Offset.
+        beta: f64,
+    },
+    /// Logarithm of the logistic function.
+    LogSigmoid,
+    /// Softmax along a dimension.
+    Softmax {
+        /// The dimension.
+        dim: usize,
+    },
+    /// Logarithm of the softmax along a dimension.
+    LogSoftmax {
+        /// The dimension.
+        dim: usize,
+    },
+    /// Softmax of the negated operand.
+    Softmin {
+        /// The dimension.
+        dim: usize,
+    },
+    /// Elementwise function.
+    Unary(Unary),
+    /// Elementwise arithmetic with broadcasting. Operands: lhs, rhs.
+    Binary(Binary),
+    /// Elementwise arithmetic with a scalar on the right.
+    BinaryScalar(Binary, Number),
+    /// Elementwise comparison. Operands: lhs, rhs.
+    Compare(Compare),
+    /// Elementwise comparison with a scalar.
+    CompareScalar(Compare, Number),
+    /// Limits from below and above.
+    Clamp {
+        /// Lower limit.
+        min: Option<Number>,
+        /// Upper limit.
+        max: Option<Number>,
+    },
+    /// Reduction over one dimension, kept with length one, or over everything to `[1]`.
+    Reduce(Reduce, Option<usize>),
+    /// Sum over several dimensions, each kept with length one.
+    SumDims(Vec<usize>),
+    /// Running reduction along a dimension.
+    Cumulative(Cumulative, usize),
+    /// Largest (or smallest) value along a dimension and where it is. Two outputs.
+    ExtremeWithIndices {
+        /// The dimension.
+        dim: usize,
+        /// Whether the smallest is sought.
+        smallest: bool,
+    },
+    /// The `k` largest values along a dimension; outputs values, indices, or both in that order.
+    TopK {
+        /// The dimension.
+        dim: usize,
+        /// How many.
+        k: usize,
+        /// Whether values are an output.
+        values: bool,
+        /// Whether indices are an output.
+        indices: bool,
+    },
+    /// Sorts along a dimension; outputs values, indices, or both in that order.
+    Sort {
+        /// The dimension.
+        dim: usize,
+        /// Largest first.
+        descending: bool,
+        /// Whether values are an output.
+        values: bool,
+        /// Whether indices are an output.
+        indices: bool,
+    },
+    /// Vector product along a dimension of length three. Operands: lhs, rhs.
+    Cross {
+        /// The dimension.
+        dim: usize,
+    },
+    /// Largest value in each window; a second output holds the positions when `indices`.
+    MaxPool {
+        /// The window.
+        geometry: PoolGeometry,
+        /// Whether positions are an output.
+        indices: bool,
+    },
+    /// Mean of each window.
+    AvgPool(PoolGeometry),
+    /// Mean of windows chosen so that the output has the given size.
+    AdaptiveAvgPool {
+        /// Output size per spatial dimension.
+        size: Vec<usize>,
+    },
+    /// Resizes the last two dimensions.
+    Interpolate {
+        /// Output height and width.
+        size: [usize; 2],
+        /// How values between points are found.
+        mode: Interpolation,
+        /// Whether corner points coincide.
+        align_corners: bool,
+    },
+    /// Samples `[batch, channels, height, width]` at given points. Operands: x, grid.
+    GridSample {
+        /// How values between points are found.
+        mode: Interpolation,
+        /// What lies outside.
+        padding: GridPadding,
+        /// Whether corner points coincide.
+        align_corners: bool,
+    },
+    /// Sliding blocks of a 4-D tensor as columns.
+    Unfold4d {
+        /// Block size.
+        kernel: [usize; 2],
+        /// Step.
+        stride: [usize; 2],
+        /// Zero padding.
+        padding: [usize; 2],
+        /// Distance between block elements.
+        dilation: [usize; 2],
+    },
+    /// Padding, `(before, after)` per dimension.
+    Pad(Vec<(usize, usize)>, Padding),
+    /// Same values, other shape.
+    Reshape(Vec<Dim>),
+    /// Broadcast to a shape.
+    Expand(Vec<Dim>),
+    /// Dimensions in another order.
+    Permute(Vec<usize>),
+    /// Dimensions reversed.
+    Flip(Vec<usize>),
+    /// Sliding windows along a dimension, as a new last dimension.
+    Unfold {
+        /// The dimension.
+        dim: usize,
+        /// Window size.
+        size: usize,
+        /// Step.
+        step: usize,
+    },
+    /// Part of a tensor.
+    Slice(Vec<SliceDim>),
+    /// A tensor with a part replaced. Operands: x, value.
+    SliceAssign(Vec<SliceDim>),
+    /// Values at indices along a dimension. Operands: x, indices.
+    Gather {
+        /// The dimension.
+        dim: usize,
+    },
+    /// Writes values at indices along a dimension. Operands: x, indices, value.
+    Scatter {
+        /// The dimension.
+        dim: usize,
+        /// How a value meets what is there.
+        update: IndexingUpdateOp,
+    },
+    /// Values at index tuples. Operands: x, indices.
+    GatherNd,
+    /// Writes values at index tuples. Operands: x, indices, values.
+    ScatterNd {
+        /// How a value meets what is there.
+        update: IndexingUpdateOp,
+    },
+    /// Whole slices along a dimension. Operands: x, indices `[n]`.
+    Select {
+        /// The dimension.
+        dim: usize,
+    },
+    /// Writes whole slices along a dimension. Operands: x, indices, value.
+    SelectAssign {
+        /// The dimension.
+        dim: usize,
+        /// How a value meets what is there.
+        update: IndexingUpdateOp,
+    },
+    /// `value` where the mask is true. Operands: x, mask, value.
+    MaskWhere,
+    /// A scalar where the mask is true. Operands: x, mask.
+    MaskFill(Number),
+    /// Repeats along a dimension.
+    Repeat {
+        /// The dimension.
+        dim: usize,
+        /// How often.
+        times: Dim,
+    },
+    /// Joins along a dimension. Any number of operands.
+    Cat {
+        /// The dimension.
+        dim: usize,
+    },
+    /// Changes the element type.
+    Cast(DType),
+    /// A tensor of one value. No operands.
+    Full {
+        /// Its shape.
+        shape: Vec<Dim>,
+        /// Its value.
+        value: Number,
+        /// Its element type.
+        dtype: DType,
+    },
+}
+
+/// What lies outside a sampled grid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // Each is the padding of its name.
+pub enum GridPadding {
+    Border,
+    Reflection,
+    Zeros,
+}
+
+impl Op {
+    /// A short name, as [`Layer`](crate::Layer) prints it: `Conv2d`, `BatchNorm`, `Add`.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Conv(g) => format!("Conv{}d", g.stride.len()),
+            Self::ConvTranspose(g) => format!("ConvTranspose{}d", g.stride.len()),
+            Self::DeformConv { .. } => "DeformConv2d".into(),
+            Self::MaxPool { geometry, .. } => format!("MaxPool{}d", geometry.kernel.len()),
+            Self::AvgPool(g) => format!("AvgPool{}d", g.kernel.len()),
+            Self::AdaptiveAvgPool { size } => format!("AdaptiveAvgPool{}d", size.len()),
+            Self::Unary(f) => format!("{f:?}"),
+            Self::Binary(f) | Self::BinaryScalar(f, _) => format!("{f:?}"),
+            Self::Compare(f) | Self::CompareScalar(f, _) => format!("{f:?}"),
+            Self::Reduce(f, _) => format!("{f:?}"),
+            Self::SumDims(_) => "Sum".into(),
+            Self::Cumulative(f, _) => format!("Cum{f:?}"),
+            Self::ExtremeWithIndices { smallest, .. } => {
+                if *smallest { "Min" } else { "Max" }.into()
+            }
+            // The variant's own name, without its fields.
+            other => format!("{other:?}")
+                .split(|c: char| !c.is_alphanumeric())
+                .next()
+                .unwrap_or_default()
+                .to_string(),
+        }
+    }
+
+    /// Whether this is an elementwise nonlinearity or a softmax: what zennit calls an activation.
+    pub fn is_activation(&self) -> bool {
+        matches!(
+            self,
+            Self::Relu
+                | Self::LeakyRelu { .. }
+                | Self::PRelu
+                | Self::Gelu
+                | Self::Sigmoid
+                | Self::HardSigmoid { .. }
+                | Self::LogSigmoid
+                | Self::Softmax { .. }
+                | Self::LogSoftmax { .. }
+                | Self::Softmin { .. }
+                | Self::Unary(Unary::Tanh | Unary::Erf)
+        )
+    }
+}
+
+/// The operation that serves recordings at both batch sizes `rows`, or none when they differ in
+/// more than sizes that follow the batch.
+pub(crate) fn merge(a: &Op, b: &Op, rows: (usize, usize)) -> Option<Op> {
+    let line = |a: &Dim, b: &Dim| Dim::through(a.fixed, b.fixed, rows);
+    let lines = |a: &[Dim], b: &[Dim]| -> Option<Vec<Dim>> {
+        (a.len() == b.len()).then(|| a.iter().zip(b).map(|(a, b)| line(a, b)).collect())?
+    };
+    let slices = |a: &[SliceDim], b: &[SliceDim]| -> Option<Vec<SliceDim>> {
+        if a.len() != b.len() {
+            return None;
+        }
+        a.iter()
+            .zip(b)
+            .map(|(a, b)| {
+                let end = match (a.end, b.end) {
+                    (Some(a), Some(b)) => Some(line(&a, &b)?),
+                    (None, None) => None,
+                    _ => return None,
+                };
+                (a.step == b.step).then_some(SliceDim {
+                    start: line(&a.start, &b.start)?,
+                    end,
+                    step: a.step,
+                })
+            })
+            .collect()
+    };
+    Some(match (a, b) {
+        (Op::Reshape(a), Op::Reshape(b)) => Op::Reshape(lines(a, b)?),
+        (Op::Expand(a), Op::Expand(b)) => Op::Expand(lines(a, b)?),
+        (Op::Slice(a), Op::Slice(b)) => Op::Slice(slices(a, b)?),
+        (Op::SliceAssign(a), Op::SliceAssign(b)) => Op::SliceAssign(slices(a, b)?),
+        (Op::Repeat { dim, times }, Op::Repeat { dim: d, times: t }) if dim == d => Op::Repeat {
+            dim: *dim,
+            times: line(times, t)?,
+        },
+        (
+            Op::Full {
+                shape,
+                value,
+                dtype,
+            },
+            Op::Full {
+                shape: s,
+                value: v,
+                dtype: t,
+            },
+        ) if value == v && dtype == t => Op::Full {
+            shape: lines(shape, s)?,
+            value: *value,
+            dtype: *dtype,
+        },
+        (a, b) if a == b => a.clone(),
+        _ => return None,
+    })
+}

@@ -1,0 +1,101 @@
+//! Runs a graph, keeping or replacing any activation.
+
+use std::collections::HashMap;
+
+use super::exec::{self, Place};
+use super::{Graph, SlotId, Source};
+use crate::{Error, Value};
+
+/// Which activations outlive their last use.
+pub(crate) enum Keep<'a> {
+    /// These, and the output.
+    Slots(&'a [SlotId]),
+    /// Everything: a walk back follows.
+    All,
+}
+
+/// The values of a run's slots, as far as they were kept.
+pub(crate) struct Activations {
+    values: Vec<Option<Value>>,
+    pub place: Place,
+}
+
+impl Activations {
+    pub fn get(&self, slot: SlotId) -> Result<&Value, Error> {
+        self.values[slot]
+            .as_ref()
+            .ok_or(Error::Internal("an activation was not kept"))
+    }
+
+    /// All of several slots.
+    pub fn all(&self, slots: &[SlotId]) -> Result<Vec<Value>, Error> {
+        slots.iter().map(|&s| self.get(s).cloned()).collect()
+    }
+}
+
+impl Graph {
+    /// Runs the graph on `inputs`. An activation in `replace` takes the place of the computed one
+    /// for everything after it.
+    pub fn replay(
+        &self,
+        inputs: &[Value],
+        replace: &HashMap<SlotId, Value>,
+        keep: Keep<'_>,
+    ) -> Result<Activations, Error> {
+        let rows = inputs.first().map_or(1, Value::rows);
+        let place = Place::new(self.device.clone(), rows);
+        let mut values: Vec<Option<Value>> = vec![None; self.slots.len()];
+        for (slot, value) in values.iter_mut().enumerate() {
+            *value = match &self.slots[slot].source {
+                Source::Input(i) => inputs.get(*i).cloned(),
+                Source::Parameter(_, value) | Source::Constant(value) => Some(value.clone()),
+                Source::Node(_) => None,
+            };
+            if let Some(replacement) = replace.get(&slot) {
+                *value = Some(replacement.clone());
+            }
+        }
+        let last_use = match keep {
+            Keep::All => None,
+            Keep::Slots(kept) => Some(self.last_uses(kept)),
+        };
+        for (i, node) in self.nodes.iter().enumerate() {
+            if node.outputs.iter().all(|slot| values[*slot].is_some()) {
+                continue;
+            }
+            let mut operands = Vec::with_capacity(node.operands.len());
+            for (position, &slot) in node.operands.iter().enumerate() {
+                // At its last use a value is handed over, so that Burn may work in place.
+                let again = node.operands[position + 1..].contains(&slot);
+                let value = match &last_use {
+                    Some(last) if last[slot] == Some(i) && !again => values[slot].take(),
+                    _ => values[slot].clone(),
+                };
+                operands.push(value.ok_or(Error::Internal("a node ran before its operands"))?);
+            }
+            let outputs = exec::run(&node.op, &operands, &place)?;
+            drop(operands);
+            for (&slot, output) in node.outputs.iter().zip(outputs) {
+                if values[slot].is_none() {
+                    values[slot] = Some(output);
+                }
+            }
+        }
+        Ok(Activations { values, place })
+    }
+
+    /// The last node that reads each slot; none for slots that are kept or never read.
+    fn last_uses(&self, kept: &[SlotId]) -> Vec<Option<usize>> {
+        let mut last = vec![None; self.slots.len()];
+        for (i, node) in self.nodes.iter().enumerate() {
+            for &slot in &node.operands {
+                last[slot] = Some(i);
+            }
+        }
+        for &slot in kept {
+            last[slot] = None;
+        }
+        last[self.output] = None;
+        last
+    }
+}

@@ -1,0 +1,234 @@
+//! Walking a graph backwards: at every node a rule decides how what arrives at the outputs is
+//! shared among the operands.
+//!
+//! The default rule, [`Gradient`], is the true derivative. Guided backpropagation, DeepLIFT and
+//! every LRP rule are other choices on the same walk.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::exec;
+use super::op::Op;
+use super::vjp::{self, vjp};
+use super::{Activations, Graph, Node, SlotId, Source};
+use crate::{Error, Value};
+
+/// What an operand is to its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role<'a> {
+    /// It depends on an input of the model: the rule gives it a contribution.
+    Input,
+    /// It is the module's parameter of that path.
+    Parameter(&'a str),
+    /// It is neither.
+    Constant,
+}
+
+/// What a rule sees of the node it serves.
+pub struct NodeView<'a> {
+    node: &'a Node,
+    graph: &'a Graph,
+    operands: Vec<Value>,
+    outputs: Vec<Value>,
+    reference: Option<(Vec<Value>, Vec<Value>)>,
+    active: &'a [bool],
+    place: &'a exec::Place,
+}
+
+impl NodeView<'_> {
+    /// The node's name, as [`Traced::layers`](crate::Traced::layers) lists it.
+    pub fn name(&self) -> &str {
+        &self.node.name
+    }
+
+    /// What the node computes.
+    pub fn op(&self) -> &Op {
+        &self.node.op
+    }
+
+    /// The operands' values in the forward pass, in the order that [`Op`] documents.
+    pub fn operands(&self) -> &[Value] {
+        &self.operands
+    }
+
+    /// The outputs' values in the forward pass.
+    pub fn outputs(&self) -> &[Value] {
+        &self.outputs
+    }
+
+    /// Operand and output values of the reference forward pass, where the walk has one.
+    pub fn reference(&self) -> Option<(&[Value], &[Value])> {
+        self.reference.as_ref().map(|(o, r)| (&o[..], &r[..]))
+    }
+
+    /// What operand `i` is.
+    pub fn role(&self, i: usize) -> Role<'_> {
+        let slot = self.node.operands[i];
+        if self.active[slot] {
+            return Role::Input;
+        }
+        match &self.graph.slots[slot].source {
+            Source::Parameter(path, _) => Role::Parameter(path),
+            _ => Role::Constant,
+        }
+    }
+
+    /// Runs the node's operation on other operands: clamped, squared, without bias.
+    ///
+    /// # Errors
+    /// Whatever the operation reports; operands must fit as the recorded ones did.
+    pub fn rerun(&self, operands: &[Value]) -> Result<Vec<Value>, Error> {
+        exec::run(&self.node.op, operands, self.place)
+    }
+
+    /// The derivative of such a run: `arriving` at its outputs (one entry each), pulled back to
+    /// every operand `i` with `wanted[i]`.
+    ///
+    /// # Errors
+    /// As [`rerun`](Self::rerun).
+    pub fn pull_back(
+        &self,
+        operands: &[Value],
+        arriving: &[Option<Value>],
+        wanted: &[bool],
+    ) -> Result<Vec<Option<Value>>, Error> {
+        let outputs = self.rerun(operands)?;
+        let run = vjp::Run {
+            op: &self.node.op,
+            operands,
+            outputs: &outputs,
+            place: self.place,
+        };
+        vjp(&run, arriving, wanted)
+    }
+}
+
+/// How a node shares what arrives at its outputs among its operands.
+pub trait Rule: Send + Sync {
+    /// One contribution per operand, shaped like the operand; none for operands that are not
+    /// [`Role::Input`] or that nothing flows to. `arriving` has one entry per output.
+    ///
+    /// # Errors
+    /// The rule's own, for a node it cannot serve.
+    fn backward(
+        &self,
+        node: &NodeView<'_>,
+        arriving: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>, Error>;
+}
+
+/// The true derivative.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Gradient;
+
+impl Rule for Gradient {
+    fn backward(
+        &self,
+        node: &NodeView<'_>,
+        arriving: &[Option<Value>],
+    ) -> Result<Vec<Option<Value>>, Error> {
+        let wanted: Vec<bool> = (0..node.operands.len())
+            .map(|i| node.role(i) == Role::Input)
+            .collect();
+        let run = vjp::Run {
+            op: &node.node.op,
+            operands: &node.operands,
+            outputs: &node.outputs,
+            place: node.place,
+        };
+        vjp(&run, arriving, &wanted)
+    }
+}
+
+/// Chooses a node's rule; none is [`Gradient`].
+pub(crate) type Rules<'a> = dyn Fn(&NodeView<'_>) -> Option<Arc<dyn Rule>> + 'a;
+
+/// Edits what arrives at a node before its rule sees it.
+pub(crate) type Edit<'a> = dyn Fn(&NodeView<'_>, usize, Value) -> Result<Value, Error> + 'a;
+
+/// A walk back over one forward pass.
+pub(crate) struct Walk<'a> {
+    pub graph: &'a Graph,
+    pub forward: &'a Activations,
+    pub reference: Option<&'a Activations>,
+    pub rules: Option<&'a Rules<'a>>,
+    pub edit: Option<&'a Edit<'a>>,
+    /// Slots whose arriving values are reported.
+    pub keep: &'a [SlotId],
+    /// Which slots lead back to an input that wants a result.
+    pub active: &'a [bool],
+}
+
+/// What a walk found.
+pub(crate) struct Walked {
+    /// Per input of the graph.
+    pub inputs: Vec<Option<Value>>,
+    /// Per kept slot.
+    pub kept: HashMap<SlotId, Value>,
+}
+
+impl Walk<'_> {
+    /// Walks from the output, where `seed` arrives, to the inputs.
+    pub fn run(&self, seed: Value) -> Result<Walked, Error> {
+        let graph = self.graph;
+        let mut arriving: Vec<Option<Value>> = vec![None; graph.slots.len()];
+        let mut kept = HashMap::new();
+        arriving[graph.output] = Some(seed);
+        for node in graph.nodes.iter().rev() {
+            let reached = |slot: &SlotId| self.active[*slot] && arriving[*slot].is_some();
+            if !node.outputs.iter().any(reached) {
+                continue;
+            }
+            let view = self.view(node)?;
+            let mut here = Vec::with_capacity(node.outputs.len());
+            for (i, &slot) in node.outputs.iter().enumerate() {
+                let mut value = arriving[slot].take();
+                if let (Some(edit), Some(v)) = (self.edit, value.take_if(|_| self.edit.is_some())) {
+                    value = Some(edit(&view, i, v)?);
+                }
+                if let (true, Some(value)) = (self.keep.contains(&slot), &value) {
+                    kept.insert(slot, value.clone());
+                }
+                here.push(value);
+            }
+            let rule = self.rules.and_then(|rules| rules(&view));
+            let shares = match &rule {
+                Some(rule) => rule.backward(&view, &here)?,
+                None => Gradient.backward(&view, &here)?,
+            };
+            drop(here);
+            for (&slot, share) in node.operands.iter().zip(shares) {
+                if let (true, Some(share)) = (self.active[slot], share) {
+                    arriving[slot] = Some(match arriving[slot].take() {
+                        Some(sum) => add(sum, share),
+                        None => share,
+                    });
+                }
+            }
+        }
+        let inputs = graph.inputs.iter().map(|&s| arriving[s].take()).collect();
+        Ok(Walked { inputs, kept })
+    }
+
+    fn view<'a>(&'a self, node: &'a Node) -> Result<NodeView<'a>, Error> {
+        let reference = match self.reference {
+            Some(run) => Some((run.all(&node.operands)?, run.all(&node.outputs)?)),
+            None => None,
+        };
+        Ok(NodeView {
+            node,
+            graph: self.graph,
+            operands: self.forward.all(&node.operands)?,
+            outputs: self.forward.all(&node.outputs)?,
+            reference,
+            active: self.active,
+            place: &self.forward.place,
+        })
+    }
+}
+
+fn add(a: Value, b: Value) -> Value {
+    use burn::backend::Dispatch;
+    use burn::backend::ops::FloatTensorOps;
+    Value::from_dispatch(Dispatch::float_add(a.into_dispatch(), b.into_dispatch()))
+}

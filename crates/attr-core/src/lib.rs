@@ -1,0 +1,39 @@
+//! The shared core of attr: what a model is, how it is traced, run forwards and walked backwards,
+//! and what an attribution of it looks like.
+//!
+//! Start at [`Traced`] (a Burn module as a graph of named layers) or [`Model`] (anything with a
+//! forward function), then pick a method from a method crate; all of them implement [`Method`].
+
+mod baseline;
+mod error;
+mod graph;
+mod inputs;
+mod layer;
+mod mask;
+mod method;
+mod model;
+mod random;
+mod run;
+mod target;
+mod traced;
+mod value;
+
+pub use baseline::{Baseline, Baselines};
+pub use error::Error;
+pub use graph::{
+    Binary, Compare, ConvGeometry, Cumulative, Dim, Gradient, GridPadding, Interpolation, NodeView,
+    Number, Op, Padding, PoolGeometry, Reduce, Role, Rule, SliceDim, Unary, tap,
+};
+pub use inputs::{Constant, Input, Inputs, Values};
+pub use layer::Layer;
+pub use mask::FeatureMask;
+pub use method::{
+    Attribution, AttributionRecord, Explanation, Method, Work, fix_targets, gradients,
+    target_gradients,
+};
+pub use model::{Gradients, Model, Seeds};
+pub use random::Random;
+pub use run::{Budget, Progress, Run};
+pub use target::{Chosen, Target};
+pub use traced::Traced;
+pub use value::{Kind, Value};

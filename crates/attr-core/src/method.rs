@@ -1,0 +1,359 @@
+//! What every attribution method is, and what it returns.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+
+use burn::tensor::TensorData;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Gradients, Inputs, Model, Run, Seeds, Target, Value, Values};
+
+/// An attribution method: says how much each element of the input contributed to a target.
+///
+/// One method is required; [`attribute`](Self::attribute) and its relatives are what users call.
+pub trait Method: Send + Sync {
+    /// Explains each of several targets; inputs and targets have been checked, and inputs carry
+    /// the model's own constants.
+    ///
+    /// # Errors
+    /// Whatever the model or the method's parameters give rise to.
+    fn explain(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error>;
+
+    /// The attribution of `target` to `inputs`, with default memory budget and no progress.
+    ///
+    /// # Errors
+    /// [`Error`] says which value was wrong and what would be right.
+    fn attribute<I: Inputs>(
+        &self,
+        model: &impl Model<I>,
+        inputs: &I,
+        target: impl Into<Target>,
+    ) -> Result<Attribution<I>, Error>
+    where
+        Self: Sized,
+    {
+        self.attribute_with(model, inputs, target, &Run::new())
+    }
+
+    /// As [`attribute`](Self::attribute), with a memory budget and progress.
+    ///
+    /// # Errors
+    /// As [`attribute`](Self::attribute).
+    fn attribute_with<I: Inputs>(
+        &self,
+        model: &impl Model<I>,
+        inputs: &I,
+        target: impl Into<Target>,
+        run: &Run<'_>,
+    ) -> Result<Attribution<I>, Error>
+    where
+        Self: Sized,
+    {
+        let all = self.attribute_targets(model, inputs, &[target.into()], run)?;
+        let mut all = all.into_iter();
+        all.next().ok_or(Error::Internal("a method returned nothing"))
+    }
+
+    /// One attribution for each of several targets, over shared forward passes.
+    ///
+    /// # Errors
+    /// As [`attribute`](Self::attribute).
+    fn attribute_targets<I: Inputs>(
+        &self,
+        model: &impl Model<I>,
+        inputs: &I,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Attribution<I>>, Error>
+    where
+        Self: Sized,
+    {
+        let given = inputs.to_values();
+        given.check()?;
+        for target in targets {
+            target.check(given.rows())?;
+        }
+        let count = given.values().len();
+        let values = given.with_constants(model.constants())?;
+        let counted = Counted::new(model);
+        let explanations = self.explain(&counted, &values, targets, run)?;
+        let work = counted.work.get();
+        explanations
+            .into_iter()
+            .zip(targets)
+            .map(|(mut explanation, target)| {
+                explanation.values.truncate(count);
+                Ok(Attribution {
+                    typed: I::attributions(explanation.values.clone())?,
+                    target: target.to_string(),
+                    explanation,
+                    work,
+                })
+            })
+            .collect()
+    }
+}
+
+impl<T: Method + ?Sized> Method for Box<T> {
+    fn explain(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        (**self).explain(model, inputs, targets, run)
+    }
+}
+
+/// What a method computes for one target.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// Per input, values shaped like it; none for inputs without attribution.
+    pub values: Vec<Option<Value>>,
+    /// Per row, the model's output for the target.
+    pub scores: Vec<f32>,
+    /// Per row, the convergence delta, for methods that promise completeness.
+    pub delta: Option<Vec<f32>>,
+}
+
+/// Model evaluations, in rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    /// Rows that went through the model forwards.
+    pub forward_rows: usize,
+    /// Rows for which gradients were computed, counted once per target.
+    pub backward_rows: usize,
+    /// Calls of the model, each of many rows.
+    pub passes: usize,
+}
+
+/// How much each element of the inputs `I` contributed to a target.
+#[derive(Clone, Debug)]
+pub struct Attribution<I: Inputs> {
+    typed: I::Attributions,
+    explanation: Explanation,
+    target: String,
+    work: Work,
+}
+
+impl<I: Inputs> Attribution<I> {
+    /// The attributions, shaped like the inputs: a tensor for a tensor, a tuple for a tuple.
+    pub fn attribution(&self) -> I::Attributions
+    where
+        I::Attributions: Clone,
+    {
+        self.typed.clone()
+    }
+
+    /// The attributions without their types, one entry per input.
+    pub fn values(&self) -> &[Option<Value>] {
+        &self.explanation.values
+    }
+
+    /// What was explained: the model's output for the target, per row.
+    pub fn scores(&self) -> &[f32] {
+        &self.explanation.scores
+    }
+
+    /// The convergence delta per row, `sum(attribution) - (f(x) - f(baseline))`, for methods that
+    /// promise completeness.
+    pub fn delta(&self) -> Option<&[f32]> {
+        self.explanation.delta.as_deref()
+    }
+
+    /// Model evaluations it took, shared by all targets of one call.
+    pub fn work(&self) -> Work {
+        self.work
+    }
+
+    /// The same as plain data, for storage.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when reading from the device fails.
+    pub fn to_record(&self) -> Result<AttributionRecord, Error> {
+        let values = self.explanation.values.iter();
+        Ok(AttributionRecord {
+            target: self.target.clone(),
+            values: values
+                .map(|value| value.as_ref().map(Value::to_data).transpose())
+                .collect::<Result<_, _>>()?,
+            scores: self.explanation.scores.clone(),
+            delta: self.explanation.delta.clone(),
+            work: self.work,
+        })
+    }
+}
+
+/// An attribution on the host, for storage and exchange.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttributionRecord {
+    /// The target, as text.
+    pub target: String,
+    /// Per input, its attribution.
+    pub values: Vec<Option<TensorData>>,
+    /// Per row, the model's output for the target.
+    pub scores: Vec<f32>,
+    /// Per row, the convergence delta.
+    pub delta: Option<Vec<f32>>,
+    /// Model evaluations it took.
+    pub work: Work,
+}
+
+/// Gradients of each target for all rows, chunk by chunk within the budget.
+///
+/// Returns per target the gradient for each input and the scores.
+///
+/// # Errors
+/// [`Error::NoGradient`] for an attributed input that nothing flows to, and the model's own.
+pub fn gradients(
+    model: &dyn Model,
+    inputs: &Values,
+    targets: &[Target],
+    run: &Run<'_>,
+) -> Result<Vec<Explanation>, Error> {
+    let at_once = run.rows_at_once(model, inputs);
+    let rows = inputs.rows();
+    run.start(rows);
+    let mut scores: Vec<Vec<f32>> = vec![Vec::new(); targets.len()];
+    let mut parts: Vec<Vec<Vec<Value>>> = vec![vec![Vec::new(); inputs.values().len()]; targets.len()];
+    for start in (0..rows).step_by(at_once) {
+        let chunk = inputs.slice(start..(start + at_once).min(rows));
+        let (gradients, chosen) = target_gradients(model, &chunk, targets)?;
+        for (t, per_input) in gradients.into_iter().enumerate() {
+            scores[t].extend(&chosen[t]);
+            for (i, gradient) in per_input.into_iter().enumerate() {
+                parts[t][i].extend(gradient);
+            }
+        }
+        run.advance(chunk.rows());
+    }
+    let explanations = parts.into_iter().zip(scores);
+    explanations
+        .map(|(per_input, scores)| {
+            let values = per_input.into_iter().map(|parts| match parts.is_empty() {
+                true => Ok(None),
+                false => Value::cat_rows(parts).map(Some),
+            });
+            Ok(Explanation {
+                values: values.collect::<Result<_, Error>>()?,
+                scores,
+                delta: None,
+            })
+        })
+        .collect()
+}
+
+/// Gradients and scores of each target for rows that go through the model at once. Every
+/// attributed input has a gradient, and no other.
+///
+/// # Errors
+/// As [`gradients`].
+#[allow(clippy::type_complexity)] // Two lists, each per target.
+pub fn target_gradients(
+    model: &dyn Model,
+    inputs: &Values,
+    targets: &[Target],
+) -> Result<(Vec<Vec<Option<Value>>>, Vec<Vec<f32>>), Error> {
+    let scores = Cell::new(Vec::new());
+    let gradients = model.gradients(inputs.clone(), &|output| {
+        let chosen = targets.iter().map(|target| target.choose(output, inputs));
+        let chosen: Vec<_> = chosen.collect::<Result<_, _>>()?;
+        scores.set(chosen.iter().map(|c| c.scores.clone()).collect());
+        Ok(chosen.into_iter().map(|c| c.seed).collect())
+    })?;
+    for per_input in &gradients.inputs {
+        for (i, gradient) in per_input.iter().enumerate() {
+            if inputs.attributed(i) && gradient.is_none() {
+                return Err(Error::NoGradient { input: i });
+            }
+        }
+    }
+    Ok((gradients.inputs, scores.take()))
+}
+
+/// Targets with [`Target::Predicted`] replaced by what the model predicts for these inputs, for
+/// methods that evaluate the model elsewhere than at the inputs.
+///
+/// # Errors
+/// The model's own.
+pub fn fix_targets(
+    model: &dyn Model,
+    inputs: &Values,
+    targets: &[Target],
+    run: &Run<'_>,
+) -> Result<Vec<Target>, Error> {
+    if !targets.iter().any(|t| matches!(t, Target::Predicted)) {
+        return Ok(targets.to_vec());
+    }
+    if inputs.rows() != inputs.caller_rows() {
+        return Err(Error::Internal("targets were not fixed before rows were expanded"));
+    }
+    let at_once = run.rows_at_once(model, inputs);
+    let rows = inputs.rows();
+    let outputs: Vec<Value> = (0..rows)
+        .step_by(at_once)
+        .map(|start| model.forward(inputs.slice(start..(start + at_once).min(rows))))
+        .collect::<Result<_, _>>()?;
+    let output = Value::cat_rows(outputs)?;
+    targets.iter().map(|target| target.fix(&output)).collect()
+}
+
+/// A model without its input type, counting its evaluations and verified before its first
+/// gradient.
+struct Counted<'a, I, M> {
+    model: &'a M,
+    work: Cell<Work>,
+    verified: Cell<bool>,
+    inputs: PhantomData<fn(I)>,
+}
+
+impl<'a, I: Inputs, M: Model<I>> Counted<'a, I, M> {
+    fn new(model: &'a M) -> Self {
+        Self {
+            model,
+            work: Cell::default(),
+            verified: Cell::new(false),
+            inputs: PhantomData,
+        }
+    }
+
+    fn count(&self, forward: usize, backward: usize) {
+        let mut work = self.work.get();
+        work.forward_rows += forward;
+        work.backward_rows += backward;
+        work.passes += 1;
+        self.work.set(work);
+    }
+}
+
+impl<I: Inputs, M: Model<I>> Model for Counted<'_, I, M> {
+    fn forward(&self, inputs: Values) -> Result<Value, Error> {
+        self.count(inputs.rows(), 0);
+        self.model.forward(inputs)
+    }
+
+    fn gradients(&self, inputs: Values, seeds: &Seeds<'_>) -> Result<Gradients, Error> {
+        if !self.verified.replace(true) {
+            self.model.verify(&inputs)?;
+        }
+        let rows = inputs.rows();
+        let gradients = self.model.gradients(inputs, seeds)?;
+        self.count(rows, rows * gradients.inputs.len());
+        Ok(gradients)
+    }
+
+    fn constants(&self) -> &[Value] {
+        self.model.constants()
+    }
+
+    fn bytes_per_row(&self, inputs: &Values) -> Option<usize> {
+        self.model.bytes_per_row(inputs)
+    }
+}

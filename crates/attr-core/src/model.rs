@@ -1,0 +1,160 @@
+//! What can be explained: anything with a forward function.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use burn::backend::{AutodiffBackend, Dispatch};
+use burn::backend::ops::FloatTensorOps;
+
+use crate::graph::leaf;
+use crate::{Error, Inputs, Kind, Value, Values};
+
+/// Turns a model's output into what is to be differentiated: one weight tensor, shaped like the
+/// output, for each target.
+pub type Seeds<'a> = dyn Fn(&Value) -> Result<Vec<Value>, Error> + 'a;
+
+/// An output and, for each seed, the gradient of `sum(seed * output)` with respect to each input.
+pub struct Gradients {
+    /// The model's output.
+    pub output: Value,
+    /// Per seed, per input; none for inputs that get no attribution or that nothing flows to.
+    pub inputs: Vec<Vec<Option<Value>>>,
+}
+
+/// A model over inputs `I`: one required method.
+///
+/// Implemented for [`Traced`](crate::Traced) and for every closure from inputs to a tensor. A
+/// closure gets its gradients from Burn's autodiff, a traced model by walking its graph back.
+/// `I` only says which inputs fit; the methods take them without their types.
+///
+/// ```
+/// use attr_core::Model;
+/// use burn::tensor::Tensor;
+///
+/// fn accepts(_: &impl Model<Tensor<2>>) {}
+/// accepts(&|x: Tensor<2>| x.sum_dim(1));
+/// ```
+pub trait Model<I = Values> {
+    /// The output for some rows; its dimension 0 is the batch.
+    ///
+    /// # Errors
+    /// Whatever makes the inputs unfit for the model.
+    fn forward(&self, inputs: Values) -> Result<Value, Error>;
+
+    /// The output and the gradients of each seed; the forward pass is shared where possible.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward), and [`Error::NoGradient`].
+    fn gradients(&self, inputs: Values, seeds: &Seeds<'_>) -> Result<Gradients, Error> {
+        autodiff(&|inputs| self.forward(inputs), inputs, seeds)
+    }
+
+    /// Whether gradients are those of the function that [`forward`](Self::forward) computes.
+    /// Called once per explanation, before gradients are used.
+    ///
+    /// # Errors
+    /// [`Error::TrainingMode`] when a BatchNorm or Dropout behaves differently under autodiff.
+    fn verify(&self, inputs: &Values) -> Result<(), Error> {
+        let plain = self.forward(inputs.clone())?;
+        let (_, tracked) = track(&|inputs| self.forward(inputs), inputs)?;
+        let (plain, tracked) = (plain.to_vec()?, tracked.detached().to_vec()?);
+        let largest = plain.iter().fold(0f32, |m, v| m.max(v.abs()));
+        let difference = plain
+            .iter()
+            .zip(&tracked)
+            .fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+        // Kernels may round differently when a gradient is wanted; dropped units and batch
+        // statistics change far more.
+        if plain.len() != tracked.len() || difference > 1e-4 * largest.max(1e-3) {
+            return Err(Error::TrainingMode { difference });
+        }
+        Ok(())
+    }
+
+    /// Further inputs, one row per row of what is explained, that the model needs besides those
+    /// the caller gives: what a model cut by [`from_layer`](crate::Traced::from_layer) still reads
+    /// of the layers before.
+    fn constants(&self) -> &[Value] {
+        &[]
+    }
+
+    /// Memory that one row takes during a forward and backward pass, where known.
+    fn bytes_per_row(&self, inputs: &Values) -> Option<usize> {
+        let _ = inputs;
+        None
+    }
+}
+
+impl<F, I, O> Model<I> for F
+where
+    F: Fn(I) -> O,
+    I: Inputs,
+    O: Into<Value>,
+{
+    fn forward(&self, inputs: Values) -> Result<Value, Error> {
+        let inputs = I::from_values(inputs)?;
+        catch_unwind(AssertUnwindSafe(|| self(inputs).into())).map_err(|panic| {
+            Error::ForwardPanicked {
+                message: crate::graph::panic_message(panic.as_ref()),
+            }
+        })
+    }
+}
+
+type Forward<'a> = dyn Fn(Values) -> Result<Value, Error> + 'a;
+
+/// Runs a model with its attributed inputs as leaves of an autodiff tape.
+fn track(forward: &Forward<'_>, inputs: &Values) -> Result<(Vec<Value>, Value), Error> {
+    let tracked = inputs.with(|i, value| inputs.attributed(i).then(|| leaf(value.clone())));
+    let leaves = tracked.values().to_vec();
+    let output = forward(tracked)?;
+    Ok((leaves, output))
+}
+
+/// Gradients by Burn's autodiff. A tape serves one backward pass, so each seed runs forward anew.
+fn autodiff(
+    forward: &Forward<'_>,
+    inputs: Values,
+    seeds: &Seeds<'_>,
+) -> Result<Gradients, Error> {
+    let mut result = Vec::new();
+    loop {
+        let (leaves, output) = track(forward, &inputs)?;
+        let first = (0..leaves.len()).find(|&i| inputs.attributed(i));
+        if first.is_none() || output.kind() != Kind::Float || !output.device().is_autodiff() {
+            return Err(Error::NoGradient {
+                input: first.unwrap_or(0),
+            });
+        }
+        let plain = output.clone().detached();
+        let seeds = seeds(&plain)?;
+        let Some(seed) = seeds.get(result.len()) else {
+            return Ok(Gradients {
+                output: plain,
+                inputs: result,
+            });
+        };
+        let seed = Dispatch::from_inner(seed.clone().into_dispatch());
+        let product = Dispatch::float_mul(output.into_dispatch(), seed);
+        let mut tape = Dispatch::backward(Dispatch::float_sum(product));
+        let per_input: Vec<Option<Value>> = leaves
+            .into_iter()
+            .enumerate()
+            .map(|(i, leaf)| {
+                let leaf = inputs.attributed(i).then(|| leaf.into_dispatch())?;
+                Dispatch::grad_remove(&leaf, &mut tape).map(Value::from_dispatch)
+            })
+            .collect();
+        if per_input.iter().all(Option::is_none) {
+            return Err(Error::NoGradient {
+                input: first.unwrap_or(0),
+            });
+        }
+        result.push(per_input);
+        if result.len() == seeds.len() {
+            return Ok(Gradients {
+                output: plain,
+                inputs: result,
+            });
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Which number of the output is explained.
+
+use std::fmt;
+
+use burn::tensor::{Int, Tensor, TensorData};
+
+use crate::{Error, Kind, Value, Values};
+
+/// The number of each row's output that is explained.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// The same class for all rows; outputs `[batch, classes]`.
+    Class(usize),
+    /// A class for each row; outputs `[batch, classes]`.
+    Classes(Vec<usize>),
+    /// The same position for all rows, without the batch dimension; outputs of any rank.
+    Index(Vec<usize>),
+    /// A position for each row.
+    Indices(Vec<Vec<usize>>),
+    /// The class with the largest output, row by row; outputs `[batch, classes]`.
+    Predicted,
+    /// The only number of each row; outputs `[batch]`, `[batch, 1]`, ...
+    Single,
+    /// A weighted sum of the output: weights shaped like the output, or with one row for all.
+    Weights(Value),
+}
+
+impl Target {
+    /// One unit of a layer, as the target of a model cut by [`to_layer`](crate::Traced::to_layer).
+    pub fn unit(index: impl Into<Vec<usize>>) -> Self {
+        Self::Index(index.into())
+    }
+
+    /// Weights over the output.
+    pub fn weights(weights: impl Into<Value>) -> Self {
+        Self::Weights(weights.into())
+    }
+}
+
+impl From<usize> for Target {
+    fn from(class: usize) -> Self {
+        Self::Class(class)
+    }
+}
+
+impl From<Vec<usize>> for Target {
+    fn from(classes: Vec<usize>) -> Self {
+        Self::Classes(classes)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Class(class) => write!(f, "{class}"),
+            Self::Classes(classes) => write!(f, "{classes:?}"),
+            Self::Index(index) => write!(f, "{index:?}"),
+            Self::Indices(indices) => write!(f, "{indices:?}"),
+            Self::Predicted => f.write_str("predicted"),
+            Self::Single => f.write_str("single"),
+            Self::Weights(weights) => write!(f, "weights {:?}", weights.shape()),
+        }
+    }
+}
+
+/// A target applied to an output.
+pub struct Chosen {
+    /// Shaped like the output: what each number counts.
+    pub seed: Value,
+    /// Per row, `sum(seed * output)`.
+    pub scores: Vec<f32>,
+}
+
+impl Target {
+    /// The target of each row of `output`, the model's output for `inputs`.
+    ///
+    /// # Errors
+    /// The `Target*` errors, and [`Error::NonFinite`] when a chosen number is NaN or infinite.
+    pub fn choose(&self, output: &Value, inputs: &Values) -> Result<Chosen, Error> {
+        let (origin, rows) = (inputs.origin(), inputs.caller_rows());
+        let shape = output.shape();
+        if output.kind() != Kind::Float || shape.first() != Some(&origin.len()) {
+            return Err(self.unfit(&shape, "the output must be floating point, one row per input"));
+        }
+        let chosen = match self {
+            Self::Weights(weights) => self.weighted(weights, output, origin, rows)?,
+            _ => {
+                let flat = self.positions(output, origin, rows)?;
+                one_hot(&flat, output)?
+            }
+        };
+        if chosen.scores.iter().any(|s| !s.is_finite()) {
+            return Err(Error::NonFinite {
+                what: format!("the model's output for target {self}"),
+            });
+        }
+        Ok(chosen)
+    }
+
+    /// Refuses targets that cannot fit `rows` rows, whatever the output.
+    pub(crate) fn check(&self, rows: usize) -> Result<(), Error> {
+        let got = match self {
+            Self::Classes(classes) => classes.len(),
+            Self::Indices(indices) => indices.len(),
+            Self::Weights(weights) if weights.rows() != 1 => weights.rows(),
+            _ => return Ok(()),
+        };
+        match got == rows {
+            true => Ok(()),
+            false => Err(Error::TargetRows {
+                expected: rows,
+                got,
+            }),
+        }
+    }
+
+    /// The target with [`Target::Predicted`] replaced by the classes that `output` predicts.
+    pub(crate) fn fix(&self, output: &Value) -> Result<Target, Error> {
+        match self {
+            Self::Predicted => Ok(Self::Classes(self.predicted(output)?)),
+            other => Ok(other.clone()),
+        }
+    }
+
+    fn unfit(&self, output: &[usize], needs: &str) -> Error {
+        Error::TargetShape {
+            target: self.to_string(),
+            output: output.to_vec(),
+            needs: needs.into(),
+        }
+    }
+
+    fn predicted(&self, output: &Value) -> Result<Vec<usize>, Error> {
+        let shape = output.shape();
+        let [_, classes] = shape[..] else {
+            return Err(self.unfit(&shape, "`predicted` needs [batch, classes]; give an index"));
+        };
+        let data = output.to_vec()?;
+        data.chunks(classes)
+            .map(|row| {
+                if row.iter().any(|v| v.is_nan()) {
+                    return Err(Error::NonFinite {
+                        what: "the model's output".into(),
+                    });
+                }
+                // The first of equal largest, as argmax does everywhere.
+                let largest = row.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1));
+                largest.map(|(i, _)| i).ok_or(Error::Internal("a row has no classes"))
+            })
+            .collect()
+    }
+
+    /// Per row, the place of its number in the flattened row.
+    fn positions(
+        &self,
+        output: &Value,
+        origin: &[usize],
+        rows: usize,
+    ) -> Result<Vec<usize>, Error> {
+        self.check(rows)?;
+        let shape = output.shape();
+        let inner = &shape[1..];
+        let class = |class: usize| match inner {
+            [classes] if class < *classes => Ok(class),
+            [_] => Err(Error::TargetOutOfRange {
+                target: class.to_string(),
+                output: shape.clone(),
+            }),
+            [] => Err(self.unfit(&shape, "one number per row needs `Target::Single`")),
+            _ => Err(self.unfit(&shape, "give an index for each dimension after the batch")),
+        };
+        let index = |index: &[usize]| {
+            if index.len() != inner.len() {
+                return Err(self.unfit(&shape, "give an index for each dimension after the batch"));
+            }
+            if index.iter().zip(inner).any(|(i, size)| i >= size) {
+                return Err(Error::TargetOutOfRange {
+                    target: format!("{index:?}"),
+                    output: shape.clone(),
+                });
+            }
+            Ok(index.iter().zip(inner).fold(0, |flat, (i, size)| flat * size + i))
+        };
+        match self {
+            Self::Class(c) => Ok(vec![class(*c)?; origin.len()]),
+            Self::Classes(classes) => origin.iter().map(|&row| class(classes[row])).collect(),
+            Self::Index(i) => Ok(vec![index(i)?; origin.len()]),
+            Self::Indices(indices) => origin.iter().map(|&row| index(&indices[row])).collect(),
+            Self::Predicted => self.predicted(output),
+            Self::Single if inner.iter().product::<usize>() == 1 => Ok(vec![0; origin.len()]),
+            Self::Single => Err(self.unfit(&shape, "the output has several numbers per row")),
+            Self::Weights(_) => Err(Error::Internal("weights have no position")),
+        }
+    }
+
+    fn weighted(
+        &self,
+        weights: &Value,
+        output: &Value,
+        origin: &[usize],
+        rows: usize,
+    ) -> Result<Chosen, Error> {
+        self.check(rows)?;
+        let (shape, given) = (output.shape(), weights.shape());
+        if given.len() != shape.len() || given[1..] != shape[1..] || weights.kind() != Kind::Float {
+            return Err(self.unfit(&shape, "weights must be shaped like the output"));
+        }
+        if !weights.is_finite()? {
+            return Err(Error::NonFinite {
+                what: "the target's weights".into(),
+            });
+        }
+        let seed = match weights.rows() {
+            1 => weights.select_rows(&vec![0; origin.len()]),
+            _ => weights.select_rows(origin),
+        };
+        let scores = Value::from((output.matrix()? * seed.matrix()?).sum_dim(1)).to_vec()?;
+        Ok(Chosen { seed, scores })
+    }
+}
+
+/// Ones at one flat position per row, and the output there.
+fn one_hot(positions: &[usize], output: &Value) -> Result<Chosen, Error> {
+    let matrix = output.matrix()?;
+    let device = matrix.device();
+    let [rows, _] = matrix.dims();
+    let data: Vec<i64> = positions.iter().map(|&p| p as i64).collect();
+    let indices = Tensor::<2, Int>::from_data(TensorData::new(data, [rows, 1]), &device);
+    let scores = matrix.clone().gather(1, indices.clone());
+    let ones = scores.ones_like();
+    let update = burn::tensor::IndexingUpdateOp::Add;
+    let seed = matrix.zeros_like().scatter(1, indices, ones, update);
+    Ok(Chosen {
+        seed: Value::from_matrix(seed, &output.shape()),
+        scores: Value::from(scores).to_vec()?,
+    })
+}

@@ -1,0 +1,270 @@
+//! A tensor whose rank and element kind are known at run time only.
+//!
+//! Models, graphs and methods exchange [`Value`]s, so nothing here is generic over ranks. Users
+//! see ordinary Burn tensors: [`crate::Inputs`] converts at the edge. For arithmetic, take
+//! [`Value::matrix`], compute with Burn, and restore the shape with [`Value::from_matrix`].
+
+use std::ops::Range;
+
+use burn::backend::{Dispatch, DispatchTensor, TensorMetadata};
+use burn::tensor::kind::Basic;
+use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
+use burn::tensor::{Bool, DType, Device, Int, Shape, Slice, Tensor, TensorData};
+
+use crate::Error;
+
+/// What a value's elements are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Floating point.
+    Float,
+    /// Integers, signed or not.
+    Int,
+    /// Truth values.
+    Bool,
+}
+
+impl From<DType> for Kind {
+    fn from(dtype: DType) -> Self {
+        if dtype.is_bool() {
+            Self::Bool
+        } else if dtype.is_int() || dtype.is_uint() {
+            Self::Int
+        } else {
+            Self::Float
+        }
+    }
+}
+
+/// A tensor of any rank and kind on any device; cloning shares the memory.
+#[derive(Clone, Debug)]
+pub struct Value(DispatchTensor);
+
+/// Calls the float, integer or boolean form of a Burn operation that exists for all three.
+macro_rules! by_kind {
+    ($value:expr, $float:ident, $int:ident, $bool:ident $(, $argument:expr)*) => {{
+        let value = $value;
+        let kind = value.kind();
+        let tensor = value.into_dispatch();
+        $crate::Value::from_dispatch(match kind {
+            $crate::Kind::Float => burn::backend::Dispatch::$float(tensor $(, $argument)*),
+            $crate::Kind::Int => burn::backend::Dispatch::$int(tensor $(, $argument)*),
+            $crate::Kind::Bool => burn::backend::Dispatch::$bool(tensor $(, $argument)*),
+        })
+    }};
+}
+pub(crate) use by_kind;
+
+impl Value {
+    pub(crate) fn from_dispatch(tensor: DispatchTensor) -> Self {
+        Self(tensor)
+    }
+
+    pub(crate) fn into_dispatch(self) -> DispatchTensor {
+        self.0
+    }
+
+    /// Sizes of all dimensions.
+    pub fn shape(&self) -> Vec<usize> {
+        self.0.shape().to_vec()
+    }
+
+    /// Length of dimension 0, the batch; a scalar counts as one row.
+    pub fn rows(&self) -> usize {
+        self.0.shape().first().copied().unwrap_or(1)
+    }
+
+    /// What the elements are.
+    pub fn kind(&self) -> Kind {
+        self.dtype().into()
+    }
+
+    /// The exact element type.
+    pub fn dtype(&self) -> DType {
+        self.0.dtype()
+    }
+
+    /// Where the value lives.
+    pub fn device(&self) -> Device {
+        Device::new(self.0.device())
+    }
+
+    /// The value as a float tensor of rank `D`.
+    ///
+    /// # Errors
+    /// [`Error::Rank`] when the rank differs, [`Error::ElementKind`] when it is not floating point.
+    pub fn tensor<const D: usize>(&self) -> Result<Tensor<D>, Error> {
+        self.typed(Kind::Float)
+    }
+
+    /// The value as an integer tensor of rank `D`.
+    ///
+    /// # Errors
+    /// As [`tensor`](Self::tensor).
+    pub fn int_tensor<const D: usize>(&self) -> Result<Tensor<D, Int>, Error> {
+        self.typed(Kind::Int)
+    }
+
+    /// The value as a boolean tensor of rank `D`.
+    ///
+    /// # Errors
+    /// As [`tensor`](Self::tensor).
+    pub fn bool_tensor<const D: usize>(&self) -> Result<Tensor<D, Bool>, Error> {
+        self.typed(Kind::Bool)
+    }
+
+    fn typed<const D: usize, K: Basic>(&self, kind: Kind) -> Result<Tensor<D, K>, Error> {
+        if self.kind() != kind {
+            return Err(Error::ElementKind {
+                expected: kind,
+                got: self.kind(),
+            });
+        }
+        let rank = self.0.shape().num_dims();
+        if rank != D {
+            return Err(Error::Rank {
+                expected: D,
+                got: rank,
+            });
+        }
+        Ok(Tensor::from_dispatch(self.0.clone()))
+    }
+
+    /// A float value as `[rows, everything else]`, for arithmetic with Burn.
+    ///
+    /// # Errors
+    /// [`Error::ElementKind`] when it is not floating point.
+    pub fn matrix(&self) -> Result<Tensor<2>, Error> {
+        let rows = self.rows();
+        let columns = self.0.shape().num_elements().checked_div(rows).unwrap_or(0);
+        self.clone().reshape(&[rows, columns]).tensor::<2>()
+    }
+
+    /// Undoes [`matrix`](Self::matrix): gives a matrix of as many elements the shape `shape`.
+    pub fn from_matrix(matrix: Tensor<2>, shape: &[usize]) -> Self {
+        Self::from(matrix).reshape(shape)
+    }
+
+    /// The same elements in another shape of as many elements.
+    pub fn reshape(self, shape: &[usize]) -> Self {
+        if self.shape() == shape {
+            return self;
+        }
+        let shape = Shape::from(shape.to_vec());
+        by_kind!(self, float_reshape, int_reshape, bool_reshape, shape)
+    }
+
+    /// Some rows, in order.
+    pub fn slice_rows(&self, rows: Range<usize>) -> Self {
+        if rows == (0..self.rows()) {
+            return self.clone();
+        }
+        let slice = [Slice::new(rows.start as isize, Some(rows.end as isize), 1)];
+        by_kind!(self.clone(), float_slice, int_slice, bool_slice, &slice)
+    }
+
+    /// The rows at `indices`, in that order, repeats allowed; each index below [`rows`](Self::rows).
+    pub fn select_rows(&self, indices: &[usize]) -> Self {
+        if indices.iter().copied().eq(0..self.rows()) {
+            return self.clone();
+        }
+        let data: Vec<i64> = indices.iter().map(|&i| i as i64).collect();
+        let data = TensorData::new(data, [indices.len()]);
+        let indices = Tensor::<1, Int>::from_data(data, &self.device()).into_dispatch();
+        by_kind!(
+            self.clone(),
+            float_select,
+            int_select,
+            bool_select,
+            0,
+            indices
+        )
+    }
+
+    /// Joins values along dimension 0; all must agree in kind and further dimensions.
+    pub fn cat_rows(mut values: Vec<Value>) -> Result<Self, Error> {
+        let Some(first) = values.first() else {
+            return Err(Error::Internal("no values to join"));
+        };
+        if values.len() == 1 {
+            return Ok(values.remove(0));
+        }
+        let kind = first.kind();
+        let tensors = values.into_iter().map(Value::into_dispatch).collect();
+        Ok(Self(match kind {
+            Kind::Float => Dispatch::float_cat(tensors, 0),
+            Kind::Int => Dispatch::int_cat(tensors, 0),
+            Kind::Bool => Dispatch::bool_cat(tensors, 0),
+        }))
+    }
+
+    /// A tensor of zeros, like this one in shape and type.
+    pub fn zeros_like(&self) -> Self {
+        let (shape, device) = (self.0.shape(), self.0.device());
+        Self(match self.kind() {
+            Kind::Float => Dispatch::float_zeros(shape, &device, self.dtype().into()),
+            Kind::Int => Dispatch::int_zeros(shape, &device, self.dtype().into()),
+            Kind::Bool => Dispatch::bool_zeros(shape, &device, self.dtype().into()),
+        })
+    }
+
+    /// All elements on the host in row-major order; booleans are 0 and 1.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when reading from the device fails.
+    pub fn to_vec(&self) -> Result<Vec<f32>, Error> {
+        Ok(self.to_data()?.iter::<f32>().collect())
+    }
+
+    /// The elements on the host with their shape and type.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when reading from the device fails.
+    pub fn to_data(&self) -> Result<TensorData, Error> {
+        // The rank parameter plays no part in reading.
+        let tensor = self.0.clone();
+        let data = match self.kind() {
+            Kind::Float => Tensor::<1>::from_dispatch(tensor).try_into_data(),
+            Kind::Int => Tensor::<1, Int>::from_dispatch(tensor).try_into_data(),
+            Kind::Bool => Tensor::<1, Bool>::from_dispatch(tensor).try_into_data(),
+        };
+        data.map_err(|error| Error::Device(error.to_string()))
+    }
+
+    /// A value from host data, on `device`.
+    pub fn from_data(data: TensorData, device: &Device) -> Self {
+        let device = device.as_dispatch();
+        Self(match Kind::from(data.dtype()) {
+            Kind::Float => Dispatch::float_from_data(data, device),
+            Kind::Int => Dispatch::int_from_data(data, device),
+            Kind::Bool => Dispatch::bool_from_data(data, device),
+        })
+    }
+
+    /// The value without gradient tracking.
+    pub(crate) fn detached(self) -> Self {
+        use burn::backend::AutodiffBackend;
+        if !self.device().is_autodiff() {
+            return self;
+        }
+        by_kind!(self, inner, int_inner, bool_inner)
+    }
+
+    /// Whether every element is finite; integers and booleans always are. Reads one flag.
+    pub fn is_finite(&self) -> Result<bool, Error> {
+        if self.kind() != Kind::Float || self.0.shape().num_elements() == 0 {
+            return Ok(true);
+        }
+        // x - x is 0 exactly for finite x and NaN otherwise, so one sum tells; unlike a sum of
+        // the values themselves it cannot overflow.
+        let x = self.0.clone();
+        let sum = Dispatch::float_sum(Dispatch::float_sub(x.clone(), x));
+        Ok(Self(sum).to_vec()?.iter().all(|s| *s == 0.0))
+    }
+}
+
+impl<const D: usize, K: Basic> From<Tensor<D, K>> for Value {
+    fn from(tensor: Tensor<D, K>) -> Self {
+        Self(tensor.into_dispatch())
+    }
+}
