@@ -1,0 +1,72 @@
+//! Models that exercise tracing: plain Burn modules that know nothing of attr.
+
+mod lstm;
+mod resnet;
+mod small;
+mod transformer;
+
+pub use lstm::LstmClassifier;
+pub use resnet::ResNet18;
+pub use small::{FunctionalRelu, Reused, SmallCnn, TwoInputs};
+pub use transformer::TokenClassifier;
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Tensor, TensorData};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// Sets every float parameter and statistic from a seed, so that models are the same on every
+/// device. Names tell variances, which must be positive, from the rest.
+pub fn seeded<M: Module>(model: M, seed: u64) -> M {
+    let mut mapper = Seeded {
+        random: ChaCha8Rng::seed_from_u64(seed),
+        path: Vec::new(),
+    };
+    model.map(&mut mapper)
+}
+
+/// Uniform numbers in `[-1, 1)` from a seed, in a tensor of the given shape.
+pub fn input<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let count = shape.iter().product();
+    let numbers: Vec<f32> = (0..count).map(|_| random.random_range(-1.0..1.0)).collect();
+    Tensor::from_data(TensorData::new(numbers, shape), &crate::device())
+}
+
+struct Seeded {
+    random: ChaCha8Rng,
+    path: Vec<String>,
+}
+
+impl ModuleMapper for Seeded {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (id, tensor, mapper) = param.consume();
+        let dims = tensor.dims();
+        let name = self.path.last().map_or("", String::as_str);
+        let (low, high) = match name {
+            "running_var" | "gamma" => (0.5, 1.5),
+            _ => {
+                // Keeps activations of order one through deep networks.
+                let fan_in = match D {
+                    1 => 10,
+                    2 => dims[0],
+                    _ => dims[1..].iter().product(),
+                };
+                let bound = (3.0 / fan_in as f32).sqrt();
+                (-bound, bound)
+            }
+        };
+        let count = dims.iter().product();
+        let numbers: Vec<f32> = (0..count).map(|_| self.random.random_range(low..high)).collect();
+        let tensor = Tensor::from_data(TensorData::new(numbers, dims), &tensor.device());
+        Param::from_mapped_value(id, tensor, mapper)
+    }
+}

@@ -1,0 +1,3 @@
+//! The conformance suite: one binary, run on every backend.
+
+mod tracing;
