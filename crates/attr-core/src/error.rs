@@ -162,6 +162,19 @@ pub enum Error {
     /// Reading from or writing to the device failed.
     #[error("the device failed: {0}")]
     Device(String),
+    /// A method did not reach its tolerance.
+    #[error(
+        "the convergence delta is still {delta:e} after {steps} steps, over the tolerance \
+         {tolerance:e}; allow more steps or a larger tolerance"
+    )]
+    NotConverged {
+        /// Largest delta of a row.
+        delta: f32,
+        /// Steps taken.
+        steps: usize,
+        /// The tolerance asked for.
+        tolerance: f64,
+    },
     /// A method cannot do what was asked of it.
     #[error("{method} cannot be used here: {reason}")]
     Method {

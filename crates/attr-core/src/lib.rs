@@ -28,7 +28,7 @@ pub use inputs::{Constant, Input, Inputs, Values};
 pub use layer::Layer;
 pub use mask::FeatureMask;
 pub use method::{
-    Attribution, AttributionRecord, Explanation, Method, Work, fix_targets, gradients,
+    Attribution, AttributionRecord, Explanation, Method, Work, fix_targets, gradients, scores,
     target_gradients,
 };
 pub use model::{Gradients, Model, Seeds};

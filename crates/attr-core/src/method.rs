@@ -278,6 +278,29 @@ pub fn target_gradients(
     Ok((gradients.inputs, scores.take()))
 }
 
+/// The model's output for each target and row: `[target][row]`, chunk by chunk within the budget.
+///
+/// # Errors
+/// The model's own, and the targets'.
+pub fn scores(
+    model: &dyn Model,
+    inputs: &Values,
+    targets: &[Target],
+    run: &Run<'_>,
+) -> Result<Vec<Vec<f32>>, Error> {
+    let at_once = run.rows_at_once(model, inputs);
+    let rows = inputs.rows();
+    let mut scores: Vec<Vec<f32>> = vec![Vec::with_capacity(rows); targets.len()];
+    for start in (0..rows).step_by(at_once) {
+        let chunk = inputs.slice(start..(start + at_once).min(rows));
+        let output = model.forward(chunk.clone())?;
+        for (scores, target) in scores.iter_mut().zip(targets) {
+            scores.extend(target.choose(&output, &chunk)?.scores);
+        }
+    }
+    Ok(scores)
+}
+
 /// Targets with [`Target::Predicted`] replaced by what the model predicts for these inputs, for
 /// methods that evaluate the model elsewhere than at the inputs.
 ///

@@ -1,1 +1,30 @@
-//! x
+//! Attribution by gradients.
+//!
+//! Every method implements [`attr_core::Method`]; bring that trait into scope and call
+//! `method.attribute(&model, &inputs, target)`.
+//!
+//! | Method | Paper |
+//! |---|---|
+//! | [`Saliency`] | Simonyan et al., 2013 |
+//! | [`InputXGradient`] | Shrikumar et al., 2016 |
+//! | [`IntegratedGradients`] | Sundararajan et al., 2017 |
+//! | [`NoiseTunnel`] around any of them | Smilkov et al., 2017; Adebayo et al., 2018 |
+//!
+//! Where a number differs from Captum 0.9.0 on purpose:
+//!
+//! | Method | Captum | here |
+//! |---|---|---|
+//! | `IntegratedGradients`, trapezoid rule | weights sum to `(n-1)/n`, so completeness fails | weights sum to 1 |
+//! | `NoiseTunnel`, vargrad | variance over `n`, by a difference of means that cancels | over `n-1`, around the mean |
+
+mod input_x_gradient;
+mod integrated_gradients;
+mod noise_tunnel;
+mod quadrature;
+mod saliency;
+
+pub use input_x_gradient::InputXGradient;
+pub use integrated_gradients::{IntegratedGradients, IntegratedGradientsConfig};
+pub use noise_tunnel::{NoiseTunnel, NoiseTunnelConfig, NoiseTunnelKind};
+pub use quadrature::Quadrature;
+pub use saliency::Saliency;

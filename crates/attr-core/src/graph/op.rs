@@ -513,6 +513,7 @@ impl Op {
             Self::MaxPool { geometry, .. } => format!("MaxPool{}d", geometry.kernel.len()),
             Self::AvgPool(g) => format!("AvgPool{}d", g.kernel.len()),
             Self::AdaptiveAvgPool { size } => format!("AdaptiveAvgPool{}d", size.len()),
+            Self::MatMul => "Matmul".into(),
             Self::Unary(f) => format!("{f:?}"),
             Self::Binary(f) | Self::BinaryScalar(f, _) => format!("{f:?}"),
             Self::Compare(f) | Self::CompareScalar(f, _) => format!("{f:?}"),

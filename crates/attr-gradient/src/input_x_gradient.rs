@@ -1,0 +1,58 @@
+//! Input x gradient: `x ⊙ ∂f/∂x`.
+//!
+//! Shrikumar, Greenside, Shcherbina, Kundaje, "Not Just a Black Box", 2016
+//! (<https://arxiv.org/abs/1605.01713>). As Captum's `InputXGradient`.
+
+use attr_core::{Error, Explanation, Method, Model, Run, Target, Value, Values, gradients};
+use serde::{Deserialize, Serialize};
+
+/// `A = x ⊙ ∂f/∂x`: for a linear function, exactly what each input adds to the output.
+///
+/// Shapes: the input's, `[batch, ...]`. One forward and one backward pass per row.
+///
+/// # Errors
+/// As [`Saliency`](crate::Saliency).
+///
+/// ```
+/// use attr_core::Method;
+/// use attr_gradient::InputXGradient;
+/// use burn::tensor::{Device, Tensor};
+///
+/// # fn main() -> Result<(), attr_core::Error> {
+/// let x = Tensor::<2>::from_floats([[1.0, -2.0]], &Device::default());
+/// let model = |x: Tensor<2>| x.powi_scalar(2);
+/// let product = InputXGradient::new().attribute(&model, &x, 1)?;
+/// assert_eq!(product.values()[0].as_ref().unwrap().to_vec()?, [0.0, 8.0]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputXGradient {}
+
+impl InputXGradient {
+    /// The method; it has no parameters.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Method for InputXGradient {
+    fn explain(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        let mut explanations = gradients(model, inputs, targets, run)?;
+        for explanation in &mut explanations {
+            for (gradient, input) in explanation.values.iter_mut().zip(inputs.values()) {
+                if let Some(gradient) = gradient {
+                    let product = gradient.matrix()? * input.matrix()?;
+                    *gradient = Value::from_matrix(product, &input.shape());
+                }
+            }
+        }
+        Ok(explanations)
+    }
+}

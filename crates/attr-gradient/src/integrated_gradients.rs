@@ -1,0 +1,381 @@
+//! Integrated gradients: `A = (x - b) ⊙ ∫₀¹ ∇f(b + α (x - b)) dα`.
+//!
+//! Sundararajan, Taly, Yan, "Axiomatic Attribution for Deep Networks", 2017
+//! (<https://arxiv.org/abs/1703.01365>). As Captum's `IntegratedGradients`, except that the
+//! trapezoid weights sum to one, and that steps can be refined until the convergence delta is
+//! under a tolerance.
+
+use attr_core::{
+    Baselines, Error, Explanation, Method, Model, Run, Target, Value, Values, fix_targets, scores,
+    target_gradients,
+};
+use burn::tensor::{Int, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use crate::quadrature::{Quadrature, steps};
+
+/// Parameters of [`IntegratedGradients`], under Captum's names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IntegratedGradientsConfig {
+    /// Samples of the path; 50, as in Captum. With a tolerance, the number to begin with.
+    pub n_steps: usize,
+    /// The quadrature rule; Gauss-Legendre, as in Captum.
+    pub method: Quadrature,
+    /// Whether the integral is multiplied by `x - b`; true, as in Captum. Without it the result
+    /// is a mean gradient and there is no convergence delta.
+    pub multiply_by_inputs: bool,
+    /// Double the steps of a row until `|delta|` is at most this; none takes `n_steps` as they are.
+    pub tolerance: Option<f64>,
+    /// The most steps that a tolerance may lead to; 4096.
+    pub max_steps: usize,
+}
+
+impl Default for IntegratedGradientsConfig {
+    fn default() -> Self {
+        Self {
+            n_steps: 50,
+            method: Quadrature::default(),
+            multiply_by_inputs: true,
+            tolerance: None,
+            max_steps: 4096,
+        }
+    }
+}
+
+/// `A = (x - b) ⊙ Σₖ wₖ ∇f(b + αₖ (x - b))` over the samples `αₖ`, `wₖ` of a quadrature rule.
+///
+/// Completeness: `Σ A = f(x) - f(b)` up to the convergence delta, which the result reports per row
+/// as `Σ A - (f(x) - f(b))`.
+///
+/// Shapes: the input's, `[batch, ...]`. `n_steps` forward and backward passes per row, plus two
+/// forward passes for the delta.
+///
+/// # Errors
+/// [`Error::Parameter`] for no steps or a tolerance that is not positive, [`Error::Shape`] for a
+/// baseline that does not fit, [`Error::NotConverged`] when `max_steps` do not reach the tolerance.
+///
+/// ```
+/// use attr_core::Method;
+/// use attr_gradient::IntegratedGradients;
+/// use burn::tensor::{Device, Tensor};
+///
+/// # fn main() -> Result<(), attr_core::Error> {
+/// let x = Tensor::<2>::from_floats([[1.0, -2.0]], &Device::default());
+/// let model = |x: Tensor<2>| x.powi_scalar(3).sum_dim(1);
+/// let ig = IntegratedGradients::new().with_steps(20).attribute(&model, &x, 0)?;
+/// let values = ig.values()[0].as_ref().unwrap().to_vec()?;
+/// assert!((values[0] - 1.0).abs() < 1e-4 && (values[1] + 8.0).abs() < 1e-4); // x³ each
+/// assert!(ig.delta().unwrap()[0].abs() < 1e-4);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct IntegratedGradients {
+    config: IntegratedGradientsConfig,
+    baselines: Baselines,
+}
+
+impl From<IntegratedGradientsConfig> for IntegratedGradients {
+    fn from(config: IntegratedGradientsConfig) -> Self {
+        Self {
+            config,
+            baselines: Baselines::default(),
+        }
+    }
+}
+
+impl IntegratedGradients {
+    /// Fifty Gauss-Legendre steps from a zero baseline.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the number of steps.
+    pub fn with_steps(mut self, n_steps: usize) -> Self {
+        self.config.n_steps = n_steps;
+        self
+    }
+
+    /// Sets the quadrature rule.
+    pub fn with_method(mut self, method: Quadrature) -> Self {
+        self.config.method = method;
+        self
+    }
+
+    /// Sets whether the integral is multiplied by `x - b`.
+    pub fn with_multiply_by_inputs(mut self, multiply: bool) -> Self {
+        self.config.multiply_by_inputs = multiply;
+        self
+    }
+
+    /// Refines the steps of each row until its `|delta|` is at most `tolerance`, in units of the
+    /// model's output.
+    pub fn with_tolerance(mut self, tolerance: f64) -> Self {
+        self.config.tolerance = Some(tolerance);
+        self
+    }
+
+    /// Sets the baseline: a number, a tensor with one row or one per input row, or
+    /// [`Baselines::each`] for several inputs.
+    pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
+        self.baselines = baselines.into();
+        self
+    }
+}
+
+impl Method for IntegratedGradients {
+    fn explain(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        self.check()?;
+        let targets = fix_targets(model, inputs, targets, run)?;
+        let path = Path::new(inputs, &self.baselines)?;
+        let at_inputs = scores(model, inputs, &targets, run)?;
+        let at_baselines = scores(model, &path.at(&path.all_rows(), |_| 0.0)?, &targets, run)?;
+
+        let mut integrals = self.integrate(model, &path, &targets, self.config.n_steps, run)?;
+        let mut deltas = self.deltas(&path, &integrals, &at_inputs, &at_baselines)?;
+        if let Some(tolerance) = self.config.tolerance {
+            let mut n = self.config.n_steps;
+            let over = |deltas: &[Vec<f32>], row: usize| {
+                // Not `>`: a delta that is NaN has not converged.
+                deltas.iter().any(|d| !(f64::from(d[row].abs()) <= tolerance))
+            };
+            loop {
+                let pending: Vec<usize> =
+                    (0..inputs.rows()).filter(|&row| over(&deltas, row)).collect();
+                if pending.is_empty() {
+                    break;
+                }
+                if n * 2 > self.config.max_steps {
+                    let largest = deltas.iter().flatten().fold(0f32, |m, d| m.max(d.abs()));
+                    return Err(Error::NotConverged {
+                        delta: largest,
+                        steps: n,
+                        tolerance,
+                    });
+                }
+                n *= 2;
+                let part = path.select(&pending);
+                let refined = self.integrate(model, &part, &targets, n, run)?;
+                for (whole, part) in integrals.iter_mut().zip(refined) {
+                    for (whole, part) in whole.iter_mut().zip(part) {
+                        if let (Some(whole), Some(part)) = (whole, part) {
+                            *whole = replace_rows(whole, part, &pending);
+                        }
+                    }
+                }
+                deltas = self.deltas(&path, &integrals, &at_inputs, &at_baselines)?;
+            }
+        }
+
+        let results = integrals.into_iter().zip(at_inputs).zip(deltas);
+        results
+            .map(|((integral, scores), delta)| {
+                let values = integral.into_iter().enumerate().map(|(i, integral)| {
+                    let Some(mut matrix) = integral else {
+                        return Ok(None);
+                    };
+                    if let (true, Some(way)) = (self.config.multiply_by_inputs, &path.way[i]) {
+                        matrix = matrix * way.clone();
+                    }
+                    let shape = inputs.values()[i].shape();
+                    Ok(Some(Value::from_matrix(matrix, &shape)))
+                });
+                Ok(Explanation {
+                    values: values.collect::<Result<_, Error>>()?,
+                    scores,
+                    delta: self.config.multiply_by_inputs.then_some(delta),
+                })
+            })
+            .collect()
+    }
+}
+
+type Integral = Vec<Option<Tensor<2>>>;
+
+impl IntegratedGradients {
+    fn check(&self) -> Result<(), Error> {
+        self.config.method.samples(self.config.n_steps)?;
+        let Some(tolerance) = self.config.tolerance else {
+            return Ok(());
+        };
+        if !(tolerance > 0.0) {
+            return Err(Error::Parameter {
+                name: "tolerance",
+                value: tolerance.to_string(),
+                expected: "it must be positive",
+            });
+        }
+        if self.config.n_steps > self.config.max_steps {
+            return Err(steps(
+                self.config.n_steps,
+                "it must not exceed `max_steps` when there is a tolerance",
+            ));
+        }
+        Ok(())
+    }
+
+    /// `Σₖ wₖ ∇f(b + αₖ (x - b))` per target and input, as `[rows, elements]`.
+    ///
+    /// Rows times steps are one flat list of work, cut to the memory budget.
+    fn integrate(
+        &self,
+        model: &dyn Model,
+        path: &Path,
+        targets: &[Target],
+        n: usize,
+        run: &Run<'_>,
+    ) -> Result<Vec<Integral>, Error> {
+        let samples = self.config.method.samples(n)?;
+        let rows = path.inputs.rows();
+        let items: Vec<(usize, usize)> = (0..rows)
+            .flat_map(|row| (0..n).map(move |step| (row, step)))
+            .collect();
+        let at_once = run.rows_at_once(model, &path.inputs);
+        run.start(items.len());
+        let mut integrals: Vec<Integral> = vec![vec![None; path.way.len()]; targets.len()];
+        for chunk in items.chunks(at_once) {
+            let of: Vec<usize> = chunk.iter().map(|item| item.0).collect();
+            let points = path.at(&of, |item| samples[chunk[item].1].0)?;
+            let (gradients, _) = target_gradients(model, &points, targets)?;
+            // Each item's weight in the row it belongs to: one product sums the chunk.
+            let (first, last) = (of[0], of[of.len() - 1]);
+            let mut weights = vec![0f32; (last - first + 1) * chunk.len()];
+            for (i, (row, step)) in chunk.iter().enumerate() {
+                weights[(row - first) * chunk.len() + i] = samples[*step].1 as f32;
+            }
+            let weights = TensorData::new(weights, [last - first + 1, chunk.len()]);
+            for (integral, gradients) in integrals.iter_mut().zip(gradients) {
+                for (sum, gradient) in integral.iter_mut().zip(gradients) {
+                    let Some(gradient) = gradient else {
+                        continue;
+                    };
+                    let gradient = gradient.matrix()?;
+                    let [_, elements] = gradient.dims();
+                    let device = gradient.device();
+                    let weights = Tensor::<2>::from_data(weights.clone(), &device);
+                    let part = weights.matmul(gradient);
+                    let whole = match sum.take() {
+                        Some(sum) => sum,
+                        None => Tensor::zeros([rows, elements], &device),
+                    };
+                    let range = [first..last + 1, 0..elements];
+                    let part = whole.clone().slice(range.clone()) + part;
+                    *sum = Some(whole.slice_assign(range, part));
+                }
+            }
+            run.advance(chunk.len());
+        }
+        Ok(integrals)
+    }
+
+    /// `Σ (x - b) ⊙ integral - (f(x) - f(b))`, per target and row.
+    fn deltas(
+        &self,
+        path: &Path,
+        integrals: &[Integral],
+        at_inputs: &[Vec<f32>],
+        at_baselines: &[Vec<f32>],
+    ) -> Result<Vec<Vec<f32>>, Error> {
+        let mut deltas = Vec::with_capacity(integrals.len());
+        for (t, integral) in integrals.iter().enumerate() {
+            let differences = at_inputs[t].iter().zip(&at_baselines[t]);
+            let mut delta: Vec<f32> = differences.map(|(x, b)| b - x).collect();
+            for (way, integral) in path.way.iter().zip(integral) {
+                if let (Some(way), Some(integral)) = (way, integral) {
+                    let sums = (way.clone() * integral.clone()).sum_dim(1);
+                    for (delta, sum) in delta.iter_mut().zip(Value::from(sums).to_vec()?) {
+                        *delta += sum;
+                    }
+                }
+            }
+            deltas.push(delta);
+        }
+        Ok(deltas)
+    }
+}
+
+/// The straight path from the baselines to the inputs.
+struct Path {
+    inputs: Values,
+    /// Per attributed input, the baseline as `[rows, elements]`.
+    start: Vec<Option<Tensor<2>>>,
+    /// Per attributed input, `x - b` as `[rows, elements]`.
+    way: Vec<Option<Tensor<2>>>,
+}
+
+impl Path {
+    fn new(inputs: &Values, baselines: &Baselines) -> Result<Self, Error> {
+        let mut start = Vec::new();
+        let mut way = Vec::new();
+        for (input, baseline) in inputs.values().iter().zip(baselines.resolve(inputs)?) {
+            let baseline = baseline.map(|b| b.matrix()).transpose()?;
+            way.push(match &baseline {
+                Some(baseline) => Some(input.matrix()? - baseline.clone()),
+                None => None,
+            });
+            start.push(baseline);
+        }
+        Ok(Self {
+            inputs: inputs.clone(),
+            start,
+            way,
+        })
+    }
+
+    fn all_rows(&self) -> Vec<usize> {
+        (0..self.inputs.rows()).collect()
+    }
+
+    /// Only some rows.
+    fn select(&self, rows: &[usize]) -> Self {
+        let pick = |parts: &[Option<Tensor<2>>]| {
+            let parts = parts.iter().map(|part| part.as_ref().map(|part| take(part, rows)));
+            parts.collect()
+        };
+        Self {
+            inputs: self.inputs.select(rows),
+            start: pick(&self.start),
+            way: pick(&self.way),
+        }
+    }
+
+    /// Points `b + α (x - b)`: one for each of `rows`, `α` by its place in the list.
+    fn at(&self, rows: &[usize], alpha: impl Fn(usize) -> f64) -> Result<Values, Error> {
+        let alphas: Vec<f32> = (0..rows.len()).map(|i| alpha(i) as f32).collect();
+        let selected = self.inputs.select(rows);
+        Ok(selected.with(|i, value| {
+            let (start, way) = (self.start[i].as_ref()?, self.way[i].as_ref()?);
+            let alphas = TensorData::new(alphas.clone(), [rows.len(), 1]);
+            let alphas = Tensor::<2>::from_data(alphas, &way.device());
+            let point = take(start, rows) + take(way, rows) * alphas;
+            Some(Value::from_matrix(point, &value.shape()))
+        }))
+    }
+}
+
+fn take(matrix: &Tensor<2>, rows: &[usize]) -> Tensor<2> {
+    let indices: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+    let indices = TensorData::new(indices, [rows.len()]);
+    matrix.clone().select(0, Tensor::<1, Int>::from_data(indices, &matrix.device()))
+}
+
+fn replace_rows(whole: &Tensor<2>, part: Tensor<2>, rows: &[usize]) -> Tensor<2> {
+    let mut pieces: Vec<Tensor<2>> = Vec::with_capacity(whole.dims()[0]);
+    let mut next = 0;
+    for row in 0..whole.dims()[0] {
+        if rows.get(next) == Some(&row) {
+            pieces.push(part.clone().slice([next..next + 1]));
+            next += 1;
+        } else {
+            pieces.push(whole.clone().slice([row..row + 1]));
+        }
+    }
+    Tensor::cat(pieces, 0)
+}

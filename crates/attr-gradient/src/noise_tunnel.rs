@@ -1,0 +1,247 @@
+//! Noise tunnel: statistics of an attribution over noisy copies of the input.
+//!
+//! SmoothGrad: Smilkov et al., 2017 (<https://arxiv.org/abs/1706.03825>). SmoothGrad² and VarGrad:
+//! Adebayo et al., 2018 (<https://arxiv.org/abs/1806.10758>), Hooker et al., 2019
+//! (<https://arxiv.org/abs/1806.10758>). As Captum's `NoiseTunnel`, except that VarGrad is the
+//! unbiased variance, and that noise comes from a seed.
+
+use attr_core::{
+    Error, Explanation, Method, Model, Random, Run, Target, Value, Values, fix_targets, scores,
+};
+use burn::tensor::{Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+/// What is taken over the noisy copies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoiseTunnelKind {
+    /// The mean, `E[a]`.
+    #[default]
+    #[serde(rename = "smoothgrad")]
+    SmoothGrad,
+    /// The mean square, `E[a²]`.
+    #[serde(rename = "smoothgrad_sq")]
+    SmoothGradSq,
+    /// The variance, `Σ (a - E[a])² / (n - 1)`.
+    #[serde(rename = "vargrad")]
+    VarGrad,
+}
+
+/// Parameters of [`NoiseTunnel`], under Captum's names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NoiseTunnelConfig {
+    /// What is taken over the noisy copies; the mean, as in Captum.
+    pub nt_type: NoiseTunnelKind,
+    /// Noisy copies of each row; 5, as in Captum.
+    pub nt_samples: usize,
+    /// Standard deviation of the noise, in units of the input: one for all inputs, or one for
+    /// each that gets an attribution; 1, as in Captum.
+    pub stdevs: Vec<f64>,
+    /// Seed of the noise.
+    pub seed: u64,
+}
+
+impl Default for NoiseTunnelConfig {
+    fn default() -> Self {
+        Self {
+            nt_type: NoiseTunnelKind::default(),
+            nt_samples: 5,
+            stdevs: vec![1.0],
+            seed: 0,
+        }
+    }
+}
+
+/// Statistics of another method's attribution over `nt_samples` copies of the input with normal
+/// noise, `a(x + ε)` with `ε ~ N(0, stdev²)`.
+///
+/// Shapes: the input's, `[batch, ...]`. `nt_samples` times the work of the method. The same seed
+/// gives the same noise whatever the device and the memory budget.
+///
+/// # Errors
+/// [`Error::Parameter`] for no samples (VarGrad needs two), a negative deviation or a wrong number
+/// of deviations; the method's own.
+///
+/// ```
+/// use attr_core::Method;
+/// use attr_gradient::{NoiseTunnel, Saliency};
+/// use burn::tensor::{Device, Tensor};
+///
+/// # fn main() -> Result<(), attr_core::Error> {
+/// let x = Tensor::<2>::from_floats([[1.0, -2.0]], &Device::default());
+/// let model = |x: Tensor<2>| (x * 3.0).sum_dim(1);
+/// let smooth = NoiseTunnel::new(Saliency::new()).with_samples(10).with_seed(7);
+/// let smooth = smooth.attribute(&model, &x, 0)?;
+/// // A linear function's gradient is the same everywhere, noise or not.
+/// assert_eq!(smooth.values()[0].as_ref().unwrap().to_vec()?, [3.0, 3.0]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct NoiseTunnel<M> {
+    method: M,
+    config: NoiseTunnelConfig,
+}
+
+impl<M: Method> NoiseTunnel<M> {
+    /// The mean of `method` over five copies with unit noise.
+    pub fn new(method: M) -> Self {
+        Self::from_config(method, NoiseTunnelConfig::default())
+    }
+
+    /// `method` with all parameters given.
+    pub fn from_config(method: M, config: NoiseTunnelConfig) -> Self {
+        Self { method, config }
+    }
+
+    /// Sets what is taken over the noisy copies.
+    pub fn with_kind(mut self, kind: NoiseTunnelKind) -> Self {
+        self.config.nt_type = kind;
+        self
+    }
+
+    /// Sets the number of noisy copies.
+    pub fn with_samples(mut self, nt_samples: usize) -> Self {
+        self.config.nt_samples = nt_samples;
+        self
+    }
+
+    /// Sets the standard deviation of the noise, for all inputs or one each.
+    pub fn with_stdevs(mut self, stdevs: impl Into<Vec<f64>>) -> Self {
+        self.config.stdevs = stdevs.into();
+        self
+    }
+
+    /// Sets the seed of the noise.
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.config.seed = seed;
+        self
+    }
+
+    /// The deviation of each input; zero for those without attribution.
+    fn stdevs(&self, inputs: &Values) -> Result<Vec<f64>, Error> {
+        let bad = |expected| Error::Parameter {
+            name: "stdevs",
+            value: format!("{:?}", self.config.stdevs),
+            expected,
+        };
+        let stdevs = &self.config.stdevs;
+        if stdevs.iter().any(|s| !(*s >= 0.0 && s.is_finite())) {
+            return Err(bad("each must be a number of at least 0"));
+        }
+        let count = inputs.values().len();
+        let attributed: Vec<usize> = (0..count).filter(|&i| inputs.attributed(i)).collect();
+        if stdevs.len() != 1 && stdevs.len() != attributed.len() {
+            return Err(bad("give one for all inputs, or one for each that gets an attribution"));
+        }
+        let mut result = vec![0.0; count];
+        for (n, &i) in attributed.iter().enumerate() {
+            result[i] = stdevs[if stdevs.len() == 1 { 0 } else { n }];
+        }
+        Ok(result)
+    }
+}
+
+impl<M: Method> Method for NoiseTunnel<M> {
+    fn explain(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        let n = self.config.nt_samples;
+        let least = match self.config.nt_type {
+            NoiseTunnelKind::VarGrad => 2,
+            _ => 1,
+        };
+        if n < least {
+            return Err(Error::Parameter {
+                name: "nt_samples",
+                value: n.to_string(),
+                expected: "at least one is needed, two for vargrad",
+            });
+        }
+        let stdevs = self.stdevs(inputs)?;
+        let targets = fix_targets(model, inputs, targets, run)?;
+        let at_inputs = scores(model, inputs, &targets, run)?;
+
+        // Whole rows with all their copies; the method cuts them to the budget itself.
+        let rows = inputs.rows();
+        let rows_at_once = (run.rows_at_once(model, inputs) / n).max(1);
+        let mut random = Random::new(self.config.seed);
+        let mut parts: Vec<Vec<Vec<Value>>> =
+            vec![vec![Vec::new(); inputs.values().len()]; targets.len()];
+        run.start(rows * n);
+        for start in (0..rows).step_by(rows_at_once) {
+            let chunk: Vec<usize> = (start..(start + rows_at_once).min(rows)).collect();
+            let copies: Vec<usize> = chunk.iter().flat_map(|&row| vec![row; n]).collect();
+            let noisy = add_noise(&inputs.select(&copies), &stdevs, &mut random)?;
+            let explained = self.method.explain(model, &noisy, &targets, &run.quiet())?;
+            for (parts, explanation) in parts.iter_mut().zip(explained) {
+                for (i, value) in explanation.values.into_iter().enumerate() {
+                    if let Some(value) = value {
+                        let mut shape = value.shape();
+                        shape[0] = chunk.len();
+                        let matrix = self.reduce(value.matrix()?, chunk.len());
+                        parts[i].push(Value::from_matrix(matrix, &shape));
+                    }
+                }
+            }
+            run.advance(copies.len());
+        }
+        let results = parts.into_iter().zip(at_inputs);
+        results
+            .map(|(parts, scores)| {
+                let values = parts.into_iter().map(|parts| match parts.is_empty() {
+                    true => Ok(None),
+                    false => Value::cat_rows(parts).map(Some),
+                });
+                Ok(Explanation {
+                    values: values.collect::<Result<_, Error>>()?,
+                    scores,
+                    delta: None,
+                })
+            })
+            .collect()
+    }
+}
+
+impl<M> NoiseTunnel<M> {
+    /// `[rows * copies, elements]` to `[rows, elements]`.
+    fn reduce(&self, copies: Tensor<2>, rows: usize) -> Tensor<2> {
+        let [all, elements] = copies.dims();
+        let copies = copies.reshape([rows, all / rows, elements]);
+        let reduced = match self.config.nt_type {
+            NoiseTunnelKind::SmoothGrad => copies.mean_dim(1),
+            NoiseTunnelKind::SmoothGradSq => copies.powi_scalar(2).mean_dim(1),
+            NoiseTunnelKind::VarGrad => copies.var(1),
+        };
+        reduced.reshape([rows, elements])
+    }
+}
+
+/// Noise is drawn copy by copy and input by input, so that it does not depend on the chunks.
+fn add_noise(copies: &Values, stdevs: &[f64], random: &mut Random) -> Result<Values, Error> {
+    let mut noise: Vec<Vec<f32>> = vec![Vec::new(); stdevs.len()];
+    for _ in 0..copies.rows() {
+        for (i, value) in copies.values().iter().enumerate() {
+            if copies.attributed(i) {
+                let elements = value.shape()[1..].iter().product();
+                noise[i].extend(random.normal(elements));
+            }
+        }
+    }
+    let mut noisy: Vec<Option<Value>> = Vec::with_capacity(stdevs.len());
+    for (i, (value, noise)) in copies.values().iter().zip(noise).enumerate() {
+        if !copies.attributed(i) {
+            noisy.push(None);
+            continue;
+        }
+        let noise = Value::from_data(TensorData::new(noise, value.shape()), &value.device());
+        let sum = value.matrix()? + noise.matrix()? * stdevs[i];
+        noisy.push(Some(Value::from_matrix(sum, &value.shape())));
+    }
+    Ok(copies.with(|i, _| noisy[i].clone()))
+}

@@ -1,0 +1,72 @@
+//! Saliency: the gradient of the target with respect to the input, `|∂f/∂x|`.
+//!
+//! Simonyan, Vedaldi, Zisserman, "Deep Inside Convolutional Networks", 2013
+//! (<https://arxiv.org/abs/1312.6034>). As Captum's `Saliency`.
+
+use attr_core::{Error, Explanation, Method, Model, Run, Target, Value, Values, gradients};
+use serde::{Deserialize, Serialize};
+
+/// `A = |∂f/∂x|`, or the signed gradient with [`with_abs(false)`](Self::with_abs).
+///
+/// Shapes: the input's, `[batch, ...]`. One forward and one backward pass per row.
+///
+/// # Errors
+/// [`Error::NoGradient`] for an input that nothing flows to, besides those of the model and target.
+///
+/// ```
+/// use attr_core::Method;
+/// use attr_gradient::Saliency;
+/// use burn::tensor::{Device, Tensor};
+///
+/// # fn main() -> Result<(), attr_core::Error> {
+/// let x = Tensor::<2>::from_floats([[1.0, -2.0]], &Device::default());
+/// let model = |x: Tensor<2>| x.powi_scalar(2);
+/// let saliency = Saliency::new().attribute(&model, &x, 1)?;
+/// let values = saliency.values()[0].as_ref().unwrap().to_vec()?;
+/// assert_eq!(values, [0.0, 4.0]); // |2x| for the target, nothing for the other
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Saliency {
+    /// Whether the absolute value is taken; true, as in Captum.
+    pub abs: bool,
+}
+
+impl Default for Saliency {
+    fn default() -> Self {
+        Self { abs: true }
+    }
+}
+
+impl Saliency {
+    /// Absolute gradients.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets whether the absolute value is taken.
+    pub fn with_abs(mut self, abs: bool) -> Self {
+        self.abs = abs;
+        self
+    }
+}
+
+impl Method for Saliency {
+    fn explain(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        let mut explanations = gradients(model, inputs, targets, run)?;
+        if self.abs {
+            for value in explanations.iter_mut().flat_map(|e| &mut e.values).flatten() {
+                *value = Value::from_matrix(value.matrix()?.abs(), &value.shape());
+            }
+        }
+        Ok(explanations)
+    }
+}
