@@ -52,8 +52,15 @@ impl Baselines {
     pub fn resolve(&self, inputs: &Values) -> Result<Vec<Option<Value>>, Error> {
         let count = inputs.values().len();
         // Constants that a cut model appends have no baseline of their own.
-        let given = (0..count).rev().find(|&i| inputs.attributed(i)).map_or(0, |i| i + 1);
-        let count = if self.0.len() < count { self.0.len().max(given) } else { count };
+        let given = (0..count)
+            .rev()
+            .find(|&i| inputs.attributed(i))
+            .map_or(0, |i| i + 1);
+        let count = if self.0.len() < count {
+            self.0.len().max(given)
+        } else {
+            count
+        };
         let values = inputs.values().iter().enumerate();
         values
             .map(|(i, value)| {
@@ -67,12 +74,7 @@ impl Baselines {
     }
 }
 
-fn one(
-    baseline: &Baseline,
-    input: &Value,
-    inputs: &Values,
-    i: usize,
-) -> Result<Value, Error> {
+fn one(baseline: &Baseline, input: &Value, inputs: &Values, i: usize) -> Result<Value, Error> {
     let (origin, rows) = (inputs.origin(), inputs.caller_rows());
     let tensor = match baseline {
         Baseline::Zero => return Ok(input.zeros_like()),

@@ -65,7 +65,9 @@ pub enum Error {
         got: String,
     },
     /// A target names an output that does not exist.
-    #[error("target {target} is out of range for output of shape {output:?} (dimension 0 is the batch)")]
+    #[error(
+        "target {target} is out of range for output of shape {output:?} (dimension 0 is the batch)"
+    )]
     TargetOutOfRange {
         /// The target.
         target: String,

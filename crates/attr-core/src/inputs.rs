@@ -74,7 +74,11 @@ impl Values {
     /// Some rows in order.
     pub fn slice(&self, rows: Range<usize>) -> Self {
         Self {
-            values: self.values.iter().map(|v| v.slice_rows(rows.clone())).collect(),
+            values: self
+                .values
+                .iter()
+                .map(|v| v.slice_rows(rows.clone()))
+                .collect(),
             attributed: self.attributed.clone(),
             origin: self.origin[rows].to_vec(),
             caller_rows: self.caller_rows,

@@ -26,7 +26,10 @@ impl fmt::Display for Layer {
             output_shape,
             parameters,
         } = self;
-        write!(f, "{name:<36} {operation:<18} {output_shape:<26} {parameters:>10}")
+        write!(
+            f,
+            "{name:<36} {operation:<18} {output_shape:<26} {parameters:>10}"
+        )
     }
 }
 
@@ -34,15 +37,21 @@ impl Graph {
     /// All layers in execution order.
     pub(crate) fn layers(&self) -> Vec<Layer> {
         let active = self.dependents(&self.inputs);
-        let nodes = self.nodes.iter().filter(|n| n.outputs.iter().any(|&s| active[s]));
+        let nodes = self
+            .nodes
+            .iter()
+            .filter(|n| n.outputs.iter().any(|&s| active[s]));
         nodes
             .map(|node| {
                 let shape = &self.slots[node.outputs[0]].shape;
                 let dims: Vec<String> = shape.iter().map(ToString::to_string).collect();
-                let parameters = node.operands.iter().map(|&slot| match &self.slots[slot].source {
-                    Source::Parameter(_, value) => value.shape().iter().product(),
-                    _ => 0,
-                });
+                let parameters = node
+                    .operands
+                    .iter()
+                    .map(|&slot| match &self.slots[slot].source {
+                        Source::Parameter(_, value) => value.shape().iter().product(),
+                        _ => 0,
+                    });
                 Layer {
                     name: node.name.clone(),
                     operation: node.op.name(),
@@ -84,5 +93,9 @@ fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Vec<Str
         .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
         .collect();
     ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
-    ranked.into_iter().take(3).map(|(_, name)| name.to_string()).collect()
+    ranked
+        .into_iter()
+        .take(3)
+        .map(|(_, name)| name.to_string())
+        .collect()
 }

@@ -59,7 +59,9 @@ impl FeatureMask {
                     got: mask.kind(),
                 });
             }
-            let rows_fit = given.first().is_some_and(|&r| r == 1 || r == inputs.caller_rows());
+            let rows_fit = given
+                .first()
+                .is_some_and(|&r| r == 1 || r == inputs.caller_rows());
             if given.len() != input.len() || given[1..] != input[1..] || !rows_fit {
                 return Err(Error::Shape {
                     what: format!("the feature mask of input {i}"),

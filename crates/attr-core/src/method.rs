@@ -57,7 +57,8 @@ pub trait Method: Send + Sync {
     {
         let all = self.attribute_targets(model, inputs, &[target.into()], run)?;
         let mut all = all.into_iter();
-        all.next().ok_or(Error::Internal("a method returned nothing"))
+        all.next()
+            .ok_or(Error::Internal("a method returned nothing"))
     }
 
     /// One attribution for each of several targets, over shared forward passes.
@@ -222,7 +223,8 @@ pub fn gradients(
     let rows = inputs.rows();
     run.start(rows);
     let mut scores: Vec<Vec<f32>> = vec![Vec::new(); targets.len()];
-    let mut parts: Vec<Vec<Vec<Value>>> = vec![vec![Vec::new(); inputs.values().len()]; targets.len()];
+    let mut parts: Vec<Vec<Vec<Value>>> =
+        vec![vec![Vec::new(); inputs.values().len()]; targets.len()];
     for start in (0..rows).step_by(at_once) {
         let chunk = inputs.slice(start..(start + at_once).min(rows));
         let (gradients, chosen) = target_gradients(model, &chunk, targets)?;
@@ -316,7 +318,9 @@ pub fn fix_targets(
         return Ok(targets.to_vec());
     }
     if inputs.rows() != inputs.caller_rows() {
-        return Err(Error::Internal("targets were not fixed before rows were expanded"));
+        return Err(Error::Internal(
+            "targets were not fixed before rows were expanded",
+        ));
     }
     let at_once = run.rows_at_once(model, inputs);
     let rows = inputs.rows();

@@ -2,8 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use burn::backend::{AutodiffBackend, Dispatch};
 use burn::backend::ops::FloatTensorOps;
+use burn::backend::{AutodiffBackend, Dispatch};
 
 use crate::graph::leaf;
 use crate::{Error, Inputs, Kind, Value, Values};
@@ -111,11 +111,7 @@ fn track(forward: &Forward<'_>, inputs: &Values) -> Result<(Vec<Value>, Value), 
 }
 
 /// Gradients by Burn's autodiff. A tape serves one backward pass, so each seed runs forward anew.
-fn autodiff(
-    forward: &Forward<'_>,
-    inputs: Values,
-    seeds: &Seeds<'_>,
-) -> Result<Gradients, Error> {
+fn autodiff(forward: &Forward<'_>, inputs: Values, seeds: &Seeds<'_>) -> Result<Gradients, Error> {
     let mut result = Vec::new();
     loop {
         let (leaves, output) = track(forward, &inputs)?;

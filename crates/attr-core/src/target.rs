@@ -80,7 +80,10 @@ impl Target {
         let (origin, rows) = (inputs.origin(), inputs.caller_rows());
         let shape = output.shape();
         if output.kind() != Kind::Float || shape.first() != Some(&origin.len()) {
-            return Err(self.unfit(&shape, "the output must be floating point, one row per input"));
+            return Err(self.unfit(
+                &shape,
+                "the output must be floating point, one row per input",
+            ));
         }
         let chosen = match self {
             Self::Weights(weights) => self.weighted(weights, output, origin, rows)?,
@@ -144,8 +147,14 @@ impl Target {
                     });
                 }
                 // The first of equal largest, as argmax does everywhere.
-                let largest = row.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1));
-                largest.map(|(i, _)| i).ok_or(Error::Internal("a row has no classes"))
+                let largest = row
+                    .iter()
+                    .enumerate()
+                    .rev()
+                    .max_by(|a, b| a.1.total_cmp(b.1));
+                largest
+                    .map(|(i, _)| i)
+                    .ok_or(Error::Internal("a row has no classes"))
             })
             .collect()
     }
@@ -179,7 +188,10 @@ impl Target {
                     output: shape.clone(),
                 });
             }
-            Ok(index.iter().zip(inner).fold(0, |flat, (i, size)| flat * size + i))
+            Ok(index
+                .iter()
+                .zip(inner)
+                .fold(0, |flat, (i, size)| flat * size + i))
         };
         match self {
             Self::Class(c) => Ok(vec![class(*c)?; origin.len()]),

@@ -9,8 +9,8 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use crate::graph::{
-    self, Activations, Graph, Keep, ModuleRecorder, NodeView, Recorder, Rule, SlotId, Spec,
-    Walk, Walked,
+    self, Activations, Graph, Keep, ModuleRecorder, NodeView, Recorder, Rule, SlotId, Spec, Walk,
+    Walked,
 };
 use crate::{Error, Gradients, Inputs, Kind, Layer, Model, Seeds, Value, Values};
 
@@ -90,7 +90,9 @@ impl Traced {
     {
         let values = example.to_values();
         values.check()?;
-        let attributed = (0..values.values().len()).map(|i| values.attributed(i)).collect::<Vec<_>>();
+        let attributed = (0..values.values().len())
+            .map(|i| values.attributed(i))
+            .collect::<Vec<_>>();
         let device = match model.devices().first() {
             Some(device) => device.clone().inner(),
             None => values.values()[0].device().inner(),
@@ -328,7 +330,8 @@ impl Traced {
             .collect();
         let keys = [(shapes.clone(), None), (shapes, Some(rows))];
         let find = |map: &HashMap<Key, Arc<Graph>>| {
-            keys.iter().find_map(|key| map.get(key).map(|graph| (key.clone(), graph.clone())))
+            keys.iter()
+                .find_map(|key| map.get(key).map(|graph| (key.clone(), graph.clone())))
         };
         let lock = |map| Mutex::lock(map).unwrap_or_else(PoisonError::into_inner);
         if let Some((_, graph)) = find(&lock(&self.edited)) {

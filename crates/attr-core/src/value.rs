@@ -6,9 +6,9 @@
 
 use std::ops::Range;
 
+use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn::backend::{Dispatch, DispatchTensor, TensorMetadata};
 use burn::tensor::kind::Basic;
-use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn::tensor::{Bool, DType, Device, Int, Shape, Slice, Tensor, TensorData};
 
 use crate::Error;

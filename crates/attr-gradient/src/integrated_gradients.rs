@@ -144,11 +144,14 @@ impl Method for IntegratedGradients {
             let mut n = self.config.n_steps;
             let over = |deltas: &[Vec<f32>], row: usize| {
                 // Not `>`: a delta that is NaN has not converged.
-                deltas.iter().any(|d| !(f64::from(d[row].abs()) <= tolerance))
+                deltas
+                    .iter()
+                    .any(|d| !(f64::from(d[row].abs()) <= tolerance))
             };
             loop {
-                let pending: Vec<usize> =
-                    (0..inputs.rows()).filter(|&row| over(&deltas, row)).collect();
+                let pending: Vec<usize> = (0..inputs.rows())
+                    .filter(|&row| over(&deltas, row))
+                    .collect();
                 if pending.is_empty() {
                     break;
                 }
@@ -336,7 +339,9 @@ impl Path {
     /// Only some rows.
     fn select(&self, rows: &[usize]) -> Self {
         let pick = |parts: &[Option<Tensor<2>>]| {
-            let parts = parts.iter().map(|part| part.as_ref().map(|part| take(part, rows)));
+            let parts = parts
+                .iter()
+                .map(|part| part.as_ref().map(|part| take(part, rows)));
             parts.collect()
         };
         Self {
@@ -363,7 +368,9 @@ impl Path {
 fn take(matrix: &Tensor<2>, rows: &[usize]) -> Tensor<2> {
     let indices: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
     let indices = TensorData::new(indices, [rows.len()]);
-    matrix.clone().select(0, Tensor::<1, Int>::from_data(indices, &matrix.device()))
+    matrix
+        .clone()
+        .select(0, Tensor::<1, Int>::from_data(indices, &matrix.device()))
 }
 
 fn replace_rows(whole: &Tensor<2>, part: Tensor<2>, rows: &[usize]) -> Tensor<2> {

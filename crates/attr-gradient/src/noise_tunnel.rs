@@ -133,7 +133,9 @@ impl<M: Method> NoiseTunnel<M> {
         let count = inputs.values().len();
         let attributed: Vec<usize> = (0..count).filter(|&i| inputs.attributed(i)).collect();
         if stdevs.len() != 1 && stdevs.len() != attributed.len() {
-            return Err(bad("give one for all inputs, or one for each that gets an attribution"));
+            return Err(bad(
+                "give one for all inputs, or one for each that gets an attribution",
+            ));
         }
         let mut result = vec![0.0; count];
         for (n, &i) in attributed.iter().enumerate() {

@@ -42,7 +42,8 @@ impl Quadrature {
         let Some(count) = NonZeroUsize::new(n) else {
             return Err(steps(n, "at least one step is needed"));
         };
-        let even = |start: f64| (0..n).map(move |k| ((k as f64 + start) / n as f64, 1.0 / n as f64));
+        let even =
+            |start: f64| (0..n).map(move |k| ((k as f64 + start) / n as f64, 1.0 / n as f64));
         Ok(match self {
             Self::GaussLegendre => GaussLegendre::new(count)
                 .iter()
@@ -83,7 +84,10 @@ mod tests {
                 assert_eq!(samples.len(), n);
                 let total: f64 = samples.iter().map(|s| s.1).sum();
                 assert!((total - 1.0).abs() < 1e-12, "{rule:?} {n}: {total}");
-                assert!(samples.iter().all(|s| (0.0..=1.0).contains(&s.0)), "{rule:?}");
+                assert!(
+                    samples.iter().all(|s| (0.0..=1.0).contains(&s.0)),
+                    "{rule:?}"
+                );
             }
         }
     }

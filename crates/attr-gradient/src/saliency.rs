@@ -63,7 +63,11 @@ impl Method for Saliency {
     ) -> Result<Vec<Explanation>, Error> {
         let mut explanations = gradients(model, inputs, targets, run)?;
         if self.abs {
-            for value in explanations.iter_mut().flat_map(|e| &mut e.values).flatten() {
+            for value in explanations
+                .iter_mut()
+                .flat_map(|e| &mut e.values)
+                .flatten()
+            {
                 *value = Value::from_matrix(value.matrix()?.abs(), &value.shape());
             }
         }

@@ -2,11 +2,11 @@
 
 use attr_core::{Error, Gradients, Inputs, Model, Target, Traced, Value};
 use attr_testkit::compare::assert_close;
+use attr_testkit::device;
 use attr_testkit::models::{
     FunctionalRelu, LstmClassifier, ResNet18, Reused, SmallCnn, TokenClassifier, TwoInputs, input,
     seeded,
 };
-use attr_testkit::device;
 use burn::module::Module;
 use burn::tensor::{Int, Tensor};
 
@@ -89,7 +89,11 @@ fn lstm() {
 fn two_inputs() {
     let model = seeded(TwoInputs::new(&device()), 1);
     let x = (input([3, 3], 2), input([3, 5], 3));
-    let traced = check(&model, |m, x: (Tensor<2>, Tensor<2>)| m.forward(x.0, x.1), &x);
+    let traced = check(
+        &model,
+        |m, x: (Tensor<2>, Tensor<2>)| m.forward(x.0, x.1),
+        &x,
+    );
     for layer in traced.layers(&x).unwrap() {
         println!("{layer}");
     }

@@ -161,7 +161,11 @@ fn renumber(graph: &mut Graph) -> Vec<Option<SlotId>> {
 
 fn new_slot(graph: &mut Graph, tensor: &TensorIr, source: Source) -> SlotId {
     graph.slots.push(Slot {
-        shape: tensor.shape.iter().map(|&d| Dim::fixed(d as isize)).collect(),
+        shape: tensor
+            .shape
+            .iter()
+            .map(|&d| Dim::fixed(d as isize))
+            .collect(),
         dtype: tensor.dtype,
         source,
     });
@@ -197,7 +201,9 @@ fn unsupported(
         .filter(|&slot| matches!(graph.slots[slot].source, Source::Input(_)))
         .collect();
     names::assign(&mut graph, &[]);
-    let before = operation.inputs().filter_map(|tensor| known.get(&tensor.id));
+    let before = operation
+        .inputs()
+        .filter_map(|tensor| known.get(&tensor.id));
     let layer = before
         .filter_map(|&slot| match &graph.slots[slot].source {
             Source::Node(node) => Some(graph.nodes[*node].name.clone()),
@@ -247,7 +253,6 @@ fn join(a: &Graph, b: &Graph, rows: (usize, usize)) -> Option<Graph> {
     }
     Some(joined)
 }
-
 
 /// Computes once what depends on neither the inputs nor the batch: transposed weights, position
 /// codes, masks.

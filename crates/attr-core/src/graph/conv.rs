@@ -3,9 +3,9 @@
 //! Burn fixes the number of spatial dimensions in the type; [`ConvGeometry`] does not. This file
 //! is where the one becomes the other.
 
+use burn::backend::ops::ModuleOps;
 use burn::backend::ops::{ConvOptions, ConvTransposeOptions};
 use burn::backend::{Dispatch, DispatchTensor};
-use burn::backend::ops::ModuleOps;
 
 use super::op::ConvGeometry;
 use crate::Error;

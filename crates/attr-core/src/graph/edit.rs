@@ -1,9 +1,9 @@
 //! Cuts and folds graphs: from a layer on, up to a layer, without the final softmax, with
 //! BatchNorm folded into the convolution or linear layer before it.
 
+use burn::backend::ops::FloatTensorOps;
 use burn::backend::{Dispatch, Scalar};
 use burn::tensor::Shape;
-use burn::backend::ops::FloatTensorOps;
 
 use super::{Graph, Op, SlotId, Source};
 use crate::{Error, Value};
@@ -27,7 +27,10 @@ impl Graph {
         let after = graph.dependents(&[slot]);
         let before = self.dependents(&self.inputs);
         let mut side: Vec<SlotId> = Vec::new();
-        let readers = graph.nodes.iter().filter(|n| n.outputs.iter().any(|&s| after[s]));
+        let readers = graph
+            .nodes
+            .iter()
+            .filter(|n| n.outputs.iter().any(|&s| after[s]));
         for &operand in readers.flat_map(|node| &node.operands) {
             if before[operand] && !after[operand] && !side.contains(&operand) {
                 side.push(operand);

@@ -3,15 +3,13 @@
 //! The same code serves plain tensors (replay) and autodiff tensors (the generic derivative in
 //! `vjp.rs`), since Burn dispatches on the tensor.
 
+use burn::backend::ops::{ActivationOps, BoolTensorOps, FloatTensorOps, IntTensorOps, ModuleOps};
 use burn::backend::ops::{
     AttentionModuleOptions, DeformConvOptions, GridSampleOptions, GridSamplePaddingMode,
     InterpolateMode, InterpolateOptions, PadMode, UnfoldOptions,
 };
-use burn::backend::{Dispatch, DispatchDevice, DispatchTensor, Scalar, TensorMetadata};
-use burn::backend::ops::{
-    ActivationOps, BoolTensorOps, FloatTensorOps, IntTensorOps, ModuleOps,
-};
 use burn::backend::{DeviceOps, DeviceSettings};
+use burn::backend::{Dispatch, DispatchDevice, DispatchTensor, Scalar, TensorMetadata};
 use burn::tensor::{DType, IndexingUpdateOp, Shape, Slice};
 
 use super::conv;
@@ -155,7 +153,9 @@ pub(crate) fn run(op: &Op, operands: &[Value], place: &Place) -> Result<Vec<Valu
             return ordered(op, raw(0)?, settings);
         }
         Op::Cross { dim } => B::float_cross(raw(0)?, raw(1)?, *dim),
-        Op::MaxPool { geometry, indices } => return max_pool(raw(0)?, geometry, *indices, settings),
+        Op::MaxPool { geometry, indices } => {
+            return max_pool(raw(0)?, geometry, *indices, settings);
+        }
         Op::AvgPool(g) => avg_pool(raw(0)?, g)?,
         Op::AdaptiveAvgPool { size } => match size[..] {
             [l] => B::adaptive_avg_pool1d(raw(0)?, l),
@@ -213,7 +213,12 @@ pub(crate) fn run(op: &Op, operands: &[Value], place: &Place) -> Result<Vec<Valu
             dtype,
         } => {
             let shape = place.shape(shape)?;
-            return Ok(vec![full(shape, *value, place.dtype(*dtype), &place.device)]);
+            return Ok(vec![full(
+                shape,
+                *value,
+                place.dtype(*dtype),
+                &place.device,
+            )]);
         }
         _ => return Ok(vec![structural(op, operands, place)?]),
     };
@@ -260,7 +265,14 @@ fn structural(op: &Op, operands: &[Value], place: &Place) -> Result<Value, Error
         }
         Op::Repeat { dim, times } => {
             let times = times.at(place.rows).max(0) as usize;
-            by_kind!(x, float_repeat_dim, int_repeat_dim, bool_repeat_dim, *dim, times)
+            by_kind!(
+                x,
+                float_repeat_dim,
+                int_repeat_dim,
+                bool_repeat_dim,
+                *dim,
+                times
+            )
         }
         Op::MaskWhere => {
             let (mask, value) = (raw(1)?, raw(2)?);

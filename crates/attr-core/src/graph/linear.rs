@@ -67,7 +67,10 @@ pub(crate) fn recognise(graph: &mut Graph) {
 
 /// The node that reads a slot, for a slot with one reader.
 fn reader(graph: &Graph, slot: SlotId) -> Option<usize> {
-    graph.nodes.iter().position(|node| node.operands.contains(&slot))
+    graph
+        .nodes
+        .iter()
+        .position(|node| node.operands.contains(&slot))
 }
 
 /// What a reshape was given, if the slot comes from one.

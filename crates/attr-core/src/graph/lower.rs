@@ -12,8 +12,8 @@ use burn::backend::ir::{
 use burn::tensor::{Shape, Slice};
 
 use super::op::{
-    Binary, Compare, ConvGeometry, Cumulative, Dim, GridPadding, Interpolation, Number, Op, Padding,
-    PoolGeometry, Reduce, SliceDim, Unary,
+    Binary, Compare, ConvGeometry, Cumulative, Dim, GridPadding, Interpolation, Number, Op,
+    Padding, PoolGeometry, Reduce, SliceDim, Unary,
 };
 
 /// One recorded operation in our terms; tensors are still Burn's descriptions.
@@ -172,11 +172,7 @@ fn base(op: &Base) -> Option<Lowered> {
             [&o.tensor, &o.value],
             [&o.out],
         ),
-        Base::Select(o) => node(
-            Op::Select { dim: o.dim },
-            [&o.tensor, &o.indices],
-            [&o.out],
-        ),
+        Base::Select(o) => node(Op::Select { dim: o.dim }, [&o.tensor, &o.indices], [&o.out]),
         Base::SelectAssign(o) => {
             let op = Op::SelectAssign {
                 dim: o.dim,
@@ -185,16 +181,8 @@ fn base(op: &Base) -> Option<Lowered> {
             node(op, [&o.tensor, &o.indices, &o.value], [&o.out])
         }
         Base::MaskWhere(o) => node(Op::MaskWhere, [&o.tensor, &o.mask, &o.value], [&o.out]),
-        Base::MaskFill(o) => node(
-            Op::MaskFill(o.value),
-            [&o.tensor, &o.mask],
-            [&o.out],
-        ),
-        Base::Gather(o) => node(
-            Op::Gather { dim: o.dim },
-            [&o.tensor, &o.indices],
-            [&o.out],
-        ),
+        Base::MaskFill(o) => node(Op::MaskFill(o.value), [&o.tensor, &o.mask], [&o.out]),
+        Base::Gather(o) => node(Op::Gather { dim: o.dim }, [&o.tensor, &o.indices], [&o.out]),
         Base::Scatter(o) => {
             let op = Op::Scatter {
                 dim: o.dim,
@@ -316,12 +304,26 @@ fn numeric(op: &Numeric) -> Option<Lowered> {
             };
             node(op, [&o.lhs], [&o.out])
         }
-        Numeric::CumSum(o) => node(Op::Cumulative(Cumulative::Sum, o.axis), [&o.input], [&o.out]),
-        Numeric::CumProd(o) => {
-            node(Op::Cumulative(Cumulative::Prod, o.axis), [&o.input], [&o.out])
-        }
-        Numeric::CumMin(o) => node(Op::Cumulative(Cumulative::Min, o.axis), [&o.input], [&o.out]),
-        Numeric::CumMax(o) => node(Op::Cumulative(Cumulative::Max, o.axis), [&o.input], [&o.out]),
+        Numeric::CumSum(o) => node(
+            Op::Cumulative(Cumulative::Sum, o.axis),
+            [&o.input],
+            [&o.out],
+        ),
+        Numeric::CumProd(o) => node(
+            Op::Cumulative(Cumulative::Prod, o.axis),
+            [&o.input],
+            [&o.out],
+        ),
+        Numeric::CumMin(o) => node(
+            Op::Cumulative(Cumulative::Min, o.axis),
+            [&o.input],
+            [&o.out],
+        ),
+        Numeric::CumMax(o) => node(
+            Op::Cumulative(Cumulative::Max, o.axis),
+            [&o.input],
+            [&o.out],
+        ),
         Numeric::Sort(o) | Numeric::ArgSort(o) => {
             let values = matches!(op, Numeric::Sort(_));
             let op = Op::Sort {
@@ -508,7 +510,11 @@ macro_rules! transposed {
         let p = &$op.options;
         let padding = both(&p.padding);
         let geometry = conv(&p.stride, &padding, &p.padding_out, &p.dilation, p.groups);
-        let lowered = node(Op::ConvTranspose(geometry), [&$op.x, &$op.weight], [&$op.out]);
+        let lowered = node(
+            Op::ConvTranspose(geometry),
+            [&$op.x, &$op.weight],
+            [&$op.out],
+        );
         with_optional(lowered, &$op.bias)
     }};
 }
@@ -553,9 +559,7 @@ fn avg_pool(
 
 fn module(op: &Module) -> Option<Lowered> {
     Some(match op {
-        Module::Linear(o) => {
-            with_optional(node(Op::Linear, [&o.x, &o.weight], [&o.out]), &o.bias)
-        }
+        Module::Linear(o) => with_optional(node(Op::Linear, [&o.x, &o.weight], [&o.out]), &o.bias),
         Module::Conv1d(o) => convolution!(o, o.options.padding),
         Module::Conv2d(o) => convolution!(o, o.options.padding),
         Module::Conv3d(o) => convolution!(o, both(&o.options.padding)),
@@ -597,7 +601,11 @@ fn module(op: &Module) -> Option<Lowered> {
         }
         Module::MaxPool1d(o) => {
             let (k, s, p, d) = ([o.kernel_size], [o.stride], [o.padding], [o.dilation]);
-            node(max_pool(&k, &s, &p, &d, o.ceil_mode, false), [&o.x], [&o.out])
+            node(
+                max_pool(&k, &s, &p, &d, o.ceil_mode, false),
+                [&o.x],
+                [&o.out],
+            )
         }
         Module::MaxPool1dWithIndices(o) => {
             let (k, s, p, d) = ([o.kernel_size], [o.stride], [o.padding], [o.dilation]);

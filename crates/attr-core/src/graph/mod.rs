@@ -35,8 +35,8 @@ pub use op::{
     Binary, Compare, ConvGeometry, Cumulative, Dim, GridPadding, Interpolation, Number, Op,
     Padding, PoolGeometry, Reduce, SliceDim, Unary,
 };
-pub(crate) use record::{ModuleRecorder, Recorder, Spec, panic_message};
 pub use record::tap;
+pub(crate) use record::{ModuleRecorder, Recorder, Spec, panic_message};
 pub(crate) use replay::{Activations, Keep};
 pub use rule::{Gradient, NodeView, Role, Rule};
 pub(crate) use rule::{Walk, Walked};

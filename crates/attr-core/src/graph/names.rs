@@ -143,7 +143,10 @@ fn common_module(paths: &BTreeSet<String>) -> Option<String> {
     let mut common: Vec<&str> = first.split('.').collect();
     common.pop();
     for path in paths {
-        let matching = common.iter().zip(path.split('.')).take_while(|(a, b)| *a == b);
+        let matching = common
+            .iter()
+            .zip(path.split('.'))
+            .take_while(|(a, b)| *a == b);
         let length = matching.count();
         common.truncate(length);
     }

@@ -12,12 +12,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
 use burn::backend::ir::{OperationIr, TensorId};
+use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn::backend::{
     BackendTensor, Dispatch, DispatchDevice, DispatchTensor, DispatchTensorKind, TensorMetadata,
 };
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::kind::Basic;
-use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn::tensor::{Bool, DType, Device, Int, Shape, Tensor, TensorData};
 
 use crate::{Error, Inputs, Kind, Value, Values};

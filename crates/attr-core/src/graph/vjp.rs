@@ -4,9 +4,9 @@
 //! a small autodiff tape of its own. No derivative formula is written here beyond the ones that
 //! only move or scale what arrives.
 
+use burn::backend::ops::{ActivationOps, FloatTensorOps, ModuleOps};
 use burn::backend::{AutodiffBackend, Dispatch, DispatchTensor, Scalar, TensorMetadata};
 use burn::tensor::Shape;
-use burn::backend::ops::{ActivationOps, FloatTensorOps, ModuleOps};
 
 use super::conv;
 use super::exec::{self, Place, operand};
@@ -112,7 +112,10 @@ fn first_operand(run: &Run<'_>, grad: DispatchTensor) -> Result<Option<DispatchT
         Op::MaxPool { geometry, indices } => {
             let positions = match indices {
                 true => operand(run.outputs, 1)?,
-                false => operand(&exec::max_pool(raw(0)?, geometry, true, &run.place.settings)?, 1)?,
+                false => operand(
+                    &exec::max_pool(raw(0)?, geometry, true, &run.place.settings)?,
+                    1,
+                )?,
             };
             max_pool_backward(raw(0)?, grad, positions.into_dispatch(), geometry)?
         }

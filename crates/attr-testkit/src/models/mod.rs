@@ -65,7 +65,9 @@ impl ModuleMapper for Seeded {
             }
         };
         let count = dims.iter().product();
-        let numbers: Vec<f32> = (0..count).map(|_| self.random.random_range(low..high)).collect();
+        let numbers: Vec<f32> = (0..count)
+            .map(|_| self.random.random_range(low..high))
+            .collect();
         let tensor = Tensor::from_data(TensorData::new(numbers, dims), &tensor.device());
         Param::from_mapped_value(id, tensor, mapper)
     }

@@ -1,0 +1,162 @@
+//! An attribution as a two-dimensional map, and its normalisation.
+
+use attr_core::Value;
+
+use crate::style::{Sign, Style};
+use crate::{Error, Picture};
+
+/// One number per pixel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Map {
+    values: Vec<f32>,
+    width: usize,
+    height: usize,
+}
+
+impl Map {
+    /// A map from numbers in row-major order.
+    ///
+    /// # Errors
+    /// [`Error::Size`] when there are not `width * height`, [`Error::NonFinite`] for NaN.
+    pub fn new(values: Vec<f32>, width: usize, height: usize) -> Result<Self, Error> {
+        if values.len() != width * height || values.is_empty() {
+            return Err(Error::Size {
+                got: values.len(),
+                width,
+                height,
+                channels: 1,
+            });
+        }
+        if values.iter().any(|v| !v.is_finite()) {
+            return Err(Error::NonFinite {
+                what: "the attribution",
+            });
+        }
+        Ok(Self {
+            values,
+            width,
+            height,
+        })
+    }
+
+    /// One row of an attribution `[batch, channels, height, width]`, `[batch, height, width]` or
+    /// `[batch, width]`; channels are summed, so that the map keeps the total.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the tensor is not an image or has no such row.
+    pub fn from_value(attribution: &Value, row: usize) -> Result<Self, Error> {
+        let (channels, height, width, values) = Picture::read(attribution, row)?;
+        let plane = width * height;
+        let summed = (0..plane)
+            .map(|i| (0..channels).map(|c| values[c * plane + i]).sum())
+            .collect();
+        Self::new(summed, width, height)
+    }
+
+    /// Width and height.
+    pub fn size(&self) -> (usize, usize) {
+        (self.width, self.height)
+    }
+
+    /// The numbers in row-major order.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// The map in `[-1, 1]` (both signs) or `[0, 1]` (one sign): divided by the value at which the
+    /// sorted magnitudes add up to `100 - outlier_perc` percent of their total, then clipped. A map
+    /// without any such attribution is zero.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for a style out of range.
+    pub fn normalized(&self, style: &Style) -> Result<Vec<f32>, Error> {
+        style.check()?;
+        let shown: Vec<f32> = self
+            .values
+            .iter()
+            .map(|&v| match style.sign {
+                Sign::All => v,
+                Sign::Positive => v.max(0.0),
+                Sign::Negative => (-v).max(0.0),
+                Sign::AbsoluteValue => v.abs(),
+            })
+            .collect();
+        let threshold = threshold(&shown, 100.0 - style.outlier_perc);
+        if threshold == 0.0 {
+            return Ok(vec![0.0; shown.len()]);
+        }
+        Ok(shown
+            .iter()
+            .map(|v| (f64::from(*v) / threshold).clamp(-1.0, 1.0) as f32)
+            .collect())
+    }
+}
+
+/// The magnitude at which the sorted magnitudes add up to `percentile` of their total.
+fn threshold(values: &[f32], percentile: f64) -> f64 {
+    let mut magnitudes: Vec<f64> = values.iter().map(|v| f64::from(v.abs())).collect();
+    magnitudes.sort_by(f64::total_cmp);
+    let limit = magnitudes.iter().sum::<f64>() * percentile / 100.0;
+    let mut sum = 0.0;
+    for &magnitude in &magnitudes {
+        sum += magnitude;
+        if sum >= limit {
+            return magnitude;
+        }
+    }
+    magnitudes.last().copied().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn normalized(values: &[f32], sign: Sign, outlier_perc: f64) -> Vec<f32> {
+        let map = Map::new(values.to_vec(), values.len(), 1).unwrap();
+        let style = Style::default()
+            .with_sign(sign)
+            .with_outlier_perc(outlier_perc);
+        map.normalized(&style).unwrap()
+    }
+
+    #[test]
+    fn the_threshold_is_where_the_sorted_sum_reaches_the_percentile() {
+        // Magnitudes 1, 2, 3, 4 add up to 10; 60 % is reached at 3.
+        let expected = [1.0 / 3.0, -2.0 / 3.0, 1.0, -1.0];
+        assert_eq!(
+            normalized(&[1.0, -2.0, 3.0, -4.0], Sign::All, 40.0),
+            expected
+        );
+        // Without outliers the largest is 1.
+        assert_eq!(normalized(&[1.0, -4.0], Sign::All, 0.0), [0.25, -1.0]);
+    }
+
+    #[test]
+    fn signs() {
+        let values = [2.0, -4.0, 0.0];
+        assert_eq!(normalized(&values, Sign::Positive, 0.0), [1.0, 0.0, 0.0]);
+        assert_eq!(normalized(&values, Sign::Negative, 0.0), [0.0, 1.0, 0.0]);
+        assert_eq!(
+            normalized(&values, Sign::AbsoluteValue, 0.0),
+            [0.5, 1.0, 0.0]
+        );
+    }
+
+    #[test]
+    fn nothing_to_show_is_zero_not_nan() {
+        assert_eq!(normalized(&[0.0, 0.0], Sign::All, 2.0), [0.0, 0.0]);
+        assert_eq!(normalized(&[-1.0, -2.0], Sign::Positive, 2.0), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn wrong_sizes_and_numbers_are_refused() {
+        assert!(matches!(Map::new(vec![1.0], 2, 1), Err(Error::Size { .. })));
+        assert!(matches!(
+            Map::new(vec![f32::NAN], 1, 1),
+            Err(Error::NonFinite { .. })
+        ));
+        let map = Map::new(vec![1.0], 1, 1).unwrap();
+        let bad = Style::default().with_outlier_perc(101.0);
+        assert!(matches!(map.normalized(&bad), Err(Error::Parameter { .. })));
+    }
+}

@@ -1,0 +1,112 @@
+//! An original input as an image.
+
+use std::ops::Range;
+
+use attr_core::Value;
+use image::{Rgb, RgbImage};
+
+use crate::Error;
+
+/// An image in colour.
+#[derive(Clone, Debug)]
+pub struct Picture(pub(crate) RgbImage);
+
+impl Picture {
+    /// A grey image from numbers in row-major order; `range` is black and white.
+    ///
+    /// # Errors
+    /// [`Error::Size`] for a wrong number of values, [`Error::NonFinite`] for NaN.
+    pub fn gray(
+        values: &[f32],
+        width: usize,
+        height: usize,
+        range: Range<f32>,
+    ) -> Result<Self, Error> {
+        Self::new(values, 1, width, height, range)
+    }
+
+    /// One row of an input `[batch, channels, height, width]` with 1 or 3 channels, `[batch,
+    /// height, width]` or `[batch, width]`; `range` is black and white.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the tensor is not an image or has no such row.
+    pub fn from_value(input: &Value, row: usize, range: Range<f32>) -> Result<Self, Error> {
+        let (channels, height, width, values) = Self::read(input, row)?;
+        if channels != 1 && channels != 3 {
+            return Err(Error::Shape {
+                shape: input.shape(),
+                row,
+            });
+        }
+        Self::new(&values, channels, width, height, range)
+    }
+
+    /// The picture with light and dark exchanged.
+    pub fn inverted(mut self) -> Self {
+        image::imageops::invert(&mut self.0);
+        self
+    }
+
+    /// Width and height.
+    pub fn size(&self) -> (usize, usize) {
+        (self.0.width() as usize, self.0.height() as usize)
+    }
+
+    fn new(
+        values: &[f32],
+        channels: usize,
+        width: usize,
+        height: usize,
+        range: Range<f32>,
+    ) -> Result<Self, Error> {
+        let plane = width * height;
+        if values.len() != channels * plane || plane == 0 {
+            return Err(Error::Size {
+                got: values.len(),
+                width,
+                height,
+                channels,
+            });
+        }
+        if values.iter().any(|v| !v.is_finite()) {
+            return Err(Error::NonFinite { what: "the image" });
+        }
+        let span = range.end - range.start;
+        if !(span > 0.0) {
+            return Err(Error::Parameter {
+                name: "range",
+                value: format!("{range:?}"),
+                expected: "white must be above black",
+            });
+        }
+        let level = |v: f32| ((v - range.start) / span * 255.0).clamp(0.0, 255.0).round() as u8;
+        Ok(Self(RgbImage::from_fn(
+            width as u32,
+            height as u32,
+            |x, y| {
+                let i = y as usize * width + x as usize;
+                let channel = |c: usize| level(values[(c % channels) * plane + i]);
+                Rgb([channel(0), channel(1), channel(2)])
+            },
+        )))
+    }
+
+    /// Channels, height, width and the numbers of one row.
+    pub(crate) fn read(
+        value: &Value,
+        row: usize,
+    ) -> Result<(usize, usize, usize, Vec<f32>), Error> {
+        let shape = value.shape();
+        let (channels, height, width) = match shape[..] {
+            [_, c, h, w] => (c, h, w),
+            [_, h, w] => (1, h, w),
+            [_, w] => (1, 1, w),
+            _ => (0, 0, 0),
+        };
+        if channels == 0 || row >= value.rows() {
+            return Err(Error::Shape { shape, row });
+        }
+        let values = value.slice_rows(row..row + 1).to_vec()?;
+        Ok((channels, height, width, values))
+    }
+}

@@ -1,0 +1,103 @@
+//! How attributions become colours.
+
+use colorgrad::{Gradient, preset};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// Which attributions are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sign {
+    /// Only what speaks for the target; values in `[0, 1]`.
+    Positive,
+    /// Only what speaks against it, as its size; values in `[0, 1]`.
+    Negative,
+    /// The size of either; values in `[0, 1]`.
+    AbsoluteValue,
+    /// Both, apart; values in `[-1, 1]`.
+    #[default]
+    All,
+}
+
+/// How a heat map is made; names and defaults as in Captum's `visualize_image_attr`, except the
+/// colours: blue, white, red for both signs instead of red, white, green, which many people cannot
+/// tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Style {
+    /// Which attributions are shown.
+    pub sign: Sign,
+    /// The percentage of the total that the largest values, shown saturated, make up; 2.
+    pub outlier_perc: f64,
+    /// How opaque a heat map over an image is, from 0 to 1; 0.7.
+    pub alpha_overlay: f32,
+}
+
+impl Default for Style {
+    fn default() -> Self {
+        Self {
+            sign: Sign::default(),
+            outlier_perc: 2.0,
+            alpha_overlay: 0.7,
+        }
+    }
+}
+
+impl Style {
+    /// Sets which attributions are shown.
+    pub fn with_sign(mut self, sign: Sign) -> Self {
+        self.sign = sign;
+        self
+    }
+
+    /// Sets the percentage of the total that may be shown saturated.
+    pub fn with_outlier_perc(mut self, outlier_perc: f64) -> Self {
+        self.outlier_perc = outlier_perc;
+        self
+    }
+
+    /// Sets how opaque a heat map over an image is.
+    pub fn with_alpha_overlay(mut self, alpha_overlay: f32) -> Self {
+        self.alpha_overlay = alpha_overlay;
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if !(0.0..=100.0).contains(&self.outlier_perc) {
+            return Err(Error::Parameter {
+                name: "outlier_perc",
+                value: self.outlier_perc.to_string(),
+                expected: "it must lie between 0 and 100",
+            });
+        }
+        if !(0.0..=1.0).contains(&self.alpha_overlay) {
+            return Err(Error::Parameter {
+                name: "alpha_overlay",
+                value: self.alpha_overlay.to_string(),
+                expected: "it must lie between 0 and 1",
+            });
+        }
+        Ok(())
+    }
+
+    /// The colour of a normalised value.
+    pub(crate) fn color(&self, value: f32) -> [u8; 3] {
+        let color = match self.sign {
+            Sign::All => preset::rd_bu().at(0.5 - 0.5 * value),
+            Sign::Positive => preset::reds().at(value),
+            Sign::Negative => preset::blues().at(value),
+            Sign::AbsoluteValue => preset::purples().at(value),
+        };
+        let [r, g, b, _] = color.to_rgba8();
+        [r, g, b]
+    }
+
+    /// The least and the largest normalised value.
+    pub(crate) fn range(&self) -> (f32, f32) {
+        match self.sign {
+            Sign::All => (-1.0, 1.0),
+            _ => (0.0, 1.0),
+        }
+    }
+}
