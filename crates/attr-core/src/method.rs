@@ -263,6 +263,9 @@ pub fn target_gradients(
     inputs: &Values,
     targets: &[Target],
 ) -> Result<(Vec<Vec<Option<Value>>>, Vec<Vec<f32>>), Error> {
+    if (0..inputs.values().len()).all(|i| !inputs.attributed(i)) {
+        return Err(Error::NoGradient { input: 0 });
+    }
     let scores = Cell::new(Vec::new());
     let gradients = model.gradients(inputs.clone(), &|output| {
         let chosen = targets.iter().map(|target| target.choose(output, inputs));

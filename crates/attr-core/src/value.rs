@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
-use burn::backend::{Dispatch, DispatchTensor, TensorMetadata};
+use burn::backend::{DeviceOps, Dispatch, DispatchTensor, Scalar, TensorMetadata};
 use burn::tensor::kind::Basic;
 use burn::tensor::{Bool, DType, Device, Int, Shape, Slice, Tensor, TensorData};
 
@@ -171,14 +171,23 @@ impl Value {
         let data: Vec<i64> = indices.iter().map(|&i| i as i64).collect();
         let data = TensorData::new(data, [indices.len()]);
         let indices = Tensor::<1, Int>::from_data(data, &self.device()).into_dispatch();
-        by_kind!(
-            self.clone(),
-            float_select,
-            int_select,
-            bool_select,
-            0,
-            indices
-        )
+        self.clone().select(0, indices)
+    }
+
+    /// Whole slices along a dimension.
+    pub(crate) fn select(self, dim: usize, indices: DispatchTensor) -> Self {
+        let (kind, settings) = (self.kind(), self.0.device().defaults());
+        let tensor = self.into_dispatch();
+        Self(match kind {
+            Kind::Float => Dispatch::float_select(tensor, dim, indices),
+            Kind::Int => Dispatch::int_select(tensor, dim, indices),
+            // Burn's own selection of truth values comes back as integers on some backends.
+            Kind::Bool => {
+                let numbers = Dispatch::bool_into_int(tensor, settings.int_dtype);
+                let numbers = Dispatch::int_select(numbers, dim, indices);
+                Dispatch::int_not_equal_elem(numbers, Scalar::Int(0), settings.bool_dtype)
+            }
+        })
     }
 
     /// Joins values along dimension 0; all must agree in kind and further dimensions.

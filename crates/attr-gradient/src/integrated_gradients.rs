@@ -116,6 +116,12 @@ impl IntegratedGradients {
         self
     }
 
+    /// Sets the most steps that a tolerance may lead to.
+    pub fn with_max_steps(mut self, max_steps: usize) -> Self {
+        self.config.max_steps = max_steps;
+        self
+    }
+
     /// Sets the baseline: a number, a tensor with one row or one per input row, or
     /// [`Baselines::each`] for several inputs.
     pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {

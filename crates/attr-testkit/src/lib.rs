@@ -3,7 +3,9 @@
 //! Not published. The tests in `tests/` run on the device that `ATTR_DEVICE` names (`flex` unless
 //! set), so the same suite checks every backend.
 
+pub mod check;
 pub mod compare;
+pub mod golden;
 pub mod models;
 
 use burn::tensor::Device;

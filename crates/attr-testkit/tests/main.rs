@@ -1,3 +1,10 @@
 //! The conformance suite: one binary, run on every backend.
 
+mod cut;
+mod errors;
+mod golden;
+mod methods;
+mod modules;
+mod operations;
+mod rules;
 mod tracing;

@@ -1,6 +1,8 @@
-//! Tracing: a traced model computes what the module's inference computes, forwards and backwards.
+//! Tracing whole models, and the two traps of doing so.
 
-use attr_core::{Error, Gradients, Inputs, Model, Target, Traced, Value};
+use attr_core::{Error, Method, Model, Target, Traced, Value};
+use attr_gradient::Saliency;
+use attr_testkit::check::check_traced;
 use attr_testkit::compare::assert_close;
 use attr_testkit::device;
 use attr_testkit::models::{
@@ -10,111 +12,234 @@ use attr_testkit::models::{
 use burn::module::Module;
 use burn::tensor::{Int, Tensor};
 
-fn class_gradient<I: Inputs>(model: &impl Model<I>, inputs: &I, class: usize) -> Gradients {
-    let values = inputs.to_values();
-    model
-        .gradients(values.clone(), &|output| {
-            Ok(vec![Target::Class(class).choose(output, &values)?.seed])
-        })
-        .expect("the model has gradients")
-}
-
-/// Forward against the module's inference forward, gradients against Burn's autodiff.
-fn check<I: Inputs, M: Module + 'static>(
-    module: &M,
-    forward: fn(&M, I) -> Tensor<2>,
-    inputs: &I,
-) -> Traced {
-    let traced = Traced::new(module, forward, inputs).expect("the model traces");
-    let frozen = module.valid();
-    let expected: Value = forward(&frozen, inputs.clone()).into();
-    let got = traced.forward(inputs).expect("the model replays");
-    assert_close("forward", &got, &expected, 1e-6);
-
-    let closure = move |x: I| forward(&frozen, x);
-    let expected = class_gradient(&closure, inputs, 1);
-    let got = class_gradient(&traced, inputs, 1);
-    for (got, expected) in got.inputs[0].iter().zip(&expected.inputs[0]) {
-        let (got, expected) = (got.as_ref().unwrap(), expected.as_ref().unwrap());
-        assert_close("gradient", got, expected, 1e-5);
-    }
-    // Nothing was moved to the capture device, and no statistic was lost.
-    let after: Value = forward(module, inputs.clone()).into();
-    let again = traced.forward(inputs).expect("the model replays");
-    assert_close("the original model after tracing", &again, &after, 1e-6);
-    traced
+fn names(traced: &Traced, inputs: &impl attr_core::Inputs) -> Vec<String> {
+    let layers = traced.layers(inputs).unwrap();
+    layers.into_iter().map(|layer| layer.name).collect()
 }
 
 #[test]
 fn resnet18() {
     let model = seeded(ResNet18::new(10, &device()), 1);
-    let traced = check(&model, |m, x| m.forward(x), &input([2, 3, 64, 64], 2));
     let x = input([2, 3, 64, 64], 2);
-    for layer in traced.layers(&x).unwrap() {
-        println!("{layer}");
+    let traced = check_traced("resnet18", &model, |m, x| m.forward(x), &x);
+    let names = names(&traced, &x);
+    for name in [
+        "conv1",
+        "bn1.relu",
+        "bn1.max_pool2d",
+        "layer1.0.bn1.relu",
+        "layer1.0.bn2.add",
+        "layer2.0.downsample.conv",
+        "layer4.1.conv2",
+        "fc",
+    ] {
+        assert!(
+            names.contains(&name.to_string()),
+            "{name} is missing in {names:#?}"
+        );
     }
+    let parameters: usize = traced
+        .layers(&x)
+        .unwrap()
+        .iter()
+        .map(|l| l.parameters)
+        .sum();
+    assert_eq!(parameters, model.num_params());
 }
 
 #[test]
-fn functional_relu() {
-    let model = seeded(FunctionalRelu::new(&device()), 1);
-    let x = input([3, 4], 2);
-    let traced = check(&model, |m, x| m.forward(x), &x);
-    for layer in traced.layers(&x).unwrap() {
-        println!("{layer}");
-    }
-}
-
-#[test]
-fn reused_module() {
-    let model = seeded(Reused::new(&device()), 1);
-    let x = input([3, 4], 2);
-    let traced = check(&model, |m, x| m.forward(x), &x);
-    for layer in traced.layers(&x).unwrap() {
-        println!("{layer}");
-    }
+fn transformer_over_tokens() {
+    let model = seeded(TokenClassifier::new(&device()), 1);
+    let tokens = Tensor::<2, Int>::from_ints([[3, 7, 1, 0], [2, 19, 0, 0]], &device());
+    let traced = check_traced(
+        "transformer",
+        &model,
+        |m: &TokenClassifier, x: Tensor<2, Int>| m.forward(x),
+        &tokens,
+    );
+    // Tokens have no gradient; their embedding has.
+    let cut = traced.from_layer("embedding", &tokens).unwrap();
+    let embedded = model.embed(tokens.clone());
+    let got = Saliency::new()
+        .with_abs(false)
+        .attribute(&cut, &embedded, 1)
+        .unwrap();
+    let frozen = model.valid();
+    let held = tokens.clone();
+    let rest = move |x: Tensor<3>| frozen.forward_embedded(x, held.clone());
+    let expected = Saliency::new()
+        .with_abs(false)
+        .attribute(&rest, &embedded, 1)
+        .unwrap();
+    let (got, expected) = (got.attribution().into(), expected.attribution().into());
+    assert_close("gradient at the embedding", &got, &expected, 1e-5);
 }
 
 #[test]
 fn lstm() {
     let model = seeded(LstmClassifier::new(&device()), 1);
     let x = input([3, 4, 5], 2);
-    let traced = check(&model, |m, x| m.forward(x), &x);
-    for layer in traced.layers(&x).unwrap() {
-        println!("{layer}");
-    }
+    let traced = check_traced("lstm", &model, |m: &LstmClassifier, x| m.forward(x), &x);
+    let names = names(&traced, &x);
+    assert!(names.contains(&"lstm.input_gate.input_transform".to_string()));
+    assert!(names.contains(&"lstm.input_gate.input_transform#4".to_string()));
+}
+
+#[test]
+fn functional_relu_and_a_tap() {
+    let model = seeded(FunctionalRelu::new(&device()), 1);
+    let x = input([3, 4], 2);
+    let traced = check_traced("relu", &model, |m: &FunctionalRelu, x| m.forward(x), &x);
+    assert_eq!(names(&traced, &x), ["first", "hidden", "second"]);
+}
+
+#[test]
+fn reused_module() {
+    let model = seeded(Reused::new(&device()), 1);
+    let x = input([3, 4], 2);
+    let traced = check_traced("reused", &model, |m: &Reused, x| m.forward(x), &x);
+    assert_eq!(
+        names(&traced, &x),
+        ["layer", "layer.relu", "layer#2", "layer#2.relu", "layer#3"]
+    );
 }
 
 #[test]
 fn two_inputs() {
     let model = seeded(TwoInputs::new(&device()), 1);
     let x = (input([3, 3], 2), input([3, 5], 3));
-    let traced = check(
+    check_traced(
+        "two inputs",
         &model,
-        |m, x: (Tensor<2>, Tensor<2>)| m.forward(x.0, x.1),
+        |m: &TwoInputs, (l, r): (Tensor<2>, Tensor<2>)| m.forward(l, r),
         &x,
     );
-    for layer in traced.layers(&x).unwrap() {
-        println!("{layer}");
-    }
 }
 
 #[test]
-fn small_cnn() {
+fn tracing_leaves_running_statistics_and_weights_where_they_are() {
     let model = seeded(SmallCnn::new(&device()), 1);
     let x = input([3, 1, 6, 6], 2);
-    let traced = check(&model, |m, x| m.forward(x), &x);
-    for layer in traced.layers(&x).unwrap() {
-        println!("{layer}");
+    let before: Value = model.forward(x.clone()).into();
+    let clone = model.clone();
+    let traced = Traced::new(&model, |m: &SmallCnn, x| m.forward(x), &x).unwrap();
+    for (what, module) in [("the original", &model), ("its clone", &clone)] {
+        let after: Value = module.forward(x.clone()).into();
+        assert_close(what, &after, &before, 0.0);
+    }
+    drop(model);
+    assert_close(
+        "the traced model alone",
+        &traced.forward(&x).unwrap(),
+        &before,
+        1e-6,
+    );
+}
+
+#[test]
+fn a_model_in_training_mode_is_refused_as_a_closure_and_explained_when_traced() {
+    let model = seeded(SmallCnn::new(&device()), 1).train();
+    let x = input([3, 1, 6, 6], 2);
+    let training = |x: Tensor<4>| model.forward(x);
+    let error = Saliency::new().attribute(&training, &x, 0).unwrap_err();
+    assert!(matches!(error, Error::TrainingMode { .. }), "{error}");
+
+    let model = seeded(SmallCnn::new(&device()), 1).train();
+    let valid = model.valid();
+    let inference = |x: Tensor<4>| valid.forward(x);
+    let expected = Saliency::new().attribute(&inference, &x, 0).unwrap();
+    let traced = Traced::new(&model, |m: &SmallCnn, x| m.forward(x), &x).unwrap();
+    let got = Saliency::new().attribute(&traced, &x, 0).unwrap();
+    let (got, expected) = (got.attribution().into(), expected.attribution().into());
+    assert_close("saliency", &got, &expected, 1e-5);
+}
+
+#[test]
+fn a_new_shape_is_traced_once_a_new_batch_size_never() {
+    let model = seeded(LstmClassifier::new(&device()), 1);
+    let forward = |m: &LstmClassifier, x: Tensor<3>| m.forward(x);
+    let traced = Traced::new(&model, forward, &input([2, 4, 5], 2)).unwrap();
+    for (rows, time, traces) in [
+        (2, 4, 1),
+        (1, 4, 1),
+        (7, 4, 1),
+        (2, 6, 2),
+        (3, 6, 2),
+        (2, 4, 2),
+    ] {
+        let x = input([rows, time, 5], 3);
+        let expected: Value = model.forward(x.clone()).into();
+        assert_close("forward", &traced.forward(&x).unwrap(), &expected, 1e-6);
+        assert_eq!(traced.traces(), traces, "{rows} rows of {time} steps");
     }
 }
 
 #[test]
-fn transformer() {
-    let model = seeded(TokenClassifier::new(&device()), 1);
-    let tokens = Tensor::<2, Int>::from_ints([[3, 7, 1, 0], [2, 19, 0, 0]], &device());
-    let traced = Traced::new(&model, |m: &TokenClassifier, x| m.forward(x), &tokens).unwrap();
-    for layer in traced.layers(&tokens).unwrap() {
-        println!("{layer}");
+fn a_model_that_counts_its_rows_is_traced_for_each_batch_size() {
+    // The batch size enters as a number, which no single graph can serve.
+    let forward = |m: &FunctionalRelu, x: Tensor<2>| {
+        let rows = x.dims()[0] as f32;
+        m.forward(x) / rows.sqrt()
+    };
+    let model = seeded(FunctionalRelu::new(&device()), 1);
+    let traced = Traced::new(&model, forward, &input([2, 4], 2)).unwrap();
+    for (rows, traces) in [(2, 1), (3, 2), (2, 2)] {
+        let x = input([rows, 4], 3);
+        let expected: Value = forward(&model, x.clone()).into();
+        assert_close("forward", &traced.forward(&x).unwrap(), &expected, 1e-6);
+        assert_eq!(traced.traces(), traces);
+    }
+}
+
+#[test]
+fn several_targets_share_one_forward_pass() {
+    let model = seeded(FunctionalRelu::new(&device()), 1);
+    let x = input([3, 4], 2);
+    let traced = Traced::new(&model, |m: &FunctionalRelu, x| m.forward(x), &x).unwrap();
+    let targets: Vec<Target> = (0..3).map(Target::Class).collect();
+    let run = attr_core::Run::new();
+    let all = Saliency::new()
+        .attribute_targets(&traced, &x, &targets, &run)
+        .unwrap();
+    assert_eq!(all[0].work().forward_rows, 3);
+    assert_eq!(all[0].work().backward_rows, 9);
+    let frozen = model.valid();
+    let closure = move |x: Tensor<2>| frozen.forward(x);
+    for (class, got) in all.iter().enumerate() {
+        let expected = Saliency::new().attribute(&closure, &x, class).unwrap();
+        let (got, expected) = (got.attribution().into(), expected.attribution().into());
+        assert_close("saliency", &got, &expected, 1e-5);
+    }
+}
+
+#[test]
+fn outputs_of_any_rank_have_targets() {
+    let model = seeded(FunctionalRelu::new(&device()), 1);
+    let x = input([4, 4], 2);
+    // [batch, 3] as [batch, 1, 3]: index [0, 2] is class 2.
+    let forward = |m: &FunctionalRelu, x: Tensor<2>| m.forward(x).unsqueeze_dim::<3>(1);
+    let traced = Traced::new(&model, forward, &x).unwrap();
+    let flat = Traced::new(&model, |m: &FunctionalRelu, x| m.forward(x), &x).unwrap();
+    let cases = [
+        (Target::Index(vec![0, 2]), Target::Class(2)),
+        (
+            Target::Indices(vec![vec![0, 0], vec![0, 1], vec![0, 2], vec![0, 0]]),
+            Target::Classes(vec![0, 1, 2, 0]),
+        ),
+    ];
+    for (deep, shallow) in cases {
+        let got = Saliency::new().attribute(&traced, &x, deep).unwrap();
+        let expected = Saliency::new().attribute(&flat, &x, shallow).unwrap();
+        let (scores, expected_scores) = (got.scores().to_vec(), expected.scores().to_vec());
+        assert_eq!(scores, expected_scores);
+        let (got, expected) = (got.attribution().into(), expected.attribution().into());
+        assert_close("saliency", &got, &expected, 1e-6);
+    }
+    let output = Model::<Tensor<2>>::forward(&flat, attr_core::Inputs::to_values(&x)).unwrap();
+    let predicted = Saliency::new()
+        .attribute(&flat, &x, Target::Predicted)
+        .unwrap();
+    for (row, score) in output.to_vec().unwrap().chunks(3).zip(predicted.scores()) {
+        assert_eq!(*score, row.iter().copied().fold(f32::MIN, f32::max));
     }
 }

@@ -259,10 +259,7 @@ fn structural(op: &Op, operands: &[Value], place: &Place) -> Result<Value, Error
                 value
             )
         }
-        Op::Select { dim } => {
-            let indices = raw(1)?;
-            by_kind!(x, float_select, int_select, bool_select, *dim, indices)
-        }
+        Op::Select { dim } => x.select(*dim, raw(1)?),
         Op::Repeat { dim, times } => {
             let times = times.at(place.rows).max(0) as usize;
             by_kind!(

@@ -1,0 +1,98 @@
+//! The check that every traced model must pass.
+
+use attr_core::{Error, Gradients, Inputs, Kind, Model, Traced, Value};
+use burn::module::Module;
+use burn::tensor::TensorData;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::compare::assert_close;
+
+/// Fails unless the traced model computes what the module's inference computes, forwards and
+/// backwards, at the traced batch size and another one, from one trace; and unless the original
+/// still computes the same afterwards.
+///
+/// Gradients are compared with Burn's autodiff on the frozen module, for inputs that have one.
+///
+/// # Panics
+/// When anything differs.
+pub fn check_traced<I: Inputs, M: Module + 'static, O: Into<Value> + 'static>(
+    name: &str,
+    module: &M,
+    forward: fn(&M, I) -> O,
+    inputs: &I,
+) -> Traced {
+    let traced = match Traced::new(module, forward, inputs) {
+        Ok(traced) => traced,
+        Err(error) => panic!("{name} does not trace: {error}"),
+    };
+    let frozen = module.valid();
+    let closure = move |x: I| -> Value { forward(&frozen, x).into() };
+    let given = inputs.to_values();
+    let more: Vec<usize> = (0..given.rows()).chain([0, given.rows() - 1]).collect();
+    for rows in [given.clone(), given.select(&more)] {
+        let case = format!("{name}, {} rows", rows.rows());
+        let expected = Model::<I>::forward(&closure, rows.clone()).expect("the module runs");
+        let got = Model::<I>::forward(&traced, rows.clone());
+        let got = got.unwrap_or_else(|error| panic!("{case} does not replay: {error}"));
+        if got.kind() != Kind::Float {
+            assert_eq!(got.to_vec(), expected.to_vec(), "{case}");
+            continue;
+        }
+        assert_close(&case, &got, &expected, 1e-6);
+        match (
+            gradients::<I>(&closure, &rows),
+            gradients::<I>(&traced, &rows),
+        ) {
+            (Ok(expected), Ok(got)) => {
+                for (got, expected) in got.inputs[0].iter().zip(&expected.inputs[0]) {
+                    match (got, expected) {
+                        (Some(got), Some(expected)) => {
+                            assert_close(&format!("gradient of {case}"), got, expected, 1e-5);
+                        }
+                        (None, None) => {}
+                        _ => panic!("{case}: one side has a gradient, the other has none"),
+                    }
+                }
+            }
+            (Err(_), got) => {
+                let none =
+                    got.is_err() || got.is_ok_and(|g| g.inputs[0].iter().all(Option::is_none));
+                assert!(none, "{case}: a gradient where autodiff has none");
+            }
+            (Ok(_), Err(error)) => panic!("{case} has no gradient: {error}"),
+        }
+    }
+    assert_eq!(
+        traced.traces(),
+        1,
+        "{name}: another batch size paid for another trace"
+    );
+    let after: Value = forward(module, inputs.clone()).into();
+    let again = Model::<I>::forward(&traced, given).expect("the model replays");
+    assert_close(
+        &format!("{name}: the original after tracing"),
+        &again,
+        &after,
+        1e-6,
+    );
+    traced
+}
+
+/// Gradients of a fixed random combination of all outputs.
+///
+/// # Errors
+/// The model's own.
+pub fn gradients<I: Inputs>(
+    model: &impl Model<I>,
+    inputs: &attr_core::Values,
+) -> Result<Gradients, Error> {
+    model.gradients(inputs.clone(), &|output| {
+        let mut random = ChaCha8Rng::seed_from_u64(11);
+        let shape = output.shape();
+        let count: usize = shape.iter().product();
+        let weights: Vec<f32> = (0..count).map(|_| random.random_range(-1.0..1.0)).collect();
+        let data = TensorData::new(weights, shape);
+        Ok(vec![Value::from_data(data, &output.device().inner())])
+    })
+}

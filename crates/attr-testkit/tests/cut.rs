@@ -1,0 +1,157 @@
+//! Parts of a model: from a layer, up to a layer, without softmax, with folded BatchNorm, with
+//! replaced activations.
+
+use attr_core::{Error, Inputs, Kind, Method, Model, Target, Traced, Value};
+use attr_gradient::{IntegratedGradients, Saliency};
+use attr_testkit::check::gradients;
+use attr_testkit::compare::assert_close;
+use attr_testkit::device;
+use attr_testkit::models::{FunctionalRelu, ResNet18, SmallCnn, input, seeded};
+use burn::tensor::{Tensor, activation};
+
+fn resnet() -> (Traced, Tensor<4>) {
+    let model = seeded(ResNet18::new(10, &device()), 1);
+    let x = input([2, 3, 32, 32], 2);
+    let traced = Traced::new(&model, |m: &ResNet18, x| m.forward(x), &x).unwrap();
+    (traced, x)
+}
+
+#[test]
+fn prefix_and_suffix_make_the_whole() {
+    let (traced, x) = resnet();
+    let whole = traced.forward(&x).unwrap();
+    // Inside a residual block, too: there the skip connection goes around the cut.
+    for layer in [
+        "layer2",
+        "layer3.0.bn1.relu",
+        "layer3.0.downsample.conv",
+        "conv1",
+    ] {
+        let middle = traced.to_layer(layer).unwrap().forward(&x).unwrap();
+        let suffix = traced.from_layer(layer, &x).unwrap();
+        let middle = middle.tensor::<4>().unwrap();
+        assert_close(layer, &suffix.forward(&middle).unwrap(), &whole, 1e-6);
+    }
+}
+
+#[test]
+fn a_suffix_explains_more_rows_than_it_holds() {
+    let (traced, x) = resnet();
+    let suffix = traced.from_layer("layer3.0.bn1.relu", &x).unwrap();
+    let [middle] = &traced.activations(&x, &["layer3.0.bn1.relu"]).unwrap()[..] else {
+        panic!("one activation");
+    };
+    let middle = middle.tensor::<4>().unwrap();
+    let ig = IntegratedGradients::new().with_tolerance(1e-2);
+    let ig = ig.attribute(&suffix, &middle, Target::Predicted).unwrap();
+    assert!(
+        ig.delta().unwrap().iter().all(|d| d.abs() <= 1e-2),
+        "{:?}",
+        ig.delta()
+    );
+    let fewer = Saliency::new().attribute(&suffix, &middle.slice([0..1]), 0);
+    assert!(
+        matches!(fewer, Err(Error::Shape { .. })),
+        "rows that the held values lack"
+    );
+}
+
+#[test]
+fn gradients_at_a_layer_agree_between_suffix_and_kept_walk() {
+    let (traced, x) = resnet();
+    let values = x.to_values();
+    let output = traced.forward(&x).unwrap();
+    let seed = Target::Class(3).choose(&output, &values).unwrap().seed;
+    let (_, kept) = traced.walk_back(&x, &seed, &|_| None, &["layer3"]).unwrap();
+    let suffix = traced.from_layer("layer3", &x).unwrap();
+    let middle = traced.activations(&x, &["layer3"]).unwrap().remove(0);
+    let saliency = Saliency::new().with_abs(false);
+    let expected = saliency
+        .attribute(&suffix, &middle.tensor::<4>().unwrap(), 3)
+        .unwrap();
+    let expected = expected.attribution().into();
+    assert_close(
+        "gradient at layer3",
+        kept[0].as_ref().unwrap(),
+        &expected,
+        1e-5,
+    );
+}
+
+#[test]
+fn a_unit_of_a_layer_is_a_target() {
+    let (traced, x) = resnet();
+    let prefix = traced.to_layer("layer1").unwrap();
+    let unit = Saliency::new()
+        .attribute(&prefix, &x, Target::unit([17, 4, 4]))
+        .unwrap();
+    let activation = prefix.forward(&x).unwrap().tensor::<4>().unwrap();
+    let expected: Value = activation.slice([0..2, 17..18, 4..5, 4..5]).into();
+    assert_eq!(unit.scores(), expected.to_vec().unwrap());
+}
+
+#[test]
+fn logits_drop_the_final_softmax_only() {
+    let model = seeded(SmallCnn::new(&device()), 1);
+    let x = input([3, 1, 6, 6], 2);
+    let traced = Traced::new(&model, |m: &SmallCnn, x| m.forward(x), &x).unwrap();
+    let logits = traced.logits().forward(&x).unwrap().tensor::<2>().unwrap();
+    let probabilities: Value = activation::softmax(logits, 1).into();
+    assert_close(
+        "softmax",
+        &probabilities,
+        &traced.forward(&x).unwrap(),
+        1e-6,
+    );
+    let twice = traced.logits().logits().forward(&x).unwrap();
+    assert_close("logits", &twice, &traced.logits().forward(&x).unwrap(), 0.0);
+}
+
+#[test]
+fn folded_batch_norm_is_the_same_function_in_fewer_operations() {
+    let (traced, x) = resnet();
+    let folded = traced.fold_batch_norm();
+    let output = traced.forward(&x).unwrap();
+    assert_close("forward", &folded.forward(&x).unwrap(), &output, 1e-5);
+    let gradient = |model: &Traced| {
+        let found = gradients::<Tensor<4>>(model, &x.to_values()).unwrap();
+        found.inputs[0][0].clone().unwrap()
+    };
+    assert_close("gradient", &gradient(&folded), &gradient(&traced), 1e-4);
+    let layers = |model: &Traced| model.layers(&x).unwrap();
+    assert_eq!(layers(&traced).len() - layers(&folded).len(), 20);
+    assert!(layers(&folded).iter().all(|l| l.operation != "BatchNorm"));
+    // Names that remain still work, and so do edits of edits.
+    let part = folded.to_layer("layer2").unwrap().forward(&x).unwrap();
+    let expected = traced.to_layer("layer2").unwrap().forward(&x).unwrap();
+    assert_close("layer2", &part, &expected, 1e-5);
+}
+
+#[test]
+fn replaced_activations_reach_what_follows() {
+    let model = seeded(FunctionalRelu::new(&device()), 1);
+    let (x, other) = (input([2, 4], 2), input([2, 4], 3));
+    let traced = Traced::new(&model, |m: &FunctionalRelu, x| m.forward(x), &x).unwrap();
+    let hidden = traced.activations(&other, &["hidden"]).unwrap().remove(0);
+    let (patched, kept) = traced
+        .forward_with(&x, &[("hidden", hidden.clone())], &["hidden", "first"])
+        .unwrap();
+    assert_close("patched", &patched, &traced.forward(&other).unwrap(), 1e-6);
+    assert_close("kept", &kept[0], &hidden, 0.0);
+    let first = traced.activations(&x, &["first"]).unwrap().remove(0);
+    assert_close("before the patch", &kept[1], &first, 0.0);
+    let wrong = traced.forward_with(&x, &[("hidden", patched)], &[]);
+    assert!(matches!(wrong, Err(Error::Shape { .. })));
+}
+
+#[test]
+fn a_layer_cut_for_integers_is_still_a_model() {
+    let model = seeded(FunctionalRelu::new(&device()), 1);
+    let x = input([2, 4], 2);
+    let forward = |m: &FunctionalRelu, x: Tensor<2>| m.forward(x).argmax(1);
+    let traced = Traced::new(&model, forward, &x).unwrap();
+    let output = Model::<Tensor<2>>::forward(&traced, x.to_values()).unwrap();
+    assert_eq!(output.kind(), Kind::Int);
+    let none = Saliency::new().attribute(&traced, &x, 0);
+    assert!(matches!(none, Err(Error::NoGradient { .. })));
+}
