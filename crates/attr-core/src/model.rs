@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::{AutodiffBackend, Dispatch};
 
-use crate::graph::leaf;
+use crate::graph::{backward, leaf};
 use crate::{Error, Inputs, Kind, Value, Values};
 
 /// Turns a model's output into what is to be differentiated: one weight tensor, shaped like the
@@ -131,7 +131,7 @@ fn autodiff(forward: &Forward<'_>, inputs: Values, seeds: &Seeds<'_>) -> Result<
         };
         let seed = Dispatch::from_inner(seed.clone().into_dispatch());
         let product = Dispatch::float_mul(output.into_dispatch(), seed);
-        let mut tape = Dispatch::backward(Dispatch::float_sum(product));
+        let mut tape = backward(Dispatch::float_sum(product))?;
         let per_input: Vec<Option<Value>> = leaves
             .into_iter()
             .enumerate()

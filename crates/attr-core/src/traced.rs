@@ -9,8 +9,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use crate::graph::{
-    self, Activations, Graph, Keep, ModuleRecorder, NodeView, Recorder, Rule, SlotId, Spec, Walk,
-    Walked,
+    self, Graph, Keep, ModuleRecorder, NodeView, Recorder, Rule, SlotId, Spec, Walk,
 };
 use crate::{Error, Gradients, Inputs, Kind, Layer, Model, Seeds, Value, Values};
 
@@ -202,7 +201,17 @@ impl Traced {
         }
         let kept = keep.iter().map(|name| graph.layer(name));
         let kept: Vec<SlotId> = kept.collect::<Result<_, _>>()?;
-        let walked = walk(&graph, &forward, &inputs, seed.clone(), Some(rules), &kept)?;
+        let active = active(&graph, &inputs, !kept.is_empty());
+        let walk = Walk {
+            graph: &graph,
+            forward: &forward,
+            reference: None,
+            rules: Some(rules),
+            edit: None,
+            keep: &kept,
+            active: &active,
+        };
+        let walked = walk.run(seed.clone())?;
         let at = |slot: &SlotId| walked.kept.get(slot).cloned();
         Ok((walked.inputs, kept.iter().map(at).collect()))
     }
@@ -445,30 +454,13 @@ fn check_devices(device: &DispatchDevice, values: &[Value]) -> Result<(), Error>
     Ok(())
 }
 
-/// Walks back from `seed` to the attributed inputs.
-fn walk(
-    graph: &Graph,
-    forward: &Activations,
-    inputs: &Values,
-    seed: Value,
-    rules: Option<&dyn Fn(&NodeView<'_>) -> Option<Arc<dyn Rule>>>,
-    keep: &[SlotId],
-) -> Result<Walked, Error> {
+/// Which slots lead back to the inputs that get an attribution, or to any where layers are kept.
+fn active(graph: &Graph, inputs: &Values, all: bool) -> Vec<bool> {
     let wanted: Vec<SlotId> = (0..graph.inputs.len())
-        .filter(|&i| keep.is_empty() && inputs.attributed(i) || !keep.is_empty())
+        .filter(|&i| all || inputs.attributed(i))
         .map(|i| graph.inputs[i])
         .collect();
-    let active = graph.dependents(&wanted);
-    Walk {
-        graph,
-        forward,
-        reference: None,
-        rules,
-        edit: None,
-        keep,
-        active: &active,
-    }
-    .run(seed)
+    graph.dependents(&wanted)
 }
 
 impl<I: Inputs> Model<I> for Traced {
@@ -480,15 +472,25 @@ impl<I: Inputs> Model<I> for Traced {
         let inputs = self.complete_values(&inputs)?;
         let values = inputs.values();
         let graph = self.graph(values)?;
-        let forward = graph.replay(values, &HashMap::new(), Keep::All)?;
+        let active = active(&graph, &inputs, false);
+        let keep = Keep::Gradient { active: &active };
+        let forward = graph.replay(values, &HashMap::new(), keep)?;
         let output = forward.get(graph.output)?.clone();
         if output.kind() != Kind::Float {
             return Err(Error::NoGradient { input: 0 });
         }
         let mut result = Vec::new();
         for seed in seeds(&output)? {
-            let walked = walk(&graph, &forward, &inputs, seed, None, &[])?;
-            result.push(walked.inputs);
+            let walk = Walk {
+                graph: &graph,
+                forward: &forward,
+                reference: None,
+                rules: None,
+                edit: None,
+                keep: &[],
+                active: &active,
+            };
+            result.push(walk.run(seed)?.inputs);
         }
         Ok(Gradients {
             output,

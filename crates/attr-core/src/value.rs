@@ -217,6 +217,18 @@ impl Value {
         })
     }
 
+    /// A zero broadcast to this value's shape, which takes no memory.
+    pub(crate) fn shape_only(&self) -> Self {
+        let (shape, device) = (self.0.shape(), self.0.device());
+        let one = Shape::from(vec![1; shape.num_dims()]);
+        let zero = Self(match self.kind() {
+            Kind::Float => Dispatch::float_zeros(one, &device, self.dtype().into()),
+            Kind::Int => Dispatch::int_zeros(one, &device, self.dtype().into()),
+            Kind::Bool => Dispatch::bool_zeros(one, &device, self.dtype().into()),
+        });
+        by_kind!(zero, float_expand, int_expand, bool_expand, shape)
+    }
+
     /// All elements on the host in row-major order; booleans are 0 and 1.
     ///
     /// # Errors

@@ -55,6 +55,8 @@ pub fn check_traced<I: Inputs, M: Module + 'static, O: Into<Value> + 'static>(
                     }
                 }
             }
+            // The backend lacks a derivative that attr gets another way.
+            (Err(Error::Device(_)), Ok(_)) => {}
             (Err(_), got) => {
                 let none =
                     got.is_err() || got.is_ok_and(|g| g.inputs[0].iter().all(Option::is_none));

@@ -1,6 +1,8 @@
 //! Every layer of burn-nn traces, replays and has Burn's own gradients.
 
+use attr_core::{Traced, Value};
 use attr_testkit::check::check_traced;
+use attr_testkit::compare::assert_close;
 use attr_testkit::device;
 use attr_testkit::models::{input, seeded};
 use burn::module::Module;
@@ -340,6 +342,43 @@ fn resampling() {
         |m, x| m.forward(x),
         [2, 2, 6, 6],
     );
+}
+
+/// For a linear function, `Σ seed ⊙ f(x) = Σ x ⊙ gradient`: a check that needs no autodiff, which
+/// some backends lack for interpolation.
+#[test]
+fn resampling_has_its_true_gradient_on_every_backend() {
+    for mode in [
+        InterpolateMode::Nearest,
+        InterpolateMode::Linear,
+        InterpolateMode::Cubic,
+    ] {
+        for (size, align) in [
+            ([7, 5], true),
+            ([7, 5], false),
+            ([2, 3], false),
+            ([1, 1], true),
+        ] {
+            let module = Interpolate2dConfig::new()
+                .with_output_size(Some(size))
+                .with_mode(mode.clone())
+                .with_align_corners(align)
+                .init();
+            let x = input([2, 3, 4, 4], 3);
+            let forward = |m: &burn::nn::interpolate::Interpolate2d, x| m.forward(x);
+            let traced = Traced::new(&module, forward, &x).unwrap();
+            let seed = input([2, 3, size[0], size[1]], 4);
+            let (found, _) = traced
+                .walk_back(&x, &seed.clone().into(), &|_| None, &[])
+                .unwrap();
+            let gradient = found[0].as_ref().unwrap().tensor::<4>().unwrap();
+            let output = traced.forward(&x).unwrap().tensor::<4>().unwrap();
+            let expected: Value = (seed * output).sum().into();
+            let got: Value = (x * gradient).sum().into();
+            let what = format!("{mode:?} to {size:?}, corners aligned: {align}");
+            assert_close(&what, &got, &expected, 1e-4);
+        }
+    }
 }
 
 #[test]

@@ -15,9 +15,9 @@ impl Rule for Pass {
     fn backward(
         &self,
         _: &NodeView<'_>,
-        arriving: &[Option<Value>],
+        arriving: Vec<Option<Value>>,
     ) -> Result<Vec<Option<Value>>, Error> {
-        Ok(vec![arriving[0].clone()])
+        Ok(arriving)
     }
 }
 
@@ -28,7 +28,7 @@ impl Rule for Squared {
     fn backward(
         &self,
         node: &NodeView<'_>,
-        arriving: &[Option<Value>],
+        arriving: Vec<Option<Value>>,
     ) -> Result<Vec<Option<Value>>, Error> {
         assert_eq!(node.role(0), Role::Input);
         assert_eq!(node.role(1), Role::Parameter("second.weight"));

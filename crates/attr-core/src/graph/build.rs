@@ -272,7 +272,7 @@ fn fold_constants(graph: &mut Graph) -> Result<(), Error> {
             .any(|&s| active[s] || graph.slots[s].shape.iter().any(|d| d.per_row != 0));
         match values {
             Some(values) if !follows_batch => {
-                let outputs = exec::run(&node.op, &values, &place)?;
+                let outputs = exec::run(&node.op, values, &place)?;
                 for (&slot, value) in node.outputs.iter().zip(outputs) {
                     graph.slots[slot].source = Source::Constant(value);
                 }

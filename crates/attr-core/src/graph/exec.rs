@@ -69,15 +69,21 @@ impl Place {
     }
 }
 
-/// Runs `op` on `operands`, giving its outputs in order.
-pub(crate) fn run(op: &Op, operands: &[Value], place: &Place) -> Result<Vec<Value>, Error> {
-    let raw = |i: usize| operand(operands, i).map(Value::into_dispatch);
+/// Runs `op` on `operands`, giving its outputs in order. Operands that nobody else holds may be
+/// overwritten.
+pub(crate) fn run(op: &Op, operands: Vec<Value>, place: &Place) -> Result<Vec<Value>, Error> {
+    let kind = operands.first().map_or(Kind::Float, Value::kind);
+    let mut operands: Vec<Option<Value>> = operands.into_iter().map(Some).collect();
     let settings = &place.settings;
+    if is_structural(op) {
+        return Ok(vec![structural(op, kind, operands, place)?]);
+    }
+    let mut raw = |i: usize| take(&mut operands, i).map(Value::into_dispatch);
     let one = match op {
         Op::Linear => B::linear(raw(0)?, raw(1)?, raw(2).ok()),
         Op::MatMul => {
             let (lhs, rhs) = (raw(0)?, raw(1)?);
-            match Kind::from(lhs.dtype()) {
+            match kind {
                 Kind::Int => B::int_matmul(lhs, rhs),
                 _ => B::float_matmul(lhs, rhs),
             }
@@ -144,7 +150,7 @@ pub(crate) fn run(op: &Op, operands: &[Value], place: &Place) -> Result<Vec<Valu
         Op::CompareScalar(f, value) => compare_scalar(*f, raw(0)?, (*value).into(), settings)?,
         Op::Clamp { min, max } => clamp(raw(0)?, *min, *max),
         Op::Reduce(f, dim) => reduce(*f, raw(0)?, *dim, settings)?,
-        Op::SumDims(dims) => match Kind::from(raw(0)?.dtype()) {
+        Op::SumDims(dims) => match kind {
             Kind::Int => dims.iter().fold(raw(0)?, |x, &d| B::int_sum_dim(x, d)),
             _ => B::float_sum_dims(raw(0)?, dims),
         },
@@ -201,35 +207,63 @@ pub(crate) fn run(op: &Op, operands: &[Value], place: &Place) -> Result<Vec<Valu
                 Padding::Reflect => PadMode::Reflect,
                 Padding::Edge => PadMode::Edge,
             };
-            match Kind::from(raw(0)?.dtype()) {
+            match kind {
                 Kind::Int => B::int_pad(raw(0)?, padding, mode),
                 _ => B::float_pad(raw(0)?, padding, mode),
             }
         }
-        Op::Cast(dtype) => return Ok(vec![cast(operand(operands, 0)?, place.dtype(*dtype))]),
+        Op::Cast(dtype) => cast(kind, raw(0)?, place.dtype(*dtype)),
         Op::Full {
             shape,
             value,
             dtype,
         } => {
             let shape = place.shape(shape)?;
-            return Ok(vec![full(
-                shape,
-                *value,
-                place.dtype(*dtype),
-                &place.device,
-            )]);
+            full(shape, *value, place.dtype(*dtype), &place.device)
         }
-        _ => return Ok(vec![structural(op, operands, place)?]),
+        _ => return Err(Error::Internal("an operation has no execution")),
     };
     Ok(vec![Value::from_dispatch(one)])
 }
 
+/// Takes an operand out of the list.
+fn take(operands: &mut [Option<Value>], i: usize) -> Result<Value, Error> {
+    let value = operands.get_mut(i).and_then(Option::take);
+    value.ok_or(Error::Internal("an operation lacks an operand"))
+}
+
+fn is_structural(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Reshape(_)
+            | Op::Expand(_)
+            | Op::Permute(_)
+            | Op::Flip(_)
+            | Op::Unfold { .. }
+            | Op::Slice(_)
+            | Op::SliceAssign(_)
+            | Op::Select { .. }
+            | Op::SelectAssign { .. }
+            | Op::Repeat { .. }
+            | Op::MaskWhere
+            | Op::MaskFill(_)
+            | Op::Cat { .. }
+            | Op::Gather { .. }
+            | Op::GatherNd
+            | Op::Scatter { .. }
+            | Op::ScatterNd { .. }
+    )
+}
+
 /// Operations that move values without computing, for all element kinds.
-fn structural(op: &Op, operands: &[Value], place: &Place) -> Result<Value, Error> {
-    let x = operand(operands, 0)?;
-    let kind = x.kind();
-    let raw = |i: usize| operand(operands, i).map(Value::into_dispatch);
+fn structural(
+    op: &Op,
+    kind: Kind,
+    mut operands: Vec<Option<Value>>,
+    place: &Place,
+) -> Result<Value, Error> {
+    let x = take(&mut operands, 0)?;
+    let mut raw = |i: usize| take(&mut operands, i).map(Value::into_dispatch);
     Ok(match op {
         Op::Reshape(dims) => {
             let shape = place.shape(dims)?;
@@ -294,7 +328,9 @@ fn structural(op: &Op, operands: &[Value], place: &Place) -> Result<Value, Error
             )
         }
         Op::Cat { dim } => {
-            let tensors = operands.iter().cloned().map(Value::into_dispatch).collect();
+            let rest = operands.into_iter().flatten();
+            let tensors = std::iter::once(x).chain(rest);
+            let tensors = tensors.map(Value::into_dispatch).collect();
             Value::from_dispatch(match kind {
                 Kind::Float => B::float_cat(tensors, *dim),
                 Kind::Int => B::int_cat(tensors, *dim),
@@ -351,13 +387,6 @@ fn boolean_update() -> Error {
         method: "replay",
         reason: "a boolean scatter other than addition is not supported".into(),
     }
-}
-
-pub(crate) fn operand(operands: &[Value], i: usize) -> Result<Value, Error> {
-    operands
-        .get(i)
-        .cloned()
-        .ok_or(Error::Internal("an operation lacks an operand"))
 }
 
 fn unary(f: Unary, x: DispatchTensor, s: &DeviceSettings) -> Result<DispatchTensor, Error> {
@@ -689,10 +718,8 @@ pub(crate) fn interpolate_options(mode: Interpolation, align: bool) -> Interpola
     InterpolateOptions::new(interpolate_mode(mode)).with_align_corners(align)
 }
 
-fn cast(value: Value, dtype: DType) -> Value {
-    let kind = value.kind();
-    let x = value.into_dispatch();
-    Value::from_dispatch(match (kind, Kind::from(dtype)) {
+fn cast(kind: Kind, x: DispatchTensor, dtype: DType) -> DispatchTensor {
+    match (kind, Kind::from(dtype)) {
         (Kind::Float, Kind::Float) => B::float_cast(x, dtype.into()),
         (Kind::Float, Kind::Int) => B::float_into_int(x, dtype.into()),
         (Kind::Float, Kind::Bool) => B::float_not_equal_elem(x, Scalar::Int(0), dtype.into()),
@@ -702,14 +729,14 @@ fn cast(value: Value, dtype: DType) -> Value {
         (Kind::Bool, Kind::Float) => B::bool_into_float(x, dtype.into()),
         (Kind::Bool, Kind::Int) => B::bool_into_int(x, dtype.into()),
         (Kind::Bool, Kind::Bool) => x,
-    })
+    }
 }
 
-fn full(shape: Shape, value: Number, dtype: DType, device: &DispatchDevice) -> Value {
-    Value::from_dispatch(match Kind::from(dtype) {
+fn full(shape: Shape, value: Number, dtype: DType, device: &DispatchDevice) -> DispatchTensor {
+    match Kind::from(dtype) {
         Kind::Float => B::float_full(shape, value.into(), device, dtype.into()),
         Kind::Int => B::int_full(shape, value.into(), device, dtype.into()),
         Kind::Bool if value.elem::<f32>() != 0.0 => B::bool_ones(shape, device, dtype.into()),
         Kind::Bool => B::bool_zeros(shape, device, dtype.into()),
-    })
+    }
 }

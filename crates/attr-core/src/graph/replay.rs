@@ -3,15 +3,18 @@
 use std::collections::HashMap;
 
 use super::exec::{self, Place};
-use super::{Graph, SlotId, Source};
+use super::{Graph, SlotId, Source, vjp};
 use crate::{Error, Value};
 
 /// Which activations outlive their last use.
 pub(crate) enum Keep<'a> {
     /// These, and the output.
     Slots(&'a [SlotId]),
-    /// Everything: a walk back follows.
+    /// Everything: a walk back with rules follows.
     All,
+    /// What the true derivative reads, for a walk back to the `active` slots. Of the rest only
+    /// the shapes remain, so that Burn may work in place, as it does on its own tape.
+    Gradient { active: &'a [bool] },
 }
 
 /// The values of a run's slots, as far as they were kept.
@@ -55,9 +58,10 @@ impl Graph {
                 *value = Some(replacement.clone());
             }
         }
-        let last_use = match keep {
-            Keep::All => None,
-            Keep::Slots(kept) => Some(self.last_uses(kept)),
+        let (last_use, shapes_remain) = match keep {
+            Keep::All => (None, false),
+            Keep::Slots(kept) => (Some(self.last_uses(kept)), false),
+            Keep::Gradient { active } => (Some(self.last_uses(&self.read_back(active))), true),
         };
         for (i, node) in self.nodes.iter().enumerate() {
             if node.outputs.iter().all(|slot| values[*slot].is_some()) {
@@ -68,13 +72,18 @@ impl Graph {
                 // At its last use a value is handed over, so that Burn may work in place.
                 let again = node.operands[position + 1..].contains(&slot);
                 let value = match &last_use {
-                    Some(last) if last[slot] == Some(i) && !again => values[slot].take(),
+                    Some(last) if last[slot] == Some(i) && !again => {
+                        let value = values[slot].take();
+                        if shapes_remain {
+                            values[slot] = value.as_ref().map(Value::shape_only);
+                        }
+                        value
+                    }
                     _ => values[slot].clone(),
                 };
                 operands.push(value.ok_or(Error::Internal("a node ran before its operands"))?);
             }
-            let outputs = exec::run(&node.op, &operands, &place)?;
-            drop(operands);
+            let outputs = exec::run(&node.op, operands, &place)?;
             for (&slot, output) in node.outputs.iter().zip(outputs) {
                 if values[slot].is_none() {
                     values[slot] = Some(output);
@@ -84,12 +93,37 @@ impl Graph {
         Ok(Activations { values, place })
     }
 
-    /// The last node that reads each slot; none for slots that are kept or never read.
+    /// The slots whose values the derivative reads, besides parameters and constants.
+    fn read_back(&self, active: &[bool]) -> Vec<SlotId> {
+        let mut read = Vec::new();
+        for node in &self.nodes {
+            if !node.outputs.iter().any(|&slot| active[slot]) {
+                continue;
+            }
+            let wanted: Vec<bool> = node.operands.iter().map(|&slot| active[slot]).collect();
+            let (operands, outputs) = vjp::reads(&node.op, &wanted);
+            if operands {
+                read.extend(&node.operands);
+            }
+            if outputs {
+                read.extend(&node.outputs);
+            }
+        }
+        read
+    }
+
+    /// The last node that reads each slot; none for slots that are kept or never read, and for
+    /// inputs, parameters and constants, which others hold anyway.
     fn last_uses(&self, kept: &[SlotId]) -> Vec<Option<usize>> {
         let mut last = vec![None; self.slots.len()];
         for (i, node) in self.nodes.iter().enumerate() {
             for &slot in &node.operands {
                 last[slot] = Some(i);
+            }
+        }
+        for (slot, last) in last.iter_mut().enumerate() {
+            if !matches!(self.slots[slot].source, Source::Node(_)) {
+                *last = None;
             }
         }
         for &slot in kept {

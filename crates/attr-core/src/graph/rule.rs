@@ -78,7 +78,7 @@ impl NodeView<'_> {
     /// # Errors
     /// Whatever the operation reports; operands must fit as the recorded ones did.
     pub fn rerun(&self, operands: &[Value]) -> Result<Vec<Value>, Error> {
-        exec::run(&self.node.op, operands, self.place)
+        exec::run(&self.node.op, operands.to_vec(), self.place)
     }
 
     /// The derivative of such a run: `arriving` at its outputs (one entry each), pulled back to
@@ -89,7 +89,7 @@ impl NodeView<'_> {
     pub fn pull_back(
         &self,
         operands: &[Value],
-        arriving: &[Option<Value>],
+        arriving: Vec<Option<Value>>,
         wanted: &[bool],
     ) -> Result<Vec<Option<Value>>, Error> {
         let outputs = self.rerun(operands)?;
@@ -113,7 +113,7 @@ pub trait Rule: Send + Sync {
     fn backward(
         &self,
         node: &NodeView<'_>,
-        arriving: &[Option<Value>],
+        arriving: Vec<Option<Value>>,
     ) -> Result<Vec<Option<Value>>, Error>;
 }
 
@@ -125,7 +125,7 @@ impl Rule for Gradient {
     fn backward(
         &self,
         node: &NodeView<'_>,
-        arriving: &[Option<Value>],
+        arriving: Vec<Option<Value>>,
     ) -> Result<Vec<Option<Value>>, Error> {
         let wanted: Vec<bool> = (0..node.operands.len())
             .map(|i| node.role(i) == Role::Input)
@@ -193,10 +193,9 @@ impl Walk<'_> {
             }
             let rule = self.rules.and_then(|rules| rules(&view));
             let shares = match &rule {
-                Some(rule) => rule.backward(&view, &here)?,
-                None => Gradient.backward(&view, &here)?,
+                Some(rule) => rule.backward(&view, here)?,
+                None => Gradient.backward(&view, here)?,
             };
-            drop(here);
             for (&slot, share) in node.operands.iter().zip(shares) {
                 if let (true, Some(share)) = (self.active[slot], share) {
                     arriving[slot] = Some(match arriving[slot].take() {

@@ -4,13 +4,16 @@
 //! a small autodiff tape of its own. No derivative formula is written here beyond the ones that
 //! only move or scale what arrives.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use burn::backend::ops::{ActivationOps, FloatTensorOps, ModuleOps};
 use burn::backend::{AutodiffBackend, Dispatch, DispatchTensor, Scalar, TensorMetadata};
-use burn::tensor::Shape;
+use burn::tensor::{Shape, TensorData};
 
 use super::conv;
-use super::exec::{self, Place, operand};
-use super::op::{Binary, Op, PoolGeometry};
+use super::exec::{self, Place};
+use super::op::{Binary, Interpolation, Op, PoolGeometry};
+use super::record::panic_message;
 use crate::{Error, Kind, Value};
 
 type B = Dispatch;
@@ -28,7 +31,7 @@ pub(crate) struct Run<'a> {
 /// An operand that nothing flows to gets none.
 pub(crate) fn vjp(
     run: &Run<'_>,
-    arriving: &[Option<Value>],
+    mut arriving: Vec<Option<Value>>,
     wanted: &[bool],
 ) -> Result<Vec<Option<Value>>, Error> {
     let wanted: Vec<bool> = run
@@ -38,16 +41,16 @@ pub(crate) fn vjp(
         .map(|(operand, wanted)| *wanted && operand.kind() == Kind::Float)
         .collect();
     let mut result = vec![None; run.operands.len()];
-    let Some(grad) = arriving.first().cloned().flatten() else {
-        return Ok(result);
-    };
-    if !wanted.contains(&true) || grad.kind() != Kind::Float {
+    let float = |value: &Option<Value>| value.as_ref().is_some_and(|v| v.kind() == Kind::Float);
+    if !wanted.contains(&true) || !arriving.first().is_some_and(float) {
         return Ok(result);
     }
     let only_first = wanted[0] && !wanted[1..].contains(&true);
     if let Op::Binary(f @ (Binary::Add | Binary::Sub)) = run.op {
-        let grad = grad.into_dispatch();
         let shapes: Vec<Shape> = run.operands.iter().map(shape).collect();
+        let Some(grad) = arriving.swap_remove(0).map(Value::into_dispatch) else {
+            return Ok(result);
+        };
         if wanted[1] {
             let grad = sum_to(grad.clone(), &shapes[1]);
             let grad = match f {
@@ -61,11 +64,59 @@ pub(crate) fn vjp(
         }
         return Ok(result);
     }
-    if only_first && let Some(grad) = first_operand(run, grad.into_dispatch())? {
+    if only_first && has_backward(run.op) {
+        // Handed over, not shared: Burn's backward operations then work in place.
+        let Some(grad) = arriving.swap_remove(0) else {
+            return Ok(result);
+        };
+        let grad = first_operand(run, grad.into_dispatch())?;
         result[0] = Some(Value::from_dispatch(grad));
         return Ok(result);
     }
     tape(run, arriving, &wanted)
+}
+
+/// Whether [`vjp`] reads the values of a node's operands, and of its outputs. Of what it does not
+/// read it needs the shapes, and it always has parameters and constants.
+pub(crate) fn reads(op: &Op, wanted: &[bool]) -> (bool, bool) {
+    let only_first = wanted[0] && !wanted[1..].contains(&true);
+    match op {
+        Op::Binary(Binary::Add | Binary::Sub) => (false, false),
+        op if !only_first || !has_backward(op) => (true, false),
+        Op::Relu | Op::Sigmoid => (false, true),
+        Op::Gelu | Op::LogSigmoid | Op::AvgPool(_) | Op::AdaptiveAvgPool { .. } => (true, false),
+        Op::MaxPool { .. } => (true, true),
+        _ => (false, false),
+    }
+}
+
+/// Whether [`first_operand`] serves the operation.
+fn has_backward(op: &Op) -> bool {
+    match op {
+        Op::Linear
+        | Op::Conv(_)
+        | Op::ConvTranspose(_)
+        | Op::BatchNorm { .. }
+        | Op::Relu
+        | Op::Gelu
+        | Op::Sigmoid
+        | Op::LogSigmoid
+        | Op::MaxPool { .. }
+        | Op::AvgPool(_)
+        | Op::AdaptiveAvgPool { .. }
+        | Op::Reshape(_)
+        | Op::Permute(_) => true,
+        Op::Interpolate { mode, .. } => matches!(
+            mode,
+            Interpolation::Bilinear | Interpolation::Bicubic | Interpolation::Lanczos3
+        ),
+        _ => false,
+    }
+}
+
+fn operand(values: &[Value], i: usize) -> Result<Value, Error> {
+    let value = values.get(i).cloned();
+    value.ok_or(Error::Internal("an operation lacks an operand"))
 }
 
 fn shape(value: &Value) -> Shape {
@@ -90,11 +141,11 @@ fn sum_to(grad: DispatchTensor, shape: &Shape) -> DispatchTensor {
 
 /// The cases in which only the first operand is wanted and Burn has the backward operation, or
 /// nothing but moving is to be done.
-fn first_operand(run: &Run<'_>, grad: DispatchTensor) -> Result<Option<DispatchTensor>, Error> {
+fn first_operand(run: &Run<'_>, grad: DispatchTensor) -> Result<DispatchTensor, Error> {
     let raw = |i: usize| operand(run.operands, i).map(Value::into_dispatch);
     let output = || operand(run.outputs, 0).map(Value::into_dispatch);
     let x = &run.operands[0];
-    Ok(Some(match run.op {
+    Ok(match run.op {
         Op::Linear => B::linear_x_backward(raw(1)?, grad),
         Op::Conv(g) => conv::convolution_x_backward(raw(0)?, raw(1)?, grad, g)?,
         Op::ConvTranspose(g) => conv::transposed_x_backward(raw(1)?, grad, g)?,
@@ -125,6 +176,7 @@ fn first_operand(run: &Run<'_>, grad: DispatchTensor) -> Result<Option<DispatchT
             2 => B::adaptive_avg_pool2d_backward(raw(0)?, grad),
             _ => B::adaptive_avg_pool3d_backward(raw(0)?, grad),
         },
+        Op::Interpolate { size, .. } => resize_backward(run, x, grad, *size)?,
         Op::Reshape(_) => B::float_reshape(grad, shape(x)),
         Op::Permute(axes) => {
             let mut inverse = vec![0; axes.len()];
@@ -133,8 +185,8 @@ fn first_operand(run: &Run<'_>, grad: DispatchTensor) -> Result<Option<DispatchT
             }
             B::float_permute(grad, &inverse)
         }
-        _ => return Ok(None),
-    }))
+        _ => return Err(Error::Internal("an operation has no backward operation")),
+    })
 }
 
 fn max_pool_backward(
@@ -172,10 +224,50 @@ fn avg_pool_backward(
     })
 }
 
+/// Resizing is linear and separable, `y = R x Cᵀ`, so its derivative is `Rᵀ g C`. Burn has the
+/// backward operation for some backends only, but its forward on unit vectors gives `R` and `C`.
+fn resize_backward(
+    run: &Run<'_>,
+    x: &Value,
+    grad: DispatchTensor,
+    size: [usize; 2],
+) -> Result<DispatchTensor, Error> {
+    let Op::Interpolate {
+        mode,
+        align_corners,
+        ..
+    } = run.op
+    else {
+        return Err(Error::Internal("not an interpolation"));
+    };
+    let [_, _, height, width] = x.shape()[..] else {
+        return Err(Error::Internal(
+            "an interpolated tensor has not four dimensions",
+        ));
+    };
+    let float = x.dtype().into();
+    let along = |length: usize, to: usize, vertical: bool| {
+        let mut unit = vec![0f32; length * length];
+        unit.iter_mut().step_by(length + 1).for_each(|v| *v = 1.0);
+        let (from, size) = match vertical {
+            true => ([1, length, length, 1], [to, 1]),
+            false => ([1, length, 1, length], [1, to]),
+        };
+        let unit = B::float_from_data(TensorData::new(unit, from), &run.place.device);
+        let options = exec::interpolate_options(*mode, *align_corners);
+        let resized = B::interpolate(B::float_cast(unit, float), size, options);
+        // One row for each element before, one column for each after.
+        B::float_reshape(resized, Shape::from(vec![1, 1, length, to]))
+    };
+    let rows = along(height, size[0], true);
+    let columns = B::float_swap_dims(along(width, size[1], false), 2, 3);
+    Ok(B::float_matmul(B::float_matmul(rows, grad), columns))
+}
+
 /// Runs the node on an autodiff tape of its own and differentiates that.
 fn tape(
     run: &Run<'_>,
-    arriving: &[Option<Value>],
+    arriving: Vec<Option<Value>>,
     wanted: &[bool],
 ) -> Result<Vec<Option<Value>>, Error> {
     let leaves: Vec<Value> = run
@@ -187,16 +279,13 @@ fn tape(
             false => operand.clone(),
         })
         .collect();
-    let outputs = exec::run(run.op, &leaves, run.place)?;
+    let outputs = exec::run(run.op, leaves.clone(), run.place)?;
     let mut total: Option<DispatchTensor> = None;
     for (output, grad) in outputs.into_iter().zip(arriving) {
         // An output on no leaf's path comes back untracked: nothing flows through it.
         let tracked = output.kind() == Kind::Float && output.device().is_autodiff();
         if let (true, Some(grad)) = (tracked, grad) {
-            let product = B::float_mul(
-                output.into_dispatch(),
-                B::from_inner(grad.clone().into_dispatch()),
-            );
+            let product = B::float_mul(output.into_dispatch(), B::from_inner(grad.into_dispatch()));
             let sum = B::float_sum(product);
             total = Some(match total {
                 Some(total) => B::float_add(total, sum),
@@ -207,7 +296,7 @@ fn tape(
     let Some(total) = total else {
         return Ok(vec![None; run.operands.len()]);
     };
-    let mut gradients = B::backward(total);
+    let mut gradients = backward(total)?;
     Ok(leaves
         .into_iter()
         .zip(wanted)
@@ -222,4 +311,10 @@ fn tape(
 pub(crate) fn leaf(value: Value) -> Value {
     let tracked = B::float_set_require_grad(B::from_inner(value.into_dispatch()), true);
     Value::from_dispatch(tracked)
+}
+
+/// Runs a tape back. Some backends lack the derivative of some operation and panic.
+pub(crate) fn backward(total: DispatchTensor) -> Result<<B as AutodiffBackend>::Gradients, Error> {
+    catch_unwind(AssertUnwindSafe(|| B::backward(total)))
+        .map_err(|panic| Error::Device(panic_message(panic.as_ref())))
 }

@@ -1,0 +1,89 @@
+//! What an input gradient costs: attr's walk back beside Burn's plain autodiff, in one run.
+//!
+//! `cargo xtask bench` prints medians and their ratio for ResNet-18 at 224x224, batch 1 and 8.
+//! Both sides compute the gradient of one class with respect to the input on the frozen network,
+//! alternately, so that a change in the machine's speed meets both.
+
+use std::time::{Duration, Instant};
+
+use attr_core::{Inputs, Model, Seeds, Target, Traced, Value, Values};
+use attr_testkit::device;
+use attr_testkit::models::{ResNet18, input, seeded};
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+fn main() {
+    let device = device();
+    let network = seeded(ResNet18::new(1000, &device), 1).valid();
+    for (batch, runs) in [(1, 25), (8, 7)] {
+        let x = input([batch, 3, 224, 224], 2);
+        let start = Instant::now();
+        let traced = Traced::new(&network, |m: &ResNet18, x| m.forward(x), &x).expect("it traces");
+        let trace = start.elapsed();
+        let folded = traced.fold_batch_norm();
+        let values = x.to_values();
+
+        let plain = || {
+            let x = Tensor::<4>::from_inner(x.clone()).require_grad();
+            let output = network.forward(x.clone());
+            let gradients = output.slice([0..batch, 281..282]).sum().backward();
+            read(x.grad(&gradients).expect("the input has a gradient").into());
+        };
+        let walk = |model: &Traced| read(gradient(model, &values));
+        let forward = || read(traced.forward(&x).expect("it replays"));
+        let mut sides: Vec<(&str, Box<dyn Fn() + '_>)> = vec![
+            ("Burn autodiff", Box::new(plain)),
+            ("walk back", Box::new(|| walk(&traced))),
+            ("walk back, BatchNorm folded", Box::new(|| walk(&folded))),
+            ("forward", Box::new(forward)),
+            (
+                "forward, BatchNorm folded",
+                Box::new(|| read(folded.forward(&x).expect("it replays"))),
+            ),
+        ];
+        let mut times = vec![Vec::new(); sides.len()];
+        for run in 0..=runs {
+            for (side, times) in sides.iter_mut().zip(&mut times) {
+                let start = Instant::now();
+                side.1();
+                if run > 0 {
+                    times.push(start.elapsed());
+                }
+            }
+        }
+        let medians: Vec<Duration> = times.iter_mut().map(|times| median(times)).collect();
+        println!(
+            "ResNet-18, 224x224, batch {batch}; trace {:.0} ms; medians of {runs}",
+            ms(trace)
+        );
+        for ((name, _), time) in sides.iter().zip(&medians) {
+            let ratio = ms(*time) / ms(medians[0]);
+            println!(
+                "  {name:<30} {:>9.1} ms   {ratio:.3} of Burn autodiff",
+                ms(*time)
+            );
+        }
+    }
+}
+
+fn gradient(model: &Traced, values: &Values) -> Value {
+    let seeds: &Seeds<'_> = &|output| Ok(vec![Target::Class(281).choose(output, values)?.seed]);
+    let found = Model::<Tensor<4>>::gradients(model, values.clone(), seeds);
+    let mut found = found.expect("it has a gradient").inputs;
+    found.remove(0).remove(0).expect("the input has a gradient")
+}
+
+/// Waits for the device by reading one number.
+fn read(value: Value) {
+    let first = value.matrix().expect("floats").slice([0..1, 0..1]);
+    let _: f32 = first.into_scalar();
+}
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
