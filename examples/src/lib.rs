@@ -12,3 +12,8 @@ use std::path::PathBuf;
 pub fn asset(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/digits")).join(name)
 }
+
+/// The README's example, so that it is tested.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

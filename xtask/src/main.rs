@@ -1,1 +1,68 @@
-fn main() {}
+//! Development tasks: `cargo xtask --help` lists them.
+
+mod golden;
+mod test_all;
+mod tidy;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Development tasks of attr.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Everything CI checks, cheapest first, with a summary.
+    TestAll,
+    /// Checks the invariants of ARCHITECTURE.md that text and metadata show.
+    Tidy,
+    /// Trains the digits network and writes its weights to assets/digits.
+    Train,
+    /// Measures what a walk back costs beside Burn's plain autodiff.
+    Bench,
+    /// Writes the golden values anew with the pinned peers; needs Python.
+    Golden,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
+        Task::TestAll => test_all::run(),
+        Task::Tidy => tidy::run(),
+        Task::Train => cargo(&["run", "--release", "--example", "train"]),
+        Task::Bench => cargo(&["bench", "--workspace", "--bench", "walk_back"]),
+        Task::Golden => golden::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The repository's root.
+fn root() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// Runs cargo in the repository's root.
+fn cargo(arguments: &[&str]) -> Result<(), String> {
+    run(Command::new(env!("CARGO")).args(arguments))
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let status = command.current_dir(root()).status();
+    let status = status.map_err(|error| format!("cannot run {command:?}: {error}"))?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(format!("{command:?} failed")),
+    }
+}

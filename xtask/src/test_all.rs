@@ -1,0 +1,101 @@
+//! Everything CI checks, cheapest first.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Runs all steps and prints a summary; the first failure ends the run.
+pub fn run() -> Result<(), String> {
+    let mut steps = Steps::default();
+    steps.cargo("format", &["fmt", "--all", "--check"])?;
+    steps.step("tidy", crate::tidy::run)?;
+    let clippy = ["clippy", "--release", "--workspace", "--all-targets"];
+    steps.cargo(
+        "clippy",
+        &[&clippy[..], &["--", "--deny", "warnings"]].concat(),
+    )?;
+    let test = ["test", "--release", "--workspace"];
+    let targets = ["--lib", "--bins", "--tests", "--examples"];
+    steps.cargo("tests on flex", &[&test[..], &targets].concat())?;
+    steps.cargo("doc tests", &[&test[..], &["--doc"]].concat())?;
+    steps.step("documentation", || {
+        let mut command = Command::new(env!("CARGO"));
+        command.args(["doc", "--release", "--workspace", "--no-deps"]);
+        crate::run(command.env("RUSTDOCFLAGS", "--deny warnings"))
+    })?;
+    steps.cargo("main job", &["run", "--release", "--example", "explain"])?;
+
+    // One build serves both backends: most of Burn is then compiled once.
+    let adapter = vulkan_driver();
+    let features = if adapter { "ndarray,wgpu" } else { "ndarray" };
+    steps.step("conformance on ndarray", || {
+        conformance("ndarray", features)
+    })?;
+    match adapter {
+        true => steps.step("conformance on wgpu", || conformance("wgpu", features))?,
+        false => steps.skip("conformance on wgpu", "no Vulkan driver is installed"),
+    }
+    steps.summary();
+    Ok(())
+}
+
+/// The testkit's suite on one backend.
+fn conformance(device: &str, features: &str) -> Result<(), String> {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["test", "--release", "--package", "attr-testkit"]);
+    command.args(["--no-default-features", "--features", features]);
+    crate::run(command.env("ATTR_DEVICE", device))
+}
+
+/// Whether wgpu has something to run on: on Linux a Vulkan driver, elsewhere the system's own.
+fn vulkan_driver() -> bool {
+    if !cfg!(target_os = "linux") {
+        return true;
+    }
+    let named = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
+    let folders = ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d"];
+    named.iter().any(|name| std::env::var_os(name).is_some())
+        || folders.iter().any(|folder| {
+            std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+        })
+}
+
+#[derive(Default)]
+struct Steps(Vec<(String, String)>);
+
+impl Steps {
+    fn cargo(&mut self, name: &str, arguments: &[&str]) -> Result<(), String> {
+        self.step(name, || crate::cargo(arguments))
+    }
+
+    fn step(
+        &mut self,
+        name: &str,
+        work: impl FnOnce() -> Result<(), String>,
+    ) -> Result<(), String> {
+        println!("\n== {name}");
+        let start = Instant::now();
+        let result = work();
+        let word = if result.is_ok() { "passed" } else { "FAILED" };
+        let time = seconds(start.elapsed());
+        self.0.push((name.into(), format!("{word:<8} {time:>8}")));
+        if result.is_err() {
+            self.summary();
+        }
+        result
+    }
+
+    fn skip(&mut self, name: &str, why: &str) {
+        self.0.push((name.into(), format!("skipped: {why}")));
+    }
+
+    fn summary(&self) {
+        println!("\n== summary");
+        for (name, outcome) in &self.0 {
+            println!("{name:<24} {outcome}");
+        }
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}

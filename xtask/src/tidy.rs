@@ -1,0 +1,201 @@
+//! The invariants of ARCHITECTURE.md, as far as text and metadata show them.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
+
+/// Crates that may depend on any other crate of the workspace.
+const TOPS: [&str; 4] = ["attr-cli", "attr-testkit", "attr-examples", "xtask"];
+
+/// Third-party crates that only one crate may name (I2).
+const OWNED: [(&str, &str); 7] = [
+    ("image", "attr-viz"),
+    ("plotters", "attr-viz"),
+    ("colorgrad", "attr-viz"),
+    ("dejavu", "attr-viz"),
+    ("onnx-ir", "attr-onnx"),
+    ("burn-ir", "attr-core"),
+    ("burn-capture", "attr-core"),
+];
+
+/// Text that a library's code must not hold, where it may stand all the same, and why.
+const FORBIDDEN: [(&str, &str, &str); 15] = [
+    ("todo!(", "", "a stub"),
+    ("unimplemented!(", "", "a stub"),
+    ("dbg!(", "", "a leftover"),
+    ("#[ignore", "", "a test that does not run"),
+    (".unwrap()", "", "I4: a panic on bad input"),
+    (".expect(", "", "I4: a panic on bad input"),
+    ("panic!(", "", "I4: a panic on bad input"),
+    ("unreachable!(", "", "I4: a panic on bad input"),
+    (
+        "burn::backend::ir",
+        "attr-core/src/graph/",
+        "I2: Burn's recordings outside the graph",
+    ),
+    (
+        "capture_scope(",
+        "attr-core/src/graph/",
+        "I2: Burn's capture outside the graph",
+    ),
+    (
+        "Device::capture(",
+        "attr-core/src/graph/",
+        "I2: Burn's capture outside the graph",
+    ),
+    ("Device::default(", "", "I3: a device chosen in a library"),
+    ("Device::flex(", "", "I3: a device chosen in a library"),
+    ("std::net::", "", "I6: network input or output"),
+    ("std::thread::spawn", "", "I6: a thread of its own"),
+];
+
+/// Reports every violation.
+pub fn run() -> Result<(), String> {
+    let metadata = MetadataCommand::new()
+        .current_dir(crate::root())
+        .no_deps()
+        .exec()
+        .map_err(|error| format!("cargo metadata: {error}"))?;
+    let mut problems = dependencies(&metadata);
+    for package in &metadata.packages {
+        let folder = package.manifest_path.parent();
+        let library = package.targets.iter().any(|t| t.is_lib());
+        let library = library && !TOPS.contains(&package.name.as_str());
+        visit(
+            folder.ok_or("a package without a folder")?.as_std_path(),
+            &mut |path, text| {
+                let in_sources = path.components().any(|part| part.as_os_str() == "src");
+                problems.extend(source(path, text, library && in_sources));
+            },
+        )?;
+    }
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(format!("tidy found:\n  {}", problems.join("\n  "))),
+    }
+}
+
+/// I1 and I3 as far as manifests show them: a star of crates, no backend by default.
+fn dependencies(metadata: &Metadata) -> Vec<String> {
+    let mut problems = Vec::new();
+    let members: BTreeSet<&str> = metadata.packages.iter().map(|p| p.name.as_str()).collect();
+    for package in &metadata.packages {
+        let name = package.name.as_str();
+        if TOPS.contains(&name) {
+            continue;
+        }
+        for dependency in &package.dependencies {
+            let on = dependency.name.as_str();
+            if members.contains(on) && on != "attr-core" {
+                problems.push(format!(
+                    "{name} depends on {on}: I1, only attr-core is shared"
+                ));
+            }
+            let owner = OWNED.iter().find(|owned| owned.0 == on);
+            if let Some((_, owner)) = owner
+                && *owner != name
+                && dependency.kind == DependencyKind::Normal
+            {
+                problems.push(format!("{name} depends on {on}: I2, it belongs to {owner}"));
+            }
+        }
+        if package
+            .features
+            .get("default")
+            .is_some_and(|f| !f.is_empty())
+        {
+            problems.push(format!(
+                "{name} has default features: I3, the user chooses a backend"
+            ));
+        }
+        for backend in ["flex", "ndarray", "wgpu", "cuda"] {
+            if !package.features.contains_key(backend) {
+                problems.push(format!("{name} does not forward the feature {backend}: I3"));
+            }
+        }
+    }
+    problems
+}
+
+/// What one source file does wrong.
+fn source(path: &Path, text: &str, library: bool) -> Vec<String> {
+    let mut problems = Vec::new();
+    let shown = path.display().to_string().replace('\\', "/");
+    let shown = shown
+        .rsplit_once("/../")
+        .map_or(shown.clone(), |(_, rest)| rest.into());
+    if !text.starts_with("//!") {
+        problems.push(format!(
+            "{shown}: no `//!` header says what the file is for"
+        ));
+    }
+    for (number, line) in text.lines().enumerate() {
+        if line.trim_start().starts_with("#[cfg(test)]") {
+            break;
+        }
+        if !library || line.trim_start().starts_with("//") {
+            continue;
+        }
+        for (forbidden, allowed, why) in FORBIDDEN {
+            let excused = !allowed.is_empty() && shown.contains(allowed);
+            if line.contains(forbidden) && !excused {
+                problems.push(format!("{shown}:{}: {forbidden} ({why})", number + 1));
+            }
+        }
+    }
+    problems
+}
+
+/// Every Rust file below a folder.
+fn visit(folder: &Path, check: &mut dyn FnMut(&Path, &str)) -> Result<(), String> {
+    let shown = |error: std::io::Error| format!("{}: {error}", folder.display());
+    for entry in std::fs::read_dir(folder).map_err(shown)? {
+        let path = entry.map_err(shown)?.path();
+        let hidden = path
+            .file_name()
+            .is_some_and(|n| n == "target" || n == ".git");
+        if path.is_dir() && !hidden {
+            visit(&path, check)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            check(&path, &std::fs::read_to_string(&path).map_err(shown)?);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(path: &str, text: &str) -> usize {
+        source(Path::new(path), text, true).len()
+    }
+
+    #[test]
+    fn violations_are_found() {
+        assert_eq!(problems("a/src/x.rs", "//! Good.\nfn f() {}\n"), 0);
+        assert_eq!(problems("a/src/x.rs", "fn f() {}\n"), 1);
+        for (forbidden, _, _) in FORBIDDEN {
+            let text = format!("//! Bad.\nlet x = {forbidden}\n");
+            assert_eq!(problems("a/src/x.rs", &text), 1, "{forbidden}");
+        }
+    }
+
+    #[test]
+    fn comments_tests_and_allowed_places_are_excused() {
+        assert_eq!(problems("a/src/x.rs", "//! x.\n// never panic!()\n"), 0);
+        assert_eq!(
+            problems("a/src/x.rs", "//! x.\n#[cfg(test)]\nx.unwrap();\n"),
+            0
+        );
+        let capture = "//! x.\nuse burn::backend::ir::OperationIr;\n";
+        assert_eq!(problems("crates/attr-core/src/graph/lower.rs", capture), 0);
+        assert_eq!(problems("crates/attr-core/src/model.rs", capture), 1);
+    }
+
+    #[test]
+    fn this_repository_is_tidy() {
+        assert_eq!(run(), Ok(()));
+    }
+}
