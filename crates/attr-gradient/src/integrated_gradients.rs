@@ -149,10 +149,9 @@ impl Method for IntegratedGradients {
         if let Some(tolerance) = self.config.tolerance {
             let mut n = self.config.n_steps;
             let over = |deltas: &[Vec<f32>], row: usize| {
-                // Not `>`: a delta that is NaN has not converged.
-                deltas
-                    .iter()
-                    .any(|d| !(f64::from(d[row].abs()) <= tolerance))
+                // A delta that is NaN has not converged.
+                let off = |delta: f64| delta.is_nan() || delta > tolerance;
+                deltas.iter().any(|d| off(f64::from(d[row].abs())))
             };
             loop {
                 let pending: Vec<usize> = (0..inputs.rows())
@@ -214,7 +213,7 @@ impl IntegratedGradients {
         let Some(tolerance) = self.config.tolerance else {
             return Ok(());
         };
-        if !(tolerance > 0.0) {
+        if tolerance.is_nan() || tolerance <= 0.0 {
             return Err(Error::Parameter {
                 name: "tolerance",
                 value: tolerance.to_string(),
@@ -379,16 +378,12 @@ fn take(matrix: &Tensor<2>, rows: &[usize]) -> Tensor<2> {
         .select(0, Tensor::<1, Int>::from_data(indices, &matrix.device()))
 }
 
+/// `whole` with the given rows taken from `part`, in order.
 fn replace_rows(whole: &Tensor<2>, part: Tensor<2>, rows: &[usize]) -> Tensor<2> {
-    let mut pieces: Vec<Tensor<2>> = Vec::with_capacity(whole.dims()[0]);
-    let mut next = 0;
-    for row in 0..whole.dims()[0] {
-        if rows.get(next) == Some(&row) {
-            pieces.push(part.clone().slice([next..next + 1]));
-            next += 1;
-        } else {
-            pieces.push(whole.clone().slice([row..row + 1]));
-        }
+    let count = whole.dims()[0];
+    let mut from: Vec<usize> = (0..count).collect();
+    for (i, &row) in rows.iter().enumerate() {
+        from[row] = count + i;
     }
-    Tensor::cat(pieces, 0)
+    take(&Tensor::cat(vec![whole.clone(), part], 0), &from)
 }

@@ -12,6 +12,9 @@ use attr_testkit::models::{ResNet18, input, seeded};
 use burn::module::Module;
 use burn::tensor::Tensor;
 
+/// What is timed, with its name.
+type Side<'a> = (&'static str, Box<dyn Fn() + 'a>);
+
 fn main() {
     let device = device();
     let network = seeded(ResNet18::new(1000, &device), 1).valid();
@@ -31,7 +34,7 @@ fn main() {
         };
         let walk = |model: &Traced| read(gradient(model, &values));
         let forward = || read(traced.forward(&x).expect("it replays"));
-        let mut sides: Vec<(&str, Box<dyn Fn() + '_>)> = vec![
+        let sides: Vec<Side<'_>> = vec![
             ("Burn autodiff", Box::new(plain)),
             ("walk back", Box::new(|| walk(&traced))),
             ("walk back, BatchNorm folded", Box::new(|| walk(&folded))),
@@ -43,7 +46,7 @@ fn main() {
         ];
         let mut times = vec![Vec::new(); sides.len()];
         for run in 0..=runs {
-            for (side, times) in sides.iter_mut().zip(&mut times) {
+            for (side, times) in sides.iter().zip(&mut times) {
                 let start = Instant::now();
                 side.1();
                 if run > 0 {

@@ -49,7 +49,7 @@ fn a_suffix_explains_more_rows_than_it_holds() {
         "{:?}",
         ig.delta()
     );
-    let fewer = Saliency::new().attribute(&suffix, &middle.slice([0..1]), 0);
+    let fewer = Saliency::new().attribute(&suffix, &middle.narrow(0, 0, 1), 0);
     assert!(
         matches!(fewer, Err(Error::Shape { .. })),
         "rows that the held values lack"

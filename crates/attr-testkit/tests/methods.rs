@@ -109,7 +109,7 @@ fn methods_without_noise_explain_each_row_as_if_it_were_alone() {
         }
         let whole = value(&method.attribute(&model, &x, vec![0, 1, 2]).unwrap(), 0);
         for row in 0..3 {
-            let one = x.clone().slice([row..row + 1]);
+            let one = x.clone().narrow(0, row, 1);
             let alone = value(&method.attribute(&model, &one, row).unwrap(), 0);
             assert_close(name, &alone, &whole.slice_rows(row..row + 1), 1e-5);
         }

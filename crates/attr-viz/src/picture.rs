@@ -72,7 +72,7 @@ impl Picture {
             return Err(Error::NonFinite { what: "the image" });
         }
         let span = range.end - range.start;
-        if !(span > 0.0) {
+        if span.is_nan() || span <= 0.0 {
             return Err(Error::Parameter {
                 name: "range",
                 value: format!("{range:?}"),
