@@ -14,6 +14,8 @@ use burn::tensor::Device;
 ///
 /// # Panics
 /// When the named backend was not compiled in, which must not pass for a tested one.
+// Burn deprecates ndarray; attr supports it as long as Burn has it.
+#[allow(deprecated)]
 pub fn device() -> Device {
     let name = std::env::var("ATTR_DEVICE").unwrap_or_else(|_| "flex".into());
     match &name[..] {
