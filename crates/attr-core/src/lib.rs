@@ -7,6 +7,7 @@
 mod baseline;
 mod error;
 mod graph;
+mod graphs;
 mod inputs;
 mod layer;
 mod mask;

@@ -1,16 +1,12 @@
 //! A model recorded once and replayed: the heart of this library.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use burn::backend::DispatchDevice;
 use burn::module::Module;
-use burn::tensor::Device;
 
-use crate::graph::{
-    self, Graph, Keep, ModuleRecorder, NodeView, Recorder, Rule, SlotId, Spec, Walk,
-};
+use crate::graph::{Graph, Keep, ModuleRecorder, NodeView, Rule, SlotId, Walk};
+use crate::graphs::{Graphs, Step, shape_at};
 use crate::{Error, Gradients, Inputs, Kind, Layer, Model, Seeds, Value, Values};
 
 /// A Burn module as a graph of named layers that can be run forwards and backwards, whole or in
@@ -40,36 +36,10 @@ use crate::{Error, Gradients, Inputs, Kind, Layer, Model, Seeds, Value, Values};
 /// ```
 #[derive(Clone)]
 pub struct Traced {
-    origin: Arc<Origin>,
-    steps: Vec<Step>,
-    edited: Arc<Mutex<HashMap<Key, Arc<Graph>>>>,
+    graphs: Graphs,
     /// What a cut model still needs of the layers before the cut.
     constants: Vec<Value>,
 }
-
-/// Where graphs come from.
-enum Origin {
-    Module {
-        recorder: Box<dyn Recorder>,
-        attributed: Vec<bool>,
-        graphs: Mutex<HashMap<Key, Arc<Graph>>>,
-        traces: AtomicUsize,
-        device: DispatchDevice,
-    },
-    /// One graph, cut from another.
-    Graph(Arc<Graph>),
-}
-
-/// How a graph is edited, in order.
-#[derive(Clone)]
-enum Step {
-    ToLayer(String),
-    Logits,
-    FoldBatchNorm,
-}
-
-/// Inputs that share a graph: shapes without the batch, types, and the batch where it matters.
-type Key = (Vec<Spec>, Option<usize>);
 
 impl Traced {
     /// Traces `forward` of `model` for inputs like `example`, whose values play no part.
@@ -89,26 +59,18 @@ impl Traced {
     {
         let values = example.to_values();
         values.check()?;
-        let attributed = (0..values.values().len())
-            .map(|i| values.attributed(i))
-            .collect::<Vec<_>>();
+        let count = values.values().len();
+        let attributed = (0..count).map(|i| values.attributed(i)).collect();
         let device = match model.devices().first() {
             Some(device) => device.clone().inner(),
             None => values.values()[0].device().inner(),
         };
+        let recorder = Box::new(ModuleRecorder::new(model, forward, attributed));
         let traced = Self {
-            origin: Arc::new(Origin::Module {
-                recorder: Box::new(ModuleRecorder::new(model, forward, attributed.clone())),
-                attributed,
-                graphs: Mutex::default(),
-                traces: AtomicUsize::new(0),
-                device: device.as_dispatch().clone(),
-            }),
-            steps: Vec::new(),
-            edited: Arc::default(),
+            graphs: Graphs::of_module(recorder, count, device.as_dispatch().clone()),
             constants: Vec::new(),
         };
-        traced.graph(values.values())?;
+        traced.graphs.get(values.values())?;
         Ok(traced)
     }
 
@@ -117,7 +79,7 @@ impl Traced {
     /// # Errors
     /// As [`new`](Self::new), for inputs of a new shape.
     pub fn layers(&self, inputs: &impl Inputs) -> Result<Vec<Layer>, Error> {
-        Ok(self.graph(&self.complete(inputs)?)?.layers())
+        Ok(self.graphs.get(&self.complete(inputs)?)?.layers())
     }
 
     /// The model's output.
@@ -126,7 +88,7 @@ impl Traced {
     /// [`Error::Shape`] and its like when the inputs do not fit.
     pub fn forward(&self, inputs: &impl Inputs) -> Result<Value, Error> {
         let values = self.complete(inputs)?;
-        let graph = self.graph(&values)?;
+        let graph = self.graphs.get(&values)?;
         let run = graph.replay(&values, &HashMap::new(), Keep::Slots(&[]))?;
         run.get(graph.output).cloned()
     }
@@ -143,7 +105,7 @@ impl Traced {
         keep: &[&str],
     ) -> Result<(Value, Vec<Value>), Error> {
         let values = self.complete(inputs)?;
-        let graph = self.graph(&values)?;
+        let graph = self.graphs.get(&values)?;
         let rows = values.first().map_or(1, Value::rows);
         let mut replacements = HashMap::new();
         for (name, value) in replace {
@@ -189,7 +151,7 @@ impl Traced {
     ) -> Result<(Vec<Option<Value>>, Vec<Option<Value>>), Error> {
         let inputs = self.complete_values(inputs)?;
         let values = inputs.values();
-        let graph = self.graph(values)?;
+        let graph = self.graphs.get(values)?;
         let forward = graph.replay(values, &HashMap::new(), Keep::All)?;
         let output = forward.get(graph.output)?.shape();
         if seed.shape() != output {
@@ -225,7 +187,7 @@ impl Traced {
     /// [`Error::UnknownLayer`]; [`Error::Layer`] when dimension 0 of such a value is not the batch.
     pub fn from_layer(&self, layer: &str, inputs: &impl Inputs) -> Result<Self, Error> {
         let values = self.complete(inputs)?;
-        let whole = self.graph(&values)?;
+        let whole = self.graphs.get(&values)?;
         let slot = whole.layer(layer)?;
         let (graph, side) = whole.from(slot);
         for &slot in std::iter::once(&slot).chain(&side) {
@@ -245,9 +207,7 @@ impl Traced {
                 .all(&side)?,
         };
         Ok(Self {
-            origin: Arc::new(Origin::Graph(Arc::new(graph))),
-            steps: Vec::new(),
-            edited: Arc::default(),
+            graphs: Graphs::of_graph(graph),
             constants,
         })
     }
@@ -259,7 +219,7 @@ impl Traced {
     /// # Errors
     /// [`Error::UnknownLayer`], for inputs of the traced shape.
     pub fn to_layer(&self, layer: &str) -> Result<Self, Error> {
-        for graph in self.known_graphs() {
+        for graph in self.graphs.known() {
             graph.layer(layer)?;
         }
         Ok(self.with_step(Step::ToLayer(layer.into())))
@@ -281,177 +241,43 @@ impl Traced {
 
     /// How often the module's forward was recorded so far.
     pub fn traces(&self) -> usize {
-        match &*self.origin {
-            Origin::Module { traces, .. } => traces.load(Ordering::Relaxed),
-            Origin::Graph(_) => 0,
-        }
+        self.graphs.traces()
     }
 
     fn with_step(&self, step: Step) -> Self {
-        let mut traced = self.clone();
-        traced.steps.push(step);
-        traced.edited = Arc::default();
-        traced
-    }
-
-    /// The graphs traced so far, as this model edits them.
-    fn known_graphs(&self) -> Vec<Arc<Graph>> {
-        let graphs: Vec<Arc<Graph>> = match &*self.origin {
-            Origin::Graph(graph) => vec![graph.clone()],
-            Origin::Module { graphs, .. } => {
-                let graphs = graphs.lock().unwrap_or_else(PoisonError::into_inner);
-                graphs.values().cloned().collect()
-            }
-        };
-        let edited = graphs.iter().map(|graph| self.edit(graph));
-        edited.filter_map(Result::ok).map(Arc::new).collect()
-    }
-
-    fn edit(&self, graph: &Graph) -> Result<Graph, Error> {
-        let mut graph = graph.clone();
-        for step in &self.steps {
-            graph = match step {
-                Step::ToLayer(layer) => graph.up_to(graph.layer(layer)?),
-                Step::Logits => graph.logits(),
-                Step::FoldBatchNorm => graph.fold_batch_norm()?,
-            };
+        Self {
+            graphs: self.graphs.with_step(step),
+            constants: self.constants.clone(),
         }
-        Ok(graph)
     }
 
-    /// The graph for such inputs: traced now if their shape is new, edited once.
-    fn graph(&self, values: &[Value]) -> Result<Arc<Graph>, Error> {
-        let rows = values.first().map_or(1, Value::rows);
-        let specs: Vec<Spec> = values
-            .iter()
-            .map(|value| Spec {
-                shape: value.shape(),
-                dtype: value.dtype(),
-            })
-            .collect();
-        let shapes: Vec<Spec> = specs
-            .iter()
-            .cloned()
-            .map(|mut spec| {
-                spec.shape[0] = 0;
-                spec
-            })
-            .collect();
-        let keys = [(shapes.clone(), None), (shapes, Some(rows))];
-        let find = |map: &HashMap<Key, Arc<Graph>>| {
-            keys.iter()
-                .find_map(|key| map.get(key).map(|graph| (key.clone(), graph.clone())))
-        };
-        let lock = |map| Mutex::lock(map).unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, graph)) = find(&lock(&self.edited)) {
-            return Ok(graph);
-        }
-        let (key, base) = match &*self.origin {
-            Origin::Graph(graph) => {
-                check_shapes(graph, values)?;
-                (keys[graph.rows.is_some() as usize].clone(), graph.clone())
-            }
-            Origin::Module {
-                recorder,
-                graphs,
-                traces,
-                device,
-                ..
-            } => {
-                check_devices(device, values)?;
-                let mut graphs = lock(graphs);
-                match find(&graphs) {
-                    Some(found) => found,
-                    None => {
-                        traces.fetch_add(1, Ordering::Relaxed);
-                        let graph = Arc::new(graph::trace(&**recorder, &specs, device)?);
-                        let key = keys[graph.rows.is_some() as usize].clone();
-                        graphs.insert(key.clone(), graph.clone());
-                        (key, graph)
-                    }
-                }
-            }
-        };
-        let graph = match self.steps.is_empty() {
-            true => base,
-            false => Arc::new(self.edit(&base)?),
-        };
-        lock(&self.edited).insert(key, graph.clone());
-        Ok(graph)
-    }
-
+    /// Inputs without gradient tracking, with the constants of a cut model, which the driver of a
+    /// method has appended already.
     fn complete_values(&self, inputs: &impl Inputs) -> Result<Values, Error> {
-        let mut given = inputs.to_values();
-        if let Origin::Module { attributed, .. } = &*self.origin
-            && given.values().len() != attributed.len()
-        {
-            return Err(Error::InputCount {
-                expected: attributed.len(),
-                got: given.values().len(),
-            });
-        }
-        given = given.with(|_, value| Some(value.clone().detached()));
+        let given = inputs.to_values();
+        let given = given.with(|_, value| Some(value.clone().detached()));
         for (i, value) in given.values().iter().enumerate() {
             let shape = value.shape();
             if shape.is_empty() || shape.contains(&0) {
                 return Err(Error::EmptyBatch { input: i, shape });
             }
         }
-        let expected = match &*self.origin {
-            Origin::Graph(graph) => graph.inputs.len(),
-            Origin::Module { attributed, .. } => attributed.len(),
-        };
-        match given.values().len() == expected {
-            // The driver of a method appends the constants itself.
-            true => Ok(given),
-            false => given.with_constants(&self.constants),
+        let (expected, got) = (self.graphs.inputs(), given.values().len());
+        if got == expected {
+            Ok(given)
+        } else if got + self.constants.len() == expected {
+            given.with_constants(&self.constants)
+        } else {
+            Err(Error::InputCount {
+                expected: expected - self.constants.len(),
+                got,
+            })
         }
     }
 
     fn complete(&self, inputs: &impl Inputs) -> Result<Vec<Value>, Error> {
         Ok(self.complete_values(inputs)?.into_values())
     }
-}
-
-fn shape_at(graph: &Graph, slot: SlotId, rows: usize) -> Vec<usize> {
-    let dims = graph.slots[slot].shape.iter();
-    dims.map(|d| d.at(rows).max(0) as usize).collect()
-}
-
-/// Refuses inputs that a cut graph was not made for.
-fn check_shapes(graph: &Graph, values: &[Value]) -> Result<(), Error> {
-    if values.len() != graph.inputs.len() {
-        return Err(Error::InputCount {
-            expected: graph.inputs.len(),
-            got: values.len(),
-        });
-    }
-    let rows = values.first().map_or(1, Value::rows);
-    for (i, (value, &slot)) in values.iter().zip(&graph.inputs).enumerate() {
-        let expected = shape_at(graph, slot, graph.rows.unwrap_or(rows));
-        if value.shape() != expected {
-            return Err(Error::Shape {
-                what: format!("input {i}"),
-                got: value.shape(),
-                expected: format!("{expected:?}, as the layer's output has,"),
-            });
-        }
-    }
-    check_devices(&graph.device, values)
-}
-
-fn check_devices(device: &DispatchDevice, values: &[Value]) -> Result<(), Error> {
-    let device = Device::new(device.clone());
-    for (i, value) in values.iter().enumerate() {
-        if value.device() != device {
-            return Err(Error::DeviceMismatch {
-                input: i,
-                expected: format!("{device:?}"),
-                got: format!("{:?}", value.device()),
-            });
-        }
-    }
-    Ok(())
 }
 
 /// Which slots lead back to the inputs that get an attribution, or to any where layers are kept.
@@ -471,7 +297,7 @@ impl<I: Inputs> Model<I> for Traced {
     fn gradients(&self, inputs: Values, seeds: &Seeds<'_>) -> Result<Gradients, Error> {
         let inputs = self.complete_values(&inputs)?;
         let values = inputs.values();
-        let graph = self.graph(values)?;
+        let graph = self.graphs.get(values)?;
         let active = active(&graph, &inputs, false);
         let keep = Keep::Gradient { active: &active };
         let forward = graph.replay(values, &HashMap::new(), keep)?;
@@ -508,6 +334,6 @@ impl<I: Inputs> Model<I> for Traced {
     }
 
     fn bytes_per_row(&self, inputs: &Values) -> Option<usize> {
-        Some(self.graph(inputs.values()).ok()?.bytes_per_row())
+        Some(self.graphs.get(inputs.values()).ok()?.bytes_per_row())
     }
 }

@@ -368,3 +368,27 @@ fn every_error_says_something() {
         "no layer is called \"secnd\"; the nearest names are [\"second\", \"hidden\", \"first\"]"
     );
 }
+
+#[cfg(all(feature = "ndarray", feature = "wgpu"))]
+#[test]
+fn inputs_on_another_device_than_the_model() {
+    // Burn deprecates ndarray; attr supports it as long as Burn has it.
+    #[allow(deprecated)]
+    let elsewhere = burn::tensor::Device::ndarray();
+    let model = seeded(FunctionalRelu::new(&elsewhere), 1);
+    let forward = |m: &FunctionalRelu, x: Tensor<2>| m.forward(x);
+    let x = Tensor::<2>::ones([2, 4], &elsewhere);
+    let traced = Traced::new(&model, forward, &x).unwrap();
+    assert!(Saliency::new().attribute(&traced, &x, 0).is_ok());
+    let wgpu = burn::tensor::Device::wgpu(burn::tensor::DeviceKind::DefaultDevice);
+    let x = Tensor::<2>::ones([2, 4], &wgpu);
+    for error in [
+        Saliency::new().attribute(&traced, &x, 0).map(|_| ()),
+        Traced::new(&model, forward, &x).map(|_| ()),
+    ] {
+        assert!(
+            matches!(error, Err(Error::DeviceMismatch { input: 0, .. })),
+            "{error:?}"
+        );
+    }
+}

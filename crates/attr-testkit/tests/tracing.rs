@@ -243,3 +243,23 @@ fn outputs_of_any_rank_have_targets() {
         assert_eq!(*score, row.iter().copied().fold(f32::MIN, f32::max));
     }
 }
+
+#[test]
+fn sizes_that_follow_the_batch_in_a_curve_are_not_taken_for_a_line() {
+    // All pairs of rows: rows squared, which two recordings cannot tell from a line.
+    let forward = |m: &FunctionalRelu, x: Tensor<2>| {
+        let rows = x.dims()[0];
+        let hidden = m.forward(x);
+        let left = hidden.clone().unsqueeze_dim::<3>(0).expand([rows, rows, 3]);
+        let right = hidden.unsqueeze_dim::<3>(1).expand([rows, rows, 3]);
+        let pairs = (left - right).powi_scalar(2).reshape([rows * rows, 3]);
+        pairs.reshape([rows, rows * 3]).sum_dim(1)
+    };
+    let model = seeded(FunctionalRelu::new(&device()), 1);
+    let traced = Traced::new(&model, forward, &input([2, 4], 2)).unwrap();
+    for rows in [2, 3, 4, 6] {
+        let x = input([rows, 4], 3);
+        let expected: Value = forward(&model, x.clone()).into();
+        assert_close("all pairs", &traced.forward(&x).unwrap(), &expected, 1e-6);
+    }
+}

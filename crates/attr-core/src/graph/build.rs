@@ -1,5 +1,5 @@
-//! From recordings to a graph: two recordings at different batch sizes tell which numbers follow
-//! the batch, so that one graph serves every number of rows.
+//! From recordings to a graph: recordings at different batch sizes tell which numbers follow the
+//! batch, so that one graph serves every number of rows.
 
 use std::collections::HashMap;
 
@@ -7,8 +7,8 @@ use burn::backend::DispatchDevice;
 use burn::backend::ir::{TensorId, TensorIr};
 use burn::tensor::Device;
 
+use super::dim::{Dim, merge};
 use super::lower::{self, Lowered};
-use super::op::{Dim, merge};
 use super::record::{Recorder, Recording, Spec};
 use super::{Graph, Node, Place, Slot, SlotId, Source, exec, linear, names};
 use crate::{Error, Value};
@@ -21,18 +21,18 @@ pub(crate) fn trace(
 ) -> Result<Graph, Error> {
     let rows = specs.first().map_or(1, |s| s.shape[0]);
     let (mut graph, taps) = assemble(&recorder.record(specs)?, device, rows)?;
-    let more: Vec<Spec> = specs
-        .iter()
-        .map(|spec| {
-            let mut spec = spec.clone();
-            spec.shape[0] += 1;
-            spec
-        })
-        .collect();
     // A model that insists on its batch size is still explained, one size at a time.
-    if let Ok(second) = recorder.record(&more)
-        && let Ok((second, _)) = assemble(&second, device, rows + 1)
-        && let Some(joined) = join(&graph, &second, (rows, rows + 1))
+    let with_more = |more: usize| {
+        let mut specs = specs.to_vec();
+        specs.iter_mut().for_each(|spec| spec.shape[0] += more);
+        let recording = recorder.record(&specs).ok()?;
+        let (other, _) = assemble(&recording, device, rows + more).ok()?;
+        join(&graph, &other, (rows, rows + more))
+    };
+    // The second pair checks the first: sizes that follow the batch other than in a straight line
+    // (its square, its half) lie on different lines.
+    if let (Some(joined), Some(check)) = (with_more(1), with_more(3))
+        && agree(&joined, &check)
     {
         graph = joined;
     }
@@ -252,6 +252,16 @@ fn join(a: &Graph, b: &Graph, rows: (usize, usize)) -> Option<Graph> {
             .collect::<Option<_>>()?;
     }
     Some(joined)
+}
+
+/// Whether two joined graphs give the same sizes for every batch.
+fn agree(a: &Graph, b: &Graph) -> bool {
+    let nodes = a.nodes.iter().zip(&b.nodes).all(|(a, b)| a.op == b.op);
+    nodes
+        && a.slots
+            .iter()
+            .zip(&b.slots)
+            .all(|(a, b)| a.shape == b.shape)
 }
 
 /// Computes once what depends on neither the inputs nor the batch: transposed weights, position

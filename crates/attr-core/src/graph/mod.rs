@@ -3,23 +3,30 @@
 //! ```text
 //! record.rs  runs the user's forward on Burn's capture device        (knows Burn's recordings)
 //! lower.rs   turns each recorded operation into an Op                (knows Burn's recordings)
+//!            modules.rs  those of layers: convolutions, pools, norms  (knows Burn's recordings)
 //! build.rs   joins two recordings into one graph for every batch size
 //! linear.rs  recognises Burn's linear layer, which records itself as a product and a sum
 //! names.rs   names the nodes
 //! edit.rs    cuts and folds graphs: from a layer, up to a layer, BatchNorm into convolutions
-//! exec.rs    runs one node            vjp.rs    pulls one node's gradient back
+//! exec.rs    runs one node, with elementwise.rs, reduce.rs, conv.rs, pool.rs
+//! vjp.rs     pulls one node's gradient back
 //! replay.rs  runs a graph             rule.rs   walks a graph backwards by rules
 //! ```
 
 mod build;
 mod conv;
+mod dim;
 pub(crate) mod edit;
+mod elementwise;
 mod exec;
 mod linear;
 mod lower;
+mod modules;
 mod names;
 mod op;
+mod pool;
 mod record;
+mod reduce;
 mod replay;
 mod rule;
 mod vjp;
@@ -30,10 +37,11 @@ use burn::backend::DispatchDevice;
 use burn::tensor::DType;
 
 pub(crate) use build::trace;
+pub use dim::{Dim, SliceDim};
 pub(crate) use exec::Place;
 pub use op::{
-    Binary, Compare, ConvGeometry, Cumulative, Dim, GridPadding, Interpolation, Number, Op,
-    Padding, PoolGeometry, Reduce, SliceDim, Unary,
+    Binary, Compare, ConvGeometry, Cumulative, GridPadding, Interpolation, Number, Op, Padding,
+    PoolGeometry, Reduce, Unary,
 };
 pub use record::tap;
 pub(crate) use record::{ModuleRecorder, Recorder, Spec, panic_message};

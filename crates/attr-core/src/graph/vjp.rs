@@ -10,10 +10,10 @@ use burn::backend::ops::{ActivationOps, FloatTensorOps, ModuleOps};
 use burn::backend::{AutodiffBackend, Dispatch, DispatchTensor, Scalar, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 
-use super::conv;
 use super::exec::{self, Place};
-use super::op::{Binary, Interpolation, Op, PoolGeometry};
+use super::op::{Binary, Interpolation, Op};
 use super::record::panic_message;
+use super::{conv, pool};
 use crate::{Error, Kind, Value};
 
 type B = Dispatch;
@@ -164,13 +164,13 @@ fn first_operand(run: &Run<'_>, grad: DispatchTensor) -> Result<DispatchTensor, 
             let positions = match indices {
                 true => operand(run.outputs, 1)?,
                 false => operand(
-                    &exec::max_pool(raw(0)?, geometry, true, &run.place.settings)?,
+                    &pool::max_pool(raw(0)?, geometry, true, &run.place.settings)?,
                     1,
                 )?,
             };
-            max_pool_backward(raw(0)?, grad, positions.into_dispatch(), geometry)?
+            pool::max_pool_backward(raw(0)?, grad, positions.into_dispatch(), geometry)?
         }
-        Op::AvgPool(g) => avg_pool_backward(raw(0)?, grad, g)?,
+        Op::AvgPool(g) => pool::avg_pool_backward(raw(0)?, grad, g)?,
         Op::AdaptiveAvgPool { size } => match size.len() {
             1 => B::adaptive_avg_pool1d_backward(raw(0)?, grad),
             2 => B::adaptive_avg_pool2d_backward(raw(0)?, grad),
@@ -186,41 +186,6 @@ fn first_operand(run: &Run<'_>, grad: DispatchTensor) -> Result<DispatchTensor, 
             B::float_permute(grad, &inverse)
         }
         _ => return Err(Error::Internal("an operation has no backward operation")),
-    })
-}
-
-fn max_pool_backward(
-    x: DispatchTensor,
-    grad: DispatchTensor,
-    indices: DispatchTensor,
-    g: &PoolGeometry,
-) -> Result<DispatchTensor, Error> {
-    let ceil = g.ceil_mode;
-    Ok(match g.kernel.len() {
-        1 => {
-            let (k, s, p, d) = (g.kernel[0], g.stride[0], g.padding[0], g.dilation[0]);
-            B::max_pool1d_with_indices_backward(x, k, s, p, d, ceil, grad, indices).x_grad
-        }
-        _ => {
-            let (k, s) = (conv::array(&g.kernel)?, conv::array(&g.stride)?);
-            let (p, d) = (conv::array(&g.padding)?, conv::array(&g.dilation)?);
-            B::max_pool2d_with_indices_backward(x, k, s, p, d, ceil, grad, indices).x_grad
-        }
-    })
-}
-
-fn avg_pool_backward(
-    x: DispatchTensor,
-    grad: DispatchTensor,
-    g: &PoolGeometry,
-) -> Result<DispatchTensor, Error> {
-    let (pad, ceil) = (g.count_include_pad, g.ceil_mode);
-    Ok(match g.kernel.len() {
-        1 => B::avg_pool1d_backward(x, grad, g.kernel[0], g.stride[0], g.padding[0], pad, ceil),
-        _ => {
-            let (k, s) = (conv::array(&g.kernel)?, conv::array(&g.stride)?);
-            B::avg_pool2d_backward(x, grad, k, s, conv::array(&g.padding)?, pad, ceil)
-        }
     })
 }
 

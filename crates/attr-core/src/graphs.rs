@@ -1,0 +1,228 @@
+//! Which graph serves which inputs: traced when their shape is new, edited once, remembered.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::backend::DispatchDevice;
+use burn::tensor::Device;
+
+use crate::graph::{self, Graph, Recorder, SlotId, Spec};
+use crate::{Error, Value};
+
+/// The graphs of one model and one list of edits; clones share them.
+#[derive(Clone)]
+pub(crate) struct Graphs {
+    origin: Arc<Origin>,
+    steps: Vec<Step>,
+    edited: Arc<Mutex<HashMap<Key, Arc<Graph>>>>,
+}
+
+/// Where graphs come from.
+enum Origin {
+    Module {
+        recorder: Box<dyn Recorder>,
+        inputs: usize,
+        graphs: Mutex<HashMap<Key, Arc<Graph>>>,
+        traces: AtomicUsize,
+        device: DispatchDevice,
+    },
+    /// One graph, cut from another.
+    Graph(Arc<Graph>),
+}
+
+/// How a graph is edited, in order.
+#[derive(Clone)]
+pub(crate) enum Step {
+    ToLayer(String),
+    Logits,
+    FoldBatchNorm,
+}
+
+/// Inputs that share a graph: shapes without the batch, types, and the batch where it matters.
+type Key = (Vec<Spec>, Option<usize>);
+
+impl Graphs {
+    /// The graphs of a module on `device`, with as many inputs.
+    pub fn of_module(recorder: Box<dyn Recorder>, inputs: usize, device: DispatchDevice) -> Self {
+        Self::new(Origin::Module {
+            recorder,
+            inputs,
+            graphs: Mutex::default(),
+            traces: AtomicUsize::new(0),
+            device,
+        })
+    }
+
+    /// One graph, cut from another.
+    pub fn of_graph(graph: Graph) -> Self {
+        Self::new(Origin::Graph(Arc::new(graph)))
+    }
+
+    fn new(origin: Origin) -> Self {
+        Self {
+            origin: Arc::new(origin),
+            steps: Vec::new(),
+            edited: Arc::default(),
+        }
+    }
+
+    /// The same graphs with a further edit.
+    pub fn with_step(&self, step: Step) -> Self {
+        let mut graphs = self.clone();
+        graphs.steps.push(step);
+        graphs.edited = Arc::default();
+        graphs
+    }
+
+    /// How many inputs a graph takes.
+    pub fn inputs(&self) -> usize {
+        match &*self.origin {
+            Origin::Module { inputs, .. } => *inputs,
+            Origin::Graph(graph) => graph.inputs.len(),
+        }
+    }
+
+    fn device(&self) -> &DispatchDevice {
+        match &*self.origin {
+            Origin::Module { device, .. } => device,
+            Origin::Graph(graph) => &graph.device,
+        }
+    }
+
+    /// How often a forward was traced.
+    pub fn traces(&self) -> usize {
+        match &*self.origin {
+            Origin::Module { traces, .. } => traces.load(Ordering::Relaxed),
+            Origin::Graph(_) => 0,
+        }
+    }
+
+    /// The graphs traced so far, as this model edits them.
+    pub fn known(&self) -> Vec<Arc<Graph>> {
+        let graphs: Vec<Arc<Graph>> = match &*self.origin {
+            Origin::Graph(graph) => vec![graph.clone()],
+            Origin::Module { graphs, .. } => {
+                let graphs = graphs.lock().unwrap_or_else(PoisonError::into_inner);
+                graphs.values().cloned().collect()
+            }
+        };
+        let edited = graphs.iter().map(|graph| self.edit(graph));
+        edited.filter_map(Result::ok).map(Arc::new).collect()
+    }
+
+    fn edit(&self, graph: &Graph) -> Result<Graph, Error> {
+        let mut graph = graph.clone();
+        for step in &self.steps {
+            graph = match step {
+                Step::ToLayer(layer) => graph.up_to(graph.layer(layer)?),
+                Step::Logits => graph.logits(),
+                Step::FoldBatchNorm => graph.fold_batch_norm()?,
+            };
+        }
+        Ok(graph)
+    }
+
+    /// The graph for such inputs: traced now if their shape is new, edited once.
+    pub fn get(&self, values: &[Value]) -> Result<Arc<Graph>, Error> {
+        check_devices(self.device(), values)?;
+        let rows = values.first().map_or(1, Value::rows);
+        let specs: Vec<Spec> = values
+            .iter()
+            .map(|value| Spec {
+                shape: value.shape(),
+                dtype: value.dtype(),
+            })
+            .collect();
+        let shapes: Vec<Spec> = specs
+            .iter()
+            .cloned()
+            .map(|mut spec| {
+                spec.shape[0] = 0;
+                spec
+            })
+            .collect();
+        let keys = [(shapes.clone(), None), (shapes, Some(rows))];
+        let find = |map: &HashMap<Key, Arc<Graph>>| {
+            keys.iter()
+                .find_map(|key| map.get(key).map(|graph| (key.clone(), graph.clone())))
+        };
+        let lock = |map| Mutex::lock(map).unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, graph)) = find(&lock(&self.edited)) {
+            return Ok(graph);
+        }
+        let (key, base) = match &*self.origin {
+            Origin::Graph(graph) => {
+                check_shapes(graph, values)?;
+                (keys[graph.rows.is_some() as usize].clone(), graph.clone())
+            }
+            Origin::Module {
+                recorder,
+                graphs,
+                traces,
+                device,
+                ..
+            } => {
+                let mut graphs = lock(graphs);
+                match find(&graphs) {
+                    Some(found) => found,
+                    None => {
+                        traces.fetch_add(1, Ordering::Relaxed);
+                        let graph = Arc::new(graph::trace(&**recorder, &specs, device)?);
+                        let key = keys[graph.rows.is_some() as usize].clone();
+                        graphs.insert(key.clone(), graph.clone());
+                        (key, graph)
+                    }
+                }
+            }
+        };
+        let graph = match self.steps.is_empty() {
+            true => base,
+            false => Arc::new(self.edit(&base)?),
+        };
+        lock(&self.edited).insert(key, graph.clone());
+        Ok(graph)
+    }
+}
+
+/// A slot's shape for so many rows.
+pub(crate) fn shape_at(graph: &Graph, slot: SlotId, rows: usize) -> Vec<usize> {
+    let dims = graph.slots[slot].shape.iter();
+    dims.map(|d| d.at(rows).max(0) as usize).collect()
+}
+
+/// Refuses inputs that a cut graph was not made for.
+fn check_shapes(graph: &Graph, values: &[Value]) -> Result<(), Error> {
+    if values.len() != graph.inputs.len() {
+        return Err(Error::InputCount {
+            expected: graph.inputs.len(),
+            got: values.len(),
+        });
+    }
+    let rows = values.first().map_or(1, Value::rows);
+    for (i, (value, &slot)) in values.iter().zip(&graph.inputs).enumerate() {
+        let expected = shape_at(graph, slot, graph.rows.unwrap_or(rows));
+        if value.shape() != expected {
+            return Err(Error::Shape {
+                what: format!("input {i}"),
+                got: value.shape(),
+                expected: format!("{expected:?}, as the layer's output has,"),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn check_devices(device: &DispatchDevice, values: &[Value]) -> Result<(), Error> {
+    let device = Device::new(device.clone());
+    for (i, value) in values.iter().enumerate() {
+        if value.device() != device {
+            return Err(Error::DeviceMismatch {
+                input: i,
+                expected: format!("{device:?}"),
+                got: format!("{:?}", value.device()),
+            });
+        }
+    }
+    Ok(())
+}
