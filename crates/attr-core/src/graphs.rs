@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use burn::backend::DispatchDevice;
 use burn::tensor::Device;
@@ -24,6 +24,8 @@ enum Origin {
         recorder: Box<dyn Recorder>,
         inputs: usize,
         graphs: Mutex<HashMap<Key, Arc<Graph>>>,
+        /// Of the example that the model was traced with.
+        first: OnceLock<Arc<Graph>>,
         traces: AtomicUsize,
         device: DispatchDevice,
     },
@@ -49,6 +51,7 @@ impl Graphs {
             recorder,
             inputs,
             graphs: Mutex::default(),
+            first: OnceLock::new(),
             traces: AtomicUsize::new(0),
             device,
         })
@@ -98,17 +101,13 @@ impl Graphs {
         }
     }
 
-    /// The graphs traced so far, as this model edits them.
-    pub fn known(&self) -> Vec<Arc<Graph>> {
-        let graphs: Vec<Arc<Graph>> = match &*self.origin {
-            Origin::Graph(graph) => vec![graph.clone()],
-            Origin::Module { graphs, .. } => {
-                let graphs = graphs.lock().unwrap_or_else(PoisonError::into_inner);
-                graphs.values().cloned().collect()
-            }
+    /// The graph of the example, edited.
+    pub fn example(&self) -> Result<Graph, Error> {
+        let graph = match &*self.origin {
+            Origin::Graph(graph) => Some(graph),
+            Origin::Module { first, .. } => first.get(),
         };
-        let edited = graphs.iter().map(|graph| self.edit(graph));
-        edited.filter_map(Result::ok).map(Arc::new).collect()
+        self.edit(graph.ok_or(Error::Internal("a model without a trace"))?)
     }
 
     fn edit(&self, graph: &Graph) -> Result<Graph, Error> {
@@ -159,6 +158,7 @@ impl Graphs {
             Origin::Module {
                 recorder,
                 graphs,
+                first,
                 traces,
                 device,
                 ..
@@ -170,6 +170,7 @@ impl Graphs {
                         traces.fetch_add(1, Ordering::Relaxed);
                         let graph = Arc::new(graph::trace(&**recorder, &specs, device)?);
                         let key = keys[graph.rows.is_some() as usize].clone();
+                        first.get_or_init(|| graph.clone());
                         graphs.insert(key.clone(), graph.clone());
                         (key, graph)
                     }

@@ -22,8 +22,9 @@ mod value;
 pub use baseline::{Baseline, Baselines};
 pub use error::Error;
 pub use graph::{
-    Binary, Compare, ConvGeometry, Cumulative, Dim, Gradient, GridPadding, Interpolation, NodeView,
-    Number, Op, Padding, PoolGeometry, Reduce, Role, Rule, SliceDim, Unary, tap,
+    Binary, Compare, ConvGeometry, Cumulative, Dim, Edit, Gradient, GridPadding, Interpolation,
+    NodeView, Number, Op, Padding, PoolGeometry, Reduce, Role, Rule, Rules, SliceDim, Unary, Walk,
+    Walked, tap,
 };
 pub use inputs::{Constant, Input, Inputs, Values};
 pub use layer::Layer;

@@ -1,11 +1,11 @@
 //! A model recorded once and replayed: the heart of this library.
 
+use std::cell::Cell;
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use burn::module::Module;
 
-use crate::graph::{Graph, Keep, ModuleRecorder, NodeView, Rule, SlotId, Walk};
+use crate::graph::{Keep, ModuleRecorder, SlotId, Walk, Walked, Walker};
 use crate::graphs::{Graphs, Step, shape_at};
 use crate::{Error, Gradients, Inputs, Kind, Layer, Model, Seeds, Value, Values};
 
@@ -28,7 +28,7 @@ use crate::{Error, Gradients, Inputs, Kind, Layer, Model, Seeds, Value, Values};
 /// let x = Tensor::<2>::from_floats([[1.0, 2.0, 3.0]], &device);
 ///
 /// let model = Traced::new(&layer, |m: &Linear, x: Tensor<2>| activation::relu(m.forward(x)), &x)?;
-/// for layer in model.layers(&x)? {
+/// for layer in model.layers() {
 ///     println!("{layer}");
 /// }
 /// # Ok(())
@@ -74,12 +74,13 @@ impl Traced {
         Ok(traced)
     }
 
-    /// All layers for inputs like these, in execution order; each prints as a line of a summary.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new), for inputs of a new shape.
-    pub fn layers(&self, inputs: &impl Inputs) -> Result<Vec<Layer>, Error> {
-        Ok(self.graphs.get(&self.complete(inputs)?)?.layers())
+    /// All layers in execution order, with shapes as for the traced example; each prints as a line
+    /// of a model summary.
+    pub fn layers(&self) -> Vec<Layer> {
+        self.graphs
+            .example()
+            .map(|graph| graph.layers())
+            .unwrap_or_default()
     }
 
     /// The model's output.
@@ -134,48 +135,61 @@ impl Traced {
         Ok(self.forward_with(inputs, &[], layers)?.1)
     }
 
-    /// A walk back from the output, where `seed` (shaped like it) arrives, with a rule for each
-    /// node that `rules` chooses one for and the true derivative elsewhere.
-    ///
-    /// Gives what arrives at each input, and at the output of each layer in `keep`.
+    /// Walks back from the output to the inputs, once for each of `seeds` (shaped like the output)
+    /// over one forward pass, with rules, edits, a reference and layers to report as `walk` says.
     ///
     /// # Errors
-    /// [`Error::UnknownLayer`], [`Error::Shape`] for a seed unlike the output, the rules' own.
-    #[allow(clippy::type_complexity)] // Two lists of optional values.
+    /// [`Error::UnknownLayer`], [`Error::Shape`] for a seed unlike the output or a reference unlike
+    /// the inputs, and whatever the rules report.
     pub fn walk_back(
         &self,
         inputs: &impl Inputs,
-        seed: &Value,
-        rules: &dyn Fn(&NodeView<'_>) -> Option<Arc<dyn Rule>>,
-        keep: &[&str],
-    ) -> Result<(Vec<Option<Value>>, Vec<Option<Value>>), Error> {
+        seeds: &Seeds<'_>,
+        walk: &Walk<'_>,
+    ) -> Result<Vec<Walked>, Error> {
         let inputs = self.complete_values(inputs)?;
-        let values = inputs.values();
-        let graph = self.graphs.get(values)?;
-        let forward = graph.replay(values, &HashMap::new(), Keep::All)?;
-        let output = forward.get(graph.output)?.shape();
-        if seed.shape() != output {
-            return Err(Error::Shape {
-                what: "the seed".into(),
-                got: seed.shape(),
-                expected: format!("{output:?}, as the output has,"),
-            });
-        }
-        let kept = keep.iter().map(|name| graph.layer(name));
+        let graph = self.graphs.get(inputs.values())?;
+        let kept = walk.layers.iter().map(|name| graph.layer(name));
         let kept: Vec<SlotId> = kept.collect::<Result<_, _>>()?;
-        let active = active(&graph, &inputs, !kept.is_empty());
-        let walk = Walk {
+        // Layers between constant inputs and the output are reported, too.
+        let wanted = (0..graph.inputs.len()).filter(|&i| !kept.is_empty() || inputs.attributed(i));
+        let wanted: Vec<SlotId> = wanted.map(|i| graph.inputs[i]).collect();
+        let active = graph.dependents(&wanted);
+        // Rules and edits may look at anything; the derivative alone reads little.
+        let keep = || match (walk.rules, walk.edit) {
+            (None, None) => Keep::Gradient { active: &active },
+            _ => Keep::All,
+        };
+        let forward = graph.replay(inputs.values(), &HashMap::new(), keep())?;
+        let reference = match walk.reference {
+            Some(reference) => {
+                let reference = self.complete_values(reference)?;
+                check_like(&reference, &inputs)?;
+                Some(graph.replay(reference.values(), &HashMap::new(), keep())?)
+            }
+            None => None,
+        };
+        let output = forward.get(graph.output)?;
+        let walker = Walker {
             graph: &graph,
             forward: &forward,
-            reference: None,
-            rules: Some(rules),
-            edit: None,
+            reference: reference.as_ref(),
+            rules: walk.rules,
+            edit: walk.edit,
             keep: &kept,
             active: &active,
         };
-        let walked = walk.run(seed.clone())?;
-        let at = |slot: &SlotId| walked.kept.get(slot).cloned();
-        Ok((walked.inputs, kept.iter().map(at).collect()))
+        let walks = seeds(output)?.into_iter().map(|seed| {
+            if seed.shape() != output.shape() || seed.kind() != output.kind() {
+                return Err(Error::Shape {
+                    what: "the seed".into(),
+                    got: seed.shape(),
+                    expected: format!("{:?}, as the output has,", output.shape()),
+                });
+            }
+            walker.run(seed)
+        });
+        walks.collect()
     }
 
     /// The model from the output of `layer` on: its only input is that activation.
@@ -217,11 +231,9 @@ impl Traced {
     /// [`Target::unit`]: crate::Target::unit
     ///
     /// # Errors
-    /// [`Error::UnknownLayer`], for inputs of the traced shape.
+    /// [`Error::UnknownLayer`] with the nearest names.
     pub fn to_layer(&self, layer: &str) -> Result<Self, Error> {
-        for graph in self.graphs.known() {
-            graph.layer(layer)?;
-        }
+        self.graphs.example()?.layer(layer)?;
         Ok(self.with_step(Step::ToLayer(layer.into())))
     }
 
@@ -280,13 +292,19 @@ impl Traced {
     }
 }
 
-/// Which slots lead back to the inputs that get an attribution, or to any where layers are kept.
-fn active(graph: &Graph, inputs: &Values, all: bool) -> Vec<bool> {
-    let wanted: Vec<SlotId> = (0..graph.inputs.len())
-        .filter(|&i| all || inputs.attributed(i))
-        .map(|i| graph.inputs[i])
-        .collect();
-    graph.dependents(&wanted)
+/// Refuses a reference whose inputs are shaped otherwise than those explained.
+fn check_like(reference: &Values, inputs: &Values) -> Result<(), Error> {
+    let pairs = reference.values().iter().zip(inputs.values()).enumerate();
+    for (i, (reference, input)) in pairs {
+        if reference.shape() != input.shape() || reference.dtype() != input.dtype() {
+            return Err(Error::Shape {
+                what: format!("the reference of input {i}"),
+                got: reference.shape(),
+                expected: format!("{:?}, as the input has,", input.shape()),
+            });
+        }
+    }
+    Ok(())
 }
 
 impl<I: Inputs> Model<I> for Traced {
@@ -295,32 +313,21 @@ impl<I: Inputs> Model<I> for Traced {
     }
 
     fn gradients(&self, inputs: Values, seeds: &Seeds<'_>) -> Result<Gradients, Error> {
-        let inputs = self.complete_values(&inputs)?;
-        let values = inputs.values();
-        let graph = self.graphs.get(values)?;
-        let active = active(&graph, &inputs, false);
-        let keep = Keep::Gradient { active: &active };
-        let forward = graph.replay(values, &HashMap::new(), keep)?;
-        let output = forward.get(graph.output)?.clone();
-        if output.kind() != Kind::Float {
-            return Err(Error::NoGradient { input: 0 });
-        }
-        let mut result = Vec::new();
-        for seed in seeds(&output)? {
-            let walk = Walk {
-                graph: &graph,
-                forward: &forward,
-                reference: None,
-                rules: None,
-                edit: None,
-                keep: &[],
-                active: &active,
-            };
-            result.push(walk.run(seed)?.inputs);
-        }
+        let seen = Cell::new(None);
+        let recorded: &Seeds<'_> = &|output| {
+            if output.kind() != Kind::Float {
+                return Err(Error::NoGradient { input: 0 });
+            }
+            seen.set(Some(output.clone()));
+            seeds(output)
+        };
+        let walked = self.walk_back(&inputs, recorded, &Walk::new())?;
+        let output = seen
+            .take()
+            .ok_or(Error::Internal("a walk without an output"))?;
         Ok(Gradients {
             output,
-            inputs: result,
+            inputs: walked.into_iter().map(|walked| walked.inputs).collect(),
         })
     }
 

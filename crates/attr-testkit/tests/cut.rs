@@ -1,7 +1,7 @@
 //! Parts of a model: from a layer, up to a layer, without softmax, with folded BatchNorm, with
 //! replaced activations.
 
-use attr_core::{Error, Inputs, Kind, Method, Model, Target, Traced, Value};
+use attr_core::{Error, Inputs, Kind, Method, Model, Target, Traced, Value, Walk};
 use attr_gradient::{IntegratedGradients, Saliency};
 use attr_testkit::check::gradients;
 use attr_testkit::compare::assert_close;
@@ -62,7 +62,10 @@ fn gradients_at_a_layer_agree_between_suffix_and_kept_walk() {
     let values = x.to_values();
     let output = traced.forward(&x).unwrap();
     let seed = Target::Class(3).choose(&output, &values).unwrap().seed;
-    let (_, kept) = traced.walk_back(&x, &seed, &|_| None, &["layer3"]).unwrap();
+    let walk = Walk::new().with_layers(&["layer3"]);
+    let walked = traced
+        .walk_back(&x, &|_| Ok(vec![seed.clone()]), &walk)
+        .unwrap();
     let suffix = traced.from_layer("layer3", &x).unwrap();
     let middle = traced.activations(&x, &["layer3"]).unwrap().remove(0);
     let saliency = Saliency::new().with_abs(false);
@@ -72,7 +75,7 @@ fn gradients_at_a_layer_agree_between_suffix_and_kept_walk() {
     let expected = expected.attribution().into();
     assert_close(
         "gradient at layer3",
-        kept[0].as_ref().unwrap(),
+        walked[0].layers[0].as_ref().unwrap(),
         &expected,
         1e-5,
     );
@@ -118,7 +121,7 @@ fn folded_batch_norm_is_the_same_function_in_fewer_operations() {
         found.inputs[0][0].clone().unwrap()
     };
     assert_close("gradient", &gradient(&folded), &gradient(&traced), 1e-4);
-    let layers = |model: &Traced| model.layers(&x).unwrap();
+    let layers = Traced::layers;
     assert_eq!(layers(&traced).len() - layers(&folded).len(), 20);
     assert!(layers(&folded).iter().all(|l| l.operation != "BatchNorm"));
     // Names that remain still work, and so do edits of edits.

@@ -1,6 +1,6 @@
 //! Every layer of burn-nn traces, replays and has Burn's own gradients.
 
-use attr_core::{Traced, Value};
+use attr_core::{Traced, Value, Walk};
 use attr_testkit::check::check_traced;
 use attr_testkit::compare::assert_close;
 use attr_testkit::device;
@@ -368,10 +368,9 @@ fn resampling_has_its_true_gradient_on_every_backend() {
             let forward = |m: &burn::nn::interpolate::Interpolate2d, x| m.forward(x);
             let traced = Traced::new(&module, forward, &x).unwrap();
             let seed = input([2, 3, size[0], size[1]], 4);
-            let (found, _) = traced
-                .walk_back(&x, &seed.clone().into(), &|_| None, &[])
-                .unwrap();
-            let gradient = found[0].as_ref().unwrap().tensor::<4>().unwrap();
+            let seeds = |_: &Value| Ok(vec![seed.clone().into()]);
+            let found = traced.walk_back(&x, &seeds, &Walk::new()).unwrap();
+            let gradient = found[0].inputs[0].as_ref().unwrap().tensor::<4>().unwrap();
             let output = traced.forward(&x).unwrap().tensor::<4>().unwrap();
             let expected: Value = (seed * output).sum().into();
             let got: Value = (x * gradient).sum().into();

@@ -12,8 +12,8 @@ use attr_testkit::models::{
 use burn::module::Module;
 use burn::tensor::{Int, Tensor};
 
-fn names(traced: &Traced, inputs: &impl attr_core::Inputs) -> Vec<String> {
-    let layers = traced.layers(inputs).unwrap();
+fn names(traced: &Traced) -> Vec<String> {
+    let layers = traced.layers();
     layers.into_iter().map(|layer| layer.name).collect()
 }
 
@@ -22,7 +22,7 @@ fn resnet18() {
     let model = seeded(ResNet18::new(10, &device()), 1);
     let x = input([2, 3, 64, 64], 2);
     let traced = check_traced("resnet18", &model, |m, x| m.forward(x), &x);
-    let names = names(&traced, &x);
+    let names = names(&traced);
     for name in [
         "conv1",
         "bn1.relu",
@@ -38,12 +38,7 @@ fn resnet18() {
             "{name} is missing in {names:#?}"
         );
     }
-    let parameters: usize = traced
-        .layers(&x)
-        .unwrap()
-        .iter()
-        .map(|l| l.parameters)
-        .sum();
+    let parameters: usize = traced.layers().iter().map(|l| l.parameters).sum();
     assert_eq!(parameters, model.num_params());
 }
 
@@ -80,7 +75,7 @@ fn lstm() {
     let model = seeded(LstmClassifier::new(&device()), 1);
     let x = input([3, 4, 5], 2);
     let traced = check_traced("lstm", &model, |m: &LstmClassifier, x| m.forward(x), &x);
-    let names = names(&traced, &x);
+    let names = names(&traced);
     assert!(names.contains(&"lstm.input_gate.input_transform".to_string()));
     assert!(names.contains(&"lstm.input_gate.input_transform#4".to_string()));
 }
@@ -90,7 +85,7 @@ fn functional_relu_and_a_tap() {
     let model = seeded(FunctionalRelu::new(&device()), 1);
     let x = input([3, 4], 2);
     let traced = check_traced("relu", &model, |m: &FunctionalRelu, x| m.forward(x), &x);
-    assert_eq!(names(&traced, &x), ["first", "hidden", "second"]);
+    assert_eq!(names(&traced), ["first", "hidden", "second"]);
 }
 
 #[test]
@@ -99,7 +94,7 @@ fn reused_module() {
     let x = input([3, 4], 2);
     let traced = check_traced("reused", &model, |m: &Reused, x| m.forward(x), &x);
     assert_eq!(
-        names(&traced, &x),
+        names(&traced),
         ["layer", "layer.relu", "layer#2", "layer#2.relu", "layer#3"]
     );
 }

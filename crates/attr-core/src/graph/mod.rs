@@ -46,8 +46,8 @@ pub use op::{
 pub use record::tap;
 pub(crate) use record::{ModuleRecorder, Recorder, Spec, panic_message};
 pub(crate) use replay::{Activations, Keep};
-pub(crate) use rule::Walk;
-pub use rule::{Gradient, NodeView, Role, Rule};
+pub(crate) use rule::Walker;
+pub use rule::{Edit, Gradient, NodeView, Role, Rule, Rules, Walk, Walked};
 pub(crate) use vjp::{backward, leaf};
 
 use crate::Value;

@@ -11,7 +11,7 @@ use super::exec;
 use super::op::Op;
 use super::vjp::{self, vjp};
 use super::{Activations, Graph, Node, SlotId, Source};
-use crate::{Error, Value};
+use crate::{Error, Value, Values};
 
 /// What an operand is to its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,13 +141,64 @@ impl Rule for Gradient {
 }
 
 /// Chooses a node's rule; none is [`Gradient`].
-pub(crate) type Rules<'a> = dyn Fn(&NodeView<'_>) -> Option<Arc<dyn Rule>> + 'a;
+pub type Rules<'a> = dyn Fn(&NodeView<'_>) -> Option<Arc<dyn Rule>> + 'a;
 
-/// Edits what arrives at a node before its rule sees it.
-pub(crate) type Edit<'a> = dyn Fn(&NodeView<'_>, usize, Value) -> Result<Value, Error> + 'a;
+/// Edits what arrives at an output of a node, by its number, before the node's rule sees it.
+pub type Edit<'a> = dyn Fn(&NodeView<'_>, usize, Value) -> Result<Value, Error> + 'a;
 
-/// A walk back over one forward pass.
-pub(crate) struct Walk<'a> {
+/// How a model is walked backwards; by default with the true derivative everywhere.
+#[derive(Clone, Copy, Default)]
+pub struct Walk<'a> {
+    pub(crate) rules: Option<&'a Rules<'a>>,
+    pub(crate) edit: Option<&'a Edit<'a>>,
+    pub(crate) reference: Option<&'a Values>,
+    pub(crate) layers: &'a [&'a str],
+}
+
+impl<'a> Walk<'a> {
+    /// The true derivative everywhere.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the choice of rules: the first match by name, by kind or by position is the closure's
+    /// business.
+    pub fn with_rules(mut self, rules: &'a Rules<'a>) -> Self {
+        self.rules = Some(rules);
+        self
+    }
+
+    /// Sets what edits the arriving values: a mask of channels, a condition.
+    pub fn with_edit(mut self, edit: &'a Edit<'a>) -> Self {
+        self.edit = Some(edit);
+        self
+    }
+
+    /// Sets inputs, with as many rows, for a second forward pass that rules see as
+    /// [`NodeView::reference`].
+    pub fn with_reference(mut self, reference: &'a Values) -> Self {
+        self.reference = Some(reference);
+        self
+    }
+
+    /// Sets the layers at whose outputs the arriving values are reported.
+    pub fn with_layers(mut self, layers: &'a [&'a str]) -> Self {
+        self.layers = layers;
+        self
+    }
+}
+
+/// What a walk back found.
+#[derive(Clone, Debug)]
+pub struct Walked {
+    /// What arrives at each input; none where nothing does.
+    pub inputs: Vec<Option<Value>>,
+    /// What arrives at the output of each of [`Walk::with_layers`], in their order.
+    pub layers: Vec<Option<Value>>,
+}
+
+/// A walk back over one forward pass of one graph.
+pub(crate) struct Walker<'a> {
     pub graph: &'a Graph,
     pub forward: &'a Activations,
     pub reference: Option<&'a Activations>,
@@ -159,20 +210,12 @@ pub(crate) struct Walk<'a> {
     pub active: &'a [bool],
 }
 
-/// What a walk found.
-pub(crate) struct Walked {
-    /// Per input of the graph.
-    pub inputs: Vec<Option<Value>>,
-    /// Per kept slot.
-    pub kept: HashMap<SlotId, Value>,
-}
-
-impl Walk<'_> {
+impl Walker<'_> {
     /// Walks from the output, where `seed` arrives, to the inputs.
     pub fn run(&self, seed: Value) -> Result<Walked, Error> {
         let graph = self.graph;
         let mut arriving: Vec<Option<Value>> = vec![None; graph.slots.len()];
-        let mut kept = HashMap::new();
+        let mut kept: HashMap<SlotId, Value> = HashMap::new();
         arriving[graph.output] = Some(seed);
         for node in graph.nodes.iter().rev() {
             let reached = |slot: &SlotId| self.active[*slot] && arriving[*slot].is_some();
@@ -182,10 +225,10 @@ impl Walk<'_> {
             let view = self.view(node)?;
             let mut here = Vec::with_capacity(node.outputs.len());
             for (i, &slot) in node.outputs.iter().enumerate() {
-                let mut value = arriving[slot].take();
-                if let (Some(edit), Some(v)) = (self.edit, value.take_if(|_| self.edit.is_some())) {
-                    value = Some(edit(&view, i, v)?);
-                }
+                let value = match (self.edit, arriving[slot].take()) {
+                    (Some(edit), Some(value)) => Some(edit(&view, i, value)?),
+                    (_, value) => value,
+                };
                 if let (true, Some(value)) = (self.keep.contains(&slot), &value) {
                     kept.insert(slot, value.clone());
                 }
@@ -206,7 +249,11 @@ impl Walk<'_> {
             }
         }
         let inputs = graph.inputs.iter().map(|&s| arriving[s].take()).collect();
-        Ok(Walked { inputs, kept })
+        let layers = self.keep.iter().map(|slot| kept.get(slot).cloned());
+        Ok(Walked {
+            inputs,
+            layers: layers.collect(),
+        })
     }
 
     fn view<'a>(&'a self, node: &'a Node) -> Result<NodeView<'a>, Error> {
