@@ -97,7 +97,7 @@ fn one(baseline: &Baseline, input: &Value, inputs: &Values, i: usize) -> Result<
     };
     let (shape, given) = (input.shape(), tensor.shape());
     let fits = given.len() == shape.len() && given[1..] == shape[1..];
-    if !fits || (tensor.rows() != 1 && tensor.rows() != rows) || tensor.kind() != input.kind() {
+    if !fits || (tensor.rows() != 1 && tensor.rows() != rows) {
         let mut expected = shape;
         expected[0] = rows;
         return Err(Error::Shape {
@@ -106,6 +106,11 @@ fn one(baseline: &Baseline, input: &Value, inputs: &Values, i: usize) -> Result<
             expected: format!("{expected:?}, or one row of it,"),
         });
     }
+    let device = input.device();
+    let what = format!("the baseline of input {i}");
+    let tensor = tensor
+        .clone()
+        .checked(what, input.dtype(), device.as_dispatch())?;
     if !tensor.is_finite()? {
         return Err(Error::NonFinite {
             what: format!("the baseline of input {i}"),

@@ -46,6 +46,16 @@ pub enum Error {
         /// The kind it has.
         got: Kind,
     },
+    /// A tensor has another element type, or lives on another device, than what it meets.
+    #[error("{what} is {got}, but {expected} is needed")]
+    Unlike {
+        /// Which tensor.
+        what: String,
+        /// Its element type and device.
+        got: String,
+        /// What would fit.
+        expected: String,
+    },
     /// The number of inputs is wrong.
     #[error("{got} inputs were given, but {expected} are needed")]
     InputCount {

@@ -125,6 +125,11 @@ impl Graphs {
     /// The graph for such inputs: traced now if their shape is new, edited once.
     pub fn get(&self, values: &[Value]) -> Result<Arc<Graph>, Error> {
         check_devices(self.device(), values)?;
+        if graph::tracing() {
+            return Err(Error::Trace(
+                "a traced model was called inside a trace".into(),
+            ));
+        }
         let rows = values.first().map_or(1, Value::rows);
         let specs: Vec<Spec> = values
             .iter()
@@ -141,7 +146,8 @@ impl Graphs {
                 spec
             })
             .collect();
-        let keys = [(shapes.clone(), None), (shapes, Some(rows))];
+        // A graph of exactly this batch size first: it was recorded, not joined.
+        let keys = [(shapes.clone(), Some(rows)), (shapes, None)];
         let find = |map: &HashMap<Key, Arc<Graph>>| {
             keys.iter()
                 .find_map(|key| map.get(key).map(|graph| (key.clone(), graph.clone())))
@@ -153,7 +159,10 @@ impl Graphs {
         let (key, base) = match &*self.origin {
             Origin::Graph(graph) => {
                 check_shapes(graph, values)?;
-                (keys[graph.rows.is_some() as usize].clone(), graph.clone())
+                (
+                    keys[usize::from(graph.rows.is_none())].clone(),
+                    graph.clone(),
+                )
             }
             Origin::Module {
                 recorder,
@@ -169,7 +178,7 @@ impl Graphs {
                     None => {
                         traces.fetch_add(1, Ordering::Relaxed);
                         let graph = Arc::new(graph::trace(&**recorder, &specs, device)?);
-                        let key = keys[graph.rows.is_some() as usize].clone();
+                        let key = keys[usize::from(graph.rows.is_none())].clone();
                         first.get_or_init(|| graph.clone());
                         graphs.insert(key.clone(), graph.clone());
                         (key, graph)

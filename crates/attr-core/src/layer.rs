@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Error;
 use crate::graph::{Graph, SlotId, Source};
 
 /// One node of a traced model, as a model summary shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layer {
     /// Its name: `layer1.0.conv1`, `layer1.0.bn1.relu`, `fc#2`.
     pub name: String,

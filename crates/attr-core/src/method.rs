@@ -76,6 +76,7 @@ pub trait Method: Send + Sync {
         Self: Sized,
     {
         let given = inputs.to_values();
+        let given = given.with(|_, value| Some(value.clone().detached()));
         given.check()?;
         for target in targets {
             target.check(given.rows())?;
@@ -131,7 +132,7 @@ pub struct Work {
     pub forward_rows: usize,
     /// Rows for which gradients were computed, counted once per target.
     pub backward_rows: usize,
-    /// Calls of the model, each of many rows.
+    /// Forward passes, each of many rows.
     pub passes: usize,
 }
 
@@ -354,28 +355,28 @@ impl<'a, I: Inputs, M: Model<I>> Counted<'a, I, M> {
         }
     }
 
-    fn count(&self, forward: usize, backward: usize) {
+    fn count(&self, rows: usize, forward_passes: usize, backward_passes: usize) {
         let mut work = self.work.get();
-        work.forward_rows += forward;
-        work.backward_rows += backward;
-        work.passes += 1;
+        work.forward_rows += rows * forward_passes;
+        work.backward_rows += rows * backward_passes;
+        work.passes += forward_passes;
         self.work.set(work);
     }
 }
 
 impl<I: Inputs, M: Model<I>> Model for Counted<'_, I, M> {
     fn forward(&self, inputs: Values) -> Result<Value, Error> {
-        self.count(inputs.rows(), 0);
+        self.count(inputs.rows(), 1, 0);
         self.model.forward(inputs)
     }
 
     fn gradients(&self, inputs: Values, seeds: &Seeds<'_>) -> Result<Gradients, Error> {
-        if !self.verified.replace(true) {
-            self.model.verify(&inputs)?;
-        }
         let rows = inputs.rows();
+        if !self.verified.replace(true) {
+            self.count(rows, self.model.verify(&inputs)?, 0);
+        }
         let gradients = self.model.gradients(inputs, seeds)?;
-        self.count(rows, rows * gradients.inputs.len());
+        self.count(rows, gradients.forward_passes, gradients.inputs.len());
         Ok(gradients)
     }
 

@@ -16,6 +16,8 @@ pub type Seeds<'a> = dyn Fn(&Value) -> Result<Vec<Value>, Error> + 'a;
 pub struct Gradients {
     /// The model's output.
     pub output: Value,
+    /// How many forward passes it took.
+    pub forward_passes: usize,
     /// Per seed, per input; none for inputs that get no attribution or that nothing flows to.
     pub inputs: Vec<Vec<Option<Value>>>,
 }
@@ -49,11 +51,12 @@ pub trait Model<I = Values> {
     }
 
     /// Whether gradients are those of the function that [`forward`](Self::forward) computes.
-    /// Called once per explanation, before gradients are used.
+    /// Called once per explanation, before gradients are used; gives the number of forward passes
+    /// it took.
     ///
     /// # Errors
     /// [`Error::TrainingMode`] when a BatchNorm or Dropout behaves differently under autodiff.
-    fn verify(&self, inputs: &Values) -> Result<(), Error> {
+    fn verify(&self, inputs: &Values) -> Result<usize, Error> {
         let plain = self.forward(inputs.clone())?;
         let (_, tracked) = track(&|inputs| self.forward(inputs), inputs)?;
         let (plain, tracked) = (plain.to_vec()?, tracked.detached().to_vec()?);
@@ -67,7 +70,7 @@ pub trait Model<I = Values> {
         if plain.len() != tracked.len() || difference > 1e-4 * largest.max(1e-3) {
             return Err(Error::TrainingMode { difference });
         }
-        Ok(())
+        Ok(2)
     }
 
     /// Further inputs, one row per row of what is explained, that the model needs besides those
@@ -126,10 +129,11 @@ fn autodiff(forward: &Forward<'_>, inputs: Values, seeds: &Seeds<'_>) -> Result<
         let Some(seed) = seeds.get(result.len()) else {
             return Ok(Gradients {
                 output: plain,
+                forward_passes: result.len() + 1,
                 inputs: result,
             });
         };
-        let seed = Dispatch::from_inner(seed.clone().into_dispatch());
+        let seed = Dispatch::from_inner(seed.clone().detached().into_dispatch());
         let product = Dispatch::float_mul(output.into_dispatch(), seed);
         let mut tape = backward(Dispatch::float_sum(product))?;
         let per_input: Vec<Option<Value>> = leaves
@@ -149,6 +153,7 @@ fn autodiff(forward: &Forward<'_>, inputs: Values, seeds: &Seeds<'_>) -> Result<
         if result.len() == seeds.len() {
             return Ok(Gradients {
                 output: plain,
+                forward_passes: result.len(),
                 inputs: result,
             });
         }

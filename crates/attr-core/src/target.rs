@@ -214,9 +214,12 @@ impl Target {
     ) -> Result<Chosen, Error> {
         self.check(rows)?;
         let (shape, given) = (output.shape(), weights.shape());
-        if given.len() != shape.len() || given[1..] != shape[1..] || weights.kind() != Kind::Float {
+        if given.len() != shape.len() || given[1..] != shape[1..] {
             return Err(self.unfit(&shape, "weights must be shaped like the output"));
         }
+        let (dtype, device) = (output.dtype(), output.device());
+        let what = "the target's weights".to_string();
+        let weights = weights.clone().checked(what, dtype, device.as_dispatch())?;
         if !weights.is_finite()? {
             return Err(Error::NonFinite {
                 what: "the target's weights".into(),

@@ -5,17 +5,17 @@ use std::collections::HashMap;
 
 use burn::module::Module;
 
-use crate::graph::{Keep, ModuleRecorder, SlotId, Walk, Walked, Walker};
+use crate::graph::{Keep, ModuleRecorder, Place, SlotId, Walk, Walked, Walker};
 use crate::graphs::{Graphs, Step, shape_at};
 use crate::{Error, Gradients, Inputs, Kind, Layer, Model, Seeds, Value, Values};
 
 /// A Burn module as a graph of named layers that can be run forwards and backwards, whole or in
 /// part.
 ///
-/// [`Traced::new`] runs the module's own forward once on Burn's capture device: no change to the
-/// module, no hooks, no training mode (a recording is inference). Weights stay where they are and
-/// are not copied. Inputs of another shape are traced when they come and remembered; another
-/// number of rows costs nothing.
+/// [`Traced::new`] runs the module's own forward on Burn's capture device, at three batch sizes to
+/// see which numbers follow the batch: no change to the module, no hooks, no training mode (a
+/// recording is inference). Weights stay where they are and are not copied. Inputs of another shape
+/// are traced when they come and remembered; another number of rows costs nothing.
 ///
 /// ```
 /// use attr_core::Traced;
@@ -65,7 +65,12 @@ impl Traced {
             Some(device) => device.clone().inner(),
             None => values.values()[0].device().inner(),
         };
-        let recorder = Box::new(ModuleRecorder::new(model, forward, attributed));
+        let recorder = Box::new(ModuleRecorder::new(
+            model,
+            forward,
+            attributed,
+            device.settings(),
+        ));
         let traced = Self {
             graphs: Graphs::of_module(recorder, count, device.as_dispatch().clone()),
             constants: Vec::new(),
@@ -108,6 +113,7 @@ impl Traced {
         let values = self.complete(inputs)?;
         let graph = self.graphs.get(&values)?;
         let rows = values.first().map_or(1, Value::rows);
+        let place = Place::new(graph.device.clone(), rows);
         let mut replacements = HashMap::new();
         for (name, value) in replace {
             let slot = graph.layer(name)?;
@@ -119,7 +125,9 @@ impl Traced {
                     expected: format!("{expected:?}"),
                 });
             }
-            replacements.insert(slot, value.clone());
+            let dtype = place.dtype(graph.slots[slot].dtype);
+            let what = format!("the activation for layer {name:?}");
+            replacements.insert(slot, value.clone().checked(what, dtype, &graph.device)?);
         }
         let kept = keep.iter().map(|name| graph.layer(name));
         let kept: Vec<SlotId> = kept.collect::<Result<_, _>>()?;
@@ -180,14 +188,14 @@ impl Traced {
             active: &active,
         };
         let walks = seeds(output)?.into_iter().map(|seed| {
-            if seed.shape() != output.shape() || seed.kind() != output.kind() {
+            if seed.shape() != output.shape() {
                 return Err(Error::Shape {
                     what: "the seed".into(),
                     got: seed.shape(),
                     expected: format!("{:?}, as the output has,", output.shape()),
                 });
             }
-            walker.run(seed)
+            walker.run(seed.checked("the seed".into(), output.dtype(), &graph.device)?)
         });
         walks.collect()
     }
@@ -203,7 +211,10 @@ impl Traced {
         let values = self.complete(inputs)?;
         let whole = self.graphs.get(&values)?;
         let slot = whole.layer(layer)?;
-        let (graph, side) = whole.from(slot);
+        let (graph, side) = whole.from(slot).ok_or_else(|| Error::Layer {
+            name: layer.into(),
+            reason: "the model's output does not depend on its (first) output".into(),
+        })?;
         for &slot in std::iter::once(&slot).chain(&side) {
             let batch = whole.slots[slot].shape.first();
             if whole.rows.is_none() && batch.is_none_or(|d| d.fixed != 0 || d.per_row != 1) {
@@ -246,12 +257,13 @@ impl Traced {
     }
 
     /// The model with BatchNorm folded into the convolution or linear layer before it: the same
-    /// function in fewer operations. Folded BatchNorms are no longer layers of their own.
+    /// function in fewer operations. The folded layer has the BatchNorm's name; the activation between
+    /// the two no longer exists.
     pub fn fold_batch_norm(&self) -> Self {
         self.with_step(Step::FoldBatchNorm)
     }
 
-    /// How often the module's forward was recorded so far.
+    /// How many shapes of inputs have been traced so far.
     pub fn traces(&self) -> usize {
         self.graphs.traces()
     }
@@ -272,6 +284,13 @@ impl Traced {
             let shape = value.shape();
             if shape.is_empty() || shape.contains(&0) {
                 return Err(Error::EmptyBatch { input: i, shape });
+            }
+            if shape[0] != given.rows() {
+                return Err(Error::Shape {
+                    what: format!("input {i}"),
+                    got: shape,
+                    expected: format!("{} rows, as input 0 has,", given.rows()),
+                });
             }
         }
         let (expected, got) = (self.graphs.inputs(), given.values().len());
@@ -327,13 +346,14 @@ impl<I: Inputs> Model<I> for Traced {
             .ok_or(Error::Internal("a walk without an output"))?;
         Ok(Gradients {
             output,
+            forward_passes: 1,
             inputs: walked.into_iter().map(|walked| walked.inputs).collect(),
         })
     }
 
     /// A recording is inference: nothing to verify.
-    fn verify(&self, _: &Values) -> Result<(), Error> {
-        Ok(())
+    fn verify(&self, _: &Values) -> Result<usize, Error> {
+        Ok(0)
     }
 
     fn constants(&self) -> &[Value] {

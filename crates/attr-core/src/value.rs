@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
-use burn::backend::{DeviceOps, Dispatch, DispatchTensor, Scalar, TensorMetadata};
+use burn::backend::{DeviceOps, Dispatch, DispatchDevice, DispatchTensor, Scalar, TensorMetadata};
 use burn::tensor::kind::Basic;
 use burn::tensor::{Bool, DType, Device, Int, Shape, Slice, Tensor, TensorData};
 
@@ -260,6 +260,25 @@ impl Value {
             Kind::Int => Dispatch::int_from_data(data, device),
             Kind::Bool => Dispatch::bool_from_data(data, device),
         })
+    }
+
+    /// The value without gradient tracking, if it has this type and lives on this device.
+    pub(crate) fn checked(
+        self,
+        what: String,
+        dtype: DType,
+        device: &DispatchDevice,
+    ) -> Result<Self, Error> {
+        let value = self.detached();
+        let (got, expected) = (value.device(), Device::new(device.clone()).inner());
+        if value.dtype() != dtype || got != expected {
+            return Err(Error::Unlike {
+                what,
+                got: format!("{:?} on {got:?}", value.dtype()),
+                expected: format!("{dtype:?} on {expected:?}"),
+            });
+        }
+        Ok(value)
     }
 
     /// The value without gradient tracking.

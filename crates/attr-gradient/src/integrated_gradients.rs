@@ -268,10 +268,14 @@ impl IntegratedGradients {
                     let [_, elements] = gradient.dims();
                     let device = gradient.device();
                     let weights = Tensor::<2>::from_data(weights.clone(), &device);
+                    let weights = weights.cast(gradient.dtype());
                     let part = weights.matmul(gradient);
                     let whole = match sum.take() {
                         Some(sum) => sum,
-                        None => Tensor::zeros([rows, elements], &device),
+                        None => part
+                            .zeros_like()
+                            .slice([0..1, 0..elements])
+                            .repeat_dim(0, rows),
                     };
                     let range = [first..last + 1, 0..elements];
                     let part = whole.clone().slice(range.clone()) + part;
@@ -363,7 +367,7 @@ impl Path {
         Ok(selected.with(|i, value| {
             let (start, way) = (self.start[i].as_ref()?, self.way[i].as_ref()?);
             let alphas = TensorData::new(alphas.clone(), [rows.len(), 1]);
-            let alphas = Tensor::<2>::from_data(alphas, &way.device());
+            let alphas = Tensor::<2>::from_data(alphas, &way.device()).cast(way.dtype());
             let point = take(start, rows) + take(way, rows) * alphas;
             Some(Value::from_matrix(point, &value.shape()))
         }))

@@ -242,7 +242,8 @@ fn add_noise(copies: &Values, stdevs: &[f64], random: &mut Random) -> Result<Val
             continue;
         }
         let noise = Value::from_data(TensorData::new(noise, value.shape()), &value.device());
-        let sum = value.matrix()? + noise.matrix()? * stdevs[i];
+        let noise = noise.matrix()?.cast(value.dtype());
+        let sum = value.matrix()? + noise * stdevs[i];
         noisy.push(Some(Value::from_matrix(sum, &value.shape())));
     }
     Ok(copies.with(|i, _| noisy[i].clone()))

@@ -8,3 +8,4 @@ mod modules;
 mod operations;
 mod rules;
 mod tracing;
+mod traps;

@@ -57,6 +57,9 @@ pub enum Error {
         /// Size of the image.
         image: (usize, usize),
     },
+    /// One colour bar cannot explain drawings of different signs.
+    #[error("the drawings of a panel show different signs; one colour bar cannot explain them")]
+    MixedSigns,
     /// A row of a panel has the wrong number of pictures.
     #[error("a row has {got} pictures, but the panel has {expected} columns")]
     Columns {

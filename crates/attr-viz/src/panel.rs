@@ -36,9 +36,9 @@ impl Panel {
         }
     }
 
-    /// Sets the width and height of a drawing in pixels; 160.
+    /// Sets the width and height of a drawing in pixels, from 1 to 4096; 160.
     pub fn with_cell(mut self, pixels: u32) -> Self {
-        self.cell = pixels.max(1);
+        self.cell = pixels.clamp(1, 4096);
         self
     }
 
@@ -68,12 +68,18 @@ impl Panel {
         load_font()?;
         let cell = self.cell as i32;
         let labels = self.label_width()?;
-        let bar = self.rows.iter().flat_map(|row| &row.1).find_map(|d| d.bar);
+        let bar = self.bar()?;
         let bar_width = if bar.is_some() { 70 } else { 0 };
         let width =
             2 * MARGIN + labels + self.columns.len() as i32 * (cell + GAP) - GAP + bar_width;
         let height = 2 * MARGIN + TITLE + self.rows.len() as i32 * (cell + GAP) - GAP;
-        let mut buffer = vec![0u8; (width * height * 3) as usize];
+        let bytes = i64::from(width) * i64::from(height) * 3;
+        if bytes > i64::from(i32::MAX) {
+            return Err(Error::Draw(format!(
+                "{width} x {height} pixels are too many"
+            )));
+        }
+        let mut buffer = vec![0u8; bytes as usize];
         {
             let size = (width as u32, height as u32);
             let backend = BitMapBackend::with_buffer_and_format(&mut buffer, size);
@@ -163,6 +169,20 @@ impl Panel {
         imageops::resize(image, scale(width), scale(height), FilterType::Triangle)
     }
 
+    /// The style that the colour bar explains: one for all drawings.
+    fn bar(&self) -> Result<Option<Style>, Error> {
+        let mut bars = self
+            .rows
+            .iter()
+            .flat_map(|row| &row.1)
+            .filter_map(|d| d.bar);
+        let first = bars.next();
+        match first.is_some_and(|first| bars.any(|bar| bar.sign != first.sign)) {
+            true => Err(Error::MixedSigns),
+            false => Ok(first),
+        }
+    }
+
     fn label_width(&self) -> Result<i32, Error> {
         let lines = self.rows.iter().flat_map(|row| row.0.lines());
         let font = (FONT, TEXT).into_font();
@@ -199,7 +219,7 @@ fn color_bar(area: &Area<'_>, style: &Style, x: i32, top: i32, height: i32) -> R
     let middle = (least + largest) / 2.0;
     let marks = [(largest, 0), (middle, height / 2), (least, height)];
     for (value, offset) in marks {
-        let inside = (top + offset).clamp(top + 7, top + height - 7);
+        let inside = (top + offset).min(top + height - 7).max(top + 7);
         let label = format!("{value:+.1}").replace("+0.0", "0");
         let style = text(HPos::Left);
         area.draw_text(&label, &style, (x + 20, inside))
@@ -261,6 +281,19 @@ mod tests {
             })
         ));
         assert!(matches!(panel.render(), Err(Error::Draw(_))));
+    }
+
+    #[test]
+    fn tiny_and_mixed_panels() {
+        let mut tiny = Panel::new(["one"]).with_cell(0);
+        tiny.row("", vec![drawing()]).unwrap();
+        assert!(tiny.render().is_ok());
+        let map = Map::new(vec![1.0], 1, 1).unwrap();
+        let style = Style::default().with_sign(crate::Sign::Positive);
+        let other = View::HeatMap.draw(&map, None, &style).unwrap();
+        let mut mixed = Panel::new(["one", "two"]);
+        mixed.row("", vec![drawing(), other]).unwrap();
+        assert!(matches!(mixed.render(), Err(Error::MixedSigns)));
     }
 
     #[test]

@@ -122,8 +122,8 @@ fn assemble(
     let mut taps: Vec<(SlotId, String)> = taps
         .filter_map(|(id, name)| Some((find(id)?, name.clone())))
         .collect();
-    linear::recognise(&mut graph);
     let wanted: Vec<SlotId> = taps.iter().map(|tap| tap.0).chain([graph.output]).collect();
+    linear::recognise(&mut graph, &wanted);
     graph.prune(&wanted, &[]);
     let numbers = renumber(&mut graph);
     taps.retain_mut(|tap| match numbers[tap.0] {
@@ -184,7 +184,11 @@ fn slot_of(
     // A tensor that the forward, or a plain tensor field of the module, brought along.
     let data = recording.values.get(&tensor.id).cloned();
     let data = data.ok_or(Error::Internal("a recorded tensor has no origin"))?;
-    let value = Value::from_data(data, &Device::new(graph.device.clone()));
+    let dtype = Place::new(graph.device.clone(), 1).dtype(data.dtype());
+    let value = Value::from_data(
+        data.convert_dtype(dtype),
+        &Device::new(graph.device.clone()),
+    );
     let slot = new_slot(graph, tensor, Source::Constant(value));
     known.insert(tensor.id, slot);
     Ok(slot)

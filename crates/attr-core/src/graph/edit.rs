@@ -21,10 +21,15 @@ impl Graph {
 
     /// The graph whose input 0 is `slot`; what later nodes need besides, and depends on the
     /// original inputs, becomes further inputs. Their slots come second.
-    pub fn from(&self, slot: SlotId) -> (Graph, Vec<SlotId>) {
+    ///
+    /// None when the output does not depend on `slot`.
+    pub fn from(&self, slot: SlotId) -> Option<(Graph, Vec<SlotId>)> {
         let mut graph = self.clone();
         graph.prune(&[graph.output], &[slot]);
         let after = graph.dependents(&[slot]);
+        if !after[graph.output] {
+            return None;
+        }
         let before = self.dependents(&self.inputs);
         let mut side: Vec<SlotId> = Vec::new();
         let readers = graph
@@ -42,7 +47,7 @@ impl Graph {
         for (i, &slot) in inputs.iter().enumerate() {
             graph.slots[slot].source = Source::Input(i);
         }
-        (graph, side)
+        Some((graph, side))
     }
 
     /// The graph without a final softmax, log-softmax or sigmoid; itself if there is none.
@@ -62,7 +67,8 @@ impl Graph {
     /// The graph with every BatchNorm that directly follows a convolution or linear layer folded
     /// into that layer's weights: the same function, in fewer operations.
     ///
-    /// `w' = w * s`, `b' = (b - mean) * s + beta` with `s = gamma / sqrt(variance + epsilon)`.
+    /// The folded node has the BatchNorm's name, since it computes the BatchNorm's output; the
+    /// activation in between no longer exists. `w' = w * s`, `b' = (b - mean) * s + beta` with `s = gamma / sqrt(variance + epsilon)`.
     pub fn fold_batch_norm(&self) -> Result<Graph, Error> {
         let mut graph = self.clone();
         let mut readers = vec![0; graph.slots.len()];
@@ -127,7 +133,6 @@ impl Graph {
             }
             graph.nodes[i].op = graph.nodes[layer].op.clone();
             graph.nodes[i].operands = operands;
-            graph.nodes[i].name = graph.nodes[layer].name.clone();
         }
         graph.prune(&[graph.output], &[]);
         Ok(graph)

@@ -39,7 +39,7 @@ impl Place {
     }
 
     /// Recordings name the capture device's default types; this device has its own.
-    fn dtype(&self, recorded: DType) -> DType {
+    pub fn dtype(&self, recorded: DType) -> DType {
         match recorded {
             DType::Bool(_) => DType::Bool(self.settings.bool_dtype),
             DType::I64 => self.settings.int_dtype.into(),

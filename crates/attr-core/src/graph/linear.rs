@@ -11,10 +11,12 @@ use super::op::{Binary, Op};
 use super::{Graph, SlotId, Source};
 
 /// Replaces every recorded linear layer by one node; nodes it makes useless are left to pruning.
-pub(crate) fn recognise(graph: &mut Graph) {
+/// Slots in `wanted` stay what they are: the output, and tensors that the user named.
+pub(crate) fn recognise(graph: &mut Graph, wanted: &[SlotId]) {
     let active = graph.dependents(&graph.inputs);
-    let mut readers: HashMap<SlotId, usize> = HashMap::from([(graph.output, 1)]);
-    for slot in graph.nodes.iter().flat_map(|node| &node.operands) {
+    let mut readers: HashMap<SlotId, usize> = HashMap::new();
+    let operands = graph.nodes.iter().flat_map(|node| &node.operands);
+    for slot in operands.chain(wanted) {
         *readers.entry(*slot).or_default() += 1;
     }
     let single = |slot: SlotId| readers.get(&slot) == Some(&1);
@@ -24,7 +26,7 @@ pub(crate) fn recognise(graph: &mut Graph) {
         let (Op::MatMul, &[x, weight]) = (&node.op, &node.operands[..]) else {
             continue;
         };
-        if !active[x] || active[weight] {
+        if !active[x] || active[weight] || !graph.slots[x].dtype.is_float() {
             continue;
         }
         let Some(weight) = unfolded(graph, weight, 2) else {
@@ -43,6 +45,7 @@ pub(crate) fn recognise(graph: &mut Graph) {
             && !active[graph.nodes[sum].operands[1]]
             && graph.slots[graph.nodes[sum].outputs[0]].shape == graph.slots[product].shape
             && let Some(bias) = unfolded(graph, graph.nodes[sum].operands[1], 1)
+            && graph.slots[bias].shape[0] == graph.slots[weight].shape[1]
         {
             graph.nodes[sum].op = Op::Linear;
             graph.nodes[sum].operands = vec![x, weight, bias];
@@ -52,6 +55,8 @@ pub(crate) fn recognise(graph: &mut Graph) {
         // The two reshapes around a product whose leading dimensions were folded.
         let folded = graph.nodes[last].outputs[0];
         if let Some(source) = reshaped(graph, x)
+            && !wanted.contains(&x)
+            && graph.slots[source].shape.last() == graph.slots[x].shape.last()
             && single(folded)
             && let Some(restore) = reader(graph, folded)
             && matches!(graph.nodes[restore].op, Op::Reshape(_))

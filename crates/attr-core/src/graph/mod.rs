@@ -4,7 +4,7 @@
 //! record.rs  runs the user's forward on Burn's capture device        (knows Burn's recordings)
 //! lower.rs   turns each recorded operation into an Op                (knows Burn's recordings)
 //!            modules.rs  those of layers: convolutions, pools, norms  (knows Burn's recordings)
-//! build.rs   joins two recordings into one graph for every batch size
+//! build.rs   joins recordings into one graph for every batch size
 //! linear.rs  recognises Burn's linear layer, which records itself as a product and a sum
 //! names.rs   names the nodes
 //! edit.rs    cuts and folds graphs: from a layer, up to a layer, BatchNorm into convolutions
@@ -44,7 +44,7 @@ pub use op::{
     PoolGeometry, Reduce, Unary,
 };
 pub use record::tap;
-pub(crate) use record::{ModuleRecorder, Recorder, Spec, panic_message};
+pub(crate) use record::{ModuleRecorder, Recorder, Spec, panic_message, tracing};
 pub(crate) use replay::{Activations, Keep};
 pub(crate) use rule::Walker;
 pub use rule::{Edit, Gradient, NodeView, Role, Rule, Rules, Walk, Walked};

@@ -14,11 +14,12 @@ use std::sync::{Mutex, PoisonError};
 use burn::backend::ir::{OperationIr, TensorId};
 use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn::backend::{
-    BackendTensor, Dispatch, DispatchDevice, DispatchTensor, DispatchTensorKind, TensorMetadata,
+    BackendTensor, DeviceSettings, Dispatch, DispatchDevice, DispatchTensor, DispatchTensorKind,
+    TensorMetadata,
 };
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::kind::Basic;
-use burn::tensor::{Bool, DType, Device, Int, Shape, Tensor, TensorData};
+use burn::tensor::{Bool, BoolStore, DType, Device, Int, Shape, Tensor, TensorData};
 
 use crate::{Error, Inputs, Kind, Value, Values};
 
@@ -56,15 +57,17 @@ pub(crate) struct ModuleRecorder<M, F, I> {
     model: Mutex<M>,
     forward: F,
     attributed: Vec<bool>,
+    settings: DeviceSettings,
     inputs: std::marker::PhantomData<fn(I)>,
 }
 
 impl<M: Module, F, I: Inputs> ModuleRecorder<M, F, I> {
-    pub fn new(model: &M, forward: F, attributed: Vec<bool>) -> Self {
+    pub fn new(model: &M, forward: F, attributed: Vec<bool>, settings: DeviceSettings) -> Self {
         Self {
             model: Mutex::new(model.valid()),
             forward,
             attributed,
+            settings,
             inputs: std::marker::PhantomData,
         }
     }
@@ -89,6 +92,7 @@ where
             device.capture_scope(|scope| {
                 let mut placeholders = Placeholders {
                     device: device.as_dispatch(),
+                    settings: &self.settings,
                     path: Vec::new(),
                     parameters: Vec::new(),
                 };
@@ -97,7 +101,13 @@ where
                 parameters = placeholders.parameters;
                 let values: Vec<Value> = inputs
                     .iter()
-                    .map(|spec| empty(&spec.shape, spec.dtype, device.as_dispatch()))
+                    .map(|spec| {
+                        empty(
+                            &spec.shape,
+                            recorded(spec.dtype, &self.settings),
+                            device.as_dispatch(),
+                        )
+                    })
                     .collect();
                 declared = values.iter().map(|v| id(v.clone())).collect();
                 let values = Values::new(values, self.attributed.clone());
@@ -123,6 +133,12 @@ where
     }
 }
 
+/// Whether a trace runs on this thread. Another one must not begin inside it: there is one capture
+/// device.
+pub(crate) fn tracing() -> bool {
+    TAPS.with_borrow(Option::is_some)
+}
+
 /// Capture devices are numbered and never recycled, so the process has one.
 fn capture_device() -> &'static Mutex<Device> {
     static DEVICE: std::sync::OnceLock<Mutex<Device>> = std::sync::OnceLock::new();
@@ -144,6 +160,17 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied());
     text.unwrap_or("no message").to_string()
+}
+
+/// The type under which the capture device knows a type of the model's device. Default integers
+/// and truth values become the capture device's own, so that they fit tensors that the forward
+/// creates; [`Place::dtype`](super::Place::dtype) leads back.
+fn recorded(dtype: DType, settings: &DeviceSettings) -> DType {
+    match dtype {
+        DType::Bool(_) => DType::Bool(BoolStore::U8),
+        dtype if dtype == DType::from(settings.int_dtype) => DType::I64,
+        other => other,
+    }
 }
 
 /// A tensor without values, standing for an input or a parameter.
@@ -179,6 +206,7 @@ fn tensor_id(tensor: DispatchTensor) -> Option<TensorId> {
 /// Replaces every parameter by a placeholder and remembers the original.
 struct Placeholders<'a> {
     device: &'a DispatchDevice,
+    settings: &'a DeviceSettings,
     path: Vec<String>,
     parameters: Vec<Parameter>,
 }
@@ -186,7 +214,8 @@ struct Placeholders<'a> {
 impl Placeholders<'_> {
     fn replace<const D: usize, K: Basic>(&mut self, tensor: Tensor<D, K>) -> Tensor<D, K> {
         let original = tensor.into_dispatch();
-        let placeholder = empty(&original.shape().to_vec(), original.dtype(), self.device);
+        let dtype = recorded(original.dtype(), self.settings);
+        let placeholder = empty(&original.shape().to_vec(), dtype, self.device);
         if let Some(id) = tensor_id(placeholder.clone().into_dispatch()) {
             self.parameters.push(Parameter {
                 id,

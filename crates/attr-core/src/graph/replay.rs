@@ -102,9 +102,12 @@ impl Graph {
             }
             let wanted: Vec<bool> = node.operands.iter().map(|&slot| active[slot]).collect();
             let (operands, outputs) = vjp::reads(&node.op, &wanted);
-            if operands {
-                read.extend(&node.operands);
-            }
+            // A weight that the model computes itself is read like a parameter.
+            let computed = node
+                .operands
+                .iter()
+                .filter(|&&slot| operands || !active[slot]);
+            read.extend(computed);
             if outputs {
                 read.extend(&node.outputs);
             }

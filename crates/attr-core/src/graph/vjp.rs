@@ -76,8 +76,8 @@ pub(crate) fn vjp(
     tape(run, arriving, &wanted)
 }
 
-/// Whether [`vjp`] reads the values of a node's operands, and of its outputs. Of what it does not
-/// read it needs the shapes, and it always has parameters and constants.
+/// Whether [`vjp`] reads the values of a node's wanted operands, and of its outputs. Of what it
+/// does not read it needs the shapes; operands that are not wanted, such as weights, it always has.
 pub(crate) fn reads(op: &Op, wanted: &[bool]) -> (bool, bool) {
     let only_first = wanted[0] && !wanted[1..].contains(&true);
     match op {
@@ -274,7 +274,8 @@ fn tape(
 
 /// A value as a fresh leaf of an autodiff tape.
 pub(crate) fn leaf(value: Value) -> Value {
-    let tracked = B::float_set_require_grad(B::from_inner(value.into_dispatch()), true);
+    let inner = B::from_inner(value.detached().into_dispatch());
+    let tracked = B::float_set_require_grad(inner, true);
     Value::from_dispatch(tracked)
 }
 
