@@ -6,6 +6,7 @@
 
 mod baseline;
 mod error;
+mod evaluate;
 mod graph;
 mod graphs;
 mod inputs;
@@ -21,6 +22,7 @@ mod value;
 
 pub use baseline::{Baseline, Baselines};
 pub use error::Error;
+pub use evaluate::{Collected, fix_targets, gradients, scores, target_gradients};
 pub use graph::{
     Binary, Compare, ConvGeometry, Cumulative, Dim, Edit, Gradient, GridPadding, Interpolation,
     NodeView, Number, Op, Padding, PoolGeometry, Reduce, Role, Rule, Rules, SliceDim, Unary, Walk,
@@ -29,10 +31,7 @@ pub use graph::{
 pub use inputs::{Constant, Input, Inputs, Values};
 pub use layer::Layer;
 pub use mask::FeatureMask;
-pub use method::{
-    Attribution, AttributionRecord, Explanation, Method, Work, fix_targets, gradients, scores,
-    target_gradients,
-};
+pub use method::{Attribution, AttributionRecord, Explanation, Method, Work};
 pub use model::{Gradients, Model, Seeds};
 pub use random::Random;
 pub use run::{Budget, Progress, Run};

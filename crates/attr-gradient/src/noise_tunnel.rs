@@ -6,7 +6,8 @@
 //! unbiased variance, and that noise comes from a seed.
 
 use attr_core::{
-    Error, Explanation, Method, Model, Random, Run, Target, Value, Values, fix_targets, scores,
+    Collected, Error, Explanation, Method, Model, Random, Run, Target, Value, Values, fix_targets,
+    scores,
 };
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
@@ -173,40 +174,28 @@ impl<M: Method> Method for NoiseTunnel<M> {
         let rows = inputs.rows();
         let rows_at_once = (run.rows_at_once(model, inputs) / n).max(1);
         let mut random = Random::new(self.config.seed);
-        let mut parts: Vec<Vec<Vec<Value>>> =
-            vec![vec![Vec::new(); inputs.values().len()]; targets.len()];
+        let mut collected = Collected::new(targets.len(), inputs.values().len());
         run.start(rows * n);
         for start in (0..rows).step_by(rows_at_once) {
             let chunk: Vec<usize> = (start..(start + rows_at_once).min(rows)).collect();
             let copies: Vec<usize> = chunk.iter().flat_map(|&row| vec![row; n]).collect();
             let noisy = add_noise(&inputs.select(&copies), &stdevs, &mut random)?;
             let explained = self.method.explain(model, &noisy, &targets, &run.quiet())?;
-            for (parts, explanation) in parts.iter_mut().zip(explained) {
-                for (i, value) in explanation.values.into_iter().enumerate() {
-                    if let Some(value) = value {
-                        let mut shape = value.shape();
-                        shape[0] = chunk.len();
-                        let matrix = self.reduce(value.matrix()?, chunk.len());
-                        parts[i].push(Value::from_matrix(matrix, &shape));
-                    }
-                }
+            for (target, explanation) in explained.into_iter().enumerate() {
+                let reduced = explanation.values.into_iter().map(|value| {
+                    let Some(value) = value else {
+                        return Ok(None);
+                    };
+                    let mut shape = value.shape();
+                    shape[0] = chunk.len();
+                    let matrix = self.reduce(value.matrix()?, chunk.len());
+                    Ok(Some(Value::from_matrix(matrix, &shape)))
+                });
+                collected.push(target, reduced.collect::<Result<_, Error>>()?);
             }
             run.advance(copies.len());
         }
-        let results = parts.into_iter().zip(at_inputs);
-        results
-            .map(|(parts, scores)| {
-                let values = parts.into_iter().map(|parts| match parts.is_empty() {
-                    true => Ok(None),
-                    false => Value::cat_rows(parts).map(Some),
-                });
-                Ok(Explanation {
-                    values: values.collect::<Result<_, Error>>()?,
-                    scores,
-                    delta: None,
-                })
-            })
-            .collect()
+        collected.finish(at_inputs)
     }
 }
 
