@@ -8,9 +8,12 @@ pub use net::DigitsNet;
 
 use std::path::PathBuf;
 
-/// A file of `assets/digits`.
+/// A file of `assets/digits` in the checkout that cargo runs in. The path compiled in may be another
+/// one's, since checkouts may share a target directory.
 pub fn asset(name: &str) -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/digits")).join(name)
+    let here = std::env::var_os("CARGO_MANIFEST_DIR");
+    let package = here.map_or(env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    package.join("../assets/digits").join(name)
 }
 
 /// The README's example, so that it is tested.

@@ -48,9 +48,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// The repository's root.
+/// The repository's root: that of the checkout cargo runs in. The path compiled in may be another
+/// one's, since checkouts may share a target directory.
 fn root() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    let here = std::env::var_os("CARGO_MANIFEST_DIR");
+    let package = here.map_or(env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    package.join("..")
 }
 
 /// Runs cargo in the repository's root.

@@ -48,9 +48,12 @@ pub struct Case {
     pub input_x_gradient: Vec<Array>,
 }
 
-/// The path of a golden file.
+/// The path of a golden file in the checkout that cargo runs in. The path compiled in may be
+/// another one's, since checkouts may share a target directory.
 pub fn path(name: &str) -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/golden")).join(name)
+    let here = std::env::var_os("CARGO_MANIFEST_DIR");
+    let package = here.map_or(env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    package.join("golden").join(name)
 }
 
 impl Case {
