@@ -19,6 +19,7 @@ mod run;
 mod target;
 mod traced;
 mod value;
+mod values;
 
 pub use baseline::{Baseline, Baselines};
 pub use error::Error;
@@ -28,7 +29,7 @@ pub use graph::{
     NodeView, Number, Op, Padding, PoolGeometry, Reduce, Role, Rule, Rules, SliceDim, Unary, Walk,
     Walked, tap,
 };
-pub use inputs::{Constant, Input, Inputs, Values};
+pub use inputs::{Constant, Input, Inputs};
 pub use layer::Layer;
 pub use mask::FeatureMask;
 pub use method::{Attribution, AttributionRecord, Explanation, Method, Work};
@@ -38,3 +39,4 @@ pub use run::{Budget, Progress, Run};
 pub use target::{Chosen, Target};
 pub use traced::Traced;
 pub use value::{Kind, Value};
+pub use values::Values;

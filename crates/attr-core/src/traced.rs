@@ -103,7 +103,8 @@ impl Traced {
     /// activations of the layers in `keep`, by their order.
     ///
     /// # Errors
-    /// [`Error::UnknownLayer`], and [`Error::Shape`] for a replacement that does not fit.
+    /// [`Error::UnknownLayer`]; [`Error::Shape`] or [`Error::Unlike`] for a replacement of another
+    /// shape, type or device than the activation.
     pub fn forward_with(
         &self,
         inputs: &impl Inputs,
@@ -147,8 +148,8 @@ impl Traced {
     /// over one forward pass, with rules, edits, a reference and layers to report as `walk` says.
     ///
     /// # Errors
-    /// [`Error::UnknownLayer`], [`Error::Shape`] for a seed unlike the output or a reference unlike
-    /// the inputs, and whatever the rules report.
+    /// [`Error::UnknownLayer`]; [`Error::Shape`] or [`Error::Unlike`] for a seed unlike the output or
+    /// a reference unlike the inputs; whatever the rules report.
     pub fn walk_back(
         &self,
         inputs: &impl Inputs,
@@ -206,7 +207,8 @@ impl Traced {
     /// tokens) is taken from `inputs` and held: explain activations with as many rows.
     ///
     /// # Errors
-    /// [`Error::UnknownLayer`]; [`Error::Layer`] when dimension 0 of such a value is not the batch.
+    /// [`Error::UnknownLayer`]; [`Error::Layer`] when dimension 0 of such a value is not the batch, or
+    /// the output does not depend on the layer.
     pub fn from_layer(&self, layer: &str, inputs: &impl Inputs) -> Result<Self, Error> {
         let values = self.complete(inputs)?;
         let whole = self.graphs.get(&values)?;

@@ -20,6 +20,7 @@
 mod input_x_gradient;
 mod integrated_gradients;
 mod noise_tunnel;
+mod path;
 mod quadrature;
 mod saliency;
 
