@@ -27,7 +27,7 @@ pub use evaluate::{Collected, fix_targets, gradients, scores, target_gradients};
 pub use graph::{
     Binary, Compare, ConvGeometry, Cumulative, Dim, Edit, Gradient, GridPadding, Interpolation,
     NodeView, Number, Op, Padding, PoolGeometry, Reduce, Role, Rule, Rules, SliceDim, Unary, Walk,
-    Walked, tap,
+    Walked, tap, tap_value,
 };
 pub use inputs::{Constant, Input, Inputs};
 pub use layer::Layer;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use burn::module::Module;
 
-use crate::graph::{Keep, ModuleRecorder, Place, SlotId, Walk, Walked, Walker};
+use crate::graph::{FunctionRecorder, Keep, ModuleRecorder, Place, SlotId, Walk, Walked, Walker};
 use crate::graphs::{Graphs, Step, shape_at};
 use crate::{Error, Gradients, Inputs, Kind, Layer, Model, Seeds, Value, Values};
 
@@ -76,6 +76,57 @@ impl Traced {
             constants: Vec::new(),
         };
         traced.graphs.get(values.values())?;
+        Ok(traced)
+    }
+
+    /// Traces a function of named parameters and inputs whose ranks are known at run time only,
+    /// such as a model read from a file.
+    ///
+    /// `forward` is given a placeholder for each of `parameters` and for each input, without
+    /// values; it computes with [`Op::run`](crate::Op::run) or with typed tensors, and names layers
+    /// with [`tap_value`](crate::tap_value). It runs anew for every shape of inputs.
+    ///
+    /// # Errors
+    /// As [`Traced::new`], and whatever `forward` reports.
+    ///
+    /// ```
+    /// use attr_core::{Binary, Op, Traced, Value, Values};
+    /// use burn::tensor::{Device, Tensor};
+    ///
+    /// # fn main() -> Result<(), attr_core::Error> {
+    /// let device = Device::default();
+    /// let scale = Value::from(Tensor::<2>::from_floats([[2.0, 3.0]], &device));
+    /// let x = Value::from(Tensor::<2>::from_floats([[1.0, 1.0]], &device));
+    /// let model = Traced::from_function(
+    ///     vec![("scale".to_string(), scale)],
+    ///     |parameters, inputs| {
+    ///         let operands = vec![inputs[0].clone(), parameters[0].clone()];
+    ///         Ok(Op::Binary(Binary::Mul).run(operands, &inputs[0].device())?.remove(0))
+    ///     },
+    ///     &Values::new(vec![x.clone()], vec![true]),
+    /// )?;
+    /// assert_eq!(model.forward(&Values::new(vec![x], vec![true]))?.to_vec()?, [2.0, 3.0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_function(
+        parameters: Vec<(String, Value)>,
+        forward: impl Fn(&[Value], &[Value]) -> Result<Value, Error> + Send + Sync + 'static,
+        example: &Values,
+    ) -> Result<Self, Error> {
+        example.check()?;
+        let device = example.values()[0].device().inner();
+        let recorder = Box::new(FunctionRecorder {
+            parameters,
+            forward,
+            settings: device.settings(),
+        });
+        let count = example.values().len();
+        let traced = Self {
+            graphs: Graphs::of_module(recorder, count, device.as_dispatch().clone()),
+            constants: Vec::new(),
+        };
+        traced.graphs.get(example.values())?;
         Ok(traced)
     }
 

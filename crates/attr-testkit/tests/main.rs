@@ -5,6 +5,7 @@ mod errors;
 mod golden;
 mod methods;
 mod modules;
+mod onnx;
 mod operations;
 mod rules;
 mod tracing;

@@ -17,7 +17,8 @@ pub struct Dim {
 }
 
 impl Dim {
-    pub(crate) fn fixed(value: isize) -> Self {
+    /// A size that does not follow the batch.
+    pub fn fixed(value: isize) -> Self {
         Self {
             fixed: value,
             per_row: 0,

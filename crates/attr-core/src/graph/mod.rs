@@ -43,8 +43,8 @@ pub use op::{
     Binary, Compare, ConvGeometry, Cumulative, GridPadding, Interpolation, Number, Op, Padding,
     PoolGeometry, Reduce, Unary,
 };
-pub use record::tap;
-pub(crate) use record::{ModuleRecorder, Recorder, Spec, panic_message, tracing};
+pub(crate) use record::{FunctionRecorder, ModuleRecorder, Recorder, Spec, panic_message, tracing};
+pub use record::{tap, tap_value};
 pub(crate) use replay::{Activations, Keep};
 pub(crate) use rule::Walker;
 pub use rule::{Edit, Gradient, NodeView, Role, Rule, Rules, Walk, Walked};

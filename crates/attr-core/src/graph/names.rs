@@ -14,7 +14,9 @@ pub(crate) fn assign(graph: &mut Graph, taps: &[(SlotId, String)]) {
     let active = graph.dependents(&graph.inputs);
     let paths = parameter_paths(graph, &active);
     let uses = uses(graph, &active, &paths);
-    let taps: HashMap<SlotId, &String> = taps.iter().map(|(slot, name)| (*slot, name)).collect();
+    // The first name given to a slot counts: what only hands a tensor on is not its layer.
+    let taps = taps.iter().rev();
+    let taps: HashMap<SlotId, &String> = taps.map(|(slot, name)| (*slot, name)).collect();
 
     let mut taken = HashMap::new();
     // Per slot: the layer it follows, and the node at which that layer ended.

@@ -82,55 +82,90 @@ where
 {
     fn record(&self, inputs: &[Spec]) -> Result<Recording, Error> {
         let model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
-        let device = capture_device();
-        let device = device.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut declared = Vec::new();
-        let mut parameters = Vec::new();
-        let mut output = Err(Error::Internal("a recording ended without an output"));
-        TAPS.with_borrow_mut(|taps| *taps = Some(Vec::new()));
-        let captured = catch_unwind(AssertUnwindSafe(|| {
-            device.capture_scope(|scope| {
-                let mut placeholders = Placeholders {
-                    device: device.as_dispatch(),
-                    settings: &self.settings,
-                    path: Vec::new(),
-                    parameters: Vec::new(),
-                };
-                // `valid` again: mapping and moving change running statistics in place.
-                let model = model.valid().map(&mut placeholders).to_device(&device);
-                parameters = placeholders.parameters;
-                let values: Vec<Value> = inputs
-                    .iter()
-                    .map(|spec| {
-                        empty(
-                            &spec.shape,
-                            recorded(spec.dtype, &self.settings),
-                            device.as_dispatch(),
-                        )
-                    })
-                    .collect();
-                declared = values.iter().map(|v| id(v.clone())).collect();
-                let values = Values::new(values, self.attributed.clone());
-                output = I::from_values(values)
-                    .and_then(|inputs| id((self.forward)(&model, inputs).into()));
-                scope.complete([], [])
-            })
-        }));
-        let taps = TAPS.with_borrow_mut(Option::take).unwrap_or_default();
-        let captured = match captured {
-            Ok(captured) => captured.map_err(|error| Error::Trace(error.to_string()))?,
-            Err(panic) => return Err(explain_panic(panic.as_ref())),
-        };
-        let inputs = declared.into_iter().collect::<Result<_, _>>()?;
-        Ok(Recording {
-            operations: captured.graph.operations,
-            values: captured.values,
-            inputs,
-            parameters,
-            output: output?,
-            taps,
+        record(inputs, &self.settings, |device, parameters, values| {
+            let mut placeholders = Placeholders {
+                device: device.as_dispatch(),
+                settings: &self.settings,
+                path: Vec::new(),
+                parameters: Vec::new(),
+            };
+            // `valid` again: mapping and moving change running statistics in place.
+            let model = model.valid().map(&mut placeholders).to_device(device);
+            *parameters = placeholders.parameters;
+            let values = Values::new(values, self.attributed.clone());
+            I::from_values(values).map(|inputs| (self.forward)(&model, inputs).into())
         })
     }
+}
+
+/// A function of named parameters and inputs, all without types.
+pub(crate) struct FunctionRecorder<F> {
+    pub parameters: Vec<(String, Value)>,
+    pub forward: F,
+    pub settings: DeviceSettings,
+}
+
+impl<F> Recorder for FunctionRecorder<F>
+where
+    F: Fn(&[Value], &[Value]) -> Result<Value, Error> + Send + Sync,
+{
+    fn record(&self, inputs: &[Spec]) -> Result<Recording, Error> {
+        record(inputs, &self.settings, |device, parameters, values| {
+            let mut placeholders = Vec::with_capacity(self.parameters.len());
+            for (path, value) in &self.parameters {
+                let dtype = recorded(value.dtype(), &self.settings);
+                let placeholder = empty(&value.shape(), dtype, device.as_dispatch());
+                parameters.push(Parameter {
+                    id: id(placeholder.clone())?,
+                    path: path.clone(),
+                    value: value.clone(),
+                });
+                placeholders.push(placeholder);
+            }
+            (self.forward)(&placeholders, &values)
+        })
+    }
+}
+
+/// Runs `forward` on the capture device with a placeholder for each input; it adds the parameters
+/// it declares to the list it is given.
+fn record(
+    inputs: &[Spec],
+    settings: &DeviceSettings,
+    forward: impl FnOnce(&Device, &mut Vec<Parameter>, Vec<Value>) -> Result<Value, Error>,
+) -> Result<Recording, Error> {
+    let device = capture_device();
+    let device = device.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut declared = Vec::new();
+    let mut parameters = Vec::new();
+    let mut output = Err(Error::Internal("a recording ended without an output"));
+    TAPS.with_borrow_mut(|taps| *taps = Some(Vec::new()));
+    let captured = catch_unwind(AssertUnwindSafe(|| {
+        device.capture_scope(|scope| {
+            let values = inputs.iter().map(|spec| {
+                let dtype = recorded(spec.dtype, settings);
+                empty(&spec.shape, dtype, device.as_dispatch())
+            });
+            let values: Vec<Value> = values.collect();
+            declared = values.iter().map(|v| id(v.clone())).collect();
+            output = forward(&device, &mut parameters, values).and_then(id);
+            scope.complete([], [])
+        })
+    }));
+    let taps = TAPS.with_borrow_mut(Option::take).unwrap_or_default();
+    let captured = match captured {
+        Ok(captured) => captured.map_err(|error| Error::Trace(error.to_string()))?,
+        Err(panic) => return Err(explain_panic(panic.as_ref())),
+    };
+    let inputs = declared.into_iter().collect::<Result<_, _>>()?;
+    Ok(Recording {
+        operations: captured.graph.operations,
+        values: captured.values,
+        inputs,
+        parameters,
+        output: output?,
+        taps,
+    })
 }
 
 /// Whether a trace runs on this thread. Another one must not begin inside it: there is one capture
@@ -274,12 +309,21 @@ thread_local! {
 /// }
 /// ```
 pub fn tap<const D: usize, K: Basic>(name: &str, tensor: Tensor<D, K>) -> Tensor<D, K> {
+    tap_dispatch(name, tensor.clone().into_dispatch());
+    tensor
+}
+
+/// As [`tap`], for a tensor whose rank is known at run time only.
+pub fn tap_value(name: &str, value: &Value) {
+    tap_dispatch(name, value.clone().into_dispatch());
+}
+
+fn tap_dispatch(name: &str, tensor: DispatchTensor) {
     TAPS.with_borrow_mut(|taps| {
         if let Some(taps) = taps
-            && let Some(id) = tensor_id(tensor.clone().into_dispatch())
+            && let Some(id) = tensor_id(tensor)
         {
             taps.push((id, name.to_string()));
         }
     });
-    tensor
 }

@@ -1,0 +1,90 @@
+//! Model-local functions: calls are replaced by the function's nodes.
+
+use std::collections::HashMap;
+
+use crate::Error;
+use crate::graph::{Attribute, Graph, Node};
+
+/// A function that a file defines.
+pub(crate) struct Function {
+    pub nodes: Vec<Node>,
+    pub inputs: Vec<String>,
+    pub outputs: Vec<String>,
+    pub defaults: HashMap<String, Attribute>,
+}
+
+/// Functions by domain and name.
+pub(crate) type Functions = HashMap<(String, String), Function>;
+
+/// Functions that call functions go no deeper: a function that calls itself never ends.
+const DEEPEST: usize = 16;
+/// The most nodes that calls may grow to.
+const MOST: usize = 1 << 18;
+
+/// Replaces every call in the graph.
+pub(crate) fn inline(graph: &mut Graph, functions: &Functions) -> Result<(), Error> {
+    if functions.is_empty() {
+        return Ok(());
+    }
+    for depth in 0.. {
+        let called = |node: &Node| functions.get(&(node.domain.clone(), node.op.clone()));
+        if !graph.nodes.iter().any(|node| called(node).is_some()) {
+            return Ok(());
+        }
+        let mut nodes = Vec::with_capacity(graph.nodes.len());
+        for (i, node) in std::mem::take(&mut graph.nodes).into_iter().enumerate() {
+            match called(&node) {
+                Some(function) => body(&node, function, &format!("{depth}.{i}"), &mut nodes),
+                None => nodes.push(node),
+            }
+            if depth >= DEEPEST || nodes.len() > MOST {
+                return Err(Error::Graph(format!(
+                    "its functions call each other more than {DEEPEST} deep, or without end"
+                )));
+            }
+        }
+        graph.nodes = nodes;
+    }
+    Ok(())
+}
+
+/// The nodes of one call; `call` makes the function's own names unique.
+fn body(node: &Node, function: &Function, call: &str, nodes: &mut Vec<Node>) {
+    let empty = String::new();
+    let mut names: HashMap<&str, String> = HashMap::new();
+    for (i, name) in function.inputs.iter().enumerate() {
+        names.insert(name, node.inputs.get(i).unwrap_or(&empty).clone());
+    }
+    for (name, outer) in function.outputs.iter().zip(&node.outputs) {
+        // An output left out is computed all the same, under a name of its own.
+        if !outer.is_empty() {
+            names.insert(name, outer.clone());
+        }
+    }
+    let rename = |name: &String| match names.get(&name[..]) {
+        Some(outer) => outer.clone(),
+        None if name.is_empty() => String::new(),
+        None => format!("{}/{call}/{name}", node.name),
+    };
+    for inner in &function.nodes {
+        let attributes = inner.attributes.iter().filter_map(|(name, value)| {
+            let value = match value {
+                Attribute::Reference(of) => {
+                    let given = node.attributes.get(of);
+                    given.or_else(|| function.defaults.get(of))?.clone()
+                }
+                other => other.clone(),
+            };
+            Some((name.clone(), value))
+        });
+        nodes.push(Node {
+            name: format!("{}/{}", node.name, inner.name),
+            op: inner.op.clone(),
+            domain: inner.domain.clone(),
+            opset: inner.opset,
+            inputs: inner.inputs.iter().map(rename).collect(),
+            outputs: inner.outputs.iter().map(rename).collect(),
+            attributes: attributes.collect(),
+        });
+    }
+}

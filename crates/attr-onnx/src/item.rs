@@ -1,0 +1,726 @@
+//! The values that flow between nodes while a model is traced, and the operations on them.
+//!
+//! An [`Item`] is known on the host (shape arithmetic, constants), or lives on the device that
+//! records the trace, or both. Every operation here computes on the host when it can and records
+//! otherwise, so an operator is written once and shape arithmetic folds away by itself.
+
+use std::sync::Arc;
+
+use attr_core::{Binary, Compare, Dim, Kind, Number, Op, Reduce, SliceDim, Unary, Value};
+use burn::tensor::{DType, Device};
+use ndarray::{ArrayD, Axis, IxDyn, Zip};
+
+use crate::host::{Host, LIMIT, count};
+
+/// The most elements that a recorded tensor may have: 1 Gi.
+const LARGEST: usize = 1 << 30;
+
+/// A value of the graph, at one node's output.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    /// Its shape; that of a scalar is empty.
+    pub shape: Vec<usize>,
+    pub kind: Kind,
+    /// The values, where they are known.
+    pub host: Option<Arc<Host>>,
+    /// The recorded tensor; a scalar has shape `[1]` there.
+    live: Option<Value>,
+    /// Whether it depends on an input of the model.
+    pub active: bool,
+}
+
+impl From<Host> for Item {
+    fn from(host: Host) -> Self {
+        Arc::new(host).into()
+    }
+}
+
+impl From<Arc<Host>> for Item {
+    fn from(host: Arc<Host>) -> Self {
+        Self {
+            shape: host.shape().to_vec(),
+            kind: host.kind(),
+            host: Some(host),
+            live: None,
+            active: false,
+        }
+    }
+}
+
+impl Item {
+    /// A recorded tensor, with the values if they are known.
+    pub fn recorded(value: Value, host: Option<Arc<Host>>, active: bool) -> Self {
+        Self {
+            shape: value.shape(),
+            kind: value.kind(),
+            host,
+            live: Some(value),
+            active,
+        }
+    }
+
+    pub fn rank(&self) -> usize {
+        self.shape.len()
+    }
+
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// The one number it holds, where it is known.
+    pub fn scalar(&self) -> Option<Number> {
+        match (&**self.host.as_ref()?, self.elements()) {
+            (Host::Float(a), 1) => a.iter().next().map(|&v| Number::Float(f64::from(v))),
+            (Host::Int(a), 1) => a.iter().next().map(|&v| Number::Int(v)),
+            (Host::Bool(a), 1) => a.iter().next().map(|&v| Number::Bool(v)),
+            _ => None,
+        }
+    }
+
+    /// The recorded tensor, if there is one.
+    pub fn live(&self) -> Option<&Value> {
+        self.live.as_ref()
+    }
+}
+
+/// The index of a dimension that may be counted from the end.
+pub(crate) fn axis(axis: i64, rank: usize) -> Result<usize, String> {
+    let counted = if axis < 0 { axis + rank as i64 } else { axis };
+    match usize::try_from(counted) {
+        Ok(index) if index < rank => Ok(index),
+        _ => Err(format!("axis {axis} does not exist in {rank} dimensions")),
+    }
+}
+
+/// The common shape of two that are broadcast against each other.
+pub(crate) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, String> {
+    let rank = a.len().max(b.len());
+    let at = |shape: &[usize], i: usize| match (i + shape.len()).checked_sub(rank) {
+        Some(i) => shape[i],
+        None => 1,
+    };
+    (0..rank)
+        .map(|i| match (at(a, i), at(b, i)) {
+            (a, b) if a == b => Ok(a),
+            (1, b) => Ok(b),
+            (a, 1) => Ok(a),
+            _ => Err(format!("shapes {a:?} and {b:?} do not go together")),
+        })
+        .collect()
+}
+
+fn dims(shape: &[usize]) -> Vec<Dim> {
+    shape.iter().map(|&d| Dim::fixed(d as isize)).collect()
+}
+
+/// Operations on items, on the device that records.
+pub(crate) struct Compute<'a> {
+    pub device: &'a Device,
+}
+
+type Outcome = Result<Item, String>;
+
+impl Compute<'_> {
+    /// The item as a recorded tensor; a scalar as one of shape `[1]`.
+    pub fn value(&self, item: &Item) -> Value {
+        match (&item.live, &item.host) {
+            (Some(value), _) => value.clone(),
+            (None, Some(host)) => host.upload(self.device),
+            // An item has one or the other; an empty tensor stands for neither.
+            (None, None) => Host::ints(Vec::new()).upload(self.device),
+        }
+    }
+
+    /// Records an operation, whatever is known of its operands.
+    pub fn record(&self, op: Op, operands: &[&Item]) -> Outcome {
+        Ok(self.record_all(op, operands)?.remove(0))
+    }
+
+    /// Records an operation with several outputs.
+    pub fn record_all(&self, op: Op, operands: &[&Item]) -> Result<Vec<Item>, String> {
+        let active = operands.iter().any(|item| item.active);
+        let values = operands.iter().map(|item| self.value(item)).collect();
+        let outputs = op.run(values, self.device).map_err(|e| e.to_string())?;
+        outputs
+            .into_iter()
+            .map(|value| {
+                count(&value.shape(), LARGEST)?;
+                Ok(Item::recorded(value, None, active))
+            })
+            .collect()
+    }
+
+    /// The same elements in another shape of as many.
+    pub fn reshape(&self, item: &Item, shape: &[usize]) -> Outcome {
+        if item.shape == shape {
+            return Ok(item.clone());
+        }
+        let new = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        if new != Some(item.elements()) {
+            return Err(format!(
+                "shape {:?} cannot be reshaped to {shape:?}",
+                item.shape
+            ));
+        }
+        let host = match &item.host {
+            Some(host) => Some(Arc::new(host.reshape(shape)?)),
+            None => None,
+        };
+        let physical: &[usize] = if shape.is_empty() { &[1] } else { shape };
+        let live = match &item.live {
+            Some(value) if value.shape() == physical => Some(value.clone()),
+            Some(value) => {
+                let op = Op::Reshape(dims(physical));
+                let outputs = op.run(vec![value.clone()], self.device);
+                Some(outputs.map_err(|e| e.to_string())?.remove(0))
+            }
+            None => None,
+        };
+        Ok(Item {
+            shape: shape.to_vec(),
+            kind: item.kind,
+            host,
+            live,
+            active: item.active,
+        })
+    }
+
+    /// With leading dimensions of one, up to `rank`.
+    pub fn lift(&self, item: &Item, rank: usize) -> Outcome {
+        let mut shape = vec![1; rank.saturating_sub(item.rank())];
+        shape.extend(&item.shape);
+        self.reshape(item, &shape)
+    }
+
+    /// Dimensions in another order.
+    pub fn permute(&self, item: &Item, axes: &[usize]) -> Outcome {
+        if axes.iter().copied().eq(0..item.rank()) {
+            return Ok(item.clone());
+        }
+        match &item.host {
+            Some(host) => Ok(host.permute(axes).into()),
+            None => self.record(Op::Permute(axes.to_vec()), &[item]),
+        }
+    }
+
+    /// Broadcast to a shape.
+    pub fn expand(&self, item: &Item, shape: &[usize]) -> Outcome {
+        if item.shape == shape {
+            return Ok(item.clone());
+        }
+        if broadcast(&item.shape, shape)? != shape {
+            return Err(format!(
+                "shape {:?} cannot be broadcast to {shape:?}",
+                item.shape
+            ));
+        }
+        count(shape, LARGEST)?;
+        match &item.host {
+            Some(host) if count(shape, LIMIT).is_ok() => Ok(host.expand(shape)?.into()),
+            _ => {
+                let lifted = self.lift(item, shape.len())?;
+                self.record(Op::Expand(dims(shape)), &[&lifted])
+            }
+        }
+    }
+
+    /// `start..end` by `step` along a dimension, within bounds.
+    pub fn slice(&self, item: &Item, dim: usize, start: usize, end: usize, step: usize) -> Outcome {
+        let size = item.shape[dim];
+        let end = end.min(size);
+        if start == 0 && end == size && step == 1 {
+            return Ok(item.clone());
+        }
+        if start > end {
+            return Err(format!(
+                "dimension {dim} of {size} has no part {start}..{end}"
+            ));
+        }
+        match &item.host {
+            Some(host) => Ok(host.slice(dim, start, end, step).into()),
+            None if start == end => Err(format!(
+                "its part {start}..{end} of dimension {dim} is empty"
+            )),
+            None => {
+                let whole = |&size: &usize| SliceDim {
+                    start: Dim::fixed(0),
+                    end: Some(Dim::fixed(size as isize)),
+                    step: 1,
+                };
+                let mut ranges: Vec<SliceDim> = item.shape.iter().map(whole).collect();
+                ranges[dim] = SliceDim {
+                    start: Dim::fixed(start as isize),
+                    end: Some(Dim::fixed(end as isize)),
+                    step: step as isize,
+                };
+                self.record(Op::Slice(ranges), &[item])
+            }
+        }
+    }
+
+    /// One dimension reversed.
+    pub fn flip(&self, item: &Item, dim: usize) -> Outcome {
+        match &item.host {
+            Some(host) => Ok(host.flip(dim).into()),
+            None => self.record(Op::Flip(vec![dim]), &[item]),
+        }
+    }
+
+    /// Whole slices along a dimension, at known indices within bounds.
+    pub fn select(&self, item: &Item, dim: usize, indices: &[usize]) -> Outcome {
+        if let Some(host) = &item.host {
+            return Ok(host.select(dim, indices)?.into());
+        }
+        let consecutive = indices.windows(2).all(|pair| pair[1] == pair[0] + 1);
+        match indices {
+            [] => Err("it selects nothing".into()),
+            [first, ..] if consecutive => self.slice(item, dim, *first, first + indices.len(), 1),
+            _ => {
+                let indices = indices.iter().map(|&i| i as i64).collect();
+                let indices = Host::ints(indices).into();
+                self.record(Op::Select { dim }, &[item, &indices])
+            }
+        }
+    }
+
+    /// Joins items along a dimension.
+    pub fn cat(&self, items: &[Item], dim: usize) -> Outcome {
+        // An empty part adds nothing; exporters leave them in.
+        let parts = items.iter().filter(|item| item.shape.get(dim) != Some(&0));
+        let parts: Vec<&Item> = parts.collect();
+        let parts = match parts.is_empty() {
+            true => items.iter().take(1).collect(),
+            false => parts,
+        };
+        let first = parts.first().ok_or("there is nothing to join")?;
+        for part in &parts {
+            let fits = part.rank() == first.rank()
+                && part.kind == first.kind
+                && (0..part.rank()).all(|d| d == dim || part.shape[d] == first.shape[d]);
+            if !fits {
+                return Err(format!(
+                    "shapes {:?} and {:?} cannot be joined along dimension {dim}",
+                    first.shape, part.shape
+                ));
+            }
+        }
+        if parts.len() == 1 {
+            return Ok((*first).clone());
+        }
+        let total: usize = parts.iter().map(|part| part.elements()).sum();
+        let known: Option<Vec<&Host>> = parts.iter().map(|part| part.host.as_deref()).collect();
+        match known {
+            Some(known) if total <= LIMIT => Ok(Host::cat(&known, dim)?.into()),
+            _ => self.record(Op::Cat { dim }, &parts),
+        }
+    }
+
+    /// The elements as another kind.
+    pub fn cast(&self, item: &Item, kind: Kind) -> Outcome {
+        if item.kind == kind {
+            return Ok(item.clone());
+        }
+        if let Some(host) = &item.host {
+            return Ok(host.cast(kind).into());
+        }
+        let settings = self.device.settings();
+        let dtype = match kind {
+            Kind::Float => settings.float_dtype.into(),
+            Kind::Int => settings.int_dtype.into(),
+            Kind::Bool => DType::Bool(settings.bool_dtype),
+        };
+        let cast = self.record(Op::Cast(dtype), &[item])?;
+        self.reshape(&cast, &item.shape)
+    }
+
+    /// `-x`, `|x|` and the like.
+    pub fn unary(&self, f: Unary, item: &Item) -> Outcome {
+        if let Some(host) = &item.host
+            && let Some(result) = host_unary(f, host)
+        {
+            return Ok(result.into());
+        }
+        let result = self.record(Op::Unary(f), &[item])?;
+        self.reshape(&result, &item.shape)
+    }
+
+    /// A function that is an operation of its own, such as `Op::Relu`.
+    pub fn map(&self, op: Op, item: &Item) -> Outcome {
+        let result = self.record(op, &[item])?;
+        self.reshape(&result, &item.shape)
+    }
+
+    /// Arithmetic with broadcasting.
+    pub fn binary(&self, f: Binary, a: &Item, b: &Item) -> Outcome {
+        if a.kind != b.kind {
+            return Err(format!("its operands are {:?} and {:?}", a.kind, b.kind));
+        }
+        let shape = broadcast(&a.shape, &b.shape)?;
+        count(&shape, LARGEST)?;
+        if let (Some(x), Some(y)) = (&a.host, &b.host)
+            && count(&shape, LIMIT).is_ok()
+            && let Some(result) = host_binary(f, x, y, &shape)?
+        {
+            return Ok(result.into());
+        }
+        let commutes = matches!(f, Binary::Add | Binary::Mul);
+        let result = match (a.scalar(), b.scalar()) {
+            (_, Some(number)) if a.shape == shape && a.kind != Kind::Bool => {
+                self.record(scalar_op(f, number), &[a])?
+            }
+            (Some(number), _) if b.shape == shape && commutes && a.kind != Kind::Bool => {
+                self.record(scalar_op(f, number), &[b])?
+            }
+            _ => {
+                let rank = shape.len();
+                let (a, b) = (self.lift(a, rank)?, self.lift(b, rank)?);
+                self.record(Op::Binary(f), &[&a, &b])?
+            }
+        };
+        self.reshape(&result, &shape)
+    }
+
+    pub fn add(&self, a: &Item, b: &Item) -> Outcome {
+        self.binary(Binary::Add, a, b)
+    }
+
+    pub fn sub(&self, a: &Item, b: &Item) -> Outcome {
+        self.binary(Binary::Sub, a, b)
+    }
+
+    pub fn mul(&self, a: &Item, b: &Item) -> Outcome {
+        self.binary(Binary::Mul, a, b)
+    }
+
+    pub fn div(&self, a: &Item, b: &Item) -> Outcome {
+        self.binary(Binary::Div, a, b)
+    }
+
+    /// Arithmetic with a number on the right.
+    pub fn with_number(&self, f: Binary, item: &Item, number: f64) -> Outcome {
+        let host = Host::Float(ArrayD::from_elem(IxDyn(&[]), number as f32));
+        self.binary(f, item, &host.into())
+    }
+
+    /// Comparison with broadcasting.
+    pub fn compare(&self, f: Compare, a: &Item, b: &Item) -> Outcome {
+        if a.kind != b.kind {
+            return Err(format!("its operands are {:?} and {:?}", a.kind, b.kind));
+        }
+        let shape = broadcast(&a.shape, &b.shape)?;
+        count(&shape, LARGEST)?;
+        if let (Some(x), Some(y)) = (&a.host, &b.host)
+            && count(&shape, LIMIT).is_ok()
+        {
+            return Ok(host_compare(f, x, y, &shape)?.into());
+        }
+        let result = match b.scalar() {
+            Some(number) if a.shape == shape && a.kind != Kind::Bool => {
+                self.record(Op::CompareScalar(f, number), &[a])?
+            }
+            _ => {
+                let rank = shape.len();
+                let (a, b) = (self.lift(a, rank)?, self.lift(b, rank)?);
+                self.record(Op::Compare(f), &[&a, &b])?
+            }
+        };
+        self.reshape(&result, &shape)
+    }
+
+    /// `yes` where `condition` is true, `no` elsewhere, with broadcasting.
+    pub fn choose(&self, condition: &Item, yes: &Item, no: &Item) -> Outcome {
+        if condition.kind != Kind::Bool || yes.kind != no.kind {
+            return Err(format!(
+                "its operands are {:?}, {:?} and {:?}",
+                condition.kind, yes.kind, no.kind
+            ));
+        }
+        let shape = broadcast(&condition.shape, &broadcast(&yes.shape, &no.shape)?)?;
+        count(&shape, LARGEST)?;
+        if let (Some(c), Some(y), Some(n)) = (&condition.host, &yes.host, &no.host)
+            && count(&shape, LIMIT).is_ok()
+        {
+            return Ok(host_choose(c, y, n, &shape)?.into());
+        }
+        let condition = self.expand(condition, &shape)?;
+        let result = match yes.scalar() {
+            Some(number) if yes.kind != Kind::Bool => {
+                let no = self.expand(no, &shape)?;
+                self.record(Op::MaskFill(number), &[&no, &condition])?
+            }
+            _ => {
+                let (yes, no) = (self.expand(yes, &shape)?, self.expand(no, &shape)?);
+                self.record(Op::MaskWhere, &[&no, &condition, &yes])?
+            }
+        };
+        self.reshape(&result, &shape)
+    }
+
+    /// The larger (or smaller) of two, with broadcasting.
+    pub fn extreme(&self, a: &Item, b: &Item, smallest: bool) -> Outcome {
+        let (a, b) = match (a.scalar(), b.scalar()) {
+            (Some(_), None) => (b, a),
+            _ => (a, b),
+        };
+        if let (Some(number), true, false) = (
+            b.scalar(),
+            broadcast(&a.shape, &b.shape)? == a.shape,
+            a.host.is_some(),
+        ) && a.kind == b.kind
+            && a.kind != Kind::Bool
+        {
+            let (min, max) = match smallest {
+                true => (None, Some(number)),
+                false => (Some(number), None),
+            };
+            return self.map(Op::Clamp { min, max }, a);
+        }
+        let f = match smallest {
+            true => Compare::LowerEqual,
+            false => Compare::GreaterEqual,
+        };
+        self.choose(&self.compare(f, a, b)?, a, b)
+    }
+
+    /// A reduction over one dimension, which stays with length one.
+    pub fn reduce(&self, f: Reduce, item: &Item, dim: usize) -> Outcome {
+        if let Some(host) = &item.host
+            && let Some(result) = host_reduce(f, host, dim)
+        {
+            return Ok(result.into());
+        }
+        if item.shape[dim] == 1 && !matches!(f, Reduce::ArgMax | Reduce::ArgMin) {
+            return Ok(item.clone());
+        }
+        self.record(Op::Reduce(f, Some(dim)), &[item])
+    }
+
+    /// A reduction over several dimensions, which stay with length one.
+    pub fn reduce_dims(&self, f: Reduce, item: &Item, dims: &[usize]) -> Outcome {
+        let mut result = item.clone();
+        for &dim in dims {
+            result = self.reduce(f, &result, dim)?;
+        }
+        Ok(result)
+    }
+
+    /// Matrix product of the last two dimensions, as `Op::Linear` where the right side is one
+    /// constant matrix. Both sides have at least two dimensions.
+    pub fn matmul(&self, a: &Item, b: &Item) -> Outcome {
+        let (m, n) = (a.rank(), b.rank());
+        if m < 2 || n < 2 || a.shape[m - 1] != b.shape[n - 2] || a.kind != b.kind {
+            return Err(format!(
+                "shapes {:?} and {:?} cannot be multiplied",
+                a.shape, b.shape
+            ));
+        }
+        if n == 2 && !b.active && a.active && a.kind == Kind::Float {
+            return self.record(Op::Linear, &[a, b]);
+        }
+        let rank = m.max(n);
+        let batch = broadcast(&a.shape[..m - 2], &b.shape[..n - 2])?;
+        let full = |item: &Item| -> Outcome {
+            let mut shape = batch.clone();
+            shape.extend(&item.shape[item.rank() - 2..]);
+            self.expand(&self.lift(item, rank)?, &shape)
+        };
+        self.record(Op::MatMul, &[&full(a)?, &full(b)?])
+    }
+
+    /// The last two dimensions swapped.
+    pub fn transpose(&self, item: &Item) -> Outcome {
+        let mut axes: Vec<usize> = (0..item.rank()).collect();
+        let rank = axes.len();
+        if rank < 2 {
+            return Ok(item.clone());
+        }
+        axes.swap(rank - 1, rank - 2);
+        self.permute(item, &axes)
+    }
+
+    /// Adds cells on both sides of every dimension.
+    pub fn pad(
+        &self,
+        item: &Item,
+        padding: &[(usize, usize)],
+        fill: attr_core::Padding,
+    ) -> Outcome {
+        if padding.iter().all(|&p| p == (0, 0)) {
+            return Ok(item.clone());
+        }
+        let sizes = item.shape.iter().zip(padding);
+        let grown: Option<Vec<usize>> = sizes
+            .map(|(size, p)| size.checked_add(p.0)?.checked_add(p.1))
+            .collect();
+        count(&grown.ok_or("its padding is too large")?, LARGEST)?;
+        self.record(Op::Pad(padding.to_vec(), fill), &[item])
+    }
+}
+
+fn scalar_op(f: Binary, number: Number) -> Op {
+    match (f, number) {
+        // Powers with whole exponents are products, exact for negative bases on every device.
+        (Binary::Pow, Number::Float(p)) if p == p.trunc() && p.abs() <= 64.0 => {
+            Op::BinaryScalar(Binary::PowInt, Number::Int(p as i64))
+        }
+        (Binary::Pow, Number::Int(p)) => Op::BinaryScalar(Binary::PowInt, Number::Int(p)),
+        _ => Op::BinaryScalar(f, number),
+    }
+}
+
+fn host_unary(f: Unary, host: &Host) -> Option<Host> {
+    Some(match (host, f) {
+        (Host::Float(a), Unary::Neg) => Host::Float(a.mapv(|v| -v)),
+        (Host::Float(a), Unary::Abs) => Host::Float(a.mapv(f32::abs)),
+        (Host::Float(a), Unary::Floor) => Host::Float(a.mapv(f32::floor)),
+        (Host::Float(a), Unary::Ceil) => Host::Float(a.mapv(f32::ceil)),
+        (Host::Float(a), Unary::Round) => Host::Float(a.mapv(f32::round_ties_even)),
+        (Host::Float(a), Unary::Sqrt) => Host::Float(a.mapv(f32::sqrt)),
+        (Host::Float(a), Unary::Exp) => Host::Float(a.mapv(f32::exp)),
+        (Host::Float(a), Unary::Log) => Host::Float(a.mapv(f32::ln)),
+        (Host::Float(a), Unary::Recip) => Host::Float(a.mapv(f32::recip)),
+        (Host::Float(a), Unary::IsNan) => Host::Bool(a.mapv(f32::is_nan)),
+        (Host::Float(a), Unary::IsInf) => Host::Bool(a.mapv(f32::is_infinite)),
+        (Host::Int(a), Unary::Neg) => Host::Int(a.mapv(i64::wrapping_neg)),
+        (Host::Int(a), Unary::Abs) => Host::Int(a.mapv(i64::wrapping_abs)),
+        (Host::Int(a), Unary::Sign) => Host::Int(a.mapv(i64::signum)),
+        (Host::Bool(a), Unary::Not) => Host::Bool(a.mapv(|v| !v)),
+        _ => return None,
+    })
+}
+
+/// Combines two arrays of one shape after broadcasting.
+fn zip<A: Clone, B: Clone, R>(
+    a: &ArrayD<A>,
+    b: &ArrayD<B>,
+    shape: &[usize],
+    f: impl Fn(A, B) -> R,
+) -> Result<ArrayD<R>, String> {
+    let misfit = || "its operands do not go together".to_string();
+    let a = a.broadcast(IxDyn(shape)).ok_or_else(misfit)?;
+    let b = b.broadcast(IxDyn(shape)).ok_or_else(misfit)?;
+    Ok(Zip::from(a)
+        .and(b)
+        .map_collect(|a, b| f(a.clone(), b.clone())))
+}
+
+/// None for what is left to the device.
+fn host_binary(f: Binary, a: &Host, b: &Host, shape: &[usize]) -> Result<Option<Host>, String> {
+    Ok(Some(match (a, b) {
+        (Host::Float(a), Host::Float(b)) => {
+            let f: fn(f32, f32) -> f32 = match f {
+                Binary::Add => |a, b| a + b,
+                Binary::Sub => |a, b| a - b,
+                Binary::Mul => |a, b| a * b,
+                Binary::Div => |a, b| a / b,
+                Binary::Pow => f32::powf,
+                // The sign of the divisor, as Burn's remainder.
+                Binary::Remainder => |a, b| a - (a / b).floor() * b,
+                _ => return Ok(None),
+            };
+            Host::Float(zip(a, b, shape, f)?)
+        }
+        (Host::Int(x), Host::Int(y)) => {
+            let divides = matches!(f, Binary::Div | Binary::Remainder);
+            if divides && y.iter().any(|&v| v == 0) {
+                return Err("it divides by zero".into());
+            }
+            let f: fn(i64, i64) -> i64 = match f {
+                Binary::Add => i64::wrapping_add,
+                Binary::Sub => i64::wrapping_sub,
+                Binary::Mul => i64::wrapping_mul,
+                Binary::Div => i64::wrapping_div,
+                Binary::Remainder => |a, b| a.wrapping_rem(b).wrapping_add(b).wrapping_rem(b),
+                Binary::Pow => |a, b| a.wrapping_pow(u32::try_from(b).unwrap_or(0)),
+                _ => return Ok(None),
+            };
+            Host::Int(zip(x, y, shape, f)?)
+        }
+        (Host::Bool(a), Host::Bool(b)) => {
+            let f: fn(bool, bool) -> bool = match f {
+                Binary::And => |a, b| a & b,
+                Binary::Or => |a, b| a | b,
+                Binary::Xor => |a, b| a ^ b,
+                _ => return Ok(None),
+            };
+            Host::Bool(zip(a, b, shape, f)?)
+        }
+        _ => return Ok(None),
+    }))
+}
+
+fn host_compare(f: Compare, a: &Host, b: &Host, shape: &[usize]) -> Result<Host, String> {
+    fn by<T: PartialOrd>(f: Compare) -> fn(T, T) -> bool {
+        match f {
+            Compare::Equal => |a, b| a == b,
+            Compare::NotEqual => |a, b| a != b,
+            Compare::Greater => |a, b| a > b,
+            Compare::GreaterEqual => |a, b| a >= b,
+            Compare::Lower => |a, b| a < b,
+            Compare::LowerEqual => |a, b| a <= b,
+        }
+    }
+    Ok(Host::Bool(match (a, b) {
+        (Host::Float(a), Host::Float(b)) => zip(a, b, shape, by(f))?,
+        (Host::Int(a), Host::Int(b)) => zip(a, b, shape, by(f))?,
+        (Host::Bool(a), Host::Bool(b)) => zip(a, b, shape, by(f))?,
+        _ => return Err("its operands are of different kinds".into()),
+    }))
+}
+
+fn host_choose(condition: &Host, yes: &Host, no: &Host, shape: &[usize]) -> Result<Host, String> {
+    fn inner<T: Clone>(
+        condition: &ArrayD<bool>,
+        yes: &ArrayD<T>,
+        no: &ArrayD<T>,
+        shape: &[usize],
+    ) -> Result<ArrayD<T>, String> {
+        let pairs = zip(yes, no, shape, |yes, no| (yes, no))?;
+        zip(
+            condition,
+            &pairs,
+            shape,
+            |c, (yes, no)| if c { yes } else { no },
+        )
+    }
+    let Host::Bool(condition) = condition else {
+        return Err("its condition is not boolean".into());
+    };
+    Ok(match (yes, no) {
+        (Host::Float(yes), Host::Float(no)) => Host::Float(inner(condition, yes, no, shape)?),
+        (Host::Int(yes), Host::Int(no)) => Host::Int(inner(condition, yes, no, shape)?),
+        (Host::Bool(yes), Host::Bool(no)) => Host::Bool(inner(condition, yes, no, shape)?),
+        _ => return Err("its operands are of different kinds".into()),
+    })
+}
+
+fn host_reduce(f: Reduce, host: &Host, dim: usize) -> Option<Host> {
+    if host.shape()[dim] == 0 && !matches!(f, Reduce::Sum | Reduce::Prod) {
+        return None;
+    }
+    let along = Axis(dim);
+    Some(match host {
+        Host::Float(a) => {
+            let reduced = match f {
+                Reduce::Sum => a.sum_axis(along),
+                Reduce::Mean => a.mean_axis(along)?,
+                Reduce::Prod => a.fold_axis(along, 1.0, |p, v| p * v),
+                Reduce::Max => a.fold_axis(along, f32::NEG_INFINITY, |m, v| m.max(*v)),
+                Reduce::Min => a.fold_axis(along, f32::INFINITY, |m, v| m.min(*v)),
+                _ => return None,
+            };
+            Host::Float(reduced.insert_axis(along))
+        }
+        Host::Int(a) => {
+            let reduced = match f {
+                Reduce::Sum => a.fold_axis(along, 0, |s: &i64, v| s.wrapping_add(*v)),
+                Reduce::Prod => a.fold_axis(along, 1, |p: &i64, v| p.wrapping_mul(*v)),
+                Reduce::Max => a.fold_axis(along, i64::MIN, |m, v| *m.max(v)),
+                Reduce::Min => a.fold_axis(along, i64::MAX, |m, v| *m.min(v)),
+                _ => return None,
+            };
+            Host::Int(reduced.insert_axis(along))
+        }
+        Host::Bool(_) => return None,
+    })
+}

@@ -1,0 +1,384 @@
+//! A model file, ready to be traced.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use attr_core::{Dim, Kind, Number, Op, Traced, Value, Values};
+use burn::tensor::{DType, Device};
+
+use crate::Error;
+use crate::batch::Batch;
+use crate::file::{self, Parsed};
+use crate::graph::{Graph, Port, PortDim};
+use crate::item::Item;
+use crate::plan;
+use crate::run::{Runner, Scope};
+
+/// An ONNX file: its weights on a device, its graph ready to be traced.
+///
+/// Tracing makes it an ordinary [`Traced`] model, whose layers carry the names of the file's
+/// nodes; every method works on it. Weights and computation are `f32` whatever float type the
+/// file uses.
+///
+/// ```
+/// use attr_core::{Method, Value, Values};
+/// use attr_onnx::OnnxModel;
+/// use burn::tensor::{Device, Tensor};
+///
+/// fn outputs(path: &str, image: Tensor<4>) -> Result<Vec<f32>, attr_onnx::Error> {
+///     let model = OnnxModel::open(path, &image.device())?;
+///     let inputs = Values::new(vec![Value::from(image)], vec![true]);
+///     let traced = model.trace(&inputs, None)?;
+///     for layer in traced.layers() {
+///         println!("{layer}");
+///     }
+///     Ok(traced.forward(&inputs)?.to_vec()?)
+/// }
+/// # let missing = outputs("no.onnx", Tensor::zeros([1, 1, 8, 8], &Device::default()));
+/// # assert!(missing.unwrap_err().to_string().starts_with("cannot read no.onnx"));
+/// ```
+#[derive(Debug)]
+pub struct OnnxModel {
+    graph: Arc<Graph>,
+    parameters: Vec<(String, Value)>,
+    device: Device,
+}
+
+impl OnnxModel {
+    /// Reads a file, and the files of weights it names, onto `device`.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::Format`], [`Error::Tensor`], [`Error::Graph`].
+    pub fn open(path: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
+        Self::new(file::read(path.as_ref(), device)?, device)
+    }
+
+    /// A model from memory. Weights in files of their own are looked for in `folder`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_bytes(bytes: Vec<u8>, folder: &Path, device: &Device) -> Result<Self, Error> {
+        Self::new(
+            file::parse(bytes, &folder.join("model.onnx"), device)?,
+            device,
+        )
+    }
+
+    fn new(parsed: Parsed, device: &Device) -> Result<Self, Error> {
+        let model = Self {
+            parameters: parsed.weights.parameters,
+            graph: Arc::new(parsed.graph),
+            device: device.clone(),
+        };
+        // A graph that is broken anywhere is refused at once.
+        let all: Vec<&str> = model
+            .graph
+            .outputs
+            .iter()
+            .map(|port| &port.name[..])
+            .collect();
+        plan::order(&model.graph, &all, &|_| false)?;
+        Ok(model)
+    }
+
+    /// The inputs, in the file's order.
+    pub fn inputs(&self) -> &[Port] {
+        &self.graph.inputs
+    }
+
+    /// The outputs, in the file's order.
+    pub fn outputs(&self) -> &[Port] {
+        &self.graph.outputs
+    }
+
+    /// The output of that name; without a name the first that is floating point.
+    ///
+    /// # Errors
+    /// [`Error::UnknownOutput`].
+    pub fn output(&self, name: Option<&str>) -> Result<&Port, Error> {
+        let outputs = &self.graph.outputs;
+        let found = match name {
+            Some(name) => outputs.iter().find(|port| port.name == name),
+            None => {
+                let float = outputs.iter().find(|port| port.kind == Kind::Float);
+                float.or_else(|| outputs.first())
+            }
+        };
+        found.ok_or_else(|| Error::UnknownOutput {
+            name: name.unwrap_or_default().to_string(),
+            outputs: outputs.iter().map(|port| port.name.clone()).collect(),
+        })
+    }
+
+    /// The batch size that the file was exported for, if it was for one only.
+    pub fn exported_batch(&self) -> Option<usize> {
+        let first = |port: &Port| match port.shape.as_deref() {
+            Some([PortDim::Fixed(size), ..]) => Some(*size),
+            _ => None,
+        };
+        let size = first(self.graph.inputs.first()?)?;
+        let same = self
+            .graph
+            .inputs
+            .iter()
+            .all(|port| first(port) == Some(size));
+        same.then_some(size)
+    }
+
+    /// Traces the model for inputs like `example`, one for each of [`inputs`](Self::inputs), in
+    /// their order; `output` chooses among several outputs, as in [`output`](Self::output).
+    ///
+    /// The traced model serves any number of rows. One that was exported for a single batch size
+    /// is run at others by moving that size out of its reshapes; rows are compared with runs at
+    /// the exported size, and where they differ (or it cannot be done) the model is left as it is,
+    /// to be explained that many rows at a time.
+    ///
+    /// # Errors
+    /// [`Error::UnknownOutput`]; [`Error::Inputs`] where the example is not what the file declares;
+    /// [`Error::Unsupported`] with all operators that are missing; [`Error::Node`].
+    pub fn trace(&self, example: &Values, output: Option<&str>) -> Result<Traced, Error> {
+        let output = self.output(output)?.name.clone();
+        self.check(example)?;
+        let order = plan::order(&self.graph, &[&output], &|_| false)?;
+        plan::check_operators(&self.graph, &order)?;
+        let Some(exported) = self.exported_batch() else {
+            return self.traced(example, &output, &order, None);
+        };
+        match self.traced(example, &output, &order, Some(exported)) {
+            Ok(traced) if self.rows_agree(&traced, example, &output, &order, exported)? => {
+                Ok(traced)
+            }
+            Ok(_) => self.traced(example, &output, &order, None),
+            // The exported size needs no adapting.
+            Err(_) if example.rows() == exported => self.traced(example, &output, &order, None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn traced(
+        &self,
+        example: &Values,
+        output: &str,
+        order: &[usize],
+        exported: Option<usize>,
+    ) -> Result<Traced, Error> {
+        let failure: Arc<Mutex<Option<Error>>> = Arc::default();
+        let run = Forward {
+            graph: self.graph.clone(),
+            order: order.to_vec(),
+            output: output.to_string(),
+            exported,
+            device: self.device.clone(),
+        };
+        let noted = failure.clone();
+        let forward = move |parameters: &[Value], inputs: &[Value]| {
+            run.run(parameters, inputs).map_err(|error| match error {
+                Error::Core(error) => error,
+                error => {
+                    let text = error.to_string();
+                    *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    attr_core::Error::Trace(text)
+                }
+            })
+        };
+        Traced::from_function(self.parameters.clone(), forward, example).map_err(|error| {
+            let noted = failure
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            match error {
+                attr_core::Error::Trace(_) => noted.unwrap_or(Error::Core(error)),
+                error => Error::Core(error),
+            }
+        })
+    }
+
+    /// Whether a model run at twice the exported batch size gives each row what it gets at that
+    /// size.
+    fn rows_agree(
+        &self,
+        traced: &Traced,
+        example: &Values,
+        output: &str,
+        order: &[usize],
+        exported: usize,
+    ) -> Result<bool, Error> {
+        // Rows of the example, and the same with their elements reversed.
+        let rows: Vec<usize> = (0..exported).map(|i| i % example.rows()).collect();
+        let some = example.select(&rows);
+        let reversed = some.with(|_, value| {
+            let shape = value.shape();
+            let flat = value.clone().reshape(&[shape.iter().product()]);
+            let op = Op::Flip(vec![0]);
+            let flipped = op.run(vec![flat], &value.device()).ok()?.remove(0);
+            Some(flipped.reshape(&shape))
+        });
+        let strict = self.traced(&some, output, order, None)?;
+        let mut expected = strict.forward(&some)?.to_vec()?;
+        expected.extend(strict.forward(&reversed)?.to_vec()?);
+        let pairs = some.values().iter().zip(reversed.values());
+        let both = pairs.map(|(a, b)| Value::cat_rows(vec![a.clone(), b.clone()]));
+        let both: Vec<Value> = both.collect::<Result<_, _>>()?;
+        let attributed = vec![true; both.len()];
+        let Ok(got) = traced.forward(&Values::new(both, attributed)) else {
+            return Ok(false);
+        };
+        let got = got.to_vec()?;
+        let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
+        let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-4 * largest || a == b;
+        Ok(got.len() == expected.len() && got.iter().zip(&expected).all(close))
+    }
+
+    /// Refuses inputs that are not what the file declares.
+    fn check(&self, example: &Values) -> Result<(), Error> {
+        let (given, declared) = (example.values(), &self.graph.inputs);
+        if given.len() != declared.len() {
+            let names: Vec<&str> = declared.iter().map(|port| &port.name[..]).collect();
+            return Err(Error::Inputs(format!(
+                "{} inputs were given, but the model has {}: {names:?}",
+                given.len(),
+                declared.len()
+            )));
+        }
+        for (value, port) in given.iter().zip(declared) {
+            if value.kind() != port.kind {
+                return Err(Error::Inputs(format!(
+                    "input {:?} is {:?}, but the model takes {:?}",
+                    port.name,
+                    value.kind(),
+                    port.kind
+                )));
+            }
+            let Some(dims) = &port.shape else {
+                continue;
+            };
+            let shape = value.shape();
+            let fits = |(i, (size, dim)): (usize, (&usize, &PortDim))| match dim {
+                PortDim::Fixed(fixed) => i == 0 || size == fixed,
+                PortDim::Free(_) => true,
+            };
+            if shape.len() != dims.len() || !shape.iter().zip(dims).enumerate().all(fits) {
+                return Err(Error::Inputs(format!(
+                    "input {:?} has shape {shape:?}, but the model takes {}",
+                    port.name,
+                    port.describe()
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Port {
+    /// The shape as the file declares it: `[batch, 3, 224, 224]`; `?` for a size without a name.
+    pub fn describe(&self) -> String {
+        let Some(dims) = &self.shape else {
+            return "any shape".into();
+        };
+        let dims = dims.iter().map(|dim| match dim {
+            PortDim::Fixed(size) => size.to_string(),
+            PortDim::Free(name) if name.is_empty() => "?".into(),
+            PortDim::Free(name) => name.clone(),
+        });
+        format!("[{}]", dims.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// What a trace runs.
+struct Forward {
+    graph: Arc<Graph>,
+    order: Vec<usize>,
+    output: String,
+    exported: Option<usize>,
+    device: Device,
+}
+
+impl Forward {
+    fn run(&self, parameters: &[Value], inputs: &[Value]) -> Result<Value, Error> {
+        let device = match inputs.first() {
+            Some(input) => input.device(),
+            None => self.device.clone(),
+        };
+        let rows = inputs.first().map_or(1, Value::rows);
+        let batch = match self.exported {
+            Some(exported) => {
+                Some(self.exported_shapes(parameters, inputs, exported, rows, &device)?)
+            }
+            None => None,
+        };
+        let runner = Runner {
+            device: &device,
+            names: true,
+            batch: batch.as_ref(),
+        };
+        let mut scope = self.scope(parameters, inputs);
+        runner.run(&self.graph, &self.order, &mut scope)?;
+        let output = scope
+            .get(&self.output)
+            .ok_or_else(|| Error::Graph(format!("nothing gives the output {:?}", self.output)))?;
+        match output.live() {
+            Some(value) if output.active => Ok(value.clone()),
+            _ => Err(Error::Graph(format!(
+                "the output {:?} does not depend on the model's input",
+                self.output
+            ))),
+        }
+    }
+
+    /// All names that are given before the first node runs.
+    fn scope(&self, parameters: &[Value], inputs: &[Value]) -> Scope<'static> {
+        let constants = self.graph.constants.iter().filter_map(|(name, constant)| {
+            let host = constant.host.clone();
+            let item = match &constant.parameter {
+                Some((index, _)) => Item::recorded(parameters.get(*index)?.clone(), host, false),
+                None => host?.into(),
+            };
+            Some((name.clone(), item))
+        });
+        let inputs =
+            self.graph.inputs.iter().zip(inputs).map(|(port, value)| {
+                (port.name.clone(), Item::recorded(value.clone(), None, true))
+            });
+        Scope::new(constants.chain(inputs).collect(), None)
+    }
+
+    /// The shapes of all values at the exported batch size. What this records leads to no output
+    /// and is dropped.
+    fn exported_shapes(
+        &self,
+        parameters: &[Value],
+        inputs: &[Value],
+        exported: usize,
+        rows: usize,
+        device: &Device,
+    ) -> Result<Batch, Error> {
+        let examples = inputs.iter().map(|input| {
+            let mut shape: Vec<Dim> = input
+                .shape()
+                .iter()
+                .map(|&d| Dim::fixed(d as isize))
+                .collect();
+            shape[0] = Dim::fixed(exported as isize);
+            let (value, dtype): (Number, DType) = (Number::Int(0), input.dtype());
+            let op = Op::Full {
+                shape,
+                value,
+                dtype,
+            };
+            Ok(op.run(Vec::new(), device)?.remove(0))
+        });
+        let examples: Vec<Value> = examples.collect::<Result<_, attr_core::Error>>()?;
+        let runner = Runner {
+            device,
+            names: false,
+            batch: None,
+        };
+        let mut scope = self.scope(parameters, &examples);
+        runner.run(&self.graph, &self.order, &mut scope)?;
+        Ok(Batch {
+            exported,
+            rows,
+            shapes: scope.shapes(),
+        })
+    }
+}

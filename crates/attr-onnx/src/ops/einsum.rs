@@ -1,0 +1,192 @@
+//! Einstein sums of one or two operands.
+
+use attr_core::Reduce;
+
+use super::Operator;
+use crate::call::{Call, Outcome};
+use crate::item::Item;
+
+pub(crate) fn find(op: &str) -> Option<Operator> {
+    (op == "Einsum").then_some(einsum as Operator)
+}
+
+/// An operand with a letter for each dimension.
+struct Term {
+    item: Item,
+    letters: Vec<char>,
+}
+
+/// `ab,bc->ac` and the like, an ellipsis standing for leading dimensions.
+fn einsum(c: &Call<'_>) -> Outcome {
+    let equation: String = c
+        .text("equation", "")
+        .chars()
+        .filter(|l| !l.is_whitespace())
+        .collect();
+    let (left, right) = match equation.split_once("->") {
+        Some((left, right)) => (left.to_string(), Some(right.to_string())),
+        None => (equation.clone(), None),
+    };
+    let parts: Vec<&str> = left.split(',').collect();
+    let items = c.all()?;
+    if parts.len() != items.len() || items.len() > 2 {
+        return Err(format!(
+            "the equation {equation:?} of {} operands is not supported",
+            items.len()
+        ));
+    }
+    let longest = parts.iter().zip(&items).map(|(part, item)| {
+        let named = part.replace("...", "").chars().count();
+        if part.contains("...") {
+            item.rank().saturating_sub(named)
+        } else {
+            0
+        }
+    });
+    let dots = longest.max().unwrap_or(0);
+    let spelled = |part: &str, count: usize| -> Vec<char> {
+        // Dimensions of an ellipsis get capital Greek letters, the last ones in common.
+        let hidden: String = (dots - count..dots)
+            .map(|i| char::from_u32(0x391 + i as u32).unwrap_or('Α'))
+            .collect();
+        part.replace("...", &hidden).chars().collect()
+    };
+    let mut terms = Vec::with_capacity(items.len());
+    for (part, item) in parts.iter().zip(items) {
+        let named = part.replace("...", "").chars().count();
+        let count = if part.contains("...") {
+            item.rank().saturating_sub(named)
+        } else {
+            0
+        };
+        let letters = spelled(part, count);
+        if letters.len() != item.rank() {
+            return Err(format!("{part:?} does not fit shape {:?}", item.shape));
+        }
+        terms.push(diagonal(c, Term { item, letters })?);
+    }
+    let output = match right {
+        Some(right) => spelled(&right, if right.contains("...") { dots } else { 0 }),
+        None => {
+            // Letters that occur once, in order.
+            let all: Vec<char> = terms.iter().flat_map(|t| t.letters.clone()).collect();
+            let mut once: Vec<char> = all
+                .iter()
+                .copied()
+                .filter(|l| all.iter().filter(|m| *m == l).count() == 1)
+                .collect();
+            once.sort_unstable();
+            once
+        }
+    };
+    if let [a, b] = &terms[..] {
+        for (letter, size) in a.letters.iter().zip(&a.item.shape) {
+            let other = b
+                .letters
+                .iter()
+                .position(|l| l == letter)
+                .map(|i| b.item.shape[i]);
+            if other.is_some_and(|other| other != *size) {
+                return Err(format!("sizes of {letter:?} differ: {size} and {other:?}"));
+            }
+        }
+    }
+    let mut terms = terms.into_iter();
+    let first = terms.next().ok_or("it has no operands")?;
+    let result = match terms.next() {
+        None => summed(c, first, &output)?,
+        Some(second) => product(c, first, second, &output)?,
+    };
+    let axes = output
+        .iter()
+        .map(|l| result.letters.iter().position(|m| m == l));
+    let axes: Option<Vec<usize>> = axes.collect();
+    let axes = axes.ok_or_else(|| format!("the equation {equation:?} has an unknown output"))?;
+    Ok(vec![c.permute(&result.item, &axes)?])
+}
+
+/// A letter that occurs twice in one operand picks a diagonal.
+fn diagonal(_c: &Call<'_>, term: Term) -> Result<Term, String> {
+    let repeats = |i: usize| term.letters[..i].contains(&term.letters[i]);
+    match (0..term.letters.len()).any(repeats) {
+        true => Err("a letter that occurs twice in one operand is not supported".into()),
+        false => Ok(term),
+    }
+}
+
+/// Sums over the letters that are not in `kept`.
+fn summed(c: &Call<'_>, term: Term, kept: &[char]) -> Result<Term, String> {
+    let letters: Vec<char> = term
+        .letters
+        .iter()
+        .copied()
+        .filter(|l| kept.contains(l))
+        .collect();
+    let gone: Vec<usize> = (0..term.letters.len())
+        .filter(|&i| !kept.contains(&term.letters[i]))
+        .collect();
+    let item = c.reduce_dims(Reduce::Sum, &term.item, &gone)?;
+    let shape: Vec<usize> = (0..term.letters.len())
+        .filter(|i| !gone.contains(i))
+        .map(|i| term.item.shape[i])
+        .collect();
+    Ok(Term {
+        item: c.reshape(&item, &shape)?,
+        letters,
+    })
+}
+
+/// Two operands as one batched matrix product.
+fn product(c: &Call<'_>, a: Term, b: Term, output: &[char]) -> Result<Term, String> {
+    let wanted = |other: &Term| [output, &other.letters].concat();
+    let (keep_a, keep_b) = (wanted(&b), wanted(&a));
+    let (a, b) = (summed(c, a, &keep_a)?, summed(c, b, &keep_b)?);
+    let shared = |letter: &char| b.letters.contains(letter);
+    let batch: Vec<char> = a
+        .letters
+        .iter()
+        .copied()
+        .filter(|l| shared(l) && output.contains(l))
+        .collect();
+    let inner: Vec<char> = a
+        .letters
+        .iter()
+        .copied()
+        .filter(|l| shared(l) && !output.contains(l))
+        .collect();
+    let rows: Vec<char> = a.letters.iter().copied().filter(|l| !shared(l)).collect();
+    let columns: Vec<char> = b
+        .letters
+        .iter()
+        .copied()
+        .filter(|l| !a.letters.contains(l))
+        .collect();
+    let size = |term: &Term, letters: &[char]| -> Vec<usize> {
+        let place = |l: &char| term.letters.iter().position(|m| m == l);
+        letters
+            .iter()
+            .filter_map(place)
+            .map(|i| term.item.shape[i])
+            .collect()
+    };
+    let matrix = |term: &Term, groups: [&[char]; 3]| -> Result<Item, String> {
+        let order = groups.concat();
+        let axes: Vec<usize> = order
+            .iter()
+            .filter_map(|l| term.letters.iter().position(|m| m == l))
+            .collect();
+        let shape: Vec<usize> = groups
+            .iter()
+            .map(|g| size(term, g).iter().product())
+            .collect();
+        c.reshape(&c.permute(&term.item, &axes)?, &shape)
+    };
+    let left = matrix(&a, [&batch, &rows, &inner])?;
+    let right = matrix(&b, [&batch, &inner, &columns])?;
+    let result = c.matmul(&left, &right)?;
+    let shape = [size(&a, &batch), size(&a, &rows), size(&b, &columns)].concat();
+    Ok(Term {
+        item: c.reshape(&result, &shape)?,
+        letters: [batch, rows, columns].concat(),
+    })
+}

@@ -1,0 +1,39 @@
+//! The operators, by family. Names and semantics are ONNX's own:
+//! <https://onnx.ai/onnx/operators/>.
+
+mod conv;
+mod einsum;
+mod elementwise;
+mod index;
+mod linear;
+mod ml;
+mod norm;
+mod pool;
+mod recurrent;
+mod reduce;
+mod resize;
+mod shape;
+
+use crate::call::{Call, Outcome};
+
+/// Runs a node of that operator.
+pub(crate) type Operator = fn(&Call<'_>) -> Outcome;
+
+/// The implementation of an operator; none when there is none. `If` is run by the tracer itself.
+pub(crate) fn find(domain: &str, op: &str) -> Option<Operator> {
+    match domain {
+        "" => elementwise::find(op)
+            .or_else(|| shape::find(op))
+            .or_else(|| index::find(op))
+            .or_else(|| linear::find(op))
+            .or_else(|| conv::find(op))
+            .or_else(|| pool::find(op))
+            .or_else(|| norm::find(op))
+            .or_else(|| reduce::find(op))
+            .or_else(|| resize::find(op))
+            .or_else(|| recurrent::find(op))
+            .or_else(|| einsum::find(op)),
+        "ai.onnx.ml" => ml::find(op),
+        _ => None,
+    }
+}

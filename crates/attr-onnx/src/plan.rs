@@ -1,0 +1,156 @@
+//! Which nodes an output needs, in an order in which each finds its inputs ready.
+
+use std::collections::{BinaryHeap, HashMap, HashSet};
+
+use crate::error::Unsupported;
+use crate::graph::{Attribute, Graph, Node};
+use crate::{Error, ops};
+
+/// The nodes that some values need, by index, in order of execution: the file's own order where
+/// that works, as the standard demands.
+///
+/// `outer` tells which names a branch finds outside itself.
+pub(crate) fn order(
+    graph: &Graph,
+    wanted: &[&str],
+    outer: &dyn Fn(&str) -> bool,
+) -> Result<Vec<usize>, Error> {
+    let mut producer: HashMap<&str, usize> = HashMap::new();
+    for (i, node) in graph.nodes.iter().enumerate() {
+        for output in node.outputs.iter().filter(|name| !name.is_empty()) {
+            let given = graph.constants.contains_key(output)
+                || graph.inputs.iter().any(|input| input.name == *output);
+            if given || producer.insert(output, i).is_some() {
+                return Err(Error::Graph(format!(
+                    "{output:?}, an output of node {:?}, is given twice",
+                    node.name
+                )));
+            }
+        }
+    }
+    let given = |name: &str| {
+        graph.constants.contains_key(name)
+            || graph.inputs.iter().any(|input| input.name == name)
+            || outer(name)
+    };
+
+    let mut needed: HashSet<usize> = HashSet::new();
+    let mut names: Vec<(String, Option<usize>)> =
+        wanted.iter().map(|name| (name.to_string(), None)).collect();
+    while let Some((name, reader)) = names.pop() {
+        match producer.get(&name[..]) {
+            Some(&node) if needed.insert(node) => {
+                let reads = reads(&graph.nodes[node]).into_iter();
+                names.extend(reads.map(|read| (read, Some(node))));
+            }
+            Some(_) => {}
+            None if given(&name) => {}
+            None => {
+                let reader = reader.map_or("the model's outputs".to_string(), |node| {
+                    format!("node {:?}", graph.nodes[node].name)
+                });
+                return Err(Error::Graph(format!(
+                    "{reader} reads {name:?}, which nothing gives"
+                )));
+            }
+        }
+    }
+
+    // Kahn's algorithm; of the nodes that are ready, the first in the file goes first.
+    let mut waits: HashMap<usize, usize> = HashMap::new();
+    let mut readers: HashMap<usize, Vec<usize>> = HashMap::new();
+    for &node in &needed {
+        let reads: HashSet<String> = reads(&graph.nodes[node]).into_iter().collect();
+        let before: HashSet<usize> = reads
+            .iter()
+            .filter_map(|name| producer.get(&name[..]).copied())
+            .collect();
+        waits.insert(node, before.len());
+        for earlier in before {
+            readers.entry(earlier).or_default().push(node);
+        }
+    }
+    use std::cmp::Reverse;
+    let ready = needed
+        .iter()
+        .filter(|node| waits[node] == 0)
+        .map(|&node| Reverse(node));
+    let mut ready: BinaryHeap<Reverse<usize>> = ready.collect();
+    let mut order = Vec::with_capacity(needed.len());
+    while let Some(Reverse(node)) = ready.pop() {
+        order.push(node);
+        for &reader in readers.get(&node).into_iter().flatten() {
+            if let Some(count) = waits.get_mut(&reader) {
+                *count -= 1;
+                if *count == 0 {
+                    ready.push(Reverse(reader));
+                }
+            }
+        }
+    }
+    if order.len() < needed.len() {
+        let stuck = needed.iter().filter(|node| !order.contains(node)).min();
+        let name = stuck.map_or("", |&node| &graph.nodes[node].name);
+        return Err(Error::Graph(format!(
+            "node {name:?} needs, through others, its own output"
+        )));
+    }
+    Ok(order)
+}
+
+/// What a node reads: its inputs, and what its branches take from outside.
+fn reads(node: &Node) -> Vec<String> {
+    let mut names: Vec<String> = node
+        .inputs
+        .iter()
+        .filter(|n| !n.is_empty())
+        .cloned()
+        .collect();
+    for attribute in node.attributes.values() {
+        if let Attribute::Graph(branch) = attribute {
+            let mut inside: HashSet<&str> = branch.constants.keys().map(String::as_str).collect();
+            inside.extend(branch.inputs.iter().map(|port| &port.name[..]));
+            inside.extend(
+                branch
+                    .nodes
+                    .iter()
+                    .flat_map(|n| n.outputs.iter().map(String::as_str)),
+            );
+            let read = branch.nodes.iter().flat_map(reads);
+            let read = read.chain(branch.outputs.iter().map(|port| port.name.clone()));
+            names.extend(read.filter(|name| !inside.contains(&name[..])));
+        }
+    }
+    names
+}
+
+/// Refuses a plan with operators that are not supported, naming all of them.
+pub(crate) fn check_operators(graph: &Graph, order: &[usize]) -> Result<(), Error> {
+    let mut missing: Vec<Unsupported> = Vec::new();
+    let mut nodes: Vec<&Node> = order.iter().map(|&i| &graph.nodes[i]).collect();
+    let mut i = 0;
+    while let Some(&node) = nodes.get(i) {
+        i += 1;
+        for attribute in node.attributes.values() {
+            if let Attribute::Graph(branch) = attribute {
+                nodes.extend(&branch.nodes);
+            }
+        }
+        let control = node.domain.is_empty() && node.op == "If";
+        if control || ops::find(&node.domain, &node.op).is_some() {
+            continue;
+        }
+        let operator = node.operator();
+        match missing.iter_mut().find(|known| known.operator == operator) {
+            Some(known) => known.nodes.push(node.name.clone()),
+            None => missing.push(Unsupported {
+                operator,
+                nodes: vec![node.name.clone()],
+            }),
+        }
+    }
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Unsupported(missing)),
+    }
+}

@@ -1,0 +1,137 @@
+//! Runs a graph's nodes on the device that records a trace.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use attr_core::tap_value;
+use burn::tensor::Device;
+
+use crate::batch::Batch;
+use crate::call::Call;
+use crate::graph::{Graph, Node};
+use crate::item::{Compute, Item};
+use crate::{Error, ops, plan};
+
+/// Values by name; a branch sees those of the graph around it.
+pub(crate) struct Scope<'a> {
+    values: HashMap<String, Item>,
+    outer: Option<&'a Scope<'a>>,
+}
+
+impl<'a> Scope<'a> {
+    pub fn new(values: HashMap<String, Item>, outer: Option<&'a Scope<'a>>) -> Self {
+        Self { values, outer }
+    }
+
+    /// The shapes of all values.
+    pub fn shapes(&self) -> HashMap<String, Vec<usize>> {
+        let values = self.values.iter();
+        values
+            .map(|(name, item)| (name.clone(), item.shape.clone()))
+            .collect()
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Item> {
+        let own = self.values.get(name);
+        own.or_else(|| self.outer.and_then(|outer| outer.get(name)))
+    }
+}
+
+/// How nodes are run.
+pub(crate) struct Runner<'a> {
+    pub device: &'a Device,
+    /// Whether nodes name the layers of the trace.
+    pub names: bool,
+    /// Where a model that was exported for one batch size runs at another.
+    pub batch: Option<&'a Batch>,
+}
+
+impl Runner<'_> {
+    /// Runs the nodes of `order`; their outputs join the scope.
+    pub fn run(&self, graph: &Graph, order: &[usize], scope: &mut Scope<'_>) -> Result<(), Error> {
+        for &i in order {
+            let node = &graph.nodes[i];
+            let outputs = self.node(node, scope)?;
+            let named = node.outputs.iter().zip(outputs).enumerate();
+            for (i, (name, item)) in named.filter(|(_, (name, _))| !name.is_empty()) {
+                if let (true, true, Some(value)) = (self.names, item.active, item.live()) {
+                    match i {
+                        0 => tap_value(&node.name, value),
+                        _ => tap_value(&format!("{}:{i}", node.name), value),
+                    }
+                }
+                scope.values.insert(name.clone(), item);
+            }
+        }
+        Ok(())
+    }
+
+    fn node(&self, node: &Node, scope: &Scope<'_>) -> Result<Vec<Item>, Error> {
+        let failed = |reason: String| Error::Node {
+            node: node.name.clone(),
+            operator: node.operator(),
+            reason,
+        };
+        let inputs = node.inputs.iter().map(|name| match name.is_empty() {
+            true => Ok(None),
+            false => match scope.get(name) {
+                Some(item) => Ok(Some(item.clone())),
+                None => Err(failed(format!("its input {name:?} has no value"))),
+            },
+        });
+        let mut call = Call {
+            node,
+            inputs: inputs.collect::<Result<_, _>>()?,
+            compute: Compute {
+                device: self.device,
+            },
+        };
+        if node.op == "If" && node.domain.is_empty() {
+            return self.branch(&call, scope);
+        }
+        let operator = ops::find(&node.domain, &node.op);
+        let operator = operator.ok_or_else(|| failed("it is not supported".into()))?;
+        let outputs = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(batch) = self.batch {
+                batch.adapt(&mut call)?;
+            }
+            operator(&call)
+        }));
+        let outputs = outputs.unwrap_or_else(|panic| {
+            // Burn's own checks, where none of ours came before them.
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            let text = text.unwrap_or("Burn refused it");
+            Err(text.split_whitespace().collect::<Vec<_>>().join(" "))
+        });
+        outputs.map_err(failed)
+    }
+
+    /// `If` with a condition that is known: the branch it chooses.
+    fn branch(&self, call: &Call<'_>, scope: &Scope<'_>) -> Result<Vec<Item>, Error> {
+        let failed = |reason: String| Error::Node {
+            node: call.node.name.clone(),
+            operator: "If".into(),
+            reason,
+        };
+        let condition = call.known(0).map_err(failed)?;
+        let name = match condition.first() {
+            Some(0) => "else_branch",
+            _ => "then_branch",
+        };
+        let graph = call.graph(name).map_err(failed)?;
+        let constants = graph.constants.iter().filter_map(|(name, constant)| {
+            let host = constant.host.clone()?;
+            Some((name.clone(), Item::from(host)))
+        });
+        let mut inner = Scope::new(constants.collect(), Some(scope));
+        let wanted: Vec<&str> = graph.outputs.iter().map(|port| &port.name[..]).collect();
+        let order = plan::order(graph, &wanted, &|name| scope.get(name).is_some())?;
+        self.run(graph, &order, &mut inner)?;
+        let outputs = wanted.iter().map(|name| {
+            let item = inner.get(name).cloned();
+            item.ok_or_else(|| failed(format!("its branch does not give {name:?}")))
+        });
+        outputs.collect()
+    }
+}

@@ -1,0 +1,160 @@
+//! Exported models: predictions as ONNX Runtime's, saliency as PyTorch's autograd.
+
+use std::path::PathBuf;
+
+use attr_core::{Method, Target, Traced, Value, Values};
+use attr_gradient::Saliency;
+use attr_onnx::{Error, OnnxModel};
+use attr_testkit::compare::relative_difference;
+use burn::tensor::{Int, Tensor, TensorData};
+use safetensors::{Dtype, SafeTensors};
+
+/// One exported model, its inputs, and what the peers make of them.
+struct Exported {
+    name: String,
+    model: OnnxModel,
+    inputs: Values,
+    output: String,
+    expected: Vec<f32>,
+    /// The unit explained and its saliency, for models with a float input.
+    saliency: Option<(Vec<usize>, Vec<f32>)>,
+}
+
+fn folder(name: &str) -> PathBuf {
+    let here = std::env::var_os("CARGO_MANIFEST_DIR");
+    PathBuf::from(here.expect("cargo runs the test"))
+        .join("onnx")
+        .join(name)
+}
+
+fn files(folder: &PathBuf, extension: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("the folder is there");
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("is readable").path())
+        .collect();
+    files.retain(|file| file.extension().is_some_and(|e| e == extension));
+    files.sort();
+    files
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    let words = bytes.as_chunks().0.iter();
+    words.map(|word| f32::from_le_bytes(*word)).collect()
+}
+
+fn value(view: &safetensors::tensor::TensorView<'_>) -> Value {
+    let device = attr_testkit::device();
+    let length = [view.shape().iter().product::<usize>()];
+    let flat: Value = match view.dtype() {
+        Dtype::F32 => {
+            Tensor::<1>::from_data(TensorData::new(floats(view.data()), length), &device).into()
+        }
+        Dtype::I64 => {
+            let words = view.data().as_chunks().0.iter();
+            let data: Vec<i64> = words.map(|word| i64::from_le_bytes(*word)).collect();
+            Tensor::<1, Int>::from_data(TensorData::new(data, length), &device).into()
+        }
+        other => panic!("inputs of type {other:?} are not used"),
+    };
+    flat.reshape(view.shape())
+}
+
+fn load(path: &PathBuf) -> Exported {
+    let name = path
+        .file_stem()
+        .expect("has a name")
+        .to_string_lossy()
+        .into_owned();
+    let device = attr_testkit::device();
+    let model = OnnxModel::open(path, &device).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let bytes = std::fs::read(path.with_extension("safetensors")).expect("the data is there");
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).expect("is a safetensors file");
+    let metadata = metadata.metadata().clone().expect("has metadata");
+    let data = SafeTensors::deserialize(&bytes).expect("is a safetensors file");
+    let get = |key: String| data.tensor(&key).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let ports = model.inputs().iter();
+    let values: Vec<Value> = ports
+        .map(|port| value(&get(format!("input.{}", port.name))))
+        .collect();
+    let attributed = vec![true; values.len()];
+    let output = metadata["output_name"].clone();
+    let first = model.inputs().iter().find_map(|port| {
+        let saliency = data.tensor(&format!("saliency.{}", port.name)).ok()?;
+        let index = metadata["target_index"].split(',');
+        let index = index.map(|i| i.trim().parse().expect("an index")).collect();
+        Some((index, floats(saliency.data())))
+    });
+    Exported {
+        expected: floats(get(format!("output.{output}")).data()),
+        inputs: Values::new(values, attributed),
+        saliency: first,
+        output,
+        model,
+        name,
+    }
+}
+
+/// Weights of 16 bits are computed with in 32 here, by the peers in 16: bfloat16 keeps 8 bits.
+fn tolerance(name: &str) -> f32 {
+    match name.contains("f16") {
+        true => 1.0 / 256.0,
+        false => 1e-4,
+    }
+}
+
+/// Compares every exported model's numbers with the expected ones and reports all that are off.
+fn compare_all(what: &str, compare: impl Fn(Exported, Traced) -> Option<Result<f32, Error>>) {
+    let (mut tried, mut off) = (0, Vec::new());
+    for path in files(&folder("models"), "onnx") {
+        let exported = load(&path);
+        let name = exported.name.clone();
+        let traced = exported
+            .model
+            .trace(&exported.inputs, Some(&exported.output));
+        let outcome = match traced {
+            Ok(traced) => compare(exported, traced),
+            Err(error) => Some(Err(error)),
+        };
+        tried += usize::from(outcome.is_some());
+        match outcome {
+            None => {}
+            Some(Ok(difference)) if difference <= tolerance(&name) => {}
+            Some(Ok(difference)) => off.push(format!("{name}: off by {difference:e}")),
+            Some(Err(error)) => off.push(format!("{name}: {error}")),
+        }
+    }
+    assert!(tried >= 20, "{what} of only {tried} models were compared");
+    assert!(
+        off.is_empty(),
+        "{what} of {tried} models:\n{}",
+        off.join("\n")
+    );
+}
+
+#[test]
+fn predictions_are_onnx_runtimes() {
+    compare_all("predictions", |exported, traced| {
+        let output = traced.forward(&exported.inputs);
+        let got = output
+            .and_then(|output| output.to_vec())
+            .map_err(Error::from);
+        Some(got.map(|got| relative_difference(&got, &exported.expected)))
+    });
+}
+
+#[test]
+fn saliency_is_pytorchs() {
+    compare_all("saliency", |exported, traced| {
+        let (index, expected) = exported.saliency?;
+        let target = Target::Index(index);
+        let result = Saliency::new().attribute(&traced, &exported.inputs, target);
+        let got = result.and_then(|result| {
+            let first = result.values().iter().flatten().next();
+            first.expect("there is a float input").to_vec()
+        });
+        Some(
+            got.map_err(Error::from)
+                .map(|got| relative_difference(&got, &expected)),
+        )
+    });
+}
