@@ -1,1 +1,104 @@
-fn main() {}
+//! `attrx`: explains the predictions of an ONNX model from the terminal.
+//!
+//! ```text
+//! args.rs      what the program takes         methods.rs   which methods there are
+//! explain.rs   layers.rs  list.rs  commands   parameters.rs  --set, by each method's own schema
+//! model.rs     the model, cut as asked        target.rs  baseline.rs  what is explained, from where
+//! input.rs     arrays and images in           output.rs    files out, complete or not at all
+//! summary.rs   what is printed and --json     picture.rs   --image
+//! device.rs    progress.rs   error.rs
+//! ```
+
+mod args;
+mod baseline;
+mod device;
+mod error;
+mod explain;
+mod input;
+mod layers;
+mod list;
+mod methods;
+mod model;
+mod npy;
+mod output;
+mod parameters;
+mod picture;
+mod progress;
+mod summary;
+mod target;
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use args::{Arguments, Command};
+use error::Error;
+
+fn main() -> ExitCode {
+    // Burn checks some things by panicking; what it says comes back as an error. Nothing else is
+    // printed.
+    std::panic::set_hook(Box::new(|_| {}));
+    let result = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        let text = text.unwrap_or("no message");
+        Err(Error::other(format!(
+            "internal error: {text}; please report it"
+        )))
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody left to tell if this fails.
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::from(error.status())
+        }
+    }
+}
+
+fn run() -> Result<(), Error> {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) if error.use_stderr() => return Err(usage(&error)),
+        // --help and --version.
+        Err(help) => return print(&help.render().to_string()),
+    };
+    match arguments.command {
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Layers(arguments) => layers::run(&arguments),
+        Command::Methods(arguments) => list::run(&arguments),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "attrx", &mut script);
+            print(&String::from_utf8_lossy(&script))
+        }
+    }
+}
+
+/// A usage error as one line: what clap says before its advice.
+fn usage(error: &clap::Error) -> Error {
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let lines = text.lines().take_while(|line| {
+        let line = line.trim_start();
+        !line.starts_with("Usage:") && !line.starts_with("For more information")
+    });
+    let lines: Vec<&str> = lines
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    Error::input(format!("{} (try --help)", lines.join(" ")))
+}
+
+/// Prints to standard output; a reader that has gone away is no error.
+fn print(text: &str) -> Result<(), Error> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::other(format!(
+            "cannot write to standard output: {error}"
+        ))),
+        _ => Ok(()),
+    }
+}

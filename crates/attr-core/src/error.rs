@@ -159,6 +159,15 @@ pub enum Error {
         /// The panic's message.
         message: String,
     },
+    /// A layer of a traced model met values that it cannot work on, such as an index outside a
+    /// table.
+    #[error("layer {layer:?} cannot work on these values: {message}")]
+    LayerPanicked {
+        /// The layer.
+        layer: String,
+        /// The panic's message.
+        message: String,
+    },
     /// A closure behaves differently under autodiff: some module is in training mode.
     #[error(
         "the model predicts differently under autodiff (by up to {difference:e}): a BatchNorm or \

@@ -316,6 +316,12 @@ impl Traced {
         self.with_step(Step::FoldBatchNorm)
     }
 
+    /// The number of rows that the model insists on, where its forward fixes it (a reshape to a
+    /// literal batch, say): explain that many at a time. None for a model that takes any number.
+    pub fn rows(&self) -> Option<usize> {
+        self.graphs.example().ok()?.rows
+    }
+
     /// How many shapes of inputs have been traced so far.
     pub fn traces(&self) -> usize {
         self.graphs.traces()

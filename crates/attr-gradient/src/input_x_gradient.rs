@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 /// # }
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct InputXGradient {}
 
 impl InputXGradient {

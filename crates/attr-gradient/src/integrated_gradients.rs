@@ -17,6 +17,7 @@ use crate::quadrature::{Quadrature, steps};
 
 /// Parameters of [`IntegratedGradients`], under Captum's names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct IntegratedGradientsConfig {
     /// Samples of the path; 50, as in Captum. With a tolerance, the number to begin with.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 /// What is taken over the noisy copies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum NoiseTunnelKind {
     /// The mean, `E[a]`.
@@ -30,6 +31,7 @@ pub enum NoiseTunnelKind {
 
 /// Parameters of [`NoiseTunnel`], under Captum's names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct NoiseTunnelConfig {
     /// What is taken over the noisy copies; the mean, as in Captum.

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 
 /// A rule; names as in Captum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Quadrature {
     /// Exact for polynomials of degree `2n - 1`; the default.

@@ -68,6 +68,9 @@ pub enum Error {
         /// Pictures in the row.
         got: usize,
     },
+    /// The bytes are no image that can be read.
+    #[error("not a PNG or JPEG image: {0}")]
+    Decode(String),
     /// Drawing or encoding failed.
     #[error("drawing failed: {0}")]
     Draw(String),

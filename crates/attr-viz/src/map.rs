@@ -1,6 +1,7 @@
 //! An attribution as a two-dimensional map, and its normalisation.
 
 use attr_core::Value;
+use image::{ImageBuffer, Luma};
 
 use crate::style::{Sign, Style};
 use crate::{Error, Picture};
@@ -51,6 +52,25 @@ impl Map {
             .map(|i| (0..channels).map(|c| values[c * plane + i]).sum())
             .collect();
         Self::new(summed, width, height)
+    }
+
+    /// The map at another size, interpolated: a layer's map over the image it came from.
+    ///
+    /// # Errors
+    /// [`Error::Size`] for a side of 0.
+    pub fn resized(&self, width: usize, height: usize) -> Result<Self, Error> {
+        type Gray = ImageBuffer<Luma<f32>, Vec<f32>>;
+        let (w, h) = (self.width as u32, self.height as u32);
+        let values = Gray::from_raw(w, h, self.values.clone());
+        let values = values.ok_or(Error::Size {
+            got: self.values.len(),
+            width: self.width,
+            height: self.height,
+            channels: 1,
+        })?;
+        let filter = image::imageops::FilterType::Triangle;
+        let resized = image::imageops::resize(&values, width as u32, height as u32, filter);
+        Self::new(resized.into_raw(), width, height)
     }
 
     /// Width and height.

@@ -1,9 +1,10 @@
 //! An original input as an image.
 
+use std::io::Cursor;
 use std::ops::Range;
 
 use attr_core::Value;
-use image::{Rgb, RgbImage};
+use image::{ImageReader, Rgb, RgbImage};
 
 use crate::Error;
 
@@ -39,6 +40,69 @@ impl Picture {
             });
         }
         Self::new(&values, channels, width, height, range)
+    }
+
+    /// A PNG or JPEG image from its file's content.
+    ///
+    /// # Errors
+    /// [`Error::Decode`] when it is neither, is broken or is larger than 16384 pixels a side.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        let failed = |error: image::ImageError| Error::Decode(error.to_string());
+        let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
+        let mut reader = reader.map_err(|error| Error::Decode(error.to_string()))?;
+        let mut limits = image::Limits::default();
+        limits.max_image_width = Some(16384);
+        limits.max_image_height = Some(16384);
+        reader.limits(limits);
+        Ok(Self(reader.decode().map_err(failed)?.to_rgb8()))
+    }
+
+    /// The picture at another size, smoothed when it shrinks and interpolated when it grows.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for a side of 0 or more than 16384 pixels.
+    pub fn resized(self, width: usize, height: usize) -> Result<Self, Error> {
+        if self.size() == (width, height) {
+            return Ok(self);
+        }
+        if !(1..=16384).contains(&width) || !(1..=16384).contains(&height) {
+            return Err(Error::Parameter {
+                name: "size",
+                value: format!("{width} x {height}"),
+                expected: "each side must be from 1 to 16384",
+            });
+        }
+        let (width, height) = (width as u32, height as u32);
+        let filter = image::imageops::FilterType::Triangle;
+        Ok(Self(image::imageops::resize(
+            &self.0, width, height, filter,
+        )))
+    }
+
+    /// The colours in `[0, 1]`, `[channels, height, width]` in row-major order: red, green and blue
+    /// for three channels, their luminance for one.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for another number of channels.
+    pub fn channels(&self, channels: usize) -> Result<Vec<f32>, Error> {
+        let level = |v: u8| f32::from(v) / 255.0;
+        match channels {
+            1 => {
+                let gray = image::imageops::grayscale(&self.0);
+                Ok(gray.pixels().map(|p| level(p.0[0])).collect())
+            }
+            3 => {
+                let pixels = || self.0.pixels();
+                Ok((0..3)
+                    .flat_map(|c| pixels().map(move |p| level(p.0[c])))
+                    .collect())
+            }
+            other => Err(Error::Parameter {
+                name: "channels",
+                value: other.to_string(),
+                expected: "an image has 1 or 3",
+            }),
+        }
     }
 
     /// The picture with light and dark exchanged.

@@ -1,9 +1,10 @@
 //! Runs a graph, keeping or replacing any activation.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::exec::{self, Place};
-use super::{Graph, SlotId, Source, vjp};
+use super::{Graph, SlotId, Source, panic_message, vjp};
 use crate::{Error, Value};
 
 /// Which activations outlive their last use.
@@ -83,7 +84,14 @@ impl Graph {
                 };
                 operands.push(value.ok_or(Error::Internal("a node ran before its operands"))?);
             }
-            let outputs = exec::run(&node.op, operands, &place)?;
+            // Burn checks some values, such as indices, only when it meets them.
+            let run = || exec::run(&node.op, operands, &place);
+            let outputs = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+                Err(Error::LayerPanicked {
+                    layer: node.name.clone(),
+                    message: panic_message(panic.as_ref()),
+                })
+            })?;
             for (&slot, output) in node.outputs.iter().zip(outputs) {
                 if values[slot].is_none() {
                     values[slot] = Some(output);

@@ -1,0 +1,66 @@
+//! What can go wrong, and the exit status it leads to.
+
+/// An error: one line for people, one number for scripts.
+#[derive(Debug)]
+pub struct Error {
+    message: String,
+    status: u8,
+}
+
+impl Error {
+    /// Bad usage or bad input: exit status 2.
+    pub fn input(message: impl Into<String>) -> Self {
+        Self::new(message, 2)
+    }
+
+    /// Anything else: exit status 1.
+    pub fn other(message: impl Into<String>) -> Self {
+        Self::new(message, 1)
+    }
+
+    fn new(message: impl Into<String>, status: u8) -> Self {
+        // One line, whatever was quoted.
+        let message: String = message.into();
+        let words: Vec<&str> = message.split_whitespace().collect();
+        Self {
+            message: words.join(" "),
+            status,
+        }
+    }
+
+    /// The exit status.
+    pub fn status(&self) -> u8 {
+        self.status
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<attr_core::Error> for Error {
+    fn from(error: attr_core::Error) -> Self {
+        use attr_core::Error as Core;
+        match error {
+            Core::Device(_) | Core::Internal(_) => Self::other(error.to_string()),
+            _ => Self::input(error.to_string()),
+        }
+    }
+}
+
+impl From<attr_onnx::Error> for Error {
+    fn from(error: attr_onnx::Error) -> Self {
+        match error {
+            attr_onnx::Error::Core(error) => error.into(),
+            error => Self::input(error.to_string()),
+        }
+    }
+}
+
+impl From<attr_viz::Error> for Error {
+    fn from(error: attr_viz::Error) -> Self {
+        Self::other(error.to_string())
+    }
+}

@@ -1,0 +1,360 @@
+//! The model's inputs, from arrays and images.
+
+use std::path::Path;
+
+use attr_core::{Kind, Value, Values};
+use attr_onnx::{Port, PortDim};
+use attr_viz::Picture;
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+
+use crate::args::ModelArguments;
+use crate::error::Error;
+use crate::npy::{self, Array, Elements};
+
+/// The inputs in the model's order.
+pub struct Inputs {
+    /// What the model is given.
+    pub values: Values,
+    /// For each, the image it was made from, if it was.
+    pub pictures: Vec<Option<Picture>>,
+}
+
+/// Reads all inputs that the model declares.
+pub fn read(arguments: &ModelArguments, ports: &[Port], device: &Device) -> Result<Inputs, Error> {
+    let mut slots: Vec<Option<Slot>> = ports.iter().map(|_| None).collect();
+    for (flag, attributed, texts) in [
+        ("--input", true, &arguments.input),
+        ("--constant", false, &arguments.constant),
+    ] {
+        // Named ones first: the others fill what is left, in order.
+        let split = texts.iter().map(|text| name_and_file(text, ports));
+        let (named, unnamed): (Vec<_>, Vec<_>) = split.partition(|(name, _)| name.is_some());
+        for (name, file) in named.into_iter().chain(unnamed) {
+            let path = Path::new(file);
+            let images = is_image(path);
+            if path.extension().is_some_and(|e| e == "npz") && name.is_none() {
+                bind_archive(path, ports, &mut slots, attributed)?;
+                continue;
+            }
+            let at = match name {
+                Some(name) => position(name, ports),
+                None => slots.iter().position(Option::is_none),
+            };
+            let at = at.ok_or_else(|| {
+                Error::input(format!(
+                    "{flag} {file}: the model has no further input; its inputs are {}",
+                    describe(ports)
+                ))
+            })?;
+            let (array, picture) = match images {
+                true => {
+                    let (array, picture) = image(path, &ports[at], arguments)?;
+                    (array, Some(picture))
+                }
+                false => (array(path)?, None),
+            };
+            place(
+                &mut slots,
+                at,
+                ports,
+                Slot {
+                    array,
+                    picture,
+                    attributed,
+                },
+            )?;
+        }
+    }
+    let missing: Vec<&Port> = (0..ports.len())
+        .filter(|&i| slots[i].is_none())
+        .map(|i| &ports[i])
+        .collect();
+    if !missing.is_empty() {
+        let missing: Vec<String> = missing.iter().map(|port| one(port)).collect();
+        return Err(Error::input(format!(
+            "the model also needs {}; give it with --input, or with --constant if it gets no \
+             attribution",
+            missing.join(", ")
+        )));
+    }
+    let (mut values, mut attributed, mut pictures) = (Vec::new(), Vec::new(), Vec::new());
+    for (slot, port) in slots.into_iter().flatten().zip(ports) {
+        values.push(upload(&slot.array, port, device)?);
+        attributed.push(slot.attributed);
+        pictures.push(slot.picture);
+    }
+    Ok(Inputs {
+        values: Values::new(values, attributed),
+        pictures,
+    })
+}
+
+/// Inputs of the declared shapes, all ones, for a model that is only looked at. One row; other
+/// sizes that the file leaves open are guessed.
+pub fn placeholder(ports: &[Port], device: &Device) -> Result<Values, Error> {
+    let values = ports.iter().map(|port| {
+        let dims = port.shape.as_deref().unwrap_or(&[]);
+        let rank = dims.len();
+        let sizes = dims.iter().enumerate().map(|(i, dim)| match dim {
+            PortDim::Fixed(size) => *size,
+            PortDim::Free(_) if i == 0 => 1,
+            PortDim::Free(_) if rank >= 4 => 224,
+            PortDim::Free(_) => 16,
+        });
+        let shape: Vec<usize> = sizes.collect();
+        let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        let count = count
+            .filter(|&n| (1..=1 << 28).contains(&n))
+            .ok_or_else(|| {
+                Error::input(format!("input {}: give an example with --input", one(port)))
+            })?;
+        let elements = Elements::Int(vec![1; count]);
+        upload(&Array { shape, elements }, port, device)
+    });
+    let values = values.collect::<Result<Vec<_>, _>>()?;
+    let attributed = vec![true; values.len()];
+    Ok(Values::new(values, attributed))
+}
+
+/// `x [batch, 3, 224, 224]` for each input.
+pub fn describe(ports: &[Port]) -> String {
+    ports.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn one(port: &Port) -> String {
+    format!("{} {} ({:?})", port.name, port.describe(), port.kind)
+}
+
+struct Slot {
+    array: Array,
+    picture: Option<Picture>,
+    attributed: bool,
+}
+
+fn position(name: &str, ports: &[Port]) -> Option<usize> {
+    ports.iter().position(|port| port.name == name)
+}
+
+/// `NAME=FILE` where NAME is an input of the model, or a file.
+pub fn name_and_file<'a>(text: &'a str, ports: &[Port]) -> (Option<&'a str>, &'a str) {
+    match text.split_once('=') {
+        Some((name, file)) if position(name, ports).is_some() || !Path::new(text).exists() => {
+            (Some(name), file)
+        }
+        _ => (None, text),
+    }
+}
+
+fn place(slots: &mut [Option<Slot>], at: usize, ports: &[Port], slot: Slot) -> Result<(), Error> {
+    match slots[at].replace(slot) {
+        None => Ok(()),
+        Some(_) => Err(Error::input(format!(
+            "the model's input {:?} is given twice",
+            ports[at].name
+        ))),
+    }
+}
+
+/// Arrays named as the model's inputs, or one array for the next input.
+fn bind_archive(
+    path: &Path,
+    ports: &[Port],
+    slots: &mut [Option<Slot>],
+    attributed: bool,
+) -> Result<(), Error> {
+    let mut arrays = npy::read_archive(path)?;
+    if let [(name, _)] = &arrays[..]
+        && position(name, ports).is_none()
+        && let Some(free) = slots.iter().position(Option::is_none)
+    {
+        arrays[0].0 = ports[free].name.clone();
+    }
+    for (name, array) in arrays {
+        let at = position(&name, ports).ok_or_else(|| {
+            Error::input(format!(
+                "{}: array {name:?} is none of the model's inputs: {}",
+                path.display(),
+                describe(ports)
+            ))
+        })?;
+        let picture = None;
+        place(
+            slots,
+            at,
+            ports,
+            Slot {
+                array,
+                picture,
+                attributed,
+            },
+        )?;
+    }
+    Ok(())
+}
+
+/// An array from a `.npy` file or the only one of a `.npz` file.
+pub fn array(path: &Path) -> Result<Array, Error> {
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("npz") => {
+            let mut arrays = npy::read_archive(path)?;
+            match arrays.len() {
+                1 => Ok(arrays.remove(0).1),
+                n => Err(Error::input(format!(
+                    "{} holds {n} arrays, not one",
+                    path.display()
+                ))),
+            }
+        }
+        _ if is_image(path) => Err(Error::input(format!(
+            "{}: an array (.npy) is needed here, not an image",
+            path.display()
+        ))),
+        _ => npy::read(path),
+    }
+}
+
+fn is_image(path: &Path) -> bool {
+    let extension = path.extension().and_then(|e| e.to_str());
+    let extension = extension.map(str::to_ascii_lowercase);
+    matches!(extension.as_deref(), Some("png" | "jpg" | "jpeg"))
+}
+
+/// The array on the device, of the kind that the model takes.
+pub fn upload(array: &Array, port: &Port, device: &Device) -> Result<Value, Error> {
+    let count: usize = array.shape.iter().product();
+    if array.shape.is_empty() || count == 0 {
+        return Err(Error::input(format!(
+            "input {:?} has no rows (shape {:?})",
+            port.name, array.shape
+        )));
+    }
+    let ints = || {
+        array.elements.to_ints().ok_or_else(|| {
+            Error::input(format!(
+                "input {:?} takes integers, but was given fractions",
+                port.name
+            ))
+        })
+    };
+    let flat: Value = match port.kind {
+        Kind::Float => {
+            Tensor::<1>::from_data(TensorData::new(array.elements.to_floats(), [count]), device)
+                .into()
+        }
+        Kind::Int => Tensor::<1, Int>::from_data(TensorData::new(ints()?, [count]), device).into(),
+        Kind::Bool => {
+            let values: Vec<bool> = ints()?.iter().map(|&v| v != 0).collect();
+            Tensor::<1, Bool>::from_data(TensorData::new(values, [count]), device).into()
+        }
+    };
+    Ok(flat.reshape(&array.shape))
+}
+
+/// Where an input's channels are, how many, and the size it fixes.
+struct Layout {
+    last: bool,
+    channels: usize,
+    size: (Option<usize>, Option<usize>),
+}
+
+impl Layout {
+    /// `[batch, channels, height, width]` or `[batch, height, width, channels]`, whichever has 1
+    /// or 3 channels.
+    fn of(port: &Port) -> Result<Self, Error> {
+        let fixed = |dim: &PortDim| match dim {
+            PortDim::Fixed(size) => Some(*size),
+            PortDim::Free(_) => None,
+        };
+        let colours = |dim: &PortDim| fixed(dim).filter(|n| *n == 1 || *n == 3);
+        if let Some([_, a, b, c]) = port.shape.as_deref() {
+            let layout = match (colours(a), colours(c)) {
+                (Some(channels), _) => Some((false, channels, fixed(b), fixed(c))),
+                (None, Some(channels)) => Some((true, channels, fixed(a), fixed(b))),
+                (None, None) if fixed(a).is_none() => Some((false, 3, fixed(b), fixed(c))),
+                _ => None,
+            };
+            if let Some((last, channels, height, width)) = layout {
+                let size = (height, width);
+                return Ok(Self {
+                    last,
+                    channels,
+                    size,
+                });
+            }
+        }
+        Err(Error::input(format!(
+            "the model's input {} is not an image of 1 or 3 channels; give a .npy",
+            one(port)
+        )))
+    }
+}
+
+/// An image as one row of an input.
+fn image(path: &Path, port: &Port, arguments: &ModelArguments) -> Result<(Array, Picture), Error> {
+    let shown = path.display();
+    let layout = Layout::of(port)?;
+    let bytes =
+        std::fs::read(path).map_err(|e| Error::input(format!("cannot read {shown}: {e}")))?;
+    let broken = |e: attr_viz::Error| Error::input(format!("{shown}: {e}"));
+    let picture = Picture::decode(&bytes).map_err(broken)?;
+    let (width, height) = match &arguments.size {
+        Some(size) => parse_size(size)?,
+        None => {
+            let own = picture.size();
+            (
+                layout.size.1.unwrap_or(own.0),
+                layout.size.0.unwrap_or(own.1),
+            )
+        }
+    };
+    let picture = picture.resized(width, height).map_err(broken)?;
+    let mut planes = picture.channels(layout.channels).map_err(broken)?;
+    let mean = per_channel("--mean", &arguments.mean, layout.channels, 0.0)?;
+    let std = per_channel("--std", &arguments.std, layout.channels, 1.0)?;
+    if std.iter().any(|s| *s == 0.0 || !s.is_finite()) || mean.iter().any(|m| !m.is_finite()) {
+        return Err(Error::input(
+            "--mean must be finite and --std finite and not 0",
+        ));
+    }
+    let area = width * height;
+    for (c, plane) in planes.chunks_exact_mut(area).enumerate() {
+        plane.iter_mut().for_each(|v| *v = (*v - mean[c]) / std[c]);
+    }
+    let (shape, values) = match layout.last {
+        false => (vec![1, layout.channels, height, width], planes),
+        true => {
+            let pixels = (0..area).flat_map(|i| (0..layout.channels).map(move |c| c * area + i));
+            let values = pixels.map(|i| planes[i]).collect();
+            (vec![1, height, width, layout.channels], values)
+        }
+    };
+    let elements = Elements::Float(values);
+    Ok((Array { shape, elements }, picture))
+}
+
+/// `224` or `HEIGHTxWIDTH`, as width and height.
+fn parse_size(text: &str) -> Result<(usize, usize), Error> {
+    let (height, width) = text.split_once(['x', ',']).unwrap_or((text, text));
+    match (width.trim().parse(), height.trim().parse()) {
+        (Ok(width), Ok(height)) if width > 0 && height > 0 => Ok((width, height)),
+        _ => Err(Error::input(format!(
+            "--size {text}: give HEIGHTxWIDTH or one number, such as 224x224"
+        ))),
+    }
+}
+
+fn per_channel(
+    flag: &str,
+    given: &[f32],
+    channels: usize,
+    default: f32,
+) -> Result<Vec<f32>, Error> {
+    match given.len() {
+        0 => Ok(vec![default; channels]),
+        1 => Ok(vec![given[0]; channels]),
+        n if n == channels => Ok(given.to_vec()),
+        n => Err(Error::input(format!(
+            "{flag} has {n} numbers, but the model takes {channels} channels"
+        ))),
+    }
+}

@@ -1,0 +1,86 @@
+//! `attrx methods`.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use crate::args::MethodsArguments;
+use crate::error::Error;
+use crate::methods::{self, Entry};
+use crate::print;
+
+/// Lists the methods.
+pub fn run(arguments: &MethodsArguments) -> Result<(), Error> {
+    let entries: Vec<&Entry> = match &arguments.name {
+        Some(name) => vec![methods::find(name)?],
+        None => methods::ALL.iter().collect(),
+    };
+    let text = match arguments.json {
+        true => {
+            let entries: Vec<Value> = entries.iter().map(|entry| as_json(entry)).collect();
+            let text = serde_json::to_string_pretty(&entries);
+            text.map_err(|error| Error::other(error.to_string()))? + "\n"
+        }
+        false => entries
+            .iter()
+            .map(|entry| as_text(entry))
+            .collect::<Vec<_>>()
+            .join("\n"),
+    };
+    print(&text)
+}
+
+fn needs(entry: &Entry) -> Vec<&'static str> {
+    let needs = entry.needs;
+    let all = [
+        (needs.gradients, "gradients"),
+        (needs.baseline, "baseline"),
+        (needs.seed, "seed"),
+    ];
+    all.iter()
+        .filter(|(needed, _)| *needed)
+        .map(|(_, name)| *name)
+        .collect()
+}
+
+fn as_json(entry: &Entry) -> Value {
+    json!({
+        "name": entry.name,
+        "crate": entry.krate,
+        "summary": entry.summary,
+        "needs": needs(entry),
+        "paper": entry.paper,
+        "parameters": (entry.parameters)(),
+    })
+}
+
+fn as_text(entry: &Entry) -> String {
+    let mut text = format!("{} ({})\n    {}\n", entry.name, entry.krate, entry.summary);
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        text,
+        "    paper {}; uses {}",
+        entry.paper,
+        needs(entry).join(", ")
+    );
+    for parameter in (entry.parameters)() {
+        let default = match &parameter.default {
+            Value::String(text) => text.clone(),
+            Value::Null => "none".into(),
+            Value::Array(items) => {
+                let items: Vec<String> = items.iter().map(Value::to_string).collect();
+                items.join(",")
+            }
+            other => other.to_string(),
+        };
+        let _ = writeln!(
+            text,
+            "    --set {}={default}  ({}) {}",
+            parameter.name, parameter.kind, parameter.description
+        );
+        for choice in &parameter.values {
+            let _ = writeln!(text, "          {}: {}", choice.value, choice.description);
+        }
+    }
+    text
+}

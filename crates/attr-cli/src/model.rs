@@ -1,0 +1,43 @@
+//! The model as the command line asks for it: traced, without its softmax, cut at layers.
+
+use attr_core::{Traced, Values};
+use attr_onnx::{OnnxModel, Port};
+use burn::tensor::Device;
+
+use crate::args::ModelArguments;
+use crate::error::Error;
+use crate::input::{self, Inputs};
+
+/// A model with what it is given.
+pub struct Opened {
+    pub file: OnnxModel,
+    pub device: Device,
+}
+
+impl Opened {
+    /// Reads the file.
+    pub fn new(arguments: &ModelArguments) -> Result<Self, Error> {
+        let device = arguments.device.open()?;
+        let file = OnnxModel::open(&arguments.model, &device)?;
+        Ok(Self { file, device })
+    }
+
+    /// The model's inputs.
+    pub fn ports(&self) -> &[Port] {
+        self.file.inputs()
+    }
+
+    /// Reads the inputs that the command line names.
+    pub fn read(&self, arguments: &ModelArguments) -> Result<Inputs, Error> {
+        input::read(arguments, self.ports(), &self.device)
+    }
+
+    /// Traces the model, without its final softmax if that was asked for.
+    pub fn trace(&self, arguments: &ModelArguments, inputs: &Values) -> Result<Traced, Error> {
+        let traced = self.file.trace(inputs, arguments.output.as_deref())?;
+        Ok(match arguments.logits {
+            true => traced.logits(),
+            false => traced,
+        })
+    }
+}

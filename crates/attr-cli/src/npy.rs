@@ -1,0 +1,224 @@
+//! NumPy arrays, read and written.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Write};
+use std::path::Path;
+
+use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder};
+
+use crate::error::Error;
+
+/// An array as the program needs it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array {
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its elements in row-major order.
+    pub elements: Elements,
+}
+
+/// An array's elements.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Elements {
+    /// From any float type.
+    Float(Vec<f32>),
+    /// From any integer type.
+    Int(Vec<i64>),
+    /// From truth values.
+    Bool(Vec<bool>),
+}
+
+impl Elements {
+    /// As floats.
+    pub fn to_floats(&self) -> Vec<f32> {
+        match self {
+            Self::Float(values) => values.clone(),
+            Self::Int(values) => values.iter().map(|&v| v as f32).collect(),
+            Self::Bool(values) => values.iter().map(|&v| f32::from(u8::from(v))).collect(),
+        }
+    }
+
+    /// As integers; none when one is a fraction.
+    pub fn to_ints(&self) -> Option<Vec<i64>> {
+        match self {
+            Self::Float(values) => {
+                let whole = |v: &f32| (*v == v.trunc() && v.abs() < 1e15).then_some(*v as i64);
+                values.iter().map(whole).collect()
+            }
+            Self::Int(values) => Some(values.clone()),
+            Self::Bool(values) => Some(values.iter().map(|&v| i64::from(v)).collect()),
+        }
+    }
+}
+
+/// Reads a `.npy` file.
+pub fn read(path: &Path) -> Result<Array, Error> {
+    let shown = path.display();
+    let unreadable = |error: std::io::Error| Error::input(format!("cannot read {shown}: {error}"));
+    let file = File::open(path).map_err(unreadable)?;
+    let size = file.metadata().map_err(unreadable)?.len();
+    decode(BufReader::new(file), size).map_err(|reason| Error::input(format!("{shown}: {reason}")))
+}
+
+/// Reads all arrays of a `.npz` file, with their names.
+pub fn read_archive(path: &Path) -> Result<Vec<(String, Array)>, Error> {
+    let shown = path.display();
+    let broken = |reason: String| Error::input(format!("{shown}: {reason}"));
+    let file =
+        File::open(path).map_err(|error| Error::input(format!("cannot read {shown}: {error}")))?;
+    let mut archive = npyz::npz::NpzArchive::new(BufReader::new(file))
+        .map_err(|error| broken(format!("not an .npz archive: {error}")))?;
+    let names: Vec<String> = archive.array_names().map(str::to_string).collect();
+    let mut arrays = Vec::with_capacity(names.len());
+    for name in names {
+        let array = archive.zip_archive().by_name(&format!("{name}.npy"));
+        let array = array.map_err(|error| broken(error.to_string()))?;
+        let size = array.size();
+        let array = decode(array, size).map_err(|e| broken(format!("array {name:?}: {e}")))?;
+        arrays.push((name, array));
+    }
+    Ok(arrays)
+}
+
+/// The array in `size` bytes; a header that announces more is refused before anything is read.
+fn decode(mut reader: impl Read, size: u64) -> Result<Array, String> {
+    let not_npy = |error: std::io::Error| format!("not a .npy array: {error}");
+    let header = npyz::NpyHeader::from_reader(&mut reader).map_err(not_npy)?;
+    let DType::Plain(element) = header.dtype() else {
+        return Err("arrays of records are not supported".into());
+    };
+    let width = element.num_bytes().unwrap_or(1) as u64;
+    let announced = header
+        .shape()
+        .iter()
+        .try_fold(width, |n, &d| n.checked_mul(d));
+    if announced.is_none_or(|bytes| bytes > size) {
+        return Err(format!(
+            "its header announces shape {:?}, but the file has {size} bytes",
+            header.shape()
+        ));
+    }
+    let shape: Vec<usize> = header.shape().iter().map(|&d| d as usize).collect();
+    let fortran = header.order() == Order::Fortran;
+    let array = NpyFile::with_header(header, reader);
+    let elements = match (element.type_char(), width) {
+        (TypeChar::Float, 2) => Elements::Float(
+            vector::<half::f16>(array)?
+                .into_iter()
+                .map(half::f16::to_f32)
+                .collect(),
+        ),
+        (TypeChar::Float, 4) => Elements::Float(vector::<f32>(array)?),
+        (TypeChar::Float, 8) => Elements::Float(
+            vector::<f64>(array)?
+                .into_iter()
+                .map(|v| v as f32)
+                .collect(),
+        ),
+        (TypeChar::Int, 1) => ints::<i8>(array)?,
+        (TypeChar::Int, 2) => ints::<i16>(array)?,
+        (TypeChar::Int, 4) => ints::<i32>(array)?,
+        (TypeChar::Int, 8) => ints::<i64>(array)?,
+        (TypeChar::Uint, 1) => ints::<u8>(array)?,
+        (TypeChar::Uint, 2) => ints::<u16>(array)?,
+        (TypeChar::Uint, 4) => ints::<u32>(array)?,
+        (TypeChar::Uint, 8) => Elements::Int(
+            vector::<u64>(array)?
+                .into_iter()
+                .map(|v| v as i64)
+                .collect(),
+        ),
+        (TypeChar::Bool, _) => Elements::Bool(vector::<bool>(array)?),
+        _ => return Err(format!("elements of type {element} are not supported")),
+    };
+    Ok(match fortran {
+        true => row_major(Array { shape, elements }),
+        false => Array { shape, elements },
+    })
+}
+
+fn vector<T: npyz::Deserialize>(array: NpyFile<impl Read>) -> Result<Vec<T>, String> {
+    array
+        .into_vec()
+        .map_err(|error| format!("its data are broken: {error}"))
+}
+
+fn ints<T: npyz::Deserialize + Into<i64>>(array: NpyFile<impl Read>) -> Result<Elements, String> {
+    let values = vector::<T>(array)?.into_iter();
+    Ok(Elements::Int(values.map(Into::into).collect()))
+}
+
+/// From column-major to row-major order.
+fn row_major(array: Array) -> Array {
+    let shape = array.shape;
+    let count = shape.iter().product();
+    let mut places = Vec::with_capacity(count);
+    for flat in 0..count {
+        let (mut rest, mut place) = (flat, 0);
+        let mut stride: usize = shape.iter().product();
+        for &size in shape.iter().rev() {
+            stride /= size.max(1);
+            place += rest % size * stride;
+            rest /= size;
+        }
+        places.push(place);
+    }
+    fn pick<T: Copy>(values: &[T], places: &[usize]) -> Vec<T> {
+        places.iter().map(|&i| values[i]).collect()
+    }
+    let elements = match &array.elements {
+        Elements::Float(values) => Elements::Float(pick(values, &places)),
+        Elements::Int(values) => Elements::Int(pick(values, &places)),
+        Elements::Bool(values) => Elements::Bool(pick(values, &places)),
+    };
+    Array { shape, elements }
+}
+
+/// A `.npy` file's content: float32, row-major.
+pub fn encode(shape: &[usize], values: &[f32]) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    let shape: Vec<u64> = shape.iter().map(|&d| d as u64).collect();
+    let written = npyz::WriteOptions::new()
+        .default_dtype()
+        .shape(&shape)
+        .writer(&mut bytes as &mut dyn Write)
+        .begin_nd()
+        .and_then(|mut writer| {
+            writer.extend(values.iter().copied())?;
+            writer.finish()
+        });
+    written.map_err(|error| Error::other(format!("cannot encode an array: {error}")))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_come_back() {
+        let bytes = encode(&[2, 1, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
+        let array = decode(&bytes[..], bytes.len() as u64).unwrap();
+        assert_eq!(array.shape, [2, 1, 3]);
+        assert_eq!(array.elements.to_floats(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    }
+
+    #[test]
+    fn column_major_arrays_are_turned() {
+        // [[0, 1, 2], [3, 4, 5]] in column-major order.
+        let elements = Elements::Int(vec![0, 3, 1, 4, 2, 5]);
+        let shape = vec![2, 3];
+        let turned = row_major(Array { shape, elements });
+        assert_eq!(turned.elements, Elements::Int(vec![0, 1, 2, 3, 4, 5]));
+    }
+
+    #[test]
+    fn a_header_that_announces_too_much_is_refused() {
+        let mut bytes = encode(&[2], &[1.0, 2.0]).unwrap();
+        let text = String::from_utf8_lossy(&bytes).find("(2,)").unwrap();
+        bytes[text..text + 4].copy_from_slice(b"9999");
+        assert!(decode(&bytes[..], bytes.len() as u64).is_err());
+        let cut = &bytes[..bytes.len() - 5];
+        assert!(decode(cut, cut.len() as u64).is_err());
+    }
+}

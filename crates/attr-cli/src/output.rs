@@ -1,0 +1,122 @@
+//! Files out: written beside their place and moved there when complete, all or none.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use attr_core::Value;
+
+use crate::error::Error;
+use crate::npy;
+
+/// Files to be written together.
+#[derive(Default)]
+pub struct Outputs(Vec<(PathBuf, Vec<u8>)>);
+
+impl Outputs {
+    /// Adds a file.
+    pub fn add(&mut self, path: &Path, content: Vec<u8>) {
+        self.0.push((path.to_path_buf(), content));
+    }
+
+    /// Writes all files; none appears unless all could be written.
+    pub fn write(self) -> Result<(), Error> {
+        let mut written = Vec::with_capacity(self.0.len());
+        for (path, content) in &self.0 {
+            let failed =
+                |e: std::io::Error| Error::other(format!("cannot write {}: {e}", path.display()));
+            if is_special(path) {
+                std::fs::write(path, content).map_err(failed)?;
+                continue;
+            }
+            let mut builder = tempfile::Builder::new();
+            builder.prefix(".attrx-");
+            #[cfg(unix)]
+            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+            let mut file = builder.tempfile_in(folder(path)).map_err(failed)?;
+            file.write_all(content).map_err(failed)?;
+            written.push((file, path));
+        }
+        for (file, path) in written {
+            let failed = |e: tempfile::PersistError| {
+                Error::other(format!("cannot write {}: {}", path.display(), e.error))
+            };
+            file.persist(path).map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a path is a device, a pipe or the like, which must not be replaced by a file.
+fn is_special(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}
+
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Refuses, before any work is done, paths that cannot be written or would overwrite each other.
+pub fn check(paths: &[(&str, &Path, &[&str])]) -> Result<(), Error> {
+    for (i, (flag, path, extensions)) in paths.iter().enumerate() {
+        let extension = path
+            .extension()
+            .and_then(|e| e.to_str())
+            .unwrap_or_default();
+        if !is_special(path) && !extensions.contains(&extension) && !extensions.is_empty() {
+            return Err(Error::input(format!(
+                "{flag} {}: the name must end in .{}",
+                path.display(),
+                extensions.join(" or .")
+            )));
+        }
+        if path.is_dir() || !folder(path).is_dir() {
+            let why = if path.is_dir() {
+                "it is a folder"
+            } else {
+                "its folder does not exist"
+            };
+            return Err(Error::input(format!("{flag} {}: {why}", path.display())));
+        }
+        if let Some((other, _, _)) = paths[..i].iter().find(|(_, earlier, _)| earlier == path) {
+            return Err(Error::input(format!(
+                "{flag} and {other} both name {}",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A `.npy` file's content.
+pub fn npy(value: &Value) -> Result<Vec<u8>, Error> {
+    npy::encode(&value.shape(), &value.to_vec()?)
+}
+
+/// A `.safetensors` file's content: float32 arrays by name.
+pub fn safetensors(values: &[(&str, &Value)]) -> Result<Vec<u8>, Error> {
+    let failed = |error: safetensors::SafeTensorError| {
+        Error::other(format!("cannot encode the attributions: {error}"))
+    };
+    let mut data: Vec<Vec<u8>> = Vec::with_capacity(values.len());
+    for (_, value) in values {
+        data.push(
+            value
+                .to_vec()?
+                .iter()
+                .flat_map(|v| v.to_le_bytes())
+                .collect(),
+        );
+    }
+    let views = values.iter().zip(&data).map(|((name, value), data)| {
+        let dtype = safetensors::Dtype::F32;
+        Ok((
+            *name,
+            safetensors::tensor::TensorView::new(dtype, value.shape(), data)?,
+        ))
+    });
+    let views: Vec<_> = views.collect::<Result<_, _>>().map_err(failed)?;
+    safetensors::serialize(views, None).map_err(failed)
+}

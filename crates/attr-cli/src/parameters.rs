@@ -1,0 +1,264 @@
+//! `--set key=value`: a method's parameters, read by the schema of its configuration.
+
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::error::Error;
+
+/// A parameter of a method, as its configuration documents it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Parameter {
+    /// The reference library's name.
+    pub name: String,
+    /// What it takes: `integer`, `number`, `boolean`, `array of number`, `string`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its default.
+    pub default: Value,
+    /// What it means.
+    pub description: String,
+    /// The values it takes, where they are few, each with its meaning.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<Choice>,
+}
+
+/// One of the few values of a parameter.
+#[derive(Clone, Debug, Serialize)]
+pub struct Choice {
+    /// As it is written.
+    pub value: String,
+    /// What it means.
+    pub description: String,
+}
+
+/// The parameters of a configuration.
+pub fn of<C: JsonSchema + Default + Serialize>() -> Vec<Parameter> {
+    let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
+    let schema = settings.into_generator().into_root_schema_for::<C>();
+    let defaults = serde_json::to_value(C::default()).unwrap_or_default();
+    let properties = schema
+        .as_value()
+        .get("properties")
+        .and_then(Value::as_object);
+    let properties = properties.into_iter().flatten();
+    properties
+        .map(|(name, schema)| Parameter {
+            name: name.clone(),
+            kind: kind(schema),
+            default: defaults.get(name).cloned().unwrap_or(Value::Null),
+            description: sentence(schema),
+            values: choices(schema),
+        })
+        .collect()
+}
+
+/// A schema's description on one line, without the code's own markup.
+fn sentence(schema: &Value) -> String {
+    let text = schema
+        .get("description")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    text.split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .replace('`', "")
+}
+
+fn kind(schema: &Value) -> String {
+    let name = |value: &Value| value.as_str().unwrap_or("value").to_string();
+    match schema.get("type") {
+        Some(Value::String(kind)) if kind == "array" => {
+            let items = schema.get("items").map_or("value".into(), kind_of_items);
+            format!("array of {items}")
+        }
+        Some(Value::Array(kinds)) => {
+            let kinds: Vec<String> = kinds.iter().map(name).collect();
+            kinds.join(" or ").replace("null", "none")
+        }
+        Some(kind) => name(kind),
+        None => "string".into(),
+    }
+}
+
+fn kind_of_items(items: &Value) -> String {
+    kind(items)
+}
+
+fn choices(schema: &Value) -> Vec<Choice> {
+    let listed = schema.get("oneOf").or_else(|| schema.get("anyOf"));
+    let mut choices: Vec<Choice> = Vec::new();
+    for option in listed.and_then(Value::as_array).into_iter().flatten() {
+        if let Some(value) = option.get("const").and_then(Value::as_str) {
+            choices.push(Choice {
+                value: value.into(),
+                description: sentence(option),
+            });
+        }
+    }
+    for value in schema
+        .get("enum")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        if let Some(value) = value.as_str() {
+            let description = String::new();
+            choices.push(Choice {
+                value: value.into(),
+                description,
+            });
+        }
+    }
+    choices
+}
+
+/// The parameters given with `--set`, by name, as far as they have been taken.
+#[derive(Clone, Debug)]
+pub struct Given {
+    values: Map<String, Value>,
+    texts: Vec<(String, String)>,
+}
+
+impl Given {
+    /// Parses `key=value` texts.
+    pub fn parse(texts: &[String]) -> Result<Self, Error> {
+        let mut given = Self {
+            values: Map::new(),
+            texts: Vec::new(),
+        };
+        for text in texts {
+            let Some((key, value)) = text.split_once('=') else {
+                return Err(Error::input(format!("--set {text}: give key=value")));
+            };
+            let (key, value) = (key.trim().to_string(), value.trim().to_string());
+            if given.texts.iter().any(|(known, _)| *known == key) {
+                return Err(Error::input(format!("--set {key} is given twice")));
+            }
+            given.texts.push((key, value));
+        }
+        Ok(given)
+    }
+
+    /// The parameters given and not taken yet.
+    pub fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.texts.iter().map(|(key, value)| (&key[..], &value[..]))
+    }
+
+    /// Sets a parameter unless it was given.
+    pub fn default(&mut self, key: &str, value: impl Into<Value>) {
+        if !self.texts.iter().any(|(known, _)| known == key) {
+            self.values.insert(key.into(), value.into());
+        }
+    }
+
+    /// Takes one parameter out, as text.
+    pub fn take(&mut self, key: &str) -> Option<String> {
+        let at = self.texts.iter().position(|(known, _)| known == key)?;
+        Some(self.texts.remove(at).1)
+    }
+
+    /// Takes a configuration's parameters out; those not given keep their defaults.
+    pub fn config<C>(&mut self) -> Result<C, Error>
+    where
+        C: JsonSchema + Default + Serialize + DeserializeOwned,
+    {
+        let parameters = of::<C>();
+        let mut config = serde_json::to_value(C::default()).unwrap_or_default();
+        for parameter in &parameters {
+            if let (Some(value), Some(config)) =
+                (self.values.get(&parameter.name), config.as_object_mut())
+            {
+                config.insert(parameter.name.clone(), value.clone());
+            }
+            let Some(text) = self.take(&parameter.name) else {
+                continue;
+            };
+            let value = read(&text, parameter)?;
+            if let Some(config) = config.as_object_mut() {
+                config.insert(parameter.name.clone(), value);
+            }
+            // Tried one by one, so that an error names the parameter.
+            serde_json::from_value::<C>(config.clone()).map_err(|error| {
+                Error::input(format!("--set {}={text}: {error}", parameter.name))
+            })?;
+        }
+        serde_json::from_value(config).map_err(|error| Error::input(format!("--set: {error}")))
+    }
+
+    /// Refuses what nobody took.
+    pub fn finish(&self, method: &str, known: &[Parameter]) -> Result<(), Error> {
+        let Some((key, _)) = self.texts.first() else {
+            return Ok(());
+        };
+        let names: Vec<&str> = known.iter().map(|p| &p.name[..]).collect();
+        let nearest = names
+            .iter()
+            .copied()
+            .max_by(|a, b| strsim::jaro_winkler(key, a).total_cmp(&strsim::jaro_winkler(key, b)));
+        let advice = match nearest {
+            Some(nearest) if strsim::jaro_winkler(key, nearest) > 0.75 => {
+                format!("did you mean {nearest}?")
+            }
+            Some(_) => format!("it has {}", names.join(", ")),
+            None => "it has none".into(),
+        };
+        Err(Error::input(format!(
+            "--set {key}: {method} has no such parameter; {advice}"
+        )))
+    }
+}
+
+/// A value written as the parameter's type asks.
+fn read(text: &str, parameter: &Parameter) -> Result<Value, Error> {
+    let bad = |expected: &str| Error::input(format!("--set {}={text}: {expected}", parameter.name));
+    if !parameter.values.is_empty() {
+        let names: Vec<&str> = parameter.values.iter().map(|c| &c.value[..]).collect();
+        return match names.contains(&text) {
+            true => Ok(text.into()),
+            false => Err(bad(&format!("it takes one of {}", names.join(", ")))),
+        };
+    }
+    let plain = |text: &str| match text {
+        "true" | "True" => Value::Bool(true),
+        "false" | "False" => Value::Bool(false),
+        "none" | "None" | "null" => Value::Null,
+        text => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
+    };
+    let value = match parameter.kind.starts_with("array") {
+        true => {
+            let inner = text
+                .trim_start_matches(['[', '('])
+                .trim_end_matches([']', ')']);
+            let parts = inner
+                .split(',')
+                .map(str::trim)
+                .filter(|part| !part.is_empty());
+            Value::Array(parts.map(plain).collect())
+        }
+        false => plain(text),
+    };
+    let fits = match &parameter.kind[..] {
+        "integer" => value.is_u64() || value.is_i64(),
+        "number" => value.is_number(),
+        "boolean" => value.is_boolean(),
+        "number or none" | "integer or none" => value.is_number() || value.is_null(),
+        "array of number" => value
+            .as_array()
+            .is_some_and(|a| a.iter().all(Value::is_number)),
+        _ => true,
+    };
+    match fits {
+        true => Ok(value),
+        false => Err(bad(&format!("it takes {}", article(&parameter.kind)))),
+    }
+}
+
+fn article(kind: &str) -> String {
+    match kind.starts_with(['a', 'i']) {
+        true => format!("an {kind}"),
+        false => format!("a {kind}"),
+    }
+}

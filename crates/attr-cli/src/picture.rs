@@ -1,0 +1,103 @@
+//! `--image`: the attribution beside the input.
+
+use attr_core::Value;
+use attr_viz::{Drawing, Map, Panel, Picture, Style, View};
+
+use crate::error::Error;
+
+/// The most rows that are drawn.
+const ROWS: usize = 16;
+
+/// What is drawn.
+pub struct Drawn<'a> {
+    /// The method's name, over its column.
+    pub method: &'a str,
+    /// A label for each row.
+    pub labels: &'a [String],
+    /// The attribution.
+    pub attribution: &'a Value,
+    /// The input it came from, and the image that was read, if one was.
+    pub input: &'a Value,
+    pub picture: Option<&'a Picture>,
+}
+
+/// A PNG file's content.
+pub fn draw(drawn: &Drawn<'_>) -> Result<Vec<u8>, Error> {
+    let (attribution, last) = channels_first(drawn.attribution)?;
+    let (input, _) = channels_first(drawn.input)?;
+    let rows = drawn.labels.len().min(ROWS);
+    let mut lines: Vec<(String, Option<Picture>, Map)> = Vec::with_capacity(rows);
+    for (row, label) in drawn.labels.iter().take(rows).enumerate() {
+        let mut map = Map::from_value(&attribution, row).map_err(|_| {
+            Error::input(format!(
+                "--image: an attribution of shape {:?} cannot be drawn; [batch, channels, \
+                 height, width], [batch, height, width] and [batch, width] can",
+                drawn.attribution.shape()
+            ))
+        })?;
+        let original = original(drawn, &input, row, last)?;
+        // A layer's map is smaller than the image it came from: it is drawn at the image's size.
+        if let Some(original) = &original
+            && original.size() != map.size()
+        {
+            let (width, height) = original.size();
+            map = map.resized(width, height)?;
+        }
+        lines.push((label.clone(), original, map));
+    }
+    let with_original = lines.iter().all(|(_, original, _)| original.is_some());
+    let mut panel = match with_original {
+        true => Panel::new(["input", drawn.method, "over the input"]),
+        false => Panel::new([drawn.method]),
+    };
+    let style = Style::default();
+    for (label, original, map) in &lines {
+        let heat = View::HeatMap.draw(map, None, &style)?;
+        let drawings: Vec<Drawing> = match original {
+            Some(original) if with_original => vec![
+                View::Original.draw(map, Some(original), &style)?,
+                heat,
+                View::BlendedHeatMap.draw(map, Some(original), &style)?,
+            ],
+            _ => vec![heat],
+        };
+        panel.row(label.clone(), drawings)?;
+    }
+    Ok(panel.with_cell(224).to_png()?)
+}
+
+/// The input as a picture: the image that was read, or a tensor of 1 or 3 channels spread between
+/// black and white.
+fn original(
+    drawn: &Drawn<'_>,
+    input: &Value,
+    row: usize,
+    last: bool,
+) -> Result<Option<Picture>, Error> {
+    if let (Some(picture), 0) = (drawn.picture, row) {
+        return Ok(Some(picture.clone()));
+    }
+    let shape = input.shape();
+    let spatial = drawn.attribution.shape().len() == 4 || last;
+    if !spatial || shape.len() != 4 || !matches!(shape[1], 1 | 3) {
+        return Ok(None);
+    }
+    let values = input.slice_rows(row..row + 1).to_vec()?;
+    let low = values.iter().copied().fold(f32::INFINITY, f32::min);
+    let high = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let high = if high > low { high } else { low + 1.0 };
+    Ok(Some(Picture::from_value(input, row, low..high)?))
+}
+
+/// `[batch, height, width, channels]` as `[batch, channels, height, width]`, where the last
+/// dimension alone can be colours; and whether it was so.
+fn channels_first(value: &Value) -> Result<(Value, bool), Error> {
+    let shape = value.shape();
+    match shape[..] {
+        [_, first, _, last] if !matches!(first, 1 | 3) && matches!(last, 1 | 3) => {
+            let turned = value.tensor::<4>()?.permute([0, 3, 1, 2]);
+            Ok((turned.into(), true))
+        }
+        _ => Ok((value.clone(), false)),
+    }
+}

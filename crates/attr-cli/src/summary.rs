@@ -1,0 +1,138 @@
+//! What `attrx explain` tells: on standard output, and as JSON.
+
+use std::time::Duration;
+
+use attr_core::{Value, Work};
+use serde_json::{Value as Json, json};
+
+use crate::error::Error;
+
+/// Everything a summary says.
+pub struct Summary<'a> {
+    pub model: String,
+    pub method: &'a str,
+    pub parameters: Json,
+    pub device: String,
+    pub output_name: String,
+    pub output: Value,
+    pub target: String,
+    /// The index of the target in each row, where it is one number.
+    pub targets: Vec<Json>,
+    pub scores: Vec<f32>,
+    pub delta: Option<Vec<f32>>,
+    /// Name and value of each attribution.
+    pub attributions: Vec<(String, Value)>,
+    pub layer: Option<String>,
+    pub neuron: Option<String>,
+    pub work: Work,
+    pub time: Duration,
+}
+
+/// The largest of each row.
+pub fn predicted(output: &Value) -> Result<Option<Vec<usize>>, Error> {
+    let shape = output.shape();
+    let [_, classes] = shape[..] else {
+        return Ok(None);
+    };
+    if classes < 2 {
+        return Ok(None);
+    }
+    let values = output.to_vec()?;
+    let largest = values.chunks_exact(classes).map(|row| {
+        // The first of equals, as the target `predicted` takes it.
+        let mut best = 0;
+        for (i, value) in row.iter().enumerate() {
+            if *value > row[best] {
+                best = i;
+            }
+        }
+        best
+    });
+    Ok(Some(largest.collect()))
+}
+
+impl Summary<'_> {
+    /// The summary for programs.
+    pub fn to_json(&self) -> Result<Json, Error> {
+        let mut attributions = Vec::new();
+        for (name, value) in &self.attributions {
+            let values = value.to_vec()?;
+            let rows = value.rows().max(1);
+            let sums: Vec<f32> = values
+                .chunks_exact((values.len() / rows).max(1))
+                .map(|row| row.iter().sum())
+                .collect();
+            attributions.push(json!({"name": name, "shape": value.shape(), "sum": sums}));
+        }
+        let output = self.output.to_vec()?;
+        let prediction = match predicted(&self.output)? {
+            Some(classes) => json!(classes),
+            None => nested(&output, &self.output.shape()),
+        };
+        Ok(json!({
+            "model": self.model,
+            "method": self.method,
+            "parameters": self.parameters,
+            "device": self.device,
+            "layer": self.layer,
+            "neuron": self.neuron,
+            "output": {
+                "name": self.output_name,
+                "shape": self.output.shape(),
+                "values": output,
+            },
+            "prediction": prediction,
+            "target": self.targets,
+            "score": self.scores,
+            "delta": self.delta,
+            "attributions": attributions,
+            "time": self.time.as_secs_f64(),
+            "evaluations": self.work.forward_rows,
+            "work": self.work,
+        }))
+    }
+
+    /// The summary for people.
+    pub fn to_text(&self) -> Result<String, Error> {
+        let mut lines = Vec::new();
+        let predicted = predicted(&self.output)?;
+        for (row, score) in self.scores.iter().enumerate() {
+            let predicted = predicted.as_ref().and_then(|p| p.get(row));
+            let predicted = predicted.map_or(String::new(), |p| format!("predicted {p}, "));
+            let target = match self.targets.get(row) {
+                Some(Json::Null) | None => self.target.clone(),
+                Some(target) => target.to_string(),
+            };
+            let delta = self.delta.as_ref().and_then(|d| d.get(row));
+            let delta = delta.map_or(String::new(), |d| format!(", delta {d:.1e}"));
+            lines.push(format!(
+                "row {row}: {predicted}target {target}, score {score:.6}{delta}"
+            ));
+        }
+        let shown: Vec<String> = self
+            .attributions
+            .iter()
+            .map(|(name, value)| format!("{name} {:?}", value.shape()))
+            .collect();
+        lines.push(format!(
+            "{} of {} in {:.3} s, {} evaluations",
+            self.method,
+            shown.join(", "),
+            self.time.as_secs_f64(),
+            self.work.forward_rows
+        ));
+        Ok(lines.join("\n") + "\n")
+    }
+}
+
+/// Flat values as nested lists.
+fn nested(values: &[f32], shape: &[usize]) -> Json {
+    match shape {
+        [] | [_] => json!(values),
+        [rows, rest @ ..] => {
+            let each = values.len() / (*rows).max(1);
+            let parts = values.chunks_exact(each.max(1));
+            Json::Array(parts.map(|part| nested(part, rest)).collect())
+        }
+    }
+}
