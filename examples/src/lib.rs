@@ -2,6 +2,7 @@
 
 mod data;
 mod net;
+mod onnx;
 
 pub use data::Digits;
 pub use net::DigitsNet;

@@ -7,6 +7,8 @@ use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, PaddingConfig2d
 use burn::store::{ModuleSnapshot, SafetensorsStore};
 use burn::tensor::{Device, Tensor};
 
+use crate::onnx::{Setting, Writer};
+
 /// Classifies 8x8 digits.
 #[derive(Module, Debug)]
 pub struct DigitsNet {
@@ -64,5 +66,99 @@ impl DigitsNet {
         let x = self.pool.forward(x);
         let x = self.relu.forward(self.bn3.forward(self.conv3.forward(x)));
         self.fc.forward(x.flatten(1, 3))
+    }
+
+    /// The network as an ONNX file. Nodes have the names of the modules they come from.
+    pub fn to_onnx(&self) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+        let mut file = Writer::new(("image", &[1, 8, 8]), ("logits", &[10]));
+        let blocks = [
+            ("1", &self.conv1, &self.bn1, "image"),
+            ("2", &self.conv2, &self.bn2, "relu1"),
+            ("3", &self.conv3, &self.bn3, "pool"),
+        ];
+        for (number, conv, bn, input) in blocks {
+            let name = |part: &str| format!("{part}{number}");
+            let stored = |part: &str, of: &str| format!("{part}{number}.{of}");
+            file.tensor(&stored("conv", "weight"), conv.weight.val());
+            let mut convolved = vec![input.to_string(), stored("conv", "weight")];
+            if let Some(bias) = &conv.bias {
+                file.tensor(&stored("conv", "bias"), bias.val());
+                convolved.push(stored("conv", "bias"));
+            }
+            file.tensor(&stored("bn", "gamma"), bn.gamma.val());
+            file.tensor(&stored("bn", "beta"), bn.beta.val());
+            file.tensor(&stored("bn", "running_mean"), bn.running_mean.value());
+            file.tensor(&stored("bn", "running_var"), bn.running_var.value());
+            let same = [1, 1, 1, 1];
+            let convolved: Vec<&str> = convolved.iter().map(String::as_str).collect();
+            file.node(
+                "Conv",
+                &convolved,
+                &name("conv"),
+                &[("pads", Setting::Ints(&same))],
+            );
+            let normal =
+                ["gamma", "beta", "running_mean", "running_var"].map(|of| stored("bn", of));
+            let mut normal: Vec<&str> = normal.iter().map(String::as_str).collect();
+            let before = name("conv");
+            normal.insert(0, &before);
+            let epsilon = Setting::Float(bn.epsilon as f32);
+            file.node(
+                "BatchNormalization",
+                &normal,
+                &name("bn"),
+                &[("epsilon", epsilon)],
+            );
+            file.node("Relu", &[&name("bn")], &name("relu"), &[]);
+            if number == "2" {
+                let two = || Setting::Ints(&[2, 2]);
+                let window = [("kernel_shape", two()), ("strides", two())];
+                file.node("MaxPool", &["relu2"], "pool", &window);
+            }
+        }
+        file.node(
+            "Flatten",
+            &["relu3"],
+            "flatten",
+            &[("axis", Setting::Int(1))],
+        );
+        file.tensor("fc.weight", self.fc.weight.val());
+        let mut operands = vec!["flatten", "fc.weight"];
+        if let Some(bias) = &self.fc.bias {
+            file.tensor("fc.bias", bias.val());
+            operands.push("fc.bias");
+        }
+        file.node("Gemm", &operands, "logits", &[]);
+        file.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use attr_core::{Value, Values};
+    use attr_onnx::OnnxModel;
+
+    use super::*;
+    use crate::Digits;
+
+    #[test]
+    fn the_committed_onnx_file_is_the_trained_network() {
+        let device = Device::default();
+        let net = DigitsNet::trained(&device).unwrap();
+        let committed = std::fs::read(crate::asset("digits.onnx")).unwrap();
+        assert!(
+            net.to_onnx().unwrap() == committed,
+            "run `cargo xtask train`"
+        );
+
+        let (images, _) = Digits::load().unwrap().batch(&[0, 1, 2], &device);
+        let expected = Value::from(net.forward(images.clone())).to_vec().unwrap();
+        let inputs = Values::new(vec![Value::from(images)], vec![true]);
+        let model = OnnxModel::open(crate::asset("digits.onnx"), &device).unwrap();
+        let traced = model.trace(&inputs, None).unwrap();
+        let got = traced.forward(&inputs).unwrap().to_vec().unwrap();
+        for (got, expected) in got.iter().zip(&expected) {
+            assert!((got - expected).abs() < 1e-4, "{got} {expected}");
+        }
     }
 }

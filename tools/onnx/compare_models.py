@@ -565,7 +565,36 @@ def operator_name(case, known):
     return known.get(whole, case.model.graph.node[-1].op_type)
 
 
+def with_constants(case):
+    """The case with every input but the first float one stored in the model.
+
+    Shapes, axes and weights are constants in what exporters write; the standard's cases
+    pass them as inputs.
+    """
+    floats = [name for name, value in case.inputs.items() if value.dtype.kind == "f"]
+    kept = next(iter(floats), next(iter(case.inputs), None))
+    model = onnx.ModelProto()
+    model.CopyFrom(case.model)
+    del model.graph.input[:]
+    for port in case.model.graph.input:
+        if port.name == kept:
+            model.graph.input.append(port)
+        else:
+            stored = onnx.numpy_helper.from_array(case.inputs[port.name], port.name)
+            model.graph.initializer.append(stored)
+    inputs = {name: value for name, value in case.inputs.items() if name == kept}
+    return OperatorCase(case.name, model, inputs, case.outputs)
+
+
 def run_operator(runner, case):
+    """As given, or with constants stored where that is what it takes."""
+    outcome = try_operator(runner, case)
+    if outcome[0] == "unsupported" and len(case.inputs) > 1:
+        outcome = try_operator(runner, with_constants(case))
+    return outcome
+
+
+def try_operator(runner, case):
     """`passed`, `unsupported` or `WRONG`, with a reason."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -607,6 +636,9 @@ def compare_outputs(found, outputs):
                 return "WRONG", f"output {name} is missing"
             continue
         value = found[name]
+        if expected.shape == () and value.shape == (1,):
+            # A traced model's output has rows.
+            value = value.reshape(())
         if value.shape != expected.shape:
             return (
                 "WRONG",

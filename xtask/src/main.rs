@@ -23,7 +23,7 @@ enum Task {
     TestAll,
     /// Checks the invariants of ARCHITECTURE.md that text and metadata show.
     Tidy,
-    /// Trains the digits network and writes its weights to assets/digits.
+    /// Trains the digits network and writes it to assets/digits, as weights and as ONNX.
     Train,
     /// Measures what a walk back costs beside Burn's plain autodiff.
     Bench,
@@ -35,7 +35,8 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::TestAll => test_all::run(),
         Task::Tidy => tidy::run(),
-        Task::Train => cargo(&["run", "--release", "--example", "train"]),
+        Task::Train => cargo(&["run", "--release", "--example", "train"])
+            .and_then(|()| cargo(&["run", "--release", "--example", "export"])),
         Task::Bench => cargo(&["bench", "--workspace", "--bench", "walk_back"]),
         Task::Golden => golden::run(),
     };

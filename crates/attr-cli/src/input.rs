@@ -89,6 +89,18 @@ pub fn read(arguments: &ModelArguments, ports: &[Port], device: &Device) -> Resu
     })
 }
 
+/// Whether a [`placeholder`] has sizes that are guesses: those that the file leaves open, the
+/// number of rows apart.
+pub fn is_guessed(ports: &[Port]) -> bool {
+    ports.iter().any(|port| match port.shape.as_deref() {
+        Some(dims) => dims
+            .iter()
+            .skip(1)
+            .any(|dim| matches!(dim, PortDim::Free(_))),
+        None => true,
+    })
+}
+
 /// Inputs of the declared shapes, all ones, for a model that is only looked at. One row; other
 /// sizes that the file leaves open are guessed.
 pub fn placeholder(ports: &[Port], device: &Device) -> Result<Values, Error> {

@@ -17,9 +17,10 @@ pub fn run(arguments: &LayersArguments) -> Result<(), Error> {
         true => opened.read(&arguments.model)?.values,
         false => input::placeholder(opened.ports(), &opened.device)?,
     };
-    let traced = opened.trace(&arguments.model, &inputs).map_err(|error| match given {
-        true => error,
-        false => Error::input(format!(
+    let guessed = !given && input::is_guessed(opened.ports());
+    let traced = opened.trace(&arguments.model, &inputs).map_err(|error| match guessed {
+        false => error,
+        true => Error::input(format!(
             "{error} (sizes that the file leaves open were guessed; give an example with --input)"
         )),
     })?;

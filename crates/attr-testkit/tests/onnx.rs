@@ -1,10 +1,10 @@
 //! Exported models: predictions as ONNX Runtime's, saliency as PyTorch's autograd.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use attr_core::{Method, Target, Traced, Value, Values};
+use attr_core::{Kind, Method, Target, Traced, Value, Values};
 use attr_gradient::Saliency;
-use attr_onnx::{Error, OnnxModel};
+use attr_onnx::{Error, OnnxModel, PortDim};
 use attr_testkit::compare::relative_difference;
 use burn::tensor::{Int, Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors};
@@ -157,4 +157,89 @@ fn saliency_is_pytorchs() {
                 .map(|got| relative_difference(&got, &expected)),
         )
     });
+}
+
+/// What reading and tracing a model says; a panic would fail the test.
+fn refusal(bytes: Vec<u8>, folder: &Path) -> Option<Error> {
+    let device = attr_testkit::device();
+    let model = match OnnxModel::from_bytes(bytes, folder, &device) {
+        Ok(model) => model,
+        Err(error) => return Some(error),
+    };
+    let ports = model.inputs().iter();
+    let values = ports.map(|port| {
+        let dims = port.shape.as_deref().unwrap_or_default().iter();
+        let sizes = dims.map(|dim| match dim {
+            PortDim::Fixed(size) => (*size).min(1 << 10),
+            PortDim::Free(_) => 1,
+        });
+        let shape: Vec<usize> = sizes.take(6).collect();
+        let length = [shape.iter().product::<usize>().min(1 << 20)];
+        let flat: Value = match port.kind {
+            Kind::Int => Tensor::<1, Int>::ones(length, &device).into(),
+            _ => Tensor::<1>::ones(length, &device).into(),
+        };
+        match length[0] == shape.iter().product::<usize>() {
+            true => flat.reshape(&shape),
+            false => flat,
+        }
+    });
+    let values: Vec<Value> = values.collect();
+    let attributed = vec![true; values.len()];
+    model.trace(&Values::new(values, attributed), None).err()
+}
+
+#[test]
+fn hostile_files_are_refused() {
+    let folder = folder("hostile");
+    let files = files(&folder, "onnx");
+    assert!(files.len() >= 25, "only {} hostile files", files.len());
+    for file in files {
+        let bytes = std::fs::read(&file).expect("is readable");
+        let name = file.file_name().expect("has a name").to_string_lossy();
+        let error = refusal(bytes, &folder).unwrap_or_else(|| panic!("{name} was accepted"));
+        let text = error.to_string();
+        assert!(!text.is_empty() && !text.contains('\n'), "{name}: {text}");
+        if name == "unsupported_many.onnx" {
+            for listed in ["Foo (foo_1, foo_2)", "my.domain::Bar", "StringNormalizer"] {
+                assert!(text.contains(listed), "{text}");
+            }
+        }
+    }
+}
+
+/// Files with a few bytes changed, cut or repeated are read or refused, and nothing else.
+#[test]
+fn damaged_files_do_not_panic() {
+    use rand::{RngExt, SeedableRng};
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(11);
+    let folder = folder("models");
+    let (mut refused, mut read) = (0, 0);
+    for file in files(&folder, "onnx") {
+        let whole = std::fs::read(&file).expect("is readable");
+        if whole.len() > 8000 {
+            continue;
+        }
+        for _ in 0..12 {
+            let mut bytes = whole.clone();
+            for _ in 0..random.random_range(1..6) {
+                let at = random.random_range(0..bytes.len());
+                match random.random_range(0..4) {
+                    0 => bytes[at] = random.random(),
+                    1 => bytes[at] ^= 1 << random.random_range(0..8),
+                    2 => bytes.truncate(at.max(1)),
+                    _ => {
+                        let end = (at + 40).min(bytes.len());
+                        let part = bytes[at..end].to_vec();
+                        bytes.splice(at..at, part);
+                    }
+                }
+            }
+            match refusal(bytes, &folder) {
+                Some(_) => refused += 1,
+                None => read += 1,
+            }
+        }
+    }
+    assert!(refused > 50 && read > 10, "{refused} refused, {read} read");
 }

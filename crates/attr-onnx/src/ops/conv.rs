@@ -162,7 +162,7 @@ fn conv_transpose(c: &Call<'_>) -> Outcome {
     }
     let channels = weight.shape[1] * groups;
     bias_fits(c, channels)?;
-    let extra = c.sizes("output_padding", n, 0)?;
+    let mut extra = c.sizes("output_padding", n, 0)?;
     // The whole result, nothing cut: stride (n - 1) + window, and what is added at the end.
     let full = |d: usize| {
         let window = (kernel[d] - 1)
@@ -172,8 +172,7 @@ fn conv_transpose(c: &Call<'_>) -> Outcome {
             .saturating_mul(stride[d])
             .saturating_add(window)
     };
-    let whole: Vec<usize> = (0..n).map(|d| full(d).saturating_add(extra[d])).collect();
-    count(&whole, 1 << 30)?;
+    let mut whole: Vec<usize> = (0..n).map(|d| full(d).saturating_add(extra[d])).collect();
     let pads: Vec<(usize, usize)> = match (c.ints("output_shape"), c.text("auto_pad", "NOTSET")) {
         (Some(_), _) | (None, "SAME_UPPER" | "SAME_LOWER") => {
             let wanted = match c.ints("output_shape") {
@@ -181,6 +180,11 @@ fn conv_transpose(c: &Call<'_>) -> Outcome {
                 Some(shape) => return Err(format!("output_shape {shape:?} does not fit")),
                 None => (0..n).map(|d| sizes[d].saturating_mul(stride[d])).collect(),
             };
+            // A shape beyond the whole result is reached by adding at the end.
+            for d in 0..n {
+                extra[d] += wanted[d].saturating_sub(whole[d]);
+                whole[d] = whole[d].max(wanted[d]);
+            }
             let upper = c.text("auto_pad", "NOTSET") != "SAME_UPPER";
             (0..n)
                 .map(|d| {
@@ -192,6 +196,7 @@ fn conv_transpose(c: &Call<'_>) -> Outcome {
         }
         _ => padding(c, sizes, &kernel, &stride, &dilation)?,
     };
+    count(&whole, 1 << 30)?;
     for d in 0..n {
         if pads[d].0.saturating_add(pads[d].1) >= whole[d] {
             return Err(format!("its padding cuts away dimension {}", d + 2));

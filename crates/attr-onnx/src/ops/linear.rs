@@ -66,12 +66,12 @@ fn gemm(c: &Call<'_>) -> Outcome {
     let (inner, outer) = (a.shape[1], b.shape[1]);
     let per_column = broadcast(&bias.shape, &[1, outer])? == [1, outer];
     if a.active && !b.active && !bias.active && per_column && inner == b.shape[0] {
-        let bias = match bias.shape == [outer] {
-            true => bias,
+        let vector = match bias.shape == [outer] {
+            true => bias.clone(),
             false => c.reshape(&c.expand(&bias, &[1, outer])?, &[outer])?,
         };
         if a.kind == Kind::Float && bias.kind == Kind::Float && b.kind == Kind::Float {
-            return Ok(vec![c.record(Op::Linear, &[&a, &b, &bias])?]);
+            return Ok(vec![c.record(Op::Linear, &[&a, &b, &vector])?]);
         }
     }
     let product = c.matmul(&a, &b)?;

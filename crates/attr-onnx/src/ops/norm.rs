@@ -131,9 +131,6 @@ fn joined(c: &Call<'_>, x: &Item, default: i64) -> Result<(Item, usize), String>
 
 fn layer_norm(c: &Call<'_>) -> Outcome {
     let x = float(c)?;
-    if c.node.outputs[1..].iter().any(|name| !name.is_empty()) {
-        return Err("its outputs of mean and deviation are not supported".into());
-    }
     let epsilon = c.float("epsilon", 1e-5);
     let (flat, from) = joined(c, x, -1)?;
     let size = flat.shape[from];
@@ -149,7 +146,22 @@ fn layer_norm(c: &Call<'_>) -> Outcome {
     let mut operands = vec![&flat, &scale];
     operands.extend(&shift);
     let normal = c.record(Op::LayerNorm { epsilon }, &operands)?;
-    Ok(vec![c.reshape(&normal, &x.shape)?])
+    let mut outputs = vec![c.reshape(&normal, &x.shape)?];
+    if c.node.outputs.len() > 1 {
+        // The mean, and one over the deviation, with the normalised dimensions of length one.
+        let mut shape = x.shape.clone();
+        shape[from..].fill(1);
+        let mean = c.reduce(Reduce::Mean, &flat, from)?;
+        let centred = c.sub(&flat, &mean)?;
+        let variance = c.reduce(Reduce::Mean, &c.mul(&centred, &centred)?, from)?;
+        let deviation = c.unary(
+            Unary::Sqrt,
+            &c.with_number(Binary::Add, &variance, epsilon)?,
+        )?;
+        outputs.push(c.reshape(&mean, &shape)?);
+        outputs.push(c.reshape(&c.unary(Unary::Recip, &deviation)?, &shape)?);
+    }
+    Ok(outputs)
 }
 
 fn rms_norm(c: &Call<'_>) -> Outcome {

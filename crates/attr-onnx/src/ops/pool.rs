@@ -59,9 +59,6 @@ fn pool(c: &Call<'_>, max: bool) -> Outcome {
     if x.kind != Kind::Float {
         return Err("pooling of integers is not supported".into());
     }
-    if c.node.outputs.get(1).is_some_and(|name| !name.is_empty()) {
-        return Err("its second output, the positions, is not supported".into());
-    }
     let sizes = spatial(&x.shape)?;
     let n = sizes.len();
     c.ints("kernel_shape")
@@ -140,15 +137,16 @@ fn max_pool(c: &Call<'_>, x: &Item, dims: &[Along]) -> Result<Item, String> {
 }
 
 fn avg_pool(c: &Call<'_>, x: &Item, dims: &[Along]) -> Result<Item, String> {
-    if dims.iter().any(|a| a.dilation != 1) {
-        return Err("average pooling with dilations is not supported".into());
-    }
     let with_padding = c.flag("count_include_pad", false);
     let (x, pads) = fitted(c, x, dims, 0.0)?;
-    if is_simple(dims) {
+    let dilated = dims.iter().any(|a| a.dilation != 1);
+    if is_simple(dims) && !dilated {
         return separately(c, &x, dims, &pads, with_padding, Op::AvgPool);
     }
-    let mean = separately(c, &x, dims, &pads, true, Op::AvgPool)?;
+    let mean = match dilated {
+        false => separately(c, &x, dims, &pads, true, Op::AvgPool)?,
+        true => dilated_mean(c, &x, dims, &pads)?,
+    };
     // The mean over whole windows, padding included, times the share of cells that count.
     let mut shares = vec![1.0f32];
     for along in dims {
@@ -165,6 +163,36 @@ fn avg_pool(c: &Call<'_>, x: &Item, dims: &[Along]) -> Result<Item, String> {
     shape.extend(dims.iter().map(|a| a.windows));
     let shares = ArrayD::from_shape_vec(IxDyn(&shape), shares).map_err(|e| e.to_string())?;
     c.binary(Binary::Mul, &mean, &Host::Float(shares).into())
+}
+
+/// The mean over windows with gaps, which Burn has no pool for: cell by cell of the window.
+fn dilated_mean(c: &Call<'_>, x: &Item, dims: &[Along], pads: &[usize]) -> Result<Item, String> {
+    let mut grow = vec![(0, 0); 2];
+    grow.extend(pads.iter().map(|&p| (p, p)));
+    let x = c.pad(x, &grow, Padding::Constant(0.0))?;
+    let area: usize = dims.iter().map(|a| a.kernel).product();
+    if area > 1 << 12 {
+        return Err(format!(
+            "a window of {area} cells with gaps is not supported"
+        ));
+    }
+    let mut sum: Option<Item> = None;
+    for cell in 0..area {
+        let mut rest = cell;
+        let mut part = x.clone();
+        for (d, along) in dims.iter().enumerate().rev() {
+            let start = rest % along.kernel * along.dilation;
+            rest /= along.kernel;
+            let end = start + (along.windows - 1) * along.stride + 1;
+            part = c.slice(&part, d + 2, start, end, along.stride)?;
+        }
+        sum = Some(match sum {
+            Some(sum) => c.add(&sum, &part)?,
+            None => part,
+        });
+    }
+    let sum = sum.ok_or("its window is empty")?;
+    c.with_number(Binary::Mul, &sum, 1.0 / area as f64)
 }
 
 /// Pools over the last two dimensions (or the only one), then over the first of three.

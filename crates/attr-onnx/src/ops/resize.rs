@@ -1,6 +1,6 @@
-//! Resizing.
+//! Resizing and resampling.
 
-use attr_core::{Interpolation, Kind, Op};
+use attr_core::{GridPadding, Interpolation, Kind, Op};
 use ndarray::{ArrayD, IxDyn};
 
 use super::Operator;
@@ -12,8 +12,40 @@ pub(crate) fn find(op: &str) -> Option<Operator> {
     Some(match op {
         "Resize" => resize,
         "Upsample" => resize,
+        "GridSample" => grid_sample,
         _ => return None,
     })
+}
+
+fn grid_sample(c: &Call<'_>) -> Outcome {
+    let (x, grid) = (c.input(0)?, c.input(1)?);
+    let fits =
+        x.rank() == 4 && grid.rank() == 4 && grid.shape[3] == 2 && grid.shape[0] == x.shape[0];
+    if !fits || x.kind != Kind::Float || grid.kind != Kind::Float {
+        return Err(format!(
+            "a grid of shape {:?} does not fit an image of shape {:?}",
+            grid.shape, x.shape
+        ));
+    }
+    let mode = match c.text("mode", "linear") {
+        "linear" | "bilinear" => Interpolation::Bilinear,
+        "nearest" => Interpolation::Nearest,
+        "cubic" | "bicubic" => Interpolation::Bicubic,
+        other => return Err(format!("mode {other:?} is not supported")),
+    };
+    let padding = match c.text("padding_mode", "zeros") {
+        "zeros" => GridPadding::Zeros,
+        "border" => GridPadding::Border,
+        "reflection" => GridPadding::Reflection,
+        other => return Err(format!("padding mode {other:?} does not exist")),
+    };
+    let align_corners = c.flag("align_corners", false);
+    let op = Op::GridSample {
+        mode,
+        padding,
+        align_corners,
+    };
+    Ok(vec![c.record(op, &[x, grid])?])
 }
 
 /// One dimension to be resized.
@@ -241,7 +273,7 @@ fn weights(c: &Call<'_>, along: &Along, coordinates: &str) -> Result<Item, Strin
             .map(|cell| (cell, curve((at - cell as f64).abs() * spread)))
             .filter(|(cell, weight)| {
                 let inside = (0..along.from as i64).contains(cell);
-                *weight != 0.0 && (inside || !(c.flag("exclude_outside", false) || antialias))
+                *weight != 0.0 && (inside || !c.flag("exclude_outside", false))
             })
             .collect();
         let total: f64 = cells.iter().map(|(_, weight)| weight).sum();
