@@ -1,5 +1,6 @@
 //! `--baseline`.
 
+use std::ops::Range;
 use std::path::Path;
 
 use attr_core::{Baseline, Baselines};
@@ -9,8 +10,15 @@ use burn::tensor::Device;
 use crate::error::Error;
 use crate::input;
 
-/// The baselines of a model's inputs, in its order; constant inputs included.
-pub fn parse(texts: &[String], ports: &[Port], device: &Device) -> Result<Baselines, Error> {
+/// The baselines of a model's inputs, in its order; constant inputs included. Of those that have
+/// `total` rows, one per row explained, only `rows` are taken.
+pub fn parse(
+    texts: &[String],
+    ports: &[Port],
+    device: &Device,
+    rows: Range<usize>,
+    total: usize,
+) -> Result<Baselines, Error> {
     let mut all: Vec<Option<Baseline>> = vec![None; ports.len()];
     let mut common = None;
     for text in texts {
@@ -48,7 +56,10 @@ pub fn parse(texts: &[String], ports: &[Port], device: &Device) -> Result<Baseli
                 }
                 let array = input::array(path)?;
                 let value = input::upload(&array, &ports[at], device)?;
-                all[at] = Some(Baseline::Tensor(value));
+                all[at] = Some(Baseline::Tensor(match value.rows() == total {
+                    true => value.slice_rows(rows.clone()),
+                    false => value,
+                }));
             }
         }
     }

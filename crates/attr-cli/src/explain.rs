@@ -1,8 +1,10 @@
 //! `attrx explain`.
 
+use std::ops::Range;
 use std::time::Instant;
 
-use attr_core::{Baseline, Baselines, Budget, Method, Run, Target, Traced, Value, Values};
+use attr_core::{Baseline, Baselines, Budget, Method, Run, Target, Traced, Value, Values, Work};
+use attr_onnx::Port;
 use serde_json::{Value as Json, json};
 
 use crate::args::ExplainArguments;
@@ -41,8 +43,8 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
         whole.layers().len()
     ));
 
-    let task = Task::new(arguments, &opened, whole, &inputs)?;
-    let attributed = task.names.iter().flatten().count();
+    let names = names(arguments, &opened, &inputs.values);
+    let attributed = names.iter().flatten().count();
     if let (Some(out), 2..) = (&arguments.out, attributed)
         && out.extension().is_some_and(|e| e == "npy")
     {
@@ -51,26 +53,32 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
             out.display()
         )));
     }
-    let setup = Setup {
-        baselines: task.baselines.clone(),
-    };
-    let method = entry.build(given.clone(), &setup)?;
 
-    let budget = match task.model.rows() {
-        // A model that insists on its batch size is explained that many rows at a time.
-        Some(rows) => Budget::Rows(rows),
-        None => Budget::Bytes(arguments.memory.max(1).saturating_mul(1 << 20)),
-    };
     let bar = Bar::new(arguments.model.quiet);
-    let work = Run::new().with_budget(budget).with_progress(&bar);
     let start = Instant::now();
-    let attribution = method.attribute_with(&task.model, &task.inputs, task.target.clone(), &work);
+    let mut whole_target = None;
+    let mut parts = Vec::new();
+    for rows in groups(&whole, &inputs.values)? {
+        let part = Part::new(arguments, &opened, &whole, &inputs.values, &rows)?;
+        let target = match whole_target.clone() {
+            Some(target) => target,
+            None => whole_target.insert(part.target(arguments)?).clone(),
+        };
+        parts.push(part.explain(
+            arguments,
+            entry,
+            given.clone(),
+            rows_of(&target, &rows),
+            &bar,
+        ));
+    }
     bar.finish();
-    let attribution = attribution?;
     let time = start.elapsed();
+    let explained = Explained::join(parts.into_iter().collect::<Result<_, _>>()?)?;
+    let target = whole_target.unwrap_or(Target::Predicted);
 
-    let values = attribution.values().iter().zip(&task.names);
-    let named = values.filter_map(|(value, name)| Some((name.clone()?, value.clone()?)));
+    let values = explained.values.into_iter().zip(names);
+    let named = values.filter_map(|(value, name)| Some((name?, value?)));
     let summary = Summary {
         model: arguments.model.model.display().to_string(),
         method: entry.name,
@@ -81,105 +89,201 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
             .output(arguments.model.output.as_deref())?
             .name
             .clone(),
-        targets: targets(&task)?,
-        output: task.output,
-        target: task.target.to_string(),
-        scores: attribution.scores().to_vec(),
-        delta: attribution.delta().map(<[f32]>::to_vec),
+        targets: targets(&target, &explained.output, explained.scores.len())?,
+        output: explained.output,
+        target: target.to_string(),
+        scores: explained.scores,
+        delta: explained.delta,
         attributions: named.collect(),
         layer: arguments.layer.clone(),
         neuron: arguments.neuron.clone(),
-        work: attribution.work(),
+        work: explained.work,
         time,
     };
     write(arguments, &summary, &inputs)
 }
 
-/// What is explained: a model, its inputs, a target.
-struct Task {
+/// Which rows go together: all of them, or as many as a model insists on.
+fn groups(model: &Traced, inputs: &Values) -> Result<Vec<Range<usize>>, Error> {
+    let total = inputs.rows();
+    let Some(rows) = model.rows().filter(|&rows| rows != total) else {
+        return Ok(vec![0..total]);
+    };
+    if rows == 0 || total % rows != 0 {
+        return Err(Error::input(format!(
+            "the model was exported for {rows} rows at a time, but {total} were given"
+        )));
+    }
+    Ok((0..total)
+        .step_by(rows)
+        .map(|start| start..start + rows)
+        .collect())
+}
+
+/// Of each input that gets an attribution, its name; of a layer, the layer's.
+fn names(arguments: &ExplainArguments, opened: &Opened, inputs: &Values) -> Vec<Option<String>> {
+    match &arguments.layer {
+        Some(layer) => vec![Some(layer.clone())],
+        None => {
+            let ports = opened.ports().iter().enumerate();
+            let name = |(i, port): (usize, &Port)| inputs.attributed(i).then(|| port.name.clone());
+            ports.map(name).collect()
+        }
+    }
+}
+
+/// A target's share of some rows.
+fn rows_of(target: &Target, rows: &Range<usize>) -> Target {
+    match target {
+        Target::Classes(classes) if rows.end <= classes.len() => {
+            Target::Classes(classes[rows.clone()].to_vec())
+        }
+        Target::Indices(indices) if rows.end <= indices.len() => {
+            Target::Indices(indices[rows.clone()].to_vec())
+        }
+        other => other.clone(),
+    }
+}
+
+/// Rows that are explained together: a model, its inputs, from where.
+struct Part {
     model: Traced,
     inputs: Values,
-    /// Of each input that gets an attribution, its name.
-    names: Vec<Option<String>>,
-    target: Target,
     baselines: Option<Baselines>,
-    /// The output whose target is explained: the model's, or that of the neuron's layer.
+    /// The output that is explained: the model's, or that of the neuron's layer.
     output: Value,
 }
 
-impl Task {
+impl Part {
     fn new(
         arguments: &ExplainArguments,
         opened: &Opened,
-        whole: Traced,
-        inputs: &Inputs,
+        whole: &Traced,
+        all: &Values,
+        rows: &Range<usize>,
     ) -> Result<Self, Error> {
-        let values = &inputs.values;
-        let (whole, unit) = match &arguments.neuron {
-            Some(text) => {
-                let (layer, unit) = target::neuron(text)?;
-                (whole.to_layer(layer)?, Some(unit))
-            }
-            None => (whole, None),
+        let part = all
+            .values()
+            .iter()
+            .map(|value| value.slice_rows(rows.clone()));
+        let attributed = (0..all.values().len()).map(|i| all.attributed(i));
+        let inputs = Values::new(part.collect(), attributed.collect());
+        let whole = match &arguments.neuron {
+            Some(text) => whole.to_layer(target::neuron(text)?.0)?,
+            None => whole.clone(),
         };
-        let output = forward(&whole, values)?;
-        let target = match unit {
-            Some(unit) => unit,
-            None => target::parse(arguments.target.as_deref(), &output.shape())?,
-        };
+        let output = whole.forward(&inputs)?;
+        let (ports, device) = (opened.ports(), &opened.device);
         let baselines = match arguments.baseline.is_empty() {
             true => None,
-            false => Some(baseline::parse(
-                &arguments.baseline,
-                opened.ports(),
-                &opened.device,
-            )?),
+            false => {
+                let texts = &arguments.baseline;
+                Some(baseline::parse(
+                    texts,
+                    ports,
+                    device,
+                    rows.clone(),
+                    all.rows(),
+                )?)
+            }
         };
         let Some(layer) = &arguments.layer else {
-            let ports = opened.ports().iter().enumerate();
-            let names = ports.map(|(i, port)| values.attributed(i).then(|| port.name.clone()));
             return Ok(Self {
-                names: names.collect(),
                 model: whole,
-                inputs: values.clone(),
-                target,
+                inputs,
                 baselines,
                 output,
             });
         };
         // As in Captum, what is absent is said of the inputs: the layer's baseline is its
         // activation there.
-        let resolved = baselines.clone().unwrap_or_default().resolve(values)?;
-        let absent = values.with(|i, _| resolved[i].clone());
+        let resolved = baselines.unwrap_or_default().resolve(&inputs)?;
+        let absent = inputs.with(|i, _| resolved[i].clone());
         let at = |inputs: &Values| {
             whole
                 .activations(inputs, &[&layer[..]])
                 .map(|mut a| a.remove(0))
         };
-        let activation = at(values)?;
+        let activation = at(&inputs)?;
         let baseline = Baseline::Tensor(at(&absent)?);
         Ok(Self {
-            model: whole.from_layer(layer, values)?,
+            model: whole.from_layer(layer, &inputs)?,
             inputs: Values::new(vec![activation], vec![true]),
-            names: vec![Some(layer.clone())],
-            target,
             baselines: Some(baseline.into()),
             output,
         })
     }
+
+    /// What the command line says is explained.
+    fn target(&self, arguments: &ExplainArguments) -> Result<Target, Error> {
+        match &arguments.neuron {
+            Some(text) => Ok(target::neuron(text)?.1),
+            None => target::parse(arguments.target.as_deref(), &self.output.shape()),
+        }
+    }
+
+    fn explain(
+        self,
+        arguments: &ExplainArguments,
+        entry: &Entry,
+        given: Given,
+        target: Target,
+        bar: &Bar,
+    ) -> Result<Explained, Error> {
+        let baselines = self.baselines;
+        let method = entry.build(given, &Setup { baselines })?;
+        let budget = match self.model.rows() {
+            Some(rows) => Budget::Rows(rows),
+            None => Budget::Bytes(arguments.memory.max(1).saturating_mul(1 << 20)),
+        };
+        let run = Run::new().with_budget(budget).with_progress(bar);
+        let attribution = method.attribute_with(&self.model, &self.inputs, target, &run)?;
+        Ok(Explained {
+            values: attribution.values().to_vec(),
+            scores: attribution.scores().to_vec(),
+            delta: attribution.delta().map(<[f32]>::to_vec),
+            work: attribution.work(),
+            output: self.output,
+        })
+    }
 }
 
-/// The output for all rows, as many at a time as the model takes.
-fn forward(model: &Traced, inputs: &Values) -> Result<Value, Error> {
-    let Some(at_once) = model.rows() else {
-        return Ok(model.forward(inputs)?);
-    };
-    let starts = (0..inputs.rows()).step_by(at_once.max(1));
-    let parts = starts.map(|start| {
-        let part = inputs.slice(start..(start + at_once).min(inputs.rows()));
-        model.forward(&part)
-    });
-    Ok(Value::cat_rows(parts.collect::<Result<_, _>>()?)?)
+/// What was found, for some rows or for all.
+struct Explained {
+    values: Vec<Option<Value>>,
+    scores: Vec<f32>,
+    delta: Option<Vec<f32>>,
+    work: Work,
+    output: Value,
+}
+
+impl Explained {
+    /// The rows of all parts, in order.
+    fn join(mut parts: Vec<Self>) -> Result<Self, Error> {
+        if parts.len() == 1 {
+            return Ok(parts.remove(0));
+        }
+        let inputs = parts.first().map_or(0, |part| part.values.len());
+        let values = (0..inputs).map(|i| {
+            let rows: Option<Vec<Value>> =
+                parts.iter().map(|part| part.values[i].clone()).collect();
+            rows.map(Value::cat_rows).transpose()
+        });
+        let deltas: Option<Vec<Vec<f32>>> = parts.iter().map(|part| part.delta.clone()).collect();
+        let mut work = Work::default();
+        for part in &parts {
+            work.forward_rows += part.work.forward_rows;
+            work.backward_rows += part.work.backward_rows;
+            work.passes += part.work.passes;
+        }
+        Ok(Self {
+            values: values.collect::<Result<_, _>>()?,
+            scores: parts.iter().flat_map(|part| part.scores.clone()).collect(),
+            delta: deltas.map(|deltas| deltas.concat()),
+            work,
+            output: Value::cat_rows(parts.into_iter().map(|part| part.output).collect())?,
+        })
+    }
 }
 
 /// The parameters given, with the seed where the method has one, after a check of the flags that
@@ -233,15 +337,14 @@ fn check_outputs(arguments: &ExplainArguments) -> Result<(), Error> {
 }
 
 /// The index that was explained in each row; null where it is a weighted sum.
-fn targets(task: &Task) -> Result<Vec<Json>, Error> {
-    let rows = task.inputs.rows();
-    Ok(match &task.target {
+fn targets(target: &Target, output: &Value, rows: usize) -> Result<Vec<Json>, Error> {
+    Ok(match target {
         Target::Class(class) => vec![json!(class); rows],
         Target::Classes(classes) => classes.iter().map(|class| json!(class)).collect(),
         Target::Index(index) => vec![json!(index); rows],
         Target::Indices(indices) => indices.iter().map(|index| json!(index)).collect(),
         Target::Predicted => {
-            let classes = predicted(&task.output)?.unwrap_or_else(|| vec![0; rows]);
+            let classes = predicted(output)?.unwrap_or_else(|| vec![0; rows]);
             classes.into_iter().map(|class| json!(class)).collect()
         }
         Target::Single => vec![json!(0); rows],

@@ -142,17 +142,16 @@ impl OnnxModel {
         let order = plan::order(&self.graph, &[&output], &|_| false)?;
         plan::check_operators(&self.graph, &order)?;
         let Some(exported) = self.exported_batch() else {
-            return self.traced(example, &output, &order, None);
+            return self.traced(example, &output, &order, BatchSize::Any);
         };
-        match self.traced(example, &output, &order, Some(exported)) {
-            Ok(traced) if self.rows_agree(&traced, example, &output, &order, exported)? => {
-                Ok(traced)
-            }
-            Ok(_) => self.traced(example, &output, &order, None),
-            // The exported size needs no adapting.
-            Err(_) if example.rows() == exported => self.traced(example, &output, &order, None),
-            Err(error) => Err(error),
+        let adapted = self.traced(example, &output, &order, BatchSize::Adapted(exported));
+        if let Ok(traced) = adapted
+            && self.rows_agree(&traced, example, &output, &order, exported)?
+        {
+            return Ok(traced);
         }
+        let some = rows_of(example, exported);
+        self.traced(&some, &output, &order, BatchSize::Exported(exported))
     }
 
     fn traced(
@@ -160,14 +159,14 @@ impl OnnxModel {
         example: &Values,
         output: &str,
         order: &[usize],
-        exported: Option<usize>,
+        batch: BatchSize,
     ) -> Result<Traced, Error> {
         let failure: Arc<Mutex<Option<Error>>> = Arc::default();
         let run = Forward {
             graph: self.graph.clone(),
             order: order.to_vec(),
             output: output.to_string(),
-            exported,
+            batch,
             device: self.device.clone(),
         };
         let noted = failure.clone();
@@ -204,8 +203,7 @@ impl OnnxModel {
         exported: usize,
     ) -> Result<bool, Error> {
         // Rows of the example, and the same with their elements reversed.
-        let rows: Vec<usize> = (0..exported).map(|i| i % example.rows()).collect();
-        let some = example.select(&rows);
+        let some = rows_of(example, exported);
         let reversed = some.with(|_, value| {
             let shape = value.shape();
             let flat = value.clone().reshape(&[shape.iter().product()]);
@@ -213,7 +211,7 @@ impl OnnxModel {
             let flipped = op.run(vec![flat], &value.device()).ok()?.remove(0);
             Some(flipped.reshape(&shape))
         });
-        let strict = self.traced(&some, output, order, None)?;
+        let strict = self.traced(&some, output, order, BatchSize::Exported(exported))?;
         let mut expected = strict.forward(&some)?.to_vec()?;
         expected.extend(strict.forward(&reversed)?.to_vec()?);
         let pairs = some.values().iter().zip(reversed.values());
@@ -284,13 +282,30 @@ impl Port {
     }
 }
 
+/// So many rows of an example, repeated where it has fewer.
+fn rows_of(example: &Values, count: usize) -> Values {
+    let rows: Vec<usize> = (0..count).map(|i| i % example.rows()).collect();
+    example.select(&rows)
+}
+
 /// What a trace runs.
 struct Forward {
     graph: Arc<Graph>,
     order: Vec<usize>,
     output: String,
-    exported: Option<usize>,
+    batch: BatchSize,
     device: Device,
+}
+
+/// What is known of the batch sizes that a model runs at.
+#[derive(Clone, Copy)]
+enum BatchSize {
+    /// The file leaves it open.
+    Any,
+    /// It was exported for this one, and is run at others all the same.
+    Adapted(usize),
+    /// It was exported for this one and runs at no other.
+    Exported(usize),
 }
 
 impl Forward {
@@ -300,11 +315,18 @@ impl Forward {
             None => self.device.clone(),
         };
         let rows = inputs.first().map_or(1, Value::rows);
-        let batch = match self.exported {
-            Some(exported) => {
+        let batch = match self.batch {
+            BatchSize::Any => None,
+            BatchSize::Adapted(exported) => {
                 Some(self.exported_shapes(parameters, inputs, exported, rows, &device)?)
             }
-            None => None,
+            BatchSize::Exported(exported) if rows == exported => None,
+            BatchSize::Exported(exported) => {
+                return Err(Error::Inputs(format!(
+                    "the model was exported for a batch of {exported} and cannot be run at {rows}; \
+                     export it with a dynamic batch, or give {exported} at a time"
+                )));
+            }
         };
         let runner = Runner {
             device: &device,
@@ -375,10 +397,6 @@ impl Forward {
         };
         let mut scope = self.scope(parameters, &examples);
         runner.run(&self.graph, &self.order, &mut scope)?;
-        Ok(Batch {
-            exported,
-            rows,
-            shapes: scope.shapes(),
-        })
+        Ok(Batch::new(exported, rows, scope.shapes()))
     }
 }

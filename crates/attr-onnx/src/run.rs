@@ -104,7 +104,11 @@ impl Runner<'_> {
             let text = text.unwrap_or("Burn refused it");
             Err(text.split_whitespace().collect::<Vec<_>>().join(" "))
         });
-        outputs.map_err(failed)
+        let outputs = outputs.map_err(failed)?;
+        if let Some(batch) = self.batch {
+            batch.follow(&call, &outputs).map_err(failed)?;
+        }
+        Ok(outputs)
     }
 
     /// `If` with a condition that is known: the branch it chooses.

@@ -61,7 +61,16 @@ impl Map {
     pub fn resized(&self, width: usize, height: usize) -> Result<Self, Error> {
         type Gray = ImageBuffer<Luma<f32>, Vec<f32>>;
         let (w, h) = (self.width as u32, self.height as u32);
-        let values = Gray::from_raw(w, h, self.values.clone());
+        // The image crate keeps floats between 0 and 1; interpolation does not mind the detour.
+        let low = self.values.iter().copied().fold(f32::INFINITY, f32::min);
+        let high = self
+            .values
+            .iter()
+            .copied()
+            .fold(f32::NEG_INFINITY, f32::max);
+        let span = if high > low { high - low } else { 1.0 };
+        let unit = self.values.iter().map(|v| (v - low) / span).collect();
+        let values = Gray::from_raw(w, h, unit);
         let values = values.ok_or(Error::Size {
             got: self.values.len(),
             width: self.width,
@@ -70,7 +79,8 @@ impl Map {
         })?;
         let filter = image::imageops::FilterType::Triangle;
         let resized = image::imageops::resize(&values, width as u32, height as u32, filter);
-        Self::new(resized.into_raw(), width, height)
+        let values = resized.into_raw().iter().map(|v| v * span + low).collect();
+        Self::new(values, width, height)
     }
 
     /// Width and height.
@@ -166,6 +176,17 @@ mod tests {
     fn nothing_to_show_is_zero_not_nan() {
         assert_eq!(normalized(&[0.0, 0.0], Sign::All, 2.0), [0.0, 0.0]);
         assert_eq!(normalized(&[-1.0, -2.0], Sign::Positive, 2.0), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_resized_map_keeps_its_range() {
+        let map = Map::new(vec![-4.0, 8.0, 2.0, 2.0], 2, 2).unwrap();
+        let large = map.resized(8, 6).unwrap();
+        assert_eq!(large.size(), (8, 6));
+        assert!((large.values()[0] + 4.0).abs() < 1e-5 && (large.values()[7] - 8.0).abs() < 1e-5);
+        assert!(large.values()[3] > -4.0 && large.values()[3] < 8.0);
+        assert_eq!(map.resized(2, 2).unwrap(), map);
+        assert!(map.resized(0, 2).is_err());
     }
 
     #[test]

@@ -1,0 +1,551 @@
+//! The program as scripts meet it: flags, files, exit statuses, one line for an error.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use npyz::WriterBuilder;
+use serde_json::Value;
+
+/// A folder for one test, with what it needs beside the committed files.
+struct Bench(tempfile::TempDir);
+
+impl Bench {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).display().to_string()
+    }
+
+    /// Writes an array of floats.
+    fn floats(&self, name: &str, shape: &[u64], values: Vec<f32>) -> String {
+        self.array(name, shape, values)
+    }
+
+    fn array<T: npyz::AutoSerialize>(&self, name: &str, shape: &[u64], values: Vec<T>) -> String {
+        let path = self.path(name);
+        let file = std::fs::File::create(&path).unwrap();
+        let options = npyz::WriteOptions::new().default_dtype().shape(shape);
+        let mut writer = options.writer(file).begin_nd().unwrap();
+        writer.extend(values).unwrap();
+        writer.finish().unwrap();
+        path
+    }
+
+    /// Reads an array of floats with its shape.
+    fn read(&self, name: &str) -> (Vec<u64>, Vec<f32>) {
+        let file = std::fs::File::open(self.path(name)).unwrap();
+        let array = npyz::NpyFile::new(file).unwrap();
+        (array.shape().to_vec(), array.into_vec::<f32>().unwrap())
+    }
+
+    fn files(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.0.path()).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+fn root() -> PathBuf {
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs the test");
+    Path::new(&here).join("../..")
+}
+
+fn asset(name: &str) -> String {
+    root()
+        .join("assets/digits")
+        .join(name)
+        .display()
+        .to_string()
+}
+
+fn exported(name: &str) -> String {
+    let folder = root().join("crates/attr-testkit/onnx/models");
+    folder.join(name).display().to_string()
+}
+
+fn attrx(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_attrx"))
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+/// Standard output of a run that succeeds without a word on standard error.
+#[track_caller]
+fn succeeds(arguments: &[&str]) -> String {
+    let output = attrx(arguments);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        (output.status.code(), &errors[..]),
+        (Some(0), ""),
+        "{arguments:?}"
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The one line that a run with bad input leaves on standard error, with exit status 2.
+#[track_caller]
+fn fails(arguments: &[&str]) -> String {
+    let output = attrx(arguments);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {errors}");
+    assert_eq!(output.stdout, b"", "{arguments:?}");
+    assert_eq!(errors.lines().count(), 1, "{arguments:?}: {errors}");
+    assert!(errors.starts_with("error: "), "{errors}");
+    errors
+}
+
+/// `explain` of the digits network on the committed seven.
+fn explain_seven<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    static FILES: std::sync::OnceLock<[String; 2]> = std::sync::OnceLock::new();
+    let [model, image] = FILES.get_or_init(|| [asset("digits.onnx"), asset("seven.png")]);
+    let mut arguments = vec!["explain", "--model", &model[..], "--input", &image[..]];
+    arguments.extend(more);
+    arguments
+}
+
+#[test]
+fn a_digit_is_explained_in_every_form() {
+    let bench = Bench::new();
+    let (out, delta) = (bench.path("a.npy"), bench.path("d.npy"));
+    let (image, json) = (bench.path("p.png"), bench.path("s.json"));
+    let files = [
+        "--out", &out, "--delta", &delta, "--image", &image, "--json", &json,
+    ];
+    let method = ["--method", "integrated-gradients", "--target", "predicted"];
+    let text = succeeds(&explain_seven(&[&method[..], &files[..]].concat()));
+    assert!(text.contains("predicted 7, target 7"), "{text}");
+    assert_eq!(bench.files(), ["a.npy", "d.npy", "p.png", "s.json"]);
+
+    let (shape, values) = bench.read("a.npy");
+    assert_eq!(shape, [1, 1, 8, 8]);
+    let (shape, delta) = bench.read("d.npy");
+    assert_eq!(shape, [1]);
+    let summary: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    assert_eq!(summary["prediction"], serde_json::json!([7]));
+    assert_eq!(summary["target"], serde_json::json!([7]));
+    assert_eq!(summary["evaluations"], 53);
+    assert!(summary["time"].as_f64().unwrap() > 0.0);
+    // Completeness, against a zero image.
+    let zero = bench.floats("zero.npy", &[1, 1, 8, 8], vec![0.0; 64]);
+    let model = asset("digits.onnx");
+    let base = [
+        "explain", "--model", &model, "--input", &zero, "--target", "7",
+    ];
+    let base = succeeds(&[&base[..], &["--method", "saliency", "--json"]].concat());
+    let base: Value = serde_json::from_str(&base).unwrap();
+    let difference = summary["score"][0].as_f64().unwrap() - base["score"][0].as_f64().unwrap();
+    let sum: f64 = values.iter().map(|v| f64::from(*v)).sum();
+    assert!(
+        (sum - difference - f64::from(delta[0])).abs() < 1e-4,
+        "{sum} {difference} {delta:?}"
+    );
+}
+
+#[test]
+fn quiet_says_nothing_and_json_alone_goes_to_standard_output() {
+    assert_eq!(
+        succeeds(&explain_seven(&["--method", "saliency", "--quiet"])),
+        ""
+    );
+    let text = succeeds(&explain_seven(&["--method", "saliency", "--json"]));
+    let summary: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(summary["method"], "saliency");
+    assert_eq!(summary["delta"], Value::Null);
+    assert_eq!(summary["output"]["shape"], serde_json::json!([1, 10]));
+}
+
+#[test]
+fn layers_and_units() {
+    let bench = Bench::new();
+    let out = bench.path("a.npy");
+    let saliency = ["--method", "saliency", "--out", &out];
+    succeeds(&explain_seven(
+        &[&saliency[..], &["--layer", "pool"]].concat(),
+    ));
+    assert_eq!(bench.read("a.npy").0, [1, 32, 4, 4]);
+    succeeds(&explain_seven(
+        &[&saliency[..], &["--neuron", "conv1:3,2,2"]].concat(),
+    ));
+    let (shape, values) = bench.read("a.npy");
+    assert_eq!(shape, [1, 1, 8, 8]);
+    // A 3x3 convolution sees nine pixels.
+    assert_eq!(values.iter().filter(|v| **v != 0.0).count(), 9);
+    let both = ["--layer", "relu1", "--neuron", "conv2:3,2,2"];
+    succeeds(&explain_seven(&[&saliency[..], &both[..]].concat()));
+    assert_eq!(bench.read("a.npy").0, [1, 16, 8, 8]);
+
+    let error = fails(&explain_seven(
+        &[&saliency[..], &["--layer", "pol"]].concat(),
+    ));
+    assert!(
+        error.contains("nearest") && error.contains("\"pool\""),
+        "{error}"
+    );
+    let error = fails(&explain_seven(
+        &[&saliency[..], &["--neuron", "conv1:99,0,0"]].concat(),
+    ));
+    assert!(error.contains("out of range"), "{error}");
+}
+
+/// The baseline of a layer is its activation at the baseline of the input, as in Captum.
+#[test]
+fn a_layers_baseline_is_said_of_the_input() {
+    let bench = Bench::new();
+    let (out, delta) = (bench.path("a.npy"), bench.path("d.npy"));
+    let of = [
+        "--method",
+        "integrated-gradients",
+        "--target",
+        "3",
+        "--set",
+        "n_steps=200",
+    ];
+    let written = [
+        "--out",
+        &out,
+        "--delta",
+        &delta,
+        "--baseline",
+        "0.5",
+        "--json",
+    ];
+    let sum = |layer: &[&str]| {
+        let text = succeeds(&explain_seven(&[&of[..], &written[..], layer].concat()));
+        let summary: Value = serde_json::from_str(&text).unwrap();
+        summary["attributions"][0]["sum"][0].as_f64().unwrap()
+            - summary["delta"][0].as_f64().unwrap()
+    };
+    // Whatever the layer, the sum is the difference of the scores at input and baseline.
+    let (at_input, at_layer) = (sum(&[]), sum(&["--layer", "relu1"]));
+    assert!(
+        (at_input - at_layer).abs() < 1e-3 * at_input.abs(),
+        "{at_input} {at_layer}"
+    );
+}
+
+#[test]
+fn targets_per_row_and_indices() {
+    let bench = Bench::new();
+    let rows = bench.floats(
+        "x.npy",
+        &[3, 1, 8, 8],
+        (0..192).map(|i| i as f32 / 192.0).collect(),
+    );
+    let classes = bench.array("t.npy", &[3], vec![1i64, 9, 4]);
+    let model = asset("digits.onnx");
+    let base = [
+        "explain", "--model", &model, "--input", &rows, "--method", "saliency",
+    ];
+    let text = succeeds(&[&base[..], &["--target", &classes, "--json"]].concat());
+    let summary: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(summary["target"], serde_json::json!([1, 9, 4]));
+    let output = summary["output"]["values"].as_array().unwrap();
+    for (row, class) in [1, 9, 4].into_iter().enumerate() {
+        assert_eq!(summary["score"][row], output[row * 10 + class]);
+    }
+    let short = bench.array("short.npy", &[2], vec![1i64, 9]);
+    let bad = [
+        ("10", "out of range"),
+        ("-1", "give a class"),
+        ("1,2", "index"),
+        (&short, "2 targets were given for 3 rows"),
+        (&rows, "fractions"),
+    ];
+    for (target, expected) in bad {
+        let error = fails(&[&base[..], &["--target", target]].concat());
+        assert!(error.contains(expected), "{error}");
+    }
+    let model = exported("gpt_tiny_dynamo18.onnx");
+    let tokens = bench.array("ids.npy", &[1, 6], vec![1i64, 2, 3, 4, 5, 6]);
+    let layers = ["layers", "--model", &model, "--input", &tokens, "--json"];
+    let layers: Value = serde_json::from_str(&succeeds(&layers)).unwrap();
+    let embedding = layers
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|l| l["operation"] == "Embedding");
+    let embedding = embedding.unwrap()["name"].as_str().unwrap();
+    let out = bench.path("a.npy");
+    let base = [
+        "explain", "--model", &model, "--input", &tokens, "--method", "saliency",
+    ];
+    let at = ["--layer", embedding, "--target", "5,3", "--out", &out];
+    succeeds(&[&base[..], &at[..]].concat());
+    assert_eq!(bench.read("a.npy").0[..2], [1, 6]);
+    let error = fails(&[&base[..], &["--target", "5,3"]].concat());
+    assert!(error.contains("no gradient"), "{error}");
+    let unknown = bench.array("ids.npy", &[1, 6], vec![1i64, 2, 3, 4, 5, 1 << 20]);
+    let base = [
+        "explain", "--model", &model, "--input", &unknown, "--method", "saliency",
+    ];
+    fails(&[&base[..], &at[..]].concat());
+}
+
+#[test]
+fn several_inputs_and_outputs() {
+    let bench = Bench::new();
+    let model = exported("two_inputs_legacy13.onnx");
+    let layers = succeeds(&["layers", "--model", &model]);
+    let width = |name: &str| -> u64 {
+        let line = layers
+            .lines()
+            .find(|line| line.starts_with(&format!("input   {name} ")))
+            .unwrap();
+        let size = line.split([',', ']']).nth(1).unwrap().trim();
+        size.parse().unwrap()
+    };
+    let (l, r) = (width("left"), width("right"));
+    let left = bench.floats(
+        "l.npy",
+        &[2, l],
+        (0..2 * l).map(|i| i as f32 * 0.1).collect(),
+    );
+    let right = bench.floats(
+        "r.npy",
+        &[2, r],
+        (0..2 * r).map(|i| 1.0 - i as f32 * 0.1).collect(),
+    );
+    let (left, right) = (format!("left={left}"), format!("right={right}"));
+    let base = [
+        "explain", "--model", &model, "--method", "saliency", "--target", "0",
+    ];
+    let (tensors, array) = (bench.path("a.safetensors"), bench.path("a.npy"));
+    let both = ["--input", &right, "--input", &left, "--output", "b"];
+    succeeds(&[&base[..], &both[..], &["--out", &tensors]].concat());
+    let bytes = std::fs::read(&tensors).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(file.tensor("left").unwrap().shape(), [2, l as usize]);
+    assert_eq!(file.tensor("right").unwrap().shape(), [2, r as usize]);
+    let error = fails(&[&base[..], &both[..], &["--out", &array]].concat());
+    assert!(error.contains(".safetensors"), "{error}");
+    // A constant input leaves one attribution.
+    let one = ["--input", &left, "--constant", &right, "--out", &array];
+    succeeds(&[&base[..], &one[..]].concat());
+    assert_eq!(bench.read("a.npy").0, [2, l]);
+
+    let error = fails(&[&base[..], &["--input", &left]].concat());
+    assert!(error.contains("also needs right"), "{error}");
+    let error = fails(&[&base[..], &both[..4], &["--output", "c"]].concat());
+    assert!(
+        error.contains("no output \"c\"") && error.contains("\"a\""),
+        "{error}"
+    );
+    let error = fails(&[&base[..], &both[..4], &["--input", &left]].concat());
+    assert!(error.contains("given twice"), "{error}");
+}
+
+#[test]
+fn a_fixed_batch_is_explained_row_by_row_alike() {
+    let bench = Bench::new();
+    let rows: Vec<f32> = (0..2 * 3 * 256)
+        .map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0)
+        .collect();
+    for model in [
+        "resnet_tiny_fixed_legacy17.onnx",
+        "vit_tiny_fixed_legacy17.onnx",
+    ] {
+        let model = exported(model);
+        let layers = succeeds(&["layers", "--model", &model]);
+        let shape = layers.split(['[', ']']).nth(1).unwrap();
+        let shape: Vec<u64> = shape.split(", ").map(|d| d.parse().unwrap()).collect();
+        let size: u64 = shape[1..].iter().product();
+        let part = |from: u64, to: u64| rows[(from * size) as usize..(to * size) as usize].to_vec();
+        let shaped = |name: &str, from: u64, to: u64| {
+            let shape = [&[to - from], &shape[1..]].concat();
+            bench.floats(name, &shape, part(from, to))
+        };
+        let inputs = [
+            shaped("0.npy", 0, 1),
+            shaped("1.npy", 1, 2),
+            shaped("both.npy", 0, 2),
+        ];
+        let explained = inputs.map(|input| {
+            let out = bench.path("a.npy");
+            let of = [
+                "--method",
+                "integrated-gradients",
+                "--target",
+                "1",
+                "--out",
+                &out,
+            ];
+            succeeds(&[&["explain", "--model", &model, "--input", &input], &of[..]].concat());
+            bench.read("a.npy").1
+        });
+        let singles = [&explained[0][..], &explained[1][..]].concat();
+        let scale = singles.iter().fold(0f32, |m, v| m.max(v.abs()));
+        for (single, both) in singles.iter().zip(&explained[2]) {
+            assert!(
+                (single - both).abs() < 1e-4 * scale,
+                "{model}: {single} {both}"
+            );
+        }
+    }
+}
+
+#[test]
+fn seeds_decide_the_noise() {
+    let bench = Bench::new();
+    let out = bench.path("a.npy");
+    let run = |seed: &str| {
+        let noisy = ["--method", "noise-tunnel", "--set", "of=input-x-gradient"];
+        let more = ["--set", "stdevs=0.3", "--seed", seed, "--out", &out];
+        succeeds(&explain_seven(&[&noisy[..], &more[..]].concat()));
+        bench.read("a.npy").1
+    };
+    let (first, again, other) = (run("7"), run("7"), run("8"));
+    assert_eq!(first, again);
+    assert_ne!(first, other);
+}
+
+#[test]
+fn methods_are_listed_from_the_code() {
+    let methods: Value = serde_json::from_str(&succeeds(&["methods", "--json"])).unwrap();
+    let methods = methods.as_array().unwrap();
+    let named = |name: &str| methods.iter().find(|m| m["name"] == name).unwrap();
+    let parameters = named("integrated-gradients")["parameters"]
+        .as_array()
+        .unwrap();
+    let steps = parameters.iter().find(|p| p["name"] == "n_steps").unwrap();
+    assert_eq!(
+        (&steps["default"], &steps["type"]),
+        (&50.into(), &"integer".into())
+    );
+    for method in methods {
+        for key in ["name", "crate", "summary", "needs", "paper", "parameters"] {
+            assert!(!method[key].is_null(), "{key} of {method}");
+        }
+    }
+    assert!(succeeds(&["methods", "noise-tunnel"]).contains("--set nt_samples=5"));
+    assert!(fails(&["methods", "nothing"]).contains("there is no method"));
+}
+
+#[test]
+fn help_and_completions() {
+    for command in ["explain", "layers", "methods", "completions"] {
+        let help = succeeds(&[command, "--help"]);
+        assert!(
+            help.contains("attrx ") && help.contains("xample:"),
+            "{help}"
+        );
+    }
+    assert!(succeeds(&["completions", "bash"]).contains("--method"));
+    assert!(succeeds(&["--version"]).starts_with("attrx "));
+}
+
+#[test]
+fn bad_usage_is_refused_before_any_work() {
+    let bench = Bench::new();
+    let folder = bench.path("");
+    let (missing, text) = (bench.path("no/a.npy"), bench.path("a.txt"));
+    let npy = bench.path("a.npy");
+    let cases: &[(&[&str], &str)] = &[
+        (&["--method", "salience"], "nearest are saliency"),
+        (
+            &["--method", "saliency", "--set", "abz=1"],
+            "did you mean abs?",
+        ),
+        (
+            &["--method", "saliency", "--baseline", "1"],
+            "has no use for it",
+        ),
+        (
+            &["--method", "saliency", "--feature-mask", "m.npy"],
+            "has no use for it",
+        ),
+        (
+            &["--method", "saliency", "--out", &missing],
+            "folder does not exist",
+        ),
+        (
+            &["--method", "saliency", "--out", &text],
+            "must end in .npy or .safetensors",
+        ),
+        (
+            &["--method", "saliency", "--out", &npy, "--delta", &npy],
+            "both name",
+        ),
+        (
+            &["--method", "saliency", "--json", &folder],
+            "it is a folder",
+        ),
+        (
+            &["--method", "saliency", "--delta", &npy],
+            "no convergence delta",
+        ),
+        (
+            &["--method", "saliency", "--device", "abacus"],
+            "invalid value 'abacus'",
+        ),
+        (&["--method", "saliency", "--size", "0"], "--size 0"),
+        (
+            &["--method", "saliency", "--size", "9x9"],
+            "[batch, 1, 8, 8]",
+        ),
+        (&["--method", "saliency", "--std", "0"], "--std"),
+        (&["--method", "saliency", "--mean", "1,2"], "1 channels"),
+        (
+            &["--method", "noise-tunnel", "--layer", "pool"],
+            "changes the model's input",
+        ),
+        (
+            &["--method", "integrated-gradients", "--baseline", "many"],
+            "neither a number nor a file",
+        ),
+        (
+            &["--method", "integrated-gradients", "--set", "n_steps=0"],
+            "n_steps = 0",
+        ),
+        (&["--method"], "value is required"),
+        (&["--unknown"], "unexpected argument '--unknown'"),
+    ];
+    for (more, expected) in cases {
+        let error = fails(&explain_seven(more));
+        assert!(error.contains(expected), "{more:?}: {error}");
+    }
+    assert_eq!(bench.files(), [""; 0], "something was written");
+}
+
+#[test]
+fn bad_files_are_refused() {
+    let bench = Bench::new();
+    let model = asset("digits.onnx");
+    let broken = bench.path("broken.npy");
+    std::fs::write(&broken, b"\x93NUMPY\x01\x00").unwrap();
+    let png = bench.path("broken.png");
+    std::fs::write(&png, b"not an image").unwrap();
+    let flat = bench.floats("flat.npy", &[64], vec![0.0; 64]);
+    let nan = bench.floats("nan.npy", &[1, 1, 8, 8], vec![f32::NAN; 64]);
+    let none = bench.floats("none.npy", &[0, 1, 8, 8], Vec::new());
+    let missing = bench.path("missing.npy");
+    let cases = [
+        (&broken, "not a .npy array"),
+        (&png, "not a PNG or JPEG image"),
+        (&flat, "[batch, 1, 8, 8]"),
+        (&nan, "NaN"),
+        (&none, "no rows"),
+        (&missing, "cannot read"),
+    ];
+    for (input, expected) in cases {
+        let error = fails(&[
+            "explain", "--model", &model, "--input", input, "--method", "saliency",
+        ]);
+        assert!(error.contains(expected), "{input}: {error}");
+    }
+    let folder = root().join("crates/attr-testkit/onnx/hostile");
+    let mut tried = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        let file = file.unwrap().path();
+        if file.extension().is_some_and(|e| e == "onnx") {
+            fails(&["layers", "--model", &file.display().to_string()]);
+            tried += 1;
+        }
+    }
+    assert!(tried >= 25, "only {tried} hostile files");
+}
