@@ -1,28 +1,14 @@
-//! Golden values: made by the peers in a virtual environment of their own, committed as data.
+//! Golden values and comparisons: made by the peers in virtual environments of their own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Installs the pinned peers under the target directory and runs every script of `tools/golden`.
+/// Runs every script of `tools/golden`, writes the exported models of `tools/onnx` anew, and
+/// compares `attrx` with ONNX Runtime and PyTorch on full-sized models and single operators.
 pub fn run() -> Result<(), String> {
-    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
-    let environment = Path::new(&target).join("golden-venv");
-    let python = environment.join("bin/python");
-    crate::run(
-        Command::new("python3")
-            .args(["-m", "venv"])
-            .arg(&environment),
-    )?;
-    let install = [
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "-r",
-        "tools/golden/requirements.txt",
-    ];
-    crate::run(Command::new(&python).args(install))?;
-    let scripts = std::fs::read_dir(crate::root().join("tools/golden"));
+    let python = environment("golden")?;
+    let folder = crate::root().join("tools/golden");
+    let scripts = std::fs::read_dir(folder);
     let scripts = scripts.map_err(|error| format!("cannot read tools/golden: {error}"))?;
     for entry in scripts.flatten() {
         let path = entry.path();
@@ -30,5 +16,44 @@ pub fn run() -> Result<(), String> {
             crate::run(Command::new(&python).arg(path))?;
         }
     }
-    Ok(())
+
+    let python = environment("onnx")?;
+    let script = |name: &str| {
+        let mut command = Command::new(&python);
+        command.arg(crate::root().join("tools/onnx").join(name));
+        command
+    };
+    crate::run(&mut script("make_fixtures.py"))?;
+    crate::run(&mut script("make_hostile.py"))?;
+    let targets = ["build", "--release", "--workspace", "--bins", "--examples"];
+    crate::cargo(&targets)?;
+    let built = target().join("release");
+    let compare = || script("compare_models.py");
+    crate::run(compare().arg("--attrx").arg(built.join("attrx")))?;
+    let runner = built.join("examples/run_onnx");
+    crate::run(
+        compare()
+            .args(["--ops", "--max-opset", "20", "--runner"])
+            .arg(runner),
+    )
+}
+
+/// The Python of a virtual environment with the pinned packages of a folder of `tools`.
+fn environment(name: &str) -> Result<PathBuf, String> {
+    let environment = target().join(format!("{name}-venv"));
+    crate::run(
+        Command::new("python3")
+            .args(["-m", "venv"])
+            .arg(&environment),
+    )?;
+    let python = environment.join("bin/python");
+    let requirements = Path::new("tools").join(name).join("requirements.txt");
+    let install = ["-m", "pip", "install", "-q", "-r"];
+    crate::run(Command::new(&python).args(install).arg(requirements))?;
+    Ok(python)
+}
+
+fn target() -> PathBuf {
+    let named = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    crate::root().join(named.unwrap_or_else(|| "target".into()))
 }

@@ -27,8 +27,14 @@ enum Task {
     Train,
     /// Measures what a walk back costs beside Burn's plain autodiff.
     Bench,
-    /// Writes the golden values anew with the pinned peers; needs Python.
+    /// Writes the golden values anew with the pinned peers and compares with them; needs Python.
     Golden,
+    /// Fuzzes what reads files, from the committed ones on; needs cargo-fuzz.
+    Fuzz {
+        /// How long, in seconds.
+        #[arg(default_value_t = 600)]
+        seconds: u32,
+    },
 }
 
 fn main() -> ExitCode {
@@ -39,6 +45,7 @@ fn main() -> ExitCode {
             .and_then(|()| cargo(&["run", "--release", "--example", "export"])),
         Task::Bench => cargo(&["bench", "--workspace", "--bench", "walk_back"]),
         Task::Golden => golden::run(),
+        Task::Fuzz { seconds } => fuzz(seconds),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -47,6 +54,25 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Fuzzes the reader of model files. Plain builds, without a sanitizer, need no nightly compiler.
+fn fuzz(seconds: u32) -> Result<(), String> {
+    let time = format!("-max_total_time={seconds}");
+    let corpus = ["fuzz/corpus/onnx", "crates/attr-testkit/onnx/models"];
+    let folder = root().join(corpus[0]);
+    std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", corpus[0]))?;
+    let limits = ["-max_len=65536", "-rss_limit_mb=4096", "-timeout=60"];
+    let hostile = ["crates/attr-testkit/onnx/hostile"];
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["fuzz", "run", "--sanitizer", "none", "onnx"]);
+    command
+        .args(corpus)
+        .args(hostile)
+        .arg("--")
+        .args(limits)
+        .arg(time);
+    run(&mut command)
 }
 
 /// The repository's root: that of the checkout cargo runs in. The path compiled in may be another

@@ -59,7 +59,7 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
     let mut whole_target = None;
     let mut parts = Vec::new();
     for rows in groups(&whole, &inputs.values)? {
-        let part = Part::new(arguments, &opened, &whole, &inputs.values, &rows)?;
+        let part = Part::new(arguments, &opened, &whole, &inputs, &rows)?;
         let target = match whole_target.clone() {
             Some(target) => target,
             None => whole_target.insert(part.target(arguments)?).clone(),
@@ -159,15 +159,12 @@ impl Part {
         arguments: &ExplainArguments,
         opened: &Opened,
         whole: &Traced,
-        all: &Values,
+        all: &Inputs,
         rows: &Range<usize>,
     ) -> Result<Self, Error> {
-        let part = all
-            .values()
-            .iter()
-            .map(|value| value.slice_rows(rows.clone()));
-        let attributed = (0..all.values().len()).map(|i| all.attributed(i));
-        let inputs = Values::new(part.collect(), attributed.collect());
+        let values = all.values.values().iter();
+        let part = values.map(|value| value.slice_rows(rows.clone()));
+        let inputs = Values::new(part.collect(), all.explained.clone());
         let whole = match &arguments.neuron {
             Some(text) => whole.to_layer(target::neuron(text)?.0)?,
             None => whole.clone(),
@@ -183,7 +180,7 @@ impl Part {
                     ports,
                     device,
                     rows.clone(),
-                    all.rows(),
+                    all.values.rows(),
                 )?)
             }
         };
@@ -197,8 +194,7 @@ impl Part {
         };
         // As in Captum, what is absent is said of the inputs: the layer's baseline is its
         // activation there.
-        let resolved = baselines.unwrap_or_default().resolve(&inputs)?;
-        let absent = inputs.with(|i, _| resolved[i].clone());
+        let absent = baseline::absent(&baselines.unwrap_or_default(), &inputs, &all.explained)?;
         let at = |inputs: &Values| {
             whole
                 .activations(inputs, &[&layer[..]])

@@ -15,6 +15,8 @@ use crate::npy::{self, Array, Elements};
 pub struct Inputs {
     /// What the model is given.
     pub values: Values,
+    /// Which were given with `--input`: integers among them, too, which get no attribution.
+    pub explained: Vec<bool>,
     /// For each, the image it was made from, if it was.
     pub pictures: Vec<Option<Picture>>,
 }
@@ -84,7 +86,8 @@ pub fn read(arguments: &ModelArguments, ports: &[Port], device: &Device) -> Resu
         pictures.push(slot.picture);
     }
     Ok(Inputs {
-        values: Values::new(values, attributed),
+        values: Values::new(values, attributed.clone()),
+        explained: attributed,
         pictures,
     })
 }

@@ -389,6 +389,55 @@ fn a_fixed_batch_is_explained_row_by_row_alike() {
     }
 }
 
+/// This file's mask reads row 0 by number: rows are explained one at a time.
+#[test]
+fn rows_that_cannot_go_together_go_one_by_one() {
+    let bench = Bench::new();
+    let model = exported("bert_tiny_fixed_legacy17.onnx");
+    let layers: Value =
+        serde_json::from_str(&succeeds(&["layers", "--model", &model, "--json"])).unwrap();
+    let embedding = layers
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|l| l["operation"] == "Embedding");
+    let embedding = embedding.unwrap()["name"].as_str().unwrap();
+    let explained = |name: &str, rows: std::ops::Range<i64>| {
+        let count = (rows.end - rows.start) as u64;
+        let of = |name: &str, f: &dyn Fn(i64, i64) -> i64| {
+            let values = rows.clone().flat_map(|row| (0..7).map(move |i| (row, i)));
+            bench.array(
+                name,
+                &[count, 7],
+                values.map(|(row, i)| f(row, i)).collect::<Vec<i64>>(),
+            )
+        };
+        let ids = of("ids.npy", &|row, i| 1 + row * 7 + i);
+        let mask = of("mask.npy", &|row, i| i64::from(i < 7 - 2 * row));
+        let types = of("types.npy", &|_, i| i64::from(i > 3));
+        let mask = format!("attention_mask={mask}");
+        let types = format!("token_type_ids={types}");
+        let out = bench.path(name);
+        let inputs = ["--input", &ids, "--constant", &mask, "--constant", &types];
+        let of = [
+            "--method",
+            "integrated-gradients",
+            "--layer",
+            embedding,
+            "--out",
+            &out,
+        ];
+        let base = ["explain", "--model", &model, "--target", "1"];
+        succeeds(&[&base[..], &inputs[..], &of[..]].concat());
+        bench.read(name)
+    };
+    let singles = [explained("0.npy", 0..1).1, explained("1.npy", 1..2).1].concat();
+    let (shape, both) = explained("both.npy", 0..2);
+    assert_eq!(shape[..2], [2, 7]);
+    assert_eq!(singles, both);
+    assert!(both.iter().any(|v| *v != 0.0));
+}
+
 #[test]
 fn seeds_decide_the_noise() {
     let bench = Bench::new();
