@@ -24,15 +24,15 @@ pub fn absent(baselines: &Baselines, inputs: &Values, explained: &[bool]) -> Res
         }
         let shape = value.shape();
         let filled = |number: f64| {
-            let count = shape.iter().product();
-            let elements = Elements::Float(vec![number as f32; count]);
+            let elements = Elements::Float(vec![number as f32; shape.iter().product()]);
             let shape = shape.clone();
-            let port = Port {
-                name: format!("baseline of input {i}"),
-                kind: value.kind(),
-                shape: None,
-            };
-            input::upload(&Array { shape, elements }, &port, &value.device())
+            let name = format!("baseline of input {i}");
+            input::upload(
+                Array { shape, elements },
+                &name,
+                value.kind(),
+                &value.device(),
+            )
         };
         absent.push(Some(match baselines.get(i, count)? {
             Baseline::Scalar(number) => filled(*number)?,
@@ -55,11 +55,12 @@ pub fn absent(baselines: &Baselines, inputs: &Values, explained: &[bool]) -> Res
     Ok(inputs.with(|i, _| absent[i].clone()))
 }
 
-/// The baselines of a model's inputs, in its order; constant inputs included. Of those that have
-/// `total` rows, one per row explained, only `rows` are taken.
+/// The baselines of a model's inputs, in its order; only those that are `explained` may be given
+/// one. Of those that have `total` rows, one per row explained, only `rows` are taken.
 pub fn parse(
     texts: &[String],
     ports: &[Port],
+    explained: &[bool],
     device: &Device,
     rows: Range<usize>,
     total: usize,
@@ -82,8 +83,13 @@ pub fn parse(
         let at = match name {
             Some(name) => ports.iter().position(|port| port.name == name),
             // A file fits one input; a number may be for all of them.
-            None => (0..ports.len()).find(|&i| all[i].is_none()),
+            None => (0..ports.len()).find(|&i| explained[i] && all[i].is_none()),
         };
+        if at.is_some_and(|i| !explained[i]) {
+            return Err(Error::input(format!(
+                "--baseline {text}: that input is a constant and has no baseline"
+            )));
+        }
         let at = at.ok_or_else(|| {
             Error::input(format!(
                 "--baseline {text}: there are more baselines than inputs"
@@ -100,7 +106,7 @@ pub fn parse(
                     )));
                 }
                 let array = input::array(path)?;
-                let value = input::upload(&array, &ports[at], device)?;
+                let value = input::upload(array, &ports[at].name, ports[at].kind, device)?;
                 all[at] = Some(Baseline::Tensor(match value.rows() == total {
                     true => value.slice_rows(rows.clone()),
                     false => value,

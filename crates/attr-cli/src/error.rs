@@ -45,6 +45,11 @@ impl From<attr_core::Error> for Error {
         use attr_core::Error as Core;
         match error {
             Core::Device(_) | Core::Internal(_) => Self::other(error.to_string()),
+            Core::NoGradient { input } => Self::input(format!(
+                "the model has no gradient to its input number {input}: it is not floating point, \
+                 or no differentiable path leads from it to the output; explain tokens at their \
+                 embedding, with --layer and the name that `attrx layers` gives it"
+            )),
             _ => Self::input(error.to_string()),
         }
     }

@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use attr_core::{Baseline, Baselines, Budget, Method, Run, Target, Traced, Value, Values, Work};
+use attr_core::{
+    Baseline, Baselines, Budget, Method, Model, Run, Target, Traced, Value, Values, Work,
+};
 use attr_onnx::Port;
 use serde_json::{Value as Json, json};
 
@@ -82,7 +84,7 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
     let summary = Summary {
         model: arguments.model.model.display().to_string(),
         method: entry.name,
-        parameters: effective(entry, arguments)?,
+        parameters: given.used(),
         device: arguments.model.device.to_string(),
         output_name: opened
             .file
@@ -145,12 +147,15 @@ fn rows_of(target: &Target, rows: &Range<usize>) -> Target {
     }
 }
 
+/// Activations of one row up to so many bytes need no word of the user's: 8 GiB.
+const LARGEST_ROW: usize = 8 << 30;
+
 /// Rows that are explained together: a model, its inputs, from where.
 struct Part {
     model: Traced,
     inputs: Values,
     baselines: Option<Baselines>,
-    /// The output that is explained: the model's, or that of the neuron's layer.
+    /// The model's output, whatever is explained of it.
     output: Value,
 }
 
@@ -165,22 +170,24 @@ impl Part {
         let values = all.values.values().iter();
         let part = values.map(|value| value.slice_rows(rows.clone()));
         let inputs = Values::new(part.collect(), all.explained.clone());
+        let output = whole.forward(&inputs)?;
         let whole = match &arguments.neuron {
             Some(text) => whole.to_layer(target::neuron(text)?.0)?,
             None => whole.clone(),
         };
-        let output = whole.forward(&inputs)?;
         let (ports, device) = (opened.ports(), &opened.device);
         let baselines = match arguments.baseline.is_empty() {
             true => None,
             false => {
                 let texts = &arguments.baseline;
+                let (explained, total) = (&all.explained, all.values.rows());
                 Some(baseline::parse(
                     texts,
                     ports,
+                    explained,
                     device,
                     rows.clone(),
-                    all.values.rows(),
+                    total,
                 )?)
             }
         };
@@ -226,6 +233,15 @@ impl Part {
         target: Target,
         bar: &Bar,
     ) -> Result<Explained, Error> {
+        let needed = <Traced as Model>::bytes_per_row(&self.model, &self.inputs).unwrap_or(0);
+        let limit = LARGEST_ROW.max(arguments.memory.saturating_mul(1 << 20));
+        if needed > limit {
+            return Err(Error::input(format!(
+                "one row needs {} MiB of activations; where that much is there, allow it with \
+                 --memory",
+                needed >> 20
+            )));
+        }
         let baselines = self.baselines;
         let method = entry.build(given, &Setup { baselines })?;
         let budget = match self.model.rows() {
@@ -234,6 +250,15 @@ impl Part {
         };
         let run = Run::new().with_budget(budget).with_progress(bar);
         let attribution = method.attribute_with(&self.model, &self.inputs, target, &run)?;
+        for value in attribution.values().iter().flatten() {
+            if !value.is_finite()? {
+                return Err(Error::input(format!(
+                    "{} gives NaN or infinity: the model has no finite gradient at a point that it \
+                     needs, such as a root or a logarithm of 0 at the baseline",
+                    entry.name
+                )));
+            }
+        }
         Ok(Explained {
             values: attribution.values().to_vec(),
             scores: attribution.scores().to_vec(),
@@ -346,22 +371,6 @@ fn targets(target: &Target, output: &Value, rows: usize) -> Result<Vec<Json>, Er
         Target::Single => vec![json!(0); rows],
         Target::Weights(_) => vec![Json::Null; rows],
     })
-}
-
-/// The method's parameters as they were used.
-fn effective(entry: &Entry, arguments: &ExplainArguments) -> Result<Json, Error> {
-    let mut all: serde_json::Map<String, Json> = (entry.parameters)()
-        .into_iter()
-        .map(|p| (p.name, p.default))
-        .collect();
-    if let (Some(seed), true) = (arguments.seed, all.contains_key("seed")) {
-        all.insert("seed".into(), json!(seed));
-    }
-    for (key, value) in Given::parse(&arguments.set)?.texts() {
-        let value = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
-        all.insert(key.into(), value);
-    }
-    Ok(Json::Object(all))
 }
 
 fn write(

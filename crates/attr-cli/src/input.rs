@@ -43,8 +43,12 @@ pub fn read(arguments: &ModelArguments, ports: &[Port], device: &Device) -> Resu
                 None => slots.iter().position(Option::is_none),
             };
             let at = at.ok_or_else(|| {
+                let problem = match name {
+                    Some(name) => format!("the model has no input {name:?}"),
+                    None => "the model has no further input".into(),
+                };
                 Error::input(format!(
-                    "{flag} {file}: the model has no further input; its inputs are {}",
+                    "{flag} {file}: {problem}; its inputs are {}",
                     describe(ports)
                 ))
             })?;
@@ -81,7 +85,7 @@ pub fn read(arguments: &ModelArguments, ports: &[Port], device: &Device) -> Resu
     }
     let (mut values, mut attributed, mut pictures) = (Vec::new(), Vec::new(), Vec::new());
     for (slot, port) in slots.into_iter().flatten().zip(ports) {
-        values.push(upload(&slot.array, port, device)?);
+        values.push(upload(slot.array, &port.name, port.kind, device)?);
         attributed.push(slot.attributed);
         pictures.push(slot.picture);
     }
@@ -119,12 +123,12 @@ pub fn placeholder(ports: &[Port], device: &Device) -> Result<Values, Error> {
         let shape: Vec<usize> = sizes.collect();
         let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
         let count = count
-            .filter(|&n| (1..=1 << 28).contains(&n))
+            .filter(|&n| (1..=1 << 24).contains(&n))
             .ok_or_else(|| {
                 Error::input(format!("input {}: give an example with --input", one(port)))
             })?;
         let elements = Elements::Int(vec![1; count]);
-        upload(&Array { shape, elements }, port, device)
+        upload(Array { shape, elements }, &port.name, port.kind, device)
     });
     let values = values.collect::<Result<Vec<_>, _>>()?;
     let attributed = vec![true; values.len()];
@@ -235,34 +239,35 @@ fn is_image(path: &Path) -> bool {
 }
 
 /// The array on the device, of the kind that the model takes.
-pub fn upload(array: &Array, port: &Port, device: &Device) -> Result<Value, Error> {
-    let count: usize = array.shape.iter().product();
+pub fn upload(array: Array, name: &str, kind: Kind, device: &Device) -> Result<Value, Error> {
+    let shape = array.shape.clone();
+    let count: usize = shape.iter().product();
     if array.shape.is_empty() || count == 0 {
         return Err(Error::input(format!(
-            "input {:?} has no rows (shape {:?})",
-            port.name, array.shape
+            "input {name:?} has no rows (shape {:?})",
+            array.shape
         )));
     }
     let ints = || {
         array.elements.to_ints().ok_or_else(|| {
             Error::input(format!(
-                "input {:?} takes integers, but was given fractions",
-                port.name
+                "input {name:?} takes integers, but was given fractions"
             ))
         })
     };
-    let flat: Value = match port.kind {
-        Kind::Float => {
-            Tensor::<1>::from_data(TensorData::new(array.elements.to_floats(), [count]), device)
-                .into()
-        }
+    let flat: Value = match kind {
+        Kind::Float => Tensor::<1>::from_data(
+            TensorData::new(array.elements.into_floats(), [count]),
+            device,
+        )
+        .into(),
         Kind::Int => Tensor::<1, Int>::from_data(TensorData::new(ints()?, [count]), device).into(),
         Kind::Bool => {
             let values: Vec<bool> = ints()?.iter().map(|&v| v != 0).collect();
             Tensor::<1, Bool>::from_data(TensorData::new(values, [count]), device).into()
         }
     };
-    Ok(flat.reshape(&array.shape))
+    Ok(flat.reshape(&shape))
 }
 
 /// Where an input's channels are, how many, and the size it fixes.

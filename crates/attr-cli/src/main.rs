@@ -79,6 +79,11 @@ fn run() -> Result<(), Error> {
 
 /// A usage error as one line: what clap says before its advice.
 fn usage(error: &clap::Error) -> Error {
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Error::input(
+            "a command is missing: explain, layers, methods or completions (try --help)",
+        );
+    }
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let lines = text.lines().take_while(|line| {

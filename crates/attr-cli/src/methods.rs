@@ -107,6 +107,7 @@ pub const ALL: &[Entry] = &[
                     "--set of=noise-tunnel: it cannot be put around itself",
                 ));
             }
+            given.note(OF, of.clone());
             let config = given.config::<NoiseTunnelConfig>()?;
             Ok(Box::new(NoiseTunnel::from_config(
                 (inner.build)(given, setup)?,

@@ -30,11 +30,11 @@ pub enum Elements {
 
 impl Elements {
     /// As floats.
-    pub fn to_floats(&self) -> Vec<f32> {
+    pub fn into_floats(self) -> Vec<f32> {
         match self {
-            Self::Float(values) => values.clone(),
-            Self::Int(values) => values.iter().map(|&v| v as f32).collect(),
-            Self::Bool(values) => values.iter().map(|&v| f32::from(u8::from(v))).collect(),
+            Self::Float(values) => values,
+            Self::Int(values) => values.into_iter().map(|v| v as f32).collect(),
+            Self::Bool(values) => values.into_iter().map(|v| f32::from(u8::from(v))).collect(),
         }
     }
 
@@ -60,6 +60,10 @@ pub fn read(path: &Path) -> Result<Array, Error> {
     decode(BufReader::new(file), size).map_err(|reason| Error::input(format!("{shown}: {reason}")))
 }
 
+/// Above so many bytes, an array that was packed more tightly than this is no array anyone means.
+const LARGEST_UNPACKED: u64 = 1 << 28;
+const LARGEST_RATIO: u64 = 100;
+
 /// Reads all arrays of a `.npz` file, with their names.
 pub fn read_archive(path: &Path) -> Result<Vec<(String, Array)>, Error> {
     let shown = path.display();
@@ -73,16 +77,37 @@ pub fn read_archive(path: &Path) -> Result<Vec<(String, Array)>, Error> {
     for name in names {
         let array = archive.zip_archive().by_name(&format!("{name}.npy"));
         let array = array.map_err(|error| broken(error.to_string()))?;
-        let size = array.size();
+        let (size, packed) = (array.size(), array.compressed_size());
+        if size > LARGEST_UNPACKED && size / LARGEST_RATIO > packed {
+            return Err(broken(format!(
+                "array {name:?} would grow from {packed} to {size} bytes; give a .npy"
+            )));
+        }
         let array = decode(array, size).map_err(|e| broken(format!("array {name:?}: {e}")))?;
         arrays.push((name, array));
     }
     Ok(arrays)
 }
 
+/// The longest header, in bytes.
+const LONGEST_HEADER: u64 = 1 << 20;
+
 /// The array in `size` bytes; a header that announces more is refused before anything is read.
 fn decode(mut reader: impl Read, size: u64) -> Result<Array, String> {
     let not_npy = |error: std::io::Error| format!("not a .npy array: {error}");
+    // Magic, version, and the length of the header that follows.
+    let mut start = [0; 12];
+    reader.read_exact(&mut start).map_err(not_npy)?;
+    let length = match start[6] {
+        0 | 1 => u64::from(u16::from_le_bytes([start[8], start[9]])),
+        _ => u64::from(u32::from_le_bytes([
+            start[8], start[9], start[10], start[11],
+        ])),
+    };
+    if length > size.min(LONGEST_HEADER) {
+        return Err(format!("not a .npy array: a header of {length} bytes"));
+    }
+    let mut reader = (&start[..]).chain(reader);
     let header = npyz::NpyHeader::from_reader(&mut reader).map_err(not_npy)?;
     let DType::Plain(element) = header.dtype() else {
         return Err("arrays of records are not supported".into());
@@ -200,7 +225,7 @@ mod tests {
         let bytes = encode(&[2, 1, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
         let array = decode(&bytes[..], bytes.len() as u64).unwrap();
         assert_eq!(array.shape, [2, 1, 3]);
-        assert_eq!(array.elements.to_floats(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        assert_eq!(array.elements.into_floats(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
     }
 
     #[test]

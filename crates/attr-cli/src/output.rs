@@ -18,7 +18,8 @@ impl Outputs {
         self.0.push((path.to_path_buf(), content));
     }
 
-    /// Writes all files; none appears unless all could be written.
+    /// Writes all files beside their places, then moves them there: none appears unless all could
+    /// be written in full.
     pub fn write(self) -> Result<(), Error> {
         let mut written = Vec::with_capacity(self.0.len());
         for (path, content) in &self.0 {

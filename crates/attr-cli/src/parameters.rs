@@ -1,5 +1,8 @@
 //! `--set key=value`: a method's parameters, read by the schema of its configuration.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::Serialize;
@@ -71,7 +74,7 @@ fn kind(schema: &Value) -> String {
     let name = |value: &Value| value.as_str().unwrap_or("value").to_string();
     match schema.get("type") {
         Some(Value::String(kind)) if kind == "array" => {
-            let items = schema.get("items").map_or("value".into(), kind_of_items);
+            let items = schema.get("items").map_or("value".into(), self::kind);
             format!("array of {items}")
         }
         Some(Value::Array(kinds)) => {
@@ -81,10 +84,6 @@ fn kind(schema: &Value) -> String {
         Some(kind) => name(kind),
         None => "string".into(),
     }
-}
-
-fn kind_of_items(items: &Value) -> String {
-    kind(items)
 }
 
 fn choices(schema: &Value) -> Vec<Choice> {
@@ -120,6 +119,8 @@ fn choices(schema: &Value) -> Vec<Choice> {
 pub struct Given {
     values: Map<String, Value>,
     texts: Vec<(String, String)>,
+    /// All parameters that were used, defaults included; shared by clones.
+    used: Rc<RefCell<Map<String, Value>>>,
 }
 
 impl Given {
@@ -128,6 +129,7 @@ impl Given {
         let mut given = Self {
             values: Map::new(),
             texts: Vec::new(),
+            used: Rc::default(),
         };
         for text in texts {
             let Some((key, value)) = text.split_once('=') else {
@@ -160,6 +162,16 @@ impl Given {
         Some(self.texts.remove(at).1)
     }
 
+    /// Notes a parameter as used.
+    pub fn note(&self, key: &str, value: impl Into<Value>) {
+        self.used.borrow_mut().insert(key.into(), value.into());
+    }
+
+    /// The parameters of all methods made of this, defaults included.
+    pub fn used(&self) -> Value {
+        Value::Object(self.used.borrow().clone())
+    }
+
     /// Takes a configuration's parameters out; those not given keep their defaults.
     pub fn config<C>(&mut self) -> Result<C, Error>
     where
@@ -184,6 +196,9 @@ impl Given {
             serde_json::from_value::<C>(config.clone()).map_err(|error| {
                 Error::input(format!("--set {}={text}: {error}", parameter.name))
             })?;
+        }
+        for (key, value) in config.as_object().into_iter().flatten() {
+            self.note(key, value.clone());
         }
         serde_json::from_value(config).map_err(|error| Error::input(format!("--set: {error}")))
     }
@@ -225,7 +240,12 @@ fn read(text: &str, parameter: &Parameter) -> Result<Value, Error> {
         "true" | "True" => Value::Bool(true),
         "false" | "False" => Value::Bool(false),
         "none" | "None" | "null" => Value::Null,
-        text => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
+        text => match (serde_json::from_str(text), text.parse::<f64>()) {
+            (Ok(value), _) => value,
+            // Written as people do: .5, 1.
+            (Err(_), Ok(number)) => Value::from(number),
+            (Err(_), Err(_)) => text.into(),
+        },
     };
     let value = match parameter.kind.starts_with("array") {
         true => {
@@ -239,6 +259,14 @@ fn read(text: &str, parameter: &Parameter) -> Result<Value, Error> {
             Value::Array(parts.map(plain).collect())
         }
         false => plain(text),
+    };
+    let value = match value.as_f64() {
+        Some(whole)
+            if parameter.kind == "integer" && whole.fract() == 0.0 && whole.abs() < 1e15 =>
+        {
+            Value::from(whole as i64)
+        }
+        _ => value,
     };
     let fits = match &parameter.kind[..] {
         "integer" => value.is_u64() || value.is_i64(),
@@ -257,8 +285,9 @@ fn read(text: &str, parameter: &Parameter) -> Result<Value, Error> {
 }
 
 fn article(kind: &str) -> String {
-    match kind.starts_with(['a', 'i']) {
-        true => format!("an {kind}"),
-        false => format!("a {kind}"),
+    match kind.split_once("array of ") {
+        Some((_, items)) => format!("{items}s, such as 1,2,3"),
+        None if kind.starts_with(['a', 'i']) => format!("an {kind}"),
+        None => format!("a {kind}"),
     }
 }

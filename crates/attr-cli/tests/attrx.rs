@@ -548,6 +548,24 @@ fn bad_usage_is_refused_before_any_work() {
             "neither a number nor a file",
         ),
         (
+            &[
+                "--method",
+                "integrated-gradients",
+                "--set",
+                "n_steps=1000000000000",
+            ],
+            "at most 65536",
+        ),
+        (
+            &[
+                "--method",
+                "noise-tunnel",
+                "--set",
+                "nt_samples=1000000000000",
+            ],
+            "at most 1048576",
+        ),
+        (
             &["--method", "integrated-gradients", "--set", "n_steps=0"],
             "n_steps = 0",
         ),
@@ -570,11 +588,14 @@ fn bad_files_are_refused() {
     let png = bench.path("broken.png");
     std::fs::write(&png, b"not an image").unwrap();
     let flat = bench.floats("flat.npy", &[64], vec![0.0; 64]);
+    let header = bench.path("header.npy");
+    std::fs::write(&header, b"\x93NUMPY\x02\x00\xff\xff\xff\xff{}").unwrap();
     let nan = bench.floats("nan.npy", &[1, 1, 8, 8], vec![f32::NAN; 64]);
     let none = bench.floats("none.npy", &[0, 1, 8, 8], Vec::new());
     let missing = bench.path("missing.npy");
     let cases = [
         (&broken, "not a .npy array"),
+        (&header, "a header of 4294967295 bytes"),
         (&png, "not a PNG or JPEG image"),
         (&flat, "[batch, 1, 8, 8]"),
         (&nan, "NaN"),

@@ -161,11 +161,11 @@ impl<M: Method> Method for NoiseTunnel<M> {
             NoiseTunnelKind::VarGrad => 2,
             _ => 1,
         };
-        if n < least {
+        if n < least || n > 1 << 20 {
             return Err(Error::Parameter {
                 name: "nt_samples",
                 value: n.to_string(),
-                expected: "at least one is needed, two for vargrad",
+                expected: "at least one is needed, two for vargrad, and at most 1048576",
             });
         }
         let stdevs = self.stdevs(inputs)?;

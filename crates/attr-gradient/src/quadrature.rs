@@ -38,11 +38,15 @@ impl Quadrature {
     /// `(position, weight)` of `n` samples.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for no samples, or fewer than two with the trapezoid rule.
+    /// [`Error::Parameter`] for no samples, fewer than two with the trapezoid rule, or more than
+    /// 65536, which no integral needs and the Gauss-Legendre rule takes long to find.
     pub fn samples(self, n: usize) -> Result<Vec<(f64, f64)>, Error> {
         let Some(count) = NonZeroUsize::new(n) else {
             return Err(steps(n, "at least one step is needed"));
         };
+        if n > 1 << 16 {
+            return Err(steps(n, "at most 65536 steps are taken"));
+        }
         let even =
             |start: f64| (0..n).map(move |k| ((k as f64 + start) / n as f64, 1.0 / n as f64));
         Ok(match self {

@@ -6,6 +6,10 @@ use std::sync::Arc;
 use crate::graph::{Attribute, Graph, Node};
 use crate::item::{Compute, Item, axis};
 
+/// The largest kernel, stride, padding and the like. What a window costs grows with its square, and
+/// a few bytes can announce any number.
+const LARGEST_SIZE: usize = 1 << 16;
+
 /// What an operator gives: its outputs in order, or what is wrong.
 pub(crate) type Outcome = Result<Vec<Item>, String>;
 
@@ -133,7 +137,7 @@ impl Call<'_> {
         };
         let sizes: Option<Vec<usize>> = values
             .iter()
-            .map(|&v| usize::try_from(v).ok().filter(|v| *v <= 1 << 24))
+            .map(|&v| usize::try_from(v).ok().filter(|v| *v <= LARGEST_SIZE))
             .collect();
         match sizes {
             Some(sizes) if sizes.len() == count => Ok(sizes),

@@ -153,11 +153,12 @@ fn branch(proto: GraphProto, opsets: &HashMap<String, i64>, depth: usize) -> Res
 }
 
 fn port(info: &ValueInfoProto) -> Port {
-    let mut kind = Kind::Float;
+    let (mut kind, mut text) = (Kind::Float, false);
     let mut shape = None;
     if let Some(tensor) = info.type_.as_ref().filter(|t| t.has_tensor_type()) {
         let tensor = tensor.tensor_type();
         kind = kind_of(tensor.elem_type).unwrap_or(Kind::Float);
+        text = kind_of(tensor.elem_type).is_none();
         shape = tensor.shape.as_ref().map(|shape| {
             let dims = shape.dim.iter();
             dims.map(|dim| match usize::try_from(dim.dim_value()) {
@@ -171,6 +172,7 @@ fn port(info: &ValueInfoProto) -> Port {
         name: info.name.clone(),
         kind,
         shape,
+        text,
     }
 }
 

@@ -18,14 +18,16 @@ pub(crate) type Functions = HashMap<(String, String), Function>;
 
 /// Functions that call functions go no deeper: a function that calls itself never ends.
 const DEEPEST: usize = 16;
-/// The most nodes that calls may grow to.
+/// The most nodes that calls may grow to, and bytes of names and lists.
 const MOST: usize = 1 << 18;
+const LARGEST: usize = 1 << 28;
 
 /// Replaces every call in the graph.
 pub(crate) fn inline(graph: &mut Graph, functions: &Functions) -> Result<(), Error> {
     if functions.is_empty() {
         return Ok(());
     }
+    let mut size = 0;
     for depth in 0.. {
         let called = |node: &Node| functions.get(&(node.domain.clone(), node.op.clone()));
         if !graph.nodes.iter().any(|node| called(node).is_some()) {
@@ -34,10 +36,14 @@ pub(crate) fn inline(graph: &mut Graph, functions: &Functions) -> Result<(), Err
         let mut nodes = Vec::with_capacity(graph.nodes.len());
         for (i, node) in std::mem::take(&mut graph.nodes).into_iter().enumerate() {
             match called(&node) {
-                Some(function) => body(&node, function, &format!("{depth}.{i}"), &mut nodes),
+                Some(function) => {
+                    body(&node, function, &format!("{depth}.{i}"), &mut nodes);
+                    let added = nodes.iter().rev().take(function.nodes.len());
+                    size += added.map(weight).sum::<usize>();
+                }
                 None => nodes.push(node),
             }
-            if depth >= DEEPEST || nodes.len() > MOST {
+            if depth >= DEEPEST || nodes.len() > MOST || size > LARGEST {
                 return Err(Error::Graph(format!(
                     "its functions call each other more than {DEEPEST} deep, or without end"
                 )));
@@ -46,6 +52,20 @@ pub(crate) fn inline(graph: &mut Graph, functions: &Functions) -> Result<(), Err
         graph.nodes = nodes;
     }
     Ok(())
+}
+
+/// About how many bytes a node's names and lists take.
+fn weight(node: &Node) -> usize {
+    let names = node.inputs.iter().chain(&node.outputs);
+    let names: usize = names.map(String::len).sum();
+    let attributes = node.attributes.values().map(|attribute| match attribute {
+        Attribute::Text(text) => text.len(),
+        Attribute::Texts(texts) => texts.iter().map(String::len).sum(),
+        Attribute::Ints(values) => 8 * values.len(),
+        Attribute::Floats(values) => 4 * values.len(),
+        _ => 8,
+    });
+    node.name.len() + names + attributes.sum::<usize>()
 }
 
 /// The nodes of one call; `call` makes the function's own names unique.
@@ -64,7 +84,7 @@ fn body(node: &Node, function: &Function, call: &str, nodes: &mut Vec<Node>) {
     let rename = |name: &String| match names.get(&name[..]) {
         Some(outer) => outer.clone(),
         None if name.is_empty() => String::new(),
-        None => format!("{}/{call}/{name}", node.name),
+        None => format!("{call}/{name}"),
     };
     for inner in &function.nodes {
         let attributes = inner.attributes.iter().filter_map(|(name, value)| {

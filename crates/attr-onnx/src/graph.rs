@@ -25,6 +25,8 @@ pub struct Port {
     pub kind: Kind,
     /// Its dimensions, where the file declares them.
     pub shape: Option<Vec<PortDim>>,
+    /// Whether it holds text, which cannot be explained.
+    pub(crate) text: bool,
 }
 
 /// One dimension that a file declares.

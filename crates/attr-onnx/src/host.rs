@@ -8,8 +8,8 @@ use attr_core::Kind;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use ndarray::{ArrayD, Axis, IxDyn, Slice};
 
-/// The most elements that a tensor on the host may have: 64 Mi.
-pub(crate) const LIMIT: usize = 1 << 26;
+/// The most elements that a tensor on the host may have: 16 Mi.
+pub(crate) const LIMIT: usize = 1 << 24;
 
 /// A tensor with known values. All float types are held as `f32`, all integers as `i64`.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +45,11 @@ impl Host {
     /// A list of integers.
     pub fn ints(values: Vec<i64>) -> Self {
         Self::Int(ArrayD::from_shape_vec(IxDyn(&[values.len()]), values).unwrap_or_default())
+    }
+
+    /// One float.
+    pub fn float(value: f32) -> Self {
+        Self::Float(ArrayD::from_elem(IxDyn(&[]), value))
     }
 
     /// One integer.

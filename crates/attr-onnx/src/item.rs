@@ -13,7 +13,7 @@ use ndarray::{ArrayD, Axis, IxDyn, Zip};
 use crate::host::{Host, LIMIT, count};
 
 /// The most elements that a recorded tensor may have: 1 Gi.
-const LARGEST: usize = 1 << 30;
+pub(crate) const LARGEST: usize = 1 << 30;
 
 /// A value of the graph, at one node's output.
 #[derive(Clone, Debug)]
@@ -398,8 +398,7 @@ impl Compute<'_> {
 
     /// Arithmetic with a number on the right.
     pub fn with_number(&self, f: Binary, item: &Item, number: f64) -> Outcome {
-        let host = Host::Float(ArrayD::from_elem(IxDyn(&[]), number as f32));
-        self.binary(f, item, &host.into())
+        self.binary(f, item, &Host::float(number as f32).into())
     }
 
     /// Comparison with broadcasting.

@@ -1,5 +1,6 @@
 //! A model file, ready to be traced.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -100,7 +101,9 @@ impl OnnxModel {
         let found = match name {
             Some(name) => outputs.iter().find(|port| port.name == name),
             None => {
-                let float = outputs.iter().find(|port| port.kind == Kind::Float);
+                let float = outputs
+                    .iter()
+                    .find(|port| port.kind == Kind::Float && !port.text);
                 float.or_else(|| outputs.first())
             }
         };
@@ -144,6 +147,12 @@ impl OnnxModel {
         let Some(exported) = self.exported_batch() else {
             return self.traced(example, &output, &order, BatchSize::Any);
         };
+        if exported != example.rows() && self.repeated(example, exported) > REPEATED {
+            return Err(Error::Inputs(format!(
+                "the model was exported for {exported} rows at a time, but {} were given",
+                example.rows()
+            )));
+        }
         let adapted = self.traced(example, &output, &order, BatchSize::Adapted(exported));
         if let Ok(traced) = adapted
             && self.rows_agree(&traced, example, &output, &order, exported)?
@@ -152,6 +161,13 @@ impl OnnxModel {
         }
         let some = rows_of(example, exported);
         self.traced(&some, &output, &order, BatchSize::Exported(exported))
+    }
+
+    /// How many elements so many rows of an example have.
+    fn repeated(&self, example: &Values, rows: usize) -> usize {
+        let values = example.values().iter();
+        let each = values.map(|value| value.shape()[1..].iter().product::<usize>());
+        each.sum::<usize>().max(1).saturating_mul(rows)
     }
 
     fn traced(
@@ -230,6 +246,11 @@ impl OnnxModel {
     /// Refuses inputs that are not what the file declares.
     fn check(&self, example: &Values) -> Result<(), Error> {
         let (given, declared) = (example.values(), &self.graph.inputs);
+        if declared.is_empty() {
+            return Err(Error::Inputs(
+                "the model has no inputs, so there is nothing to explain".into(),
+            ));
+        }
         if given.len() != declared.len() {
             let names: Vec<&str> = declared.iter().map(|port| &port.name[..]).collect();
             return Err(Error::Inputs(format!(
@@ -282,6 +303,9 @@ impl Port {
     }
 }
 
+/// Up to so many elements a batch size is filled up by repeating the rows given.
+const REPEATED: usize = 1 << 24;
+
 /// So many rows of an example, repeated where it has fewer.
 fn rows_of(example: &Values, count: usize) -> Values {
     let rows: Vec<usize> = (0..count).map(|i| i % example.rows()).collect();
@@ -328,13 +352,15 @@ impl Forward {
                 )));
             }
         };
+        let budget = self.budget();
         let runner = Runner {
             device: &device,
             names: true,
             batch: batch.as_ref(),
+            budget: &budget,
         };
         let mut scope = self.scope(parameters, inputs);
-        runner.run(&self.graph, &self.order, &mut scope)?;
+        runner.run(&self.graph, &self.order, &[&self.output], &mut scope)?;
         let output = scope
             .get(&self.output)
             .ok_or_else(|| Error::Graph(format!("nothing gives the output {:?}", self.output)))?;
@@ -345,6 +371,17 @@ impl Forward {
                 self.output
             ))),
         }
+    }
+
+    /// How many elements of constants the nodes may compute: masks and position codes, and a few
+    /// rearranged copies of the weights.
+    fn budget(&self) -> Cell<usize> {
+        let parameters = self.graph.constants.values();
+        let sizes = parameters.filter_map(|c| c.parameter.as_ref());
+        let stored: usize = sizes
+            .map(|(_, v)| v.shape().iter().product::<usize>())
+            .sum();
+        Cell::new((1 << 27) + stored.saturating_mul(8))
     }
 
     /// All names that are given before the first node runs.
@@ -390,13 +427,15 @@ impl Forward {
             Ok(op.run(Vec::new(), device)?.remove(0))
         });
         let examples: Vec<Value> = examples.collect::<Result<_, attr_core::Error>>()?;
+        let budget = self.budget();
         let runner = Runner {
             device,
             names: false,
             batch: None,
+            budget: &budget,
         };
         let mut scope = self.scope(parameters, &examples);
-        runner.run(&self.graph, &self.order, &mut scope)?;
-        Ok(Batch::new(exported, rows, scope.shapes()))
+        runner.run(&self.graph, &self.order, &[], &mut scope)?;
+        Ok(Batch::new(exported, rows, scope.into_shapes()))
     }
 }

@@ -15,11 +15,11 @@ pub(crate) fn order(
     wanted: &[&str],
     outer: &dyn Fn(&str) -> bool,
 ) -> Result<Vec<usize>, Error> {
+    let inputs: HashSet<&str> = graph.inputs.iter().map(|port| &port.name[..]).collect();
     let mut producer: HashMap<&str, usize> = HashMap::new();
     for (i, node) in graph.nodes.iter().enumerate() {
         for output in node.outputs.iter().filter(|name| !name.is_empty()) {
-            let given = graph.constants.contains_key(output)
-                || graph.inputs.iter().any(|input| input.name == *output);
+            let given = graph.constants.contains_key(output) || inputs.contains(&output[..]);
             if given || producer.insert(output, i).is_some() {
                 return Err(Error::Graph(format!(
                     "{output:?}, an output of node {:?}, is given twice",
@@ -28,11 +28,8 @@ pub(crate) fn order(
             }
         }
     }
-    let given = |name: &str| {
-        graph.constants.contains_key(name)
-            || graph.inputs.iter().any(|input| input.name == name)
-            || outer(name)
-    };
+    let given =
+        |name: &str| graph.constants.contains_key(name) || inputs.contains(name) || outer(name);
 
     let mut needed: HashSet<usize> = HashSet::new();
     let mut names: Vec<(String, Option<usize>)> =
@@ -89,7 +86,8 @@ pub(crate) fn order(
         }
     }
     if order.len() < needed.len() {
-        let stuck = needed.iter().filter(|node| !order.contains(node)).min();
+        let ordered: HashSet<&usize> = order.iter().collect();
+        let stuck = needed.iter().filter(|node| !ordered.contains(node)).min();
         let name = stuck.map_or("", |&node| &graph.nodes[node].name);
         return Err(Error::Graph(format!(
             "node {name:?} needs, through others, its own output"
@@ -99,7 +97,7 @@ pub(crate) fn order(
 }
 
 /// What a node reads: its inputs, and what its branches take from outside.
-fn reads(node: &Node) -> Vec<String> {
+pub(crate) fn reads(node: &Node) -> Vec<String> {
     let mut names: Vec<String> = node
         .inputs
         .iter()
@@ -127,6 +125,7 @@ fn reads(node: &Node) -> Vec<String> {
 /// Refuses a plan with operators that are not supported, naming all of them.
 pub(crate) fn check_operators(graph: &Graph, order: &[usize]) -> Result<(), Error> {
     let mut missing: Vec<Unsupported> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
     let mut nodes: Vec<&Node> = order.iter().map(|&i| &graph.nodes[i]).collect();
     let mut i = 0;
     while let Some(&node) = nodes.get(i) {
@@ -141,13 +140,12 @@ pub(crate) fn check_operators(graph: &Graph, order: &[usize]) -> Result<(), Erro
             continue;
         }
         let operator = node.operator();
-        match missing.iter_mut().find(|known| known.operator == operator) {
-            Some(known) => known.nodes.push(node.name.clone()),
-            None => missing.push(Unsupported {
-                operator,
-                nodes: vec![node.name.clone()],
-            }),
+        let place = *places.entry(operator.clone()).or_insert(missing.len());
+        if place == missing.len() {
+            let nodes = Vec::new();
+            missing.push(Unsupported { operator, nodes });
         }
+        missing[place].nodes.push(node.name.clone());
     }
     match missing.is_empty() {
         true => Ok(()),

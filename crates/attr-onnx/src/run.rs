@@ -1,5 +1,6 @@
 //! Runs a graph's nodes on the device that records a trace.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -15,20 +16,24 @@ use crate::{Error, ops, plan};
 /// Values by name; a branch sees those of the graph around it.
 pub(crate) struct Scope<'a> {
     values: HashMap<String, Item>,
+    shapes: HashMap<String, Vec<usize>>,
     outer: Option<&'a Scope<'a>>,
 }
 
 impl<'a> Scope<'a> {
     pub fn new(values: HashMap<String, Item>, outer: Option<&'a Scope<'a>>) -> Self {
-        Self { values, outer }
+        let shapes = values.iter();
+        let shapes = shapes.map(|(name, item)| (name.clone(), item.shape.clone()));
+        Self {
+            shapes: shapes.collect(),
+            values,
+            outer,
+        }
     }
 
-    /// The shapes of all values.
-    pub fn shapes(&self) -> HashMap<String, Vec<usize>> {
-        let values = self.values.iter();
-        values
-            .map(|(name, item)| (name.clone(), item.shape.clone()))
-            .collect()
+    /// The shapes of all values, those no longer held included.
+    pub fn into_shapes(self) -> HashMap<String, Vec<usize>> {
+        self.shapes
     }
 
     pub fn get(&self, name: &str) -> Option<&Item> {
@@ -44,14 +49,32 @@ pub(crate) struct Runner<'a> {
     pub names: bool,
     /// Where a model that was exported for one batch size runs at another.
     pub batch: Option<&'a Batch>,
+    /// How many elements of constants may still be computed.
+    pub budget: &'a Cell<usize>,
 }
 
 impl Runner<'_> {
-    /// Runs the nodes of `order`; their outputs join the scope.
-    pub fn run(&self, graph: &Graph, order: &[usize], scope: &mut Scope<'_>) -> Result<(), Error> {
+    /// Runs the nodes of `order`; what `wanted` names is in the scope afterwards.
+    pub fn run(
+        &self,
+        graph: &Graph,
+        order: &[usize],
+        wanted: &[&str],
+        scope: &mut Scope<'_>,
+    ) -> Result<(), Error> {
+        // After its last reader a value is let go.
+        let mut last: HashMap<String, usize> = HashMap::new();
+        for &i in order {
+            last.extend(
+                plan::reads(&graph.nodes[i])
+                    .into_iter()
+                    .map(|name| (name, i)),
+            );
+        }
         for &i in order {
             let node = &graph.nodes[i];
             let outputs = self.node(node, scope)?;
+            self.spend(node, &outputs)?;
             let named = node.outputs.iter().zip(outputs).enumerate();
             for (i, (name, item)) in named.filter(|(_, (name, _))| !name.is_empty()) {
                 if let (true, true, Some(value)) = (self.names, item.active, item.live()) {
@@ -60,10 +83,33 @@ impl Runner<'_> {
                         _ => tap_value(&format!("{}:{i}", node.name), value),
                     }
                 }
+                scope.shapes.insert(name.clone(), item.shape.clone());
                 scope.values.insert(name.clone(), item);
+            }
+            for name in plan::reads(node) {
+                if last.get(&name) == Some(&i) && !wanted.contains(&&name[..]) {
+                    scope.values.remove(&name);
+                }
             }
         }
         Ok(())
+    }
+
+    /// Counts constants that a node computed: a few bytes of a file can ask for any number.
+    fn spend(&self, node: &Node, outputs: &[Item]) -> Result<(), Error> {
+        let computed = outputs.iter().filter(|item| !item.active);
+        let computed: usize = computed.map(Item::elements).sum();
+        match self.budget.get().checked_sub(computed) {
+            Some(left) => {
+                self.budget.set(left);
+                Ok(())
+            }
+            None => Err(Error::Node {
+                node: node.name.clone(),
+                operator: node.operator(),
+                reason: "the model computes more constants than its size warrants".into(),
+            }),
+        }
     }
 
     fn node(&self, node: &Node, scope: &Scope<'_>) -> Result<Vec<Item>, Error> {
@@ -76,7 +122,9 @@ impl Runner<'_> {
             true => Ok(None),
             false => match scope.get(name) {
                 Some(item) => Ok(Some(item.clone())),
-                None => Err(failed(format!("its input {name:?} has no value"))),
+                None => Err(failed(format!(
+                    "its input {name:?} has no value, or one of a type that is not supported"
+                ))),
             },
         });
         let mut call = Call {
@@ -131,7 +179,7 @@ impl Runner<'_> {
         let mut inner = Scope::new(constants.collect(), Some(scope));
         let wanted: Vec<&str> = graph.outputs.iter().map(|port| &port.name[..]).collect();
         let order = plan::order(graph, &wanted, &|name| scope.get(name).is_some())?;
-        self.run(graph, &order, &mut inner)?;
+        self.run(graph, &order, &wanted, &mut inner)?;
         let outputs = wanted.iter().map(|name| {
             let item = inner.get(name).cloned();
             item.ok_or_else(|| failed(format!("its branch does not give {name:?}")))

@@ -1,6 +1,6 @@
 //! Stored tensors: read from the message or from a file beside the model, converted, uploaded.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
@@ -44,6 +44,11 @@ impl Weights {
     /// Takes in a stored tensor.
     pub fn add(&mut self, tensor: Tensor) -> Result<Constant, Error> {
         let name = tensor.name.clone();
+        if kind_of(tensor.data_type).is_none() {
+            // Text, such as the names of classes: no matter unless a node that is run reads it.
+            let (host, parameter) = (None, None);
+            return Ok(Constant { host, parameter });
+        }
         let broken = |reason: String| Error::Tensor {
             name: name.clone(),
             reason,
@@ -167,7 +172,7 @@ impl Weights {
         for output in &graph.outputs {
             readers.entry(output.name.clone()).or_default().0 += 1;
         }
-        let mut turned: Vec<String> = Vec::new();
+        let mut turned: HashSet<String> = HashSet::new();
         for (name, constant) in &mut graph.constants {
             let fits = readers
                 .get(name)
@@ -193,7 +198,7 @@ impl Weights {
             *value = Value::from_data(TensorData::new(new, [columns, rows]), &self.device);
             self.parameters[*index].1 = value.clone();
             constant.host = constant.host.as_ref().map(|h| Arc::new(h.permute(&[1, 0])));
-            turned.push(name.clone());
+            turned.insert(name.clone());
         }
         for node in &mut graph.nodes {
             if transposed(node) && node.inputs.get(1).is_some_and(|b| turned.contains(b)) {

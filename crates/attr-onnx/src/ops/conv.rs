@@ -5,6 +5,7 @@ use attr_core::{ConvGeometry, Kind, Op, Padding};
 use super::Operator;
 use crate::call::{Call, Outcome};
 use crate::host::count;
+use crate::item::LARGEST;
 
 pub(crate) fn find(op: &str) -> Option<Operator> {
     Some(match op {
@@ -125,7 +126,7 @@ fn conv(c: &Call<'_>) -> Outcome {
         }
     }
     let grown: Vec<usize> = (0..n).map(|d| sizes[d] + pads[d].0 + pads[d].1).collect();
-    count(&grown, 1 << 30)?;
+    count(&grown, LARGEST)?;
     let uneven = pads.iter().any(|(before, after)| before != after);
     let (x, pads) = match uneven {
         true => {
@@ -176,8 +177,12 @@ fn conv_transpose(c: &Call<'_>) -> Outcome {
     let pads: Vec<(usize, usize)> = match (c.ints("output_shape"), c.text("auto_pad", "NOTSET")) {
         (Some(_), _) | (None, "SAME_UPPER" | "SAME_LOWER") => {
             let wanted = match c.ints("output_shape") {
-                Some(shape) if shape.len() == n => c.sizes("output_shape", n, 0)?,
-                Some(shape) => return Err(format!("output_shape {shape:?} does not fit")),
+                Some(shape) => {
+                    let sizes = shape.iter().map(|&size| usize::try_from(size).ok());
+                    let sizes: Option<Vec<usize>> = sizes.collect();
+                    let sizes = sizes.filter(|sizes| sizes.len() == n);
+                    sizes.ok_or_else(|| format!("output_shape {shape:?} does not fit"))?
+                }
                 None => (0..n).map(|d| sizes[d].saturating_mul(stride[d])).collect(),
             };
             // A shape beyond the whole result is reached by adding at the end.
@@ -196,7 +201,7 @@ fn conv_transpose(c: &Call<'_>) -> Outcome {
         }
         _ => padding(c, sizes, &kernel, &stride, &dilation)?,
     };
-    count(&whole, 1 << 30)?;
+    count(&whole, LARGEST)?;
     for d in 0..n {
         if pads[d].0.saturating_add(pads[d].1) >= whole[d] {
             return Err(format!("its padding cuts away dimension {}", d + 2));

@@ -35,48 +35,43 @@ fn einsum(c: &Call<'_>) -> Outcome {
             items.len()
         ));
     }
-    let longest = parts.iter().zip(&items).map(|(part, item)| {
-        let named = part.replace("...", "").chars().count();
-        if part.contains("...") {
-            item.rank().saturating_sub(named)
-        } else {
-            0
-        }
-    });
-    let dots = longest.max().unwrap_or(0);
+    // How many dimensions of an operand its ellipsis stands for.
+    let unnamed = |part: &str, rank: usize| match part.contains("...") {
+        true => rank.saturating_sub(part.replace("...", "").chars().count()),
+        false => 0,
+    };
+    let counts = parts.iter().zip(&items);
+    let dots = counts.map(|(part, item)| unnamed(part, item.rank())).max();
+    let dots = dots.unwrap_or(0);
+    // Those get capital Greek letters, the last ones in common.
+    let greek =
+        |count: usize| (dots - count..dots).filter_map(|i| char::from_u32(0x391 + i as u32));
     let spelled = |part: &str, count: usize| -> Vec<char> {
-        // Dimensions of an ellipsis get capital Greek letters, the last ones in common.
-        let hidden: String = (dots - count..dots)
-            .map(|i| char::from_u32(0x391 + i as u32).unwrap_or('Α'))
-            .collect();
+        let hidden: String = greek(count).collect();
         part.replace("...", &hidden).chars().collect()
     };
     let mut terms = Vec::with_capacity(items.len());
     for (part, item) in parts.iter().zip(items) {
-        let named = part.replace("...", "").chars().count();
-        let count = if part.contains("...") {
-            item.rank().saturating_sub(named)
-        } else {
-            0
-        };
+        let count = unnamed(part, item.rank());
         let letters = spelled(part, count);
         if letters.len() != item.rank() {
             return Err(format!("{part:?} does not fit shape {:?}", item.shape));
         }
-        terms.push(diagonal(c, Term { item, letters })?);
+        let repeats = |i: usize| letters[..i].contains(&letters[i]);
+        if (0..letters.len()).any(repeats) {
+            return Err(format!("{part:?} picks a diagonal, which is not supported"));
+        }
+        terms.push(Term { item, letters });
     }
     let output = match right {
         Some(right) => spelled(&right, if right.contains("...") { dots } else { 0 }),
         None => {
-            // Letters that occur once, in order.
+            // The ellipsis, then the letters that occur once, in order.
             let all: Vec<char> = terms.iter().flat_map(|t| t.letters.clone()).collect();
-            let mut once: Vec<char> = all
-                .iter()
-                .copied()
-                .filter(|l| all.iter().filter(|m| *m == l).count() == 1)
-                .collect();
-            once.sort_unstable();
-            once
+            let once = |l: &char| l.is_ascii() && all.iter().filter(|m| *m == l).count() == 1;
+            let mut named: Vec<char> = all.iter().copied().filter(once).collect();
+            named.sort_unstable();
+            greek(dots).chain(named).collect()
         }
     };
     if let [a, b] = &terms[..] {
@@ -86,8 +81,8 @@ fn einsum(c: &Call<'_>) -> Outcome {
                 .iter()
                 .position(|l| l == letter)
                 .map(|i| b.item.shape[i]);
-            if other.is_some_and(|other| other != *size) {
-                return Err(format!("sizes of {letter:?} differ: {size} and {other:?}"));
+            if let Some(other) = other.filter(|other| other != size) {
+                return Err(format!("sizes of {letter:?} differ: {size} and {other}"));
             }
         }
     }
@@ -103,15 +98,6 @@ fn einsum(c: &Call<'_>) -> Outcome {
     let axes: Option<Vec<usize>> = axes.collect();
     let axes = axes.ok_or_else(|| format!("the equation {equation:?} has an unknown output"))?;
     Ok(vec![c.permute(&result.item, &axes)?])
-}
-
-/// A letter that occurs twice in one operand picks a diagonal.
-fn diagonal(_c: &Call<'_>, term: Term) -> Result<Term, String> {
-    let repeats = |i: usize| term.letters[..i].contains(&term.letters[i]);
-    match (0..term.letters.len()).any(repeats) {
-        true => Err("a letter that occurs twice in one operand is not supported".into()),
-        false => Ok(term),
-    }
 }
 
 /// Sums over the letters that are not in `kept`.

@@ -6,7 +6,7 @@ use ndarray::{ArrayD, IxDyn};
 use super::Operator;
 use crate::call::{Call, Outcome};
 use crate::host::Host;
-use crate::item::Item;
+use crate::item::{Item, broadcast};
 use crate::weights::kind_of;
 
 pub(crate) fn find(op: &str) -> Option<Operator> {
@@ -130,7 +130,7 @@ fn relu(c: &Call<'_>) -> Outcome {
 
 fn is_inf(c: &Call<'_>) -> Outcome {
     let x = float(c)?;
-    let limit = |value: f32| Item::from(Host::Float(ArrayD::from_elem(IxDyn(&[]), value)));
+    let limit = |value: f32| Item::from(Host::float(value));
     let (up, down) = (
         c.flag("detect_positive", true),
         c.flag("detect_negative", true),
@@ -185,7 +185,7 @@ fn exponential(c: &Call<'_>, gamma: f64, alpha: f64, scale: f64) -> Outcome {
         &c.with_number(Binary::Sub, &grown, 1.0)?,
         alpha,
     )?;
-    let zero = Host::Float(ArrayD::from_elem(IxDyn(&[]), 0.0)).into();
+    let zero = Host::float(0.0).into();
     let result = c.choose(&c.compare(Compare::Greater, x, &zero)?, x, &curve)?;
     Ok(vec![match gamma == 1.0 {
         true => result,
@@ -222,7 +222,7 @@ fn softsign(c: &Call<'_>) -> Outcome {
 }
 
 fn number(value: f64) -> Item {
-    Host::Float(ArrayD::from_elem(IxDyn(&[]), value as f32)).into()
+    Host::float(value as f32).into()
 }
 
 fn thresholded_relu(c: &Call<'_>) -> Outcome {
@@ -276,8 +276,7 @@ fn clip(c: &Call<'_>) -> Outcome {
     if x.host.is_none() && x.kind != Kind::Bool {
         match (known(&min), known(&max)) {
             (None, None) => return Ok(vec![x.clone()]),
-            // From -3.4e38 to 3.4e38 is no limit.
-            (Some(Some(min)), Some(Some(max))) => {
+            (Some(Some(min)), Some(Some(max))) if min.elem::<f64>() <= max.elem::<f64>() => {
                 let (min, max) = (Some(min), Some(max));
                 return Ok(vec![c.map(Op::Clamp { min, max }, x)?]);
             }
@@ -317,6 +316,14 @@ fn pow(c: &Call<'_>) -> Outcome {
         return Ok(vec![c.binary(Binary::Pow, base, exponent)?]);
     }
     let kind = base.kind;
+    if let (Kind::Int, Kind::Int, Some(Number::Int(p @ 1..=64))) =
+        (kind, exponent.kind, exponent.scalar())
+    {
+        let product = (1..p).try_fold(base.clone(), |product, _| c.mul(&product, base))?;
+        return Ok(vec![
+            c.expand(&product, &broadcast(&base.shape, &exponent.shape)?)?,
+        ]);
+    }
     let (x, p) = (c.cast(base, Kind::Float)?, c.cast(exponent, Kind::Float)?);
     Ok(vec![c.cast(&c.binary(Binary::Pow, &x, &p)?, kind)?])
 }
@@ -329,7 +336,10 @@ fn modulo(c: &Call<'_>) -> Outcome {
     if !c.flag("fmod", false) {
         return Ok(vec![c.binary(Binary::Remainder, a, b)?]);
     }
-    // The sign of the dividend: a - trunc(a / b) * b.
+    // The sign of the dividend: a - trunc(a / b) * b. Integers are divided so.
+    if a.kind == Kind::Int && b.kind == Kind::Int {
+        return Ok(vec![c.sub(a, &c.mul(&c.div(a, b)?, b)?)?]);
+    }
     let (x, y) = (c.cast(a, Kind::Float)?, c.cast(b, Kind::Float)?);
     let whole = c.unary(Unary::Trunc, &c.div(&x, &y)?)?;
     Ok(vec![c.cast(&c.sub(&x, &c.mul(&whole, &y)?)?, a.kind)?])
@@ -362,7 +372,20 @@ fn cast(c: &Call<'_>) -> Outcome {
     let to = c.int("to", 1);
     let kind = i32::try_from(to).ok().and_then(kind_of);
     let kind = kind.ok_or_else(|| format!("element type {to} is not supported"))?;
-    Ok(vec![c.cast(c.input(0)?, kind)?])
+    let cast = c.cast(c.input(0)?, kind)?;
+    // Narrow integers wrap around.
+    let (bits, signed) = match to {
+        2 => (8, false),
+        3 => (8, true),
+        4 => (16, false),
+        5 => (16, true),
+        _ => return Ok(vec![cast]),
+    };
+    let int = |value: i64| Item::from(Host::int(value));
+    let (span, half) = (1i64 << bits, if signed { 1i64 << (bits - 1) } else { 0 });
+    let shifted = c.add(&cast, &int(half))?;
+    let wrapped = c.binary(Binary::Remainder, &shifted, &int(span))?;
+    Ok(vec![c.sub(&wrapped, &int(half))?])
 }
 
 /// At inference nothing is dropped; the mask, where asked for, is all true.

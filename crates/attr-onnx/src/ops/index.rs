@@ -1,5 +1,7 @@
 //! Operators that pick or place elements by index.
 
+use std::collections::BTreeMap;
+
 use attr_core::{Binary, Compare, Cumulative, Kind, Op};
 use burn::tensor::IndexingUpdateOp;
 use ndarray::{ArrayD, IxDyn};
@@ -7,7 +9,7 @@ use ndarray::{ArrayD, IxDyn};
 use super::Operator;
 use crate::call::{Call, Outcome};
 use crate::host::{Host, LIMIT, count};
-use crate::item::{Item, axis};
+use crate::item::{Item, LARGEST, axis};
 
 pub(crate) fn find(op: &str) -> Option<Operator> {
     Some(match op {
@@ -38,9 +40,9 @@ fn resolve(indices: &[i64], size: usize) -> Result<Vec<usize>, String> {
         .collect()
 }
 
-/// Indices that are never negative: known ones are checked, others counted from the end where
-/// they are negative.
-fn positive(c: &Call<'_>, indices: &Item, size: usize) -> Result<Item, String> {
+/// Indices counted from the start. Known ones are checked; that others lie within bounds shows when
+/// the model runs.
+fn from_start(c: &Call<'_>, indices: &Item, size: usize) -> Result<Item, String> {
     if indices.kind != Kind::Int {
         return Err(format!("its indices are {:?}", indices.kind));
     }
@@ -50,7 +52,11 @@ fn positive(c: &Call<'_>, indices: &Item, size: usize) -> Result<Item, String> {
             let resolved = resolved.into_iter().map(|i| i as i64).collect();
             c.reshape(&Host::ints(resolved).into(), &indices.shape)
         }
-        None => Ok(indices.clone()),
+        None => {
+            let below = c.compare(Compare::Lower, indices, &Host::int(0).into())?;
+            let counted = c.add(indices, &Host::int(size as i64).into())?;
+            c.choose(&below, &counted, indices)
+        }
     }
 }
 
@@ -60,16 +66,16 @@ fn gather(c: &Call<'_>) -> Outcome {
     let mut shape = x.shape[..dim].to_vec();
     shape.extend(&indices.shape);
     shape.extend(&x.shape[dim + 1..]);
-    count(&shape, 1 << 30)?;
+    count(&shape, LARGEST)?;
     if let Some(host) = &indices.host {
         let known = resolve(&host.to_ints(), x.shape[dim])?;
         return Ok(vec![c.reshape(&c.select(x, dim, &known)?, &shape)?]);
     }
-    let indices = positive(c, indices, x.shape[dim])?;
-    // A table of rows looked up by tokens is an embedding.
+    // A table of rows looked up by tokens, which are never negative, is an embedding.
     if dim == 0 && x.rank() == 2 && indices.rank() == 2 && x.kind == Kind::Float && !x.active {
-        return Ok(vec![c.record(Op::Embedding, &[x, &indices])?]);
+        return Ok(vec![c.record(Op::Embedding, &[x, indices])?]);
     }
+    let indices = from_start(c, indices, x.shape[dim])?;
     let flat = c.reshape(&indices, &[indices.elements()])?;
     let picked = c.record(Op::Select { dim }, &[x, &flat])?;
     Ok(vec![c.reshape(&picked, &shape)?])
@@ -86,7 +92,7 @@ fn gather_elements(c: &Call<'_>) -> Outcome {
             indices.shape, x.shape
         ));
     }
-    let indices = positive(c, indices, x.shape[dim])?;
+    let indices = from_start(c, indices, x.shape[dim])?;
     // Burn wants the other dimensions to agree.
     let mut part = x.clone();
     for d in (0..x.rank()).filter(|&d| d != dim) {
@@ -104,7 +110,7 @@ fn flat_places(c: &Call<'_>, indices: &Item, shape: &[usize]) -> Result<Item, St
     for d in 0..depth {
         let stride: usize = shape[d + 1..depth].iter().product();
         let column = c.reshape(&c.slice(&rows, 1, d, d + 1, 1)?, &[tuples])?;
-        let column = positive(c, &column, shape[d])?;
+        let column = from_start(c, &column, shape[d])?;
         let scaled = c.mul(&column, &Host::int(stride as i64).into())?;
         place = Some(match place {
             Some(sum) => c.add(&sum, &scaled)?,
@@ -160,6 +166,9 @@ fn update(c: &Call<'_>) -> Result<IndexingUpdateOp, String> {
     })
 }
 
+/// The most updates that add up, multiply or compete.
+const UPDATES: usize = 4096;
+
 /// Places `values` at `places` along dimension 0 of `x`; both known on the host, or as arithmetic
 /// with a mask, since Burn's own scatter only adds on most backends.
 fn place(
@@ -179,19 +188,34 @@ fn place(
     // Whole rows of x, in order: those written come from the values.
     let mut source: Vec<usize> = (0..x.shape[0]).collect();
     if update != IndexingUpdateOp::Assign {
-        let mut rows: Vec<Item> = (0..x.shape[0])
-            .map(|i| c.slice(x, 0, i, i + 1, 1))
-            .collect::<Result<_, _>>()?;
+        if places.len() > UPDATES {
+            return Err(format!(
+                "more than {UPDATES} updates that add up are not supported"
+            ));
+        }
+        // One after the other, as several may meet in one place.
+        let mut rows: BTreeMap<usize, Item> = BTreeMap::new();
         for (i, &at) in places.iter().enumerate() {
             let value = c.slice(values, 0, i, i + 1, 1)?;
-            rows[at] = match update {
-                IndexingUpdateOp::Add => c.add(&rows[at], &value)?,
-                IndexingUpdateOp::Mul => c.mul(&rows[at], &value)?,
-                IndexingUpdateOp::Min => c.extreme(&rows[at], &value, true)?,
-                _ => c.extreme(&rows[at], &value, false)?,
+            let old = match rows.remove(&at) {
+                Some(row) => row,
+                None => c.slice(x, 0, at, at + 1, 1)?,
             };
+            let new = match update {
+                IndexingUpdateOp::Add => c.add(&old, &value)?,
+                IndexingUpdateOp::Mul => c.mul(&old, &value)?,
+                IndexingUpdateOp::Min => c.extreme(&old, &value, true)?,
+                _ => c.extreme(&old, &value, false)?,
+            };
+            rows.insert(at, new);
         }
-        return c.cat(&rows, 0);
+        for (i, &at) in rows.keys().enumerate() {
+            source[at] = x.shape[0] + i;
+        }
+        let parts: Vec<Item> = std::iter::once(x.clone())
+            .chain(rows.into_values())
+            .collect();
+        return c.select(&c.cat(&parts, 0)?, 0, &source);
     }
     for (i, &at) in places.iter().enumerate() {
         source[at] = x.shape[0] + i;

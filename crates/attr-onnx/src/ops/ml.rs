@@ -4,6 +4,7 @@ use attr_core::{Binary, Kind, Op, Reduce, Unary};
 use ndarray::{ArrayD, IxDyn};
 
 use super::Operator;
+use super::norm::or_one;
 use crate::call::{Call, Outcome};
 use crate::graph::Attribute;
 use crate::host::Host;
@@ -114,8 +115,9 @@ fn linear_classifier(c: &Call<'_>) -> Outcome {
             // One score for the second class; the first gets its opposite.
             let positive = transformed(c, &raw)?;
             let negative = match c.text("post_transform", "NONE") {
-                "LOGISTIC" => c.with_number(Binary::Add, &c.unary(Unary::Neg, &positive)?, 1.0)?,
-                "NONE" => c.unary(Unary::Neg, &positive)?,
+                "LOGISTIC" | "NONE" => {
+                    c.with_number(Binary::Add, &c.unary(Unary::Neg, &positive)?, 1.0)?
+                }
                 other => return Err(format!("post_transform {other:?} is not supported")),
             };
             let opposite = c.unary(Unary::Neg, &raw)?;
@@ -148,7 +150,7 @@ fn normalizer(c: &Call<'_>) -> Outcome {
         "MAX" => c.reduce(Reduce::Max, &x, dim)?,
         other => return Err(format!("norm {other:?} does not exist")),
     };
-    Ok(vec![c.div(&x, &norm)?])
+    Ok(vec![c.div(&x, &or_one(c, &norm)?)?])
 }
 
 /// `(x - offset) * scale`.

@@ -1,9 +1,10 @@
 //! Normalisation and softmax.
 
-use attr_core::{Binary, Kind, Op, Padding, PoolGeometry, Reduce, Unary};
+use attr_core::{Binary, Compare, Kind, Op, Padding, PoolGeometry, Reduce, Unary};
 
 use super::Operator;
 use crate::call::{Call, Outcome};
+use crate::host::Host;
 use crate::item::{Item, axis};
 
 pub(crate) fn find(op: &str) -> Option<Operator> {
@@ -173,6 +174,12 @@ fn rms_norm(c: &Call<'_>) -> Outcome {
     Ok(vec![c.mul(&c.reshape(&normal, &x.shape)?, c.input(1)?)?])
 }
 
+/// A norm to divide by: where it is zero there is nothing to scale.
+pub(super) fn or_one(c: &Call<'_>, norm: &Item) -> Result<Item, String> {
+    let zero = c.compare(Compare::Equal, norm, &Host::float(0.0).into())?;
+    c.choose(&zero, &Host::float(1.0).into(), norm)
+}
+
 fn lp_norm(c: &Call<'_>) -> Outcome {
     let x = float(c)?;
     let dim = axis(c.int("axis", -1), x.rank())?;
@@ -181,7 +188,7 @@ fn lp_norm(c: &Call<'_>) -> Outcome {
         2 => c.unary(Unary::Sqrt, &c.reduce(Reduce::Sum, &c.mul(x, x)?, dim)?)?,
         p => return Err(format!("p = {p} is not supported")),
     };
-    Ok(vec![c.div(x, &norm)?])
+    Ok(vec![c.div(x, &or_one(c, &norm)?)?])
 }
 
 fn mean_variance(c: &Call<'_>) -> Outcome {
@@ -243,13 +250,17 @@ fn softmax(c: &Call<'_>, op: fn(usize) -> Op) -> Outcome {
 
 fn hardmax(c: &Call<'_>) -> Outcome {
     let x = float(c)?;
-    let default = if c.opset() >= 13 { -1 } else { 1 };
-    let dim = axis(c.int("axis", default), x.rank())?;
+    let shape = x.shape.clone();
+    let (x, dim) = match c.opset() >= 13 {
+        true => (x.clone(), axis(c.int("axis", -1), x.rank())?),
+        false => joined(c, x, if x.rank() == 1 { 0 } else { 1 })?,
+    };
+    let x = &x;
     let largest = c.reduce(Reduce::ArgMax, x, dim)?;
     let mut along = vec![1; x.rank()];
     along[dim] = x.shape[dim];
-    let places = crate::host::Host::ints((0..x.shape[dim] as i64).collect());
+    let places = Host::ints((0..x.shape[dim] as i64).collect());
     let places = c.expand(&c.reshape(&places.into(), &along)?, &x.shape)?;
-    let hit = c.compare(attr_core::Compare::Equal, &places, &largest)?;
-    Ok(vec![c.cast(&hit, Kind::Float)?])
+    let hit = c.compare(Compare::Equal, &places, &largest)?;
+    Ok(vec![c.reshape(&c.cast(&hit, Kind::Float)?, &shape)?])
 }

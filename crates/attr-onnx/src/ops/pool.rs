@@ -7,7 +7,7 @@ use super::Operator;
 use super::conv::{padding, spatial};
 use crate::call::{Call, Outcome};
 use crate::host::{Host, count};
-use crate::item::Item;
+use crate::item::{Item, LARGEST};
 
 pub(crate) fn find(op: &str) -> Option<Operator> {
     Some(match op {
@@ -18,6 +18,9 @@ pub(crate) fn find(op: &str) -> Option<Operator> {
         _ => return None,
     })
 }
+
+/// The most cells that the windows of one channel may cover, overlaps counted: 16 Gi.
+const MOST: usize = 1 << 34;
 
 /// One spatial dimension of a window.
 #[derive(Clone, Copy)]
@@ -40,13 +43,18 @@ impl Along {
     /// How many cells of the tensor, or of tensor and padding, each window covers.
     fn covered(&self, with_padding: bool) -> impl Iterator<Item = usize> {
         let along = *self;
+        let (from, to) = match with_padding {
+            true => (0, along.pad.0 + along.size + along.pad.1),
+            false => (along.pad.0, along.pad.0 + along.size),
+        };
+        // Of the cells at start, start + dilation, ... how many lie before a limit.
+        let before = move |limit: usize, start: usize| {
+            let cells = limit.saturating_sub(start).div_ceil(along.dilation);
+            cells.min(along.kernel)
+        };
         (0..self.windows).map(move |window| {
-            let cells = (0..along.kernel).map(|k| window * along.stride + k * along.dilation);
-            let (from, to) = match with_padding {
-                true => (0, along.pad.0 + along.size + along.pad.1),
-                false => (along.pad.0, along.pad.0 + along.size),
-            };
-            cells.filter(|cell| (from..to).contains(cell)).count()
+            let start = window * along.stride;
+            before(to, start) - before(from, start)
         })
     }
 }
@@ -96,7 +104,13 @@ fn pool(c: &Call<'_>, max: bool) -> Outcome {
         });
     }
     let grown: Vec<usize> = dims.iter().map(|a| a.reach() + a.stride).collect();
-    count(&grown, 1 << 30)?;
+    count(&grown, LARGEST)?;
+    let work = dims.iter().try_fold(1usize, |work, a| {
+        work.checked_mul(a.windows)?.checked_mul(a.kernel)
+    });
+    if work.is_none_or(|work| work > MOST) {
+        return Err("its windows overlap more than could be meant".into());
+    }
     let result = match max {
         true => max_pool(c, x, &dims)?,
         false => avg_pool(c, x, &dims)?,

@@ -197,10 +197,18 @@ struct Unrolled {
 }
 
 fn activation(c: &Call<'_>, name: &str, x: &Item) -> Result<Item, String> {
-    match name {
-        "Sigmoid" => c.map(Op::Sigmoid, x),
-        "Tanh" => c.unary(Unary::Tanh, x),
-        "Relu" => c.map(Op::Relu, x),
+    let own = |name: &str, default: f64| match c.floats(name) {
+        Some([value, ..]) => f64::from(*value),
+        _ => default,
+    };
+    match &name.to_ascii_lowercase()[..] {
+        "sigmoid" => c.map(Op::Sigmoid, x),
+        "tanh" => c.unary(Unary::Tanh, x),
+        "relu" => c.map(Op::Relu, x),
+        "hardsigmoid" => {
+            let (alpha, beta) = (own("activation_alpha", 0.2), own("activation_beta", 0.5));
+            c.map(Op::HardSigmoid { alpha, beta }, x)
+        }
         other => Err(format!("activation {other:?} is not supported")),
     }
 }

@@ -6,7 +6,7 @@ use ndarray::{ArrayD, IxDyn};
 use super::Operator;
 use crate::call::{Call, Outcome};
 use crate::host::{Host, LIMIT, count};
-use crate::item::Item;
+use crate::item::{Item, LARGEST};
 
 pub(crate) fn find(op: &str) -> Option<Operator> {
     Some(match op {
@@ -167,7 +167,7 @@ fn dims(c: &Call<'_>, x: &Item) -> Result<Vec<Along>, String> {
         shape[along.dim] = along.to;
         count(&[along.from, along.to], LIMIT)?;
     }
-    count(&shape, 1 << 30)?;
+    count(&shape, LARGEST)?;
     Ok(result)
 }
 
@@ -216,9 +216,10 @@ fn native(c: &Call<'_>, x: &Item, dims: &[Along], coordinates: &str) -> Option<O
 
 /// `[from, to]`: how much each old cell gives to each new one.
 fn weights(c: &Call<'_>, along: &Along, coordinates: &str) -> Result<Item, String> {
-    let (from, to, scale) = (along.from as f64, along.to as f64, along.scale);
-    let place = |i: usize| -> Result<f64, String> {
-        let i = i as f64;
+    // In 32 bits, as ONNX Runtime: ties between cells fall as they do there.
+    let (from, to, scale) = (along.from as f32, along.to as f32, along.scale as f32);
+    let place = |i: usize| -> Result<f32, String> {
+        let i = i as f32;
         Ok(match coordinates {
             "half_pixel" => (i + 0.5) / scale - 0.5,
             "pytorch_half_pixel" if to > 1.0 => (i + 0.5) / scale - 0.5,
@@ -232,7 +233,7 @@ fn weights(c: &Call<'_>, along: &Along, coordinates: &str) -> Result<Item, Strin
             }
             "tf_half_pixel_for_nn" => (i + 0.5) / scale,
             "tf_crop_and_resize" => {
-                let (start, end) = along.part;
+                let (start, end) = (along.part.0 as f32, along.part.1 as f32);
                 match to > 1.0 {
                     true => start * (from - 1.0) + i * (end - start) * (from - 1.0) / (to - 1.0),
                     false => 0.5 * (start + end) * (from - 1.0),
@@ -242,12 +243,13 @@ fn weights(c: &Call<'_>, along: &Along, coordinates: &str) -> Result<Item, Strin
         })
     };
     let mode = c.text("mode", "nearest");
-    let antialias = c.flag("antialias", false) && scale < 1.0;
-    let spread = if antialias { scale } else { 1.0 };
+    let antialias = c.flag("antialias", false) && along.scale < 1.0;
+    let spread = if antialias { along.scale } else { 1.0 };
+    let from = f64::from(from);
     let a = c.float("cubic_coeff_a", -0.75);
     let mut matrix = ArrayD::from_elem(IxDyn(&[along.from, along.to]), 0.0f32);
     for i in 0..along.to {
-        let at = place(i)?;
+        let at = f64::from(place(i)?);
         let outside = at < 0.0 || at > from - 1.0;
         if coordinates == "tf_crop_and_resize" && outside {
             if c.float("extrapolation_value", 0.0) != 0.0 {

@@ -7,7 +7,7 @@ use super::Operator;
 use crate::call::{Call, Outcome};
 use crate::graph::Attribute;
 use crate::host::{Host, LIMIT, count};
-use crate::item::{Item, axis, broadcast};
+use crate::item::{Item, LARGEST, axis, broadcast};
 
 pub(crate) fn find(op: &str) -> Option<Operator> {
     Some(match op {
@@ -60,7 +60,7 @@ fn constant_of_shape(c: &Call<'_>) -> Outcome {
     let shape = sizes(&c.known(0)?)?;
     let value: Item = match c.attribute("value") {
         Some(Attribute::Tensor(host)) => host.clone().into(),
-        _ => Host::Float(ArrayD::from_elem(IxDyn(&[]), 0.0)).into(),
+        _ => Host::float(0.0).into(),
     };
     let value = c.reshape(&value, &[])?;
     Ok(vec![c.expand(&value, &shape)?])
@@ -181,7 +181,7 @@ fn flatten(c: &Call<'_>) -> Outcome {
 
 fn squeeze(c: &Call<'_>) -> Outcome {
     let x = c.input(0)?;
-    let axes = c.axes(1, x.rank())?;
+    let axes = c.axes(1, x.rank())?.filter(|axes| !axes.is_empty());
     let drops = |d: usize| match &axes {
         Some(axes) => axes.contains(&d),
         None => x.shape[d] == 1,
@@ -252,7 +252,7 @@ fn tile(c: &Call<'_>) -> Outcome {
         .map(|(a, b)| a.checked_mul(*b))
         .collect();
     let grown = grown.ok_or("its result is too large")?;
-    count(&grown, 1 << 30)?;
+    count(&grown, LARGEST)?;
     // [a, b] tiled by [m, n] is [1, a, 1, b] broadcast to [m, a, n, b].
     let spread: Vec<usize> = x.shape.iter().flat_map(|&d| [1, d]).collect();
     let full: Vec<usize> = x
@@ -346,7 +346,7 @@ fn slice(c: &Call<'_>) -> Outcome {
             }
             _ => {
                 // Backwards from `start` down to, and without, `end`: that part reversed.
-                let start = start.clamp(-1, size - 1);
+                let start = start.clamp(0, size - 1);
                 let end = end.clamp(-1, size - 1).min(start);
                 let part = c.slice(&result, dim, (end + 1) as usize, (start + 1) as usize, 1)?;
                 let part = c.flip(&part, dim)?;
@@ -464,7 +464,7 @@ fn trilu(c: &Call<'_>) -> Outcome {
             offset <= diagonal
         }
     });
-    let zero = Host::Float(ArrayD::from_elem(IxDyn(&[]), 0.0)).cast(x.kind);
+    let zero = Host::float(0.0).cast(x.kind);
     Ok(vec![c.choose(&Host::Bool(keep).into(), x, &zero.into())?])
 }
 
