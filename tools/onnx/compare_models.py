@@ -235,13 +235,13 @@ def without_weights(name):
 
 
 # Images are small where kinks are many: their number grows with the image, and the share of
-# stable rows falls exponentially with it. At these sizes it is 1 in 2 to 1 in 100.
+# stable rows falls exponentially with it. At these sizes it is 1 in 2 to 1 in 30.
 MODELS = {
     "mlp_bn": Full(mlp, lambda rows: {"input": torch.randn(rows, 784)}),
     "lenet": Full(lenet, images(1, 28)),
     "resnet18": Full(without_weights("resnet18"), images(size=64)),
     "vgg11_bn": Full(vgg11_bn, images(size=64)),
-    "mobilenet_v2": Full(without_weights("mobilenet_v2"), images(size=48)),
+    "mobilenet_v2": Full(without_weights("mobilenet_v2"), images(size=32)),
     "densenet121": Full(without_weights("densenet121"), images(size=32)),
     "efficientnet_b0": Full(without_weights("efficientnet_b0"), images()),
     "squeezenet1_1": Full(without_weights("squeezenet1_1"), images(size=64)),

@@ -23,7 +23,7 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 pub enum Command {
-    Explain(ExplainArguments),
+    Explain(Box<ExplainArguments>),
     Layers(LayersArguments),
     Methods(MethodsArguments),
     /// Prints a completion script for a shell.

@@ -108,10 +108,8 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
 /// Which rows go together: all of them, or as many as a model insists on.
 fn groups(model: &Traced, inputs: &Values) -> Result<Vec<Range<usize>>, Error> {
     let total = inputs.rows();
-    let Some(rows) = model.rows().filter(|&rows| rows != total) else {
-        return Ok(vec![0..total]);
-    };
-    if rows == 0 || total % rows != 0 {
+    let rows = model.rows().unwrap_or(total);
+    if rows == 0 || !total.is_multiple_of(rows) {
         return Err(Error::input(format!(
             "the model was exported for {rows} rows at a time, but {total} were given"
         )));

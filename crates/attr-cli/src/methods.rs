@@ -26,8 +26,10 @@ pub struct Entry {
     /// Its parameters, with defaults.
     pub parameters: fn() -> Vec<Parameter>,
     /// Makes it.
-    build: fn(&mut Given, &Setup) -> Result<Box<dyn Method>, Error>,
+    build: fn(&mut Given, &Setup) -> Built,
 }
+
+type Built = Result<Box<dyn Method>, Error>;
 
 /// What a method needs.
 #[derive(Clone, Copy, Debug, Default, serde::Serialize)]
@@ -157,7 +159,7 @@ pub fn find(name: &str) -> Result<&'static Entry, Error> {
 
 impl Entry {
     /// The method with the parameters given; all of them must be its own.
-    pub fn build(&self, mut given: Given, setup: &Setup) -> Result<Box<dyn Method>, Error> {
+    pub fn build(&self, mut given: Given, setup: &Setup) -> Built {
         let mut known = (self.parameters)();
         if let Some((_, of)) = given.texts().find(|(key, _)| *key == OF)
             && known.iter().any(|p| p.name == OF)

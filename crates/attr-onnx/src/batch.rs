@@ -133,8 +133,9 @@ impl Batch {
         let places = (0..target.len()).filter_map(|d| {
             let behind: usize = target[d + 1..].iter().product();
             let inner = after / behind.max(1);
-            let whole = target[d] % self.exported == 0 && after == inner * behind;
-            (whole && inner > 0 && target[d] / self.exported % inner == 0).then_some((d, inner))
+            let whole = target[d].is_multiple_of(self.exported) && after == inner * behind;
+            (whole && inner > 0 && (target[d] / self.exported).is_multiple_of(inner))
+                .then_some((d, inner))
         });
         let places: Vec<(usize, usize)> = places.collect();
         let alone = places

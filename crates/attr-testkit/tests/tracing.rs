@@ -2,7 +2,7 @@
 
 use attr_core::{Error, Method, Model, Target, Traced, Value};
 use attr_gradient::Saliency;
-use attr_testkit::check::check_traced;
+use attr_testkit::check::{check_traced, gradient_tolerance};
 use attr_testkit::compare::assert_close;
 use attr_testkit::device;
 use attr_testkit::models::{
@@ -67,7 +67,8 @@ fn transformer_over_tokens() {
         .attribute(&rest, &embedded, 1)
         .unwrap();
     let (got, expected) = (got.attribution().into(), expected.attribution().into());
-    assert_close("gradient at the embedding", &got, &expected, 1e-5);
+    let tolerance = gradient_tolerance(&traced);
+    assert_close("gradient at the embedding", &got, &expected, tolerance);
 }
 
 #[test]

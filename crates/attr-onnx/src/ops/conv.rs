@@ -202,8 +202,8 @@ fn conv_transpose(c: &Call<'_>) -> Outcome {
         _ => padding(c, sizes, &kernel, &stride, &dilation)?,
     };
     count(&whole, LARGEST)?;
-    for d in 0..n {
-        if pads[d].0.saturating_add(pads[d].1) >= whole[d] {
+    for (d, pad) in pads.iter().enumerate() {
+        if pad.0.saturating_add(pad.1) >= whole[d] {
             return Err(format!("its padding cuts away dimension {}", d + 2));
         }
     }
@@ -234,9 +234,9 @@ fn conv_transpose(c: &Call<'_>) -> Outcome {
         .map(|d| (0, if d < 2 { 0 } else { extra[d - 2] }))
         .collect();
     result = c.pad(&result, &grow, Padding::Constant(0.0))?;
-    for d in 0..n {
-        let end = result.shape[d + 2] - pads[d].1;
-        result = c.slice(&result, d + 2, pads[d].0, end, 1)?;
+    for (d, pad) in pads.iter().enumerate() {
+        let end = result.shape[d + 2] - pad.1;
+        result = c.slice(&result, d + 2, pad.0, end, 1)?;
     }
     if let Some(bias) = c.optional(2) {
         let mut along = vec![1; n + 1];
