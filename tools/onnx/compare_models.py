@@ -394,7 +394,7 @@ class Reference:
         torch.manual_seed(seed)
         self.model = full.build().eval()
         randomise(self.model)
-        calibrate(self.model, full.inputs(4))
+        calibrate(self.model, full.inputs(CANDIDATES))
         best = self.best_rows(full, rows)
         self.rounding = best[-1][0]
         self.saliency = torch.stack([exact for _, _, exact in best]).numpy()

@@ -24,6 +24,7 @@ pub fn run() -> Result<(), String> {
         command
     };
     crate::run(&mut script("make_fixtures.py"))?;
+    crate::run(&mut script("make_operators.py"))?;
     crate::run(&mut script("make_hostile.py"))?;
     let targets = ["build", "--release", "--workspace", "--bins", "--examples"];
     crate::cargo(&targets)?;

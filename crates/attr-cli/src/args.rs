@@ -135,7 +135,8 @@ pub struct ExplainArguments {
     #[arg(long, value_name = "[NAME=]VALUE|FILE.npy", allow_hyphen_values = true)]
     pub baseline: Vec<String>,
 
-    /// A .npy of integers that groups the elements of the input: equal numbers belong together.
+    /// A .npy of integers that groups the elements of the input, equal numbers belonging together;
+    /// for methods that perturb groups.
     #[arg(long, value_name = "FILE.npy")]
     pub feature_mask: Option<PathBuf>,
 
@@ -161,7 +162,7 @@ pub struct ExplainArguments {
     #[arg(long, value_name = "FILE.npy")]
     pub delta: Option<PathBuf>,
 
-    /// Draws the attribution beside the input.
+    /// Draws the attribution beside the input; of several, the first.
     #[arg(long, value_name = "FILE.png")]
     pub image: Option<PathBuf>,
 

@@ -10,6 +10,7 @@ use attr_testkit::models::{
     seeded,
 };
 use burn::module::Module;
+use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Int, Tensor};
 
 fn names(traced: &Traced) -> Vec<String> {
@@ -69,6 +70,16 @@ fn transformer_over_tokens() {
     let (got, expected) = (got.attribution().into(), expected.attribution().into());
     let tolerance = gradient_tolerance(&traced);
     assert_close("gradient at the embedding", &got, &expected, tolerance);
+}
+
+/// A vector is one row to a linear layer, whose product must stay one of matrices.
+#[test]
+fn a_linear_layer_on_a_vector() {
+    let layer: Linear = seeded(LinearConfig::new(3, 2).init(&device()), 1);
+    let x = Tensor::<1>::from_floats([1.0, -2.0, 3.0], &device());
+    let traced = Traced::new(&layer, |m: &Linear, x: Tensor<1>| m.forward(x), &x).unwrap();
+    let got = traced.forward(&x).unwrap();
+    assert_close("a vector", &got, &layer.forward(x).into(), 1e-6);
 }
 
 #[test]

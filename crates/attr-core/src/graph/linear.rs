@@ -56,6 +56,8 @@ pub(crate) fn recognise(graph: &mut Graph, wanted: &[SlotId]) {
         let folded = graph.nodes[last].outputs[0];
         if let Some(source) = reshaped(graph, x)
             && !wanted.contains(&x)
+            // A vector as one row stays a matrix: Burn's linear operation needs two dimensions.
+            && graph.slots[source].shape.len() >= 2
             && graph.slots[source].shape.last() == graph.slots[x].shape.last()
             && single(folded)
             && let Some(restore) = reader(graph, folded)
