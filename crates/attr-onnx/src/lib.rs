@@ -9,11 +9,12 @@
 //! graph.rs   what is kept of them               functions.rs  model-local functions, inlined
 //! plan.rs    which nodes an output needs        run.rs      runs them
 //! item.rs    the values between nodes, computed on the host where they are known, recorded
-//!            otherwise                          host.rs     tensors on the host
+//!            otherwise                          host.rs     tensors on the host, arithmetic.rs
 //! call.rs    one node's inputs and attributes   ops/        the operators, by family
 //! batch.rs   models exported for one batch size, run at any
 //! ```
 
+mod arithmetic;
 mod batch;
 mod call;
 mod error;
