@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! args.rs      what the program takes         methods.rs   which methods there are
-//! explain.rs   layers.rs  list.rs  commands   parameters.rs  --set, by each method's own schema
+//! explain.rs, part.rs  layers.rs  list.rs     parameters.rs  --set, by each method's own schema
 //! model.rs     the model, cut as asked        target.rs  baseline.rs  what is explained, from where
 //! input.rs     arrays and images in           output.rs    files out, complete or not at all
 //! summary.rs   what is printed and --json     picture.rs   --image
@@ -22,6 +22,7 @@ mod model;
 mod npy;
 mod output;
 mod parameters;
+mod part;
 mod picture;
 mod progress;
 mod summary;
