@@ -23,7 +23,9 @@ fuzz_target!(|bytes: &[u8]| {
     let attributed = vec![true; values.len()];
     let inputs = Values::new(values, attributed);
     if let Ok(traced) = model.trace(&inputs, None) {
-        assert!(!traced.layers().is_empty());
+        for layer in traced.layers() {
+            assert!(!layer.name.is_empty());
+        }
     }
 });
 

@@ -65,8 +65,8 @@ ROUNDING = 3e-7
 # So noise in the output of every module of ROUNDED, relative to the output's standard
 # deviation, may not move the saliency by more than STABLE of its largest value either.
 # Between kinks of these networks the saliency is constant, so any move means a kink. The
-# noise adds up to 5 to 13 times the rounding errors of PyTorch, at every depth of every
-# network below; with ten times as much, no row of the deep ones is stable.
+# noise adds up to 4 to 18 times PyTorch's rounding errors, at every depth of every network
+# below that has kinks; with ten times as much, no row of the deep ones is stable.
 NOISE = 1e-6
 DRAWS = 12
 STABLE = 1e-5
@@ -235,7 +235,7 @@ def without_weights(name):
 
 
 # Images are small where kinks are many: their number grows with the image, and the share of
-# stable rows falls exponentially with it. At these sizes it is 1 in 2 to 1 in 30.
+# stable rows falls exponentially with it. At these sizes it is 1 in 2 to 1 in 100.
 MODELS = {
     "mlp_bn": Full(mlp, lambda rows: {"input": torch.randn(rows, 784)}),
     "lenet": Full(lenet, images(1, 28)),

@@ -179,7 +179,7 @@ fn refusal(bytes: Vec<u8>, folder: &Path) -> Option<Error> {
             Kind::Int => Tensor::<1, Int>::ones(length, &device).into(),
             _ => Tensor::<1>::ones(length, &device).into(),
         };
-        match length[0] == shape.iter().product::<usize>() {
+        match !shape.is_empty() && length[0] == shape.iter().product::<usize>() {
             true => flat.reshape(&shape),
             false => flat,
         }
