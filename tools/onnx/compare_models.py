@@ -25,6 +25,7 @@ import collections
 import contextlib
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,10 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+
+# Read when PyTorch loads. On a busy machine its threads, which else spin while they wait
+# for one another, take up to four times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 import onnx
