@@ -68,6 +68,15 @@ impl Part {
         let values = all.values.values().iter();
         let part = values.map(|value| value.slice_rows(rows.clone()));
         let inputs = Values::new(part.collect(), all.explained.clone());
+        // Before anything runs.
+        let needed = <Traced as Model>::bytes_per_row(whole, &inputs).unwrap_or(0);
+        if needed > LARGEST_ROW.max(arguments.memory.saturating_mul(1 << 20)) {
+            return Err(Error::input(format!(
+                "one row needs {} MiB of activations; where that much is there, allow it with \
+                 --memory",
+                needed >> 20
+            )));
+        }
         let output = whole.forward(&inputs)?;
         let whole = match &arguments.neuron {
             Some(text) => whole.to_layer(target::neuron(text)?.0)?,
@@ -132,15 +141,6 @@ impl Part {
         target: Target,
         bar: &Bar,
     ) -> Result<Explained, Error> {
-        let needed = <Traced as Model>::bytes_per_row(&self.model, &self.inputs).unwrap_or(0);
-        let limit = LARGEST_ROW.max(arguments.memory.saturating_mul(1 << 20));
-        if needed > limit {
-            return Err(Error::input(format!(
-                "one row needs {} MiB of activations; where that much is there, allow it with \
-                 --memory",
-                needed >> 20
-            )));
-        }
         let baselines = self.baselines;
         let method = entry.build(given, &Setup { baselines })?;
         let budget = match self.model.rows() {

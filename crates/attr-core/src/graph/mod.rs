@@ -159,9 +159,14 @@ impl Graph {
             .zip(depends)
             .filter(|(slot, depends)| *depends && slot.dtype.is_float())
             .map(|(slot, _)| {
-                let elements = |rows| slot.shape.iter().map(|d| d.at(rows).max(0)).product();
-                let (two, one): (isize, isize) = (elements(2), elements(1));
-                (two - one).max(0) as usize * slot.dtype.size()
+                let elements =
+                    |rows| -> isize { slot.shape.iter().map(|d| d.at(rows).max(0)).product() };
+                // A graph bound to its batch size shares its activations among those rows.
+                let each = match self.rows {
+                    Some(rows) => elements(rows) / (rows.max(1) as isize),
+                    None => elements(2) - elements(1),
+                };
+                each.max(0) as usize * slot.dtype.size()
             })
             .sum()
     }
