@@ -11,50 +11,6 @@ use crate::error::Error;
 use crate::input;
 use crate::npy::{Array, Elements};
 
-/// The inputs with what is absent in place of those that are explained. Integers such as tokens
-/// have a baseline here, too: 0 unless another is given, as in Captum.
-pub fn absent(baselines: &Baselines, inputs: &Values, explained: &[bool]) -> Result<Values, Error> {
-    let floats = baselines.resolve(inputs)?;
-    let count = inputs.values().len();
-    let mut absent: Vec<Option<Value>> = Vec::with_capacity(count);
-    for (i, value) in inputs.values().iter().enumerate() {
-        if value.kind() == Kind::Float || !explained[i] {
-            absent.push(floats[i].clone());
-            continue;
-        }
-        let shape = value.shape();
-        let filled = |number: f64| {
-            let elements = Elements::Float(vec![number as f32; shape.iter().product()]);
-            let shape = shape.clone();
-            let name = format!("baseline of input {i}");
-            input::upload(
-                Array { shape, elements },
-                &name,
-                value.kind(),
-                &value.device(),
-            )
-        };
-        absent.push(Some(match baselines.get(i, count)? {
-            Baseline::Scalar(number) => filled(*number)?,
-            Baseline::Tensor(tensor) => {
-                let repeated = tensor.rows() == 1 && tensor.shape()[1..] == shape[1..];
-                match tensor.shape() == shape {
-                    true => tensor.clone(),
-                    false if repeated => tensor.select_rows(&vec![0; inputs.rows()]),
-                    false => {
-                        return Err(Error::input(format!(
-                            "--baseline: shape {:?} does not fit input {i} of shape {shape:?}",
-                            tensor.shape()
-                        )));
-                    }
-                }
-            }
-            _ => filled(0.0)?,
-        }));
-    }
-    Ok(inputs.with(|i, _| absent[i].clone()))
-}
-
 /// The baselines of a model's inputs, in its order; only those that are `explained` may be given
 /// one. Of those that have `total` rows, one per row explained, only `rows` are taken.
 pub fn parse(

@@ -177,7 +177,7 @@ fn targets(target: &Target, output: &Value, rows: usize) -> Result<Vec<Json>, Er
             classes.into_iter().map(|class| json!(class)).collect()
         }
         Target::Single => vec![json!(0); rows],
-        Target::Weights(_) => vec![Json::Null; rows],
+        Target::Region(_) | Target::Function(_) | Target::Weights(_) => vec![Json::Null; rows],
     })
 }
 

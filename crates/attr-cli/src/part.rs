@@ -108,7 +108,7 @@ impl Part {
         };
         // As in Captum, what is absent is said of the inputs: the layer's baseline is its
         // activation there.
-        let absent = baseline::absent(&baselines.unwrap_or_default(), &inputs, &all.explained)?;
+        let absent = baselines.unwrap_or_default().absent(&inputs)?;
         let at = |inputs: &Values| {
             whole
                 .activations(inputs, &[&layer[..]])

@@ -1,8 +1,8 @@
 //! What "absent" means: the reference that an input is compared with.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor, TensorData};
 
-use crate::{Error, Value, Values};
+use crate::{Error, Kind, Value, Values};
 
 /// The reference value of one input.
 #[derive(Clone, Debug, Default)]
@@ -14,7 +14,11 @@ pub enum Baseline {
     Scalar(f64),
     /// A tensor shaped like the input, with one row for all or one per row.
     Tensor(Value),
-    /// Rows to draw from: any number of rows shaped like the input's.
+    /// Each row's own smallest value, everywhere in it.
+    Min,
+    /// Each row's own largest value, everywhere in it.
+    Max,
+    /// Rows to draw from, or to average over: any number of rows shaped like the input's.
     Distribution(Value),
 }
 
@@ -35,7 +39,9 @@ impl Baselines {
     pub fn get(&self, i: usize, count: usize) -> Result<&Baseline, Error> {
         match &self.0[..] {
             [] => Ok(&Baseline::Zero),
-            [one @ (Baseline::Zero | Baseline::Scalar(_))] => Ok(one),
+            [one @ (Baseline::Zero | Baseline::Scalar(_) | Baseline::Min | Baseline::Max)] => {
+                Ok(one)
+            }
             all if all.len() == count => Ok(&all[i]),
             all => Err(Error::InputCount {
                 expected: count,
@@ -50,34 +56,127 @@ impl Baselines {
     /// [`Error::Shape`] for a tensor that does not fit its input, [`Error::NonFinite`] for NaN,
     /// [`Error::Method`] for a distribution where a single baseline is needed.
     pub fn resolve(&self, inputs: &Values) -> Result<Vec<Option<Value>>, Error> {
-        let count = inputs.values().len();
-        // Constants that a cut model appends have no baseline of their own.
-        let given = (0..count)
-            .rev()
-            .find(|&i| inputs.attributed(i))
-            .map_or(0, |i| i + 1);
-        let count = if self.0.len() < count {
-            self.0.len().max(given)
-        } else {
-            count
-        };
+        let count = self.count(inputs);
         let values = inputs.values().iter().enumerate();
         values
             .map(|(i, value)| {
                 if !inputs.attributed(i) {
                     return Ok(None);
                 }
-                let baseline = self.get(i, count)?;
-                one(baseline, value, inputs, i).map(Some)
+                one(self.get(i, count)?, value, inputs, i).map(Some)
             })
             .collect()
+    }
+
+    /// The inputs with their baselines in their place, integers such as tokens included: token 0,
+    /// unless a number or a tensor is given for them, as in Captum. Constants stay.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve).
+    pub fn absent(&self, inputs: &Values) -> Result<Values, Error> {
+        let floats = self.resolve(inputs)?;
+        let count = self.count(inputs);
+        let mut absent = floats;
+        for (i, value) in inputs.values().iter().enumerate() {
+            if value.kind() != Kind::Int || !inputs.explained(i) {
+                continue;
+            }
+            absent[i] = Some(match self.get(i, count)? {
+                Baseline::Scalar(number) => {
+                    let shape = value.shape();
+                    let tokens = vec![*number as i64; shape.iter().product()];
+                    let tokens = TensorData::new(tokens, shape).convert_dtype(value.dtype());
+                    Value::from_data(tokens, &value.device())
+                }
+                Baseline::Tensor(tensor) => tensor_rows(tensor, value, inputs, i)?,
+                _ => value.zeros_like(),
+            });
+        }
+        Ok(inputs.with(|i, _| absent[i].clone()))
+    }
+
+    /// Per attributed input, rows to draw baselines from: a distribution's or a tensor's rows, or
+    /// one row of a number.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve); [`Error::Method`] for baselines that each row has its own of.
+    pub fn pools(&self, inputs: &Values) -> Result<Vec<Option<Value>>, Error> {
+        let count = self.count(inputs);
+        let values = inputs.values().iter().enumerate();
+        values
+            .map(|(i, value)| {
+                if !inputs.attributed(i) {
+                    return Ok(None);
+                }
+                let one_row = value.slice_rows(0..1);
+                let pool = match self.get(i, count)? {
+                    Baseline::Tensor(rows) | Baseline::Distribution(rows) => {
+                        fits(rows, value, i, "any number of rows of")?;
+                        return like(rows, value, i).map(Some);
+                    }
+                    Baseline::Zero => 0.0,
+                    Baseline::Scalar(number) => *number,
+                    Baseline::Min | Baseline::Max => {
+                        return Err(Error::Method {
+                            method: "a distribution of baselines",
+                            reason: "the smallest or largest value of a row is its own; give rows \
+                                     to draw from"
+                                .into(),
+                        });
+                    }
+                };
+                let filled = one_row.matrix()?.full_like(pool);
+                Ok(Some(Value::from_matrix(filled, &one_row.shape())))
+            })
+            .collect()
+    }
+
+    /// Distributions taken apart: the baselines of each of their rows, which belong together where
+    /// several inputs have a distribution. These baselines alone where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Method`] for distributions of different lengths, or without rows.
+    pub fn each_row(&self) -> Result<Vec<Baselines>, Error> {
+        let lengths = self.0.iter().filter_map(|one| match one {
+            Baseline::Distribution(rows) => Some(rows.rows()),
+            _ => None,
+        });
+        let lengths: Vec<usize> = lengths.collect();
+        let Some(&count) = lengths.first() else {
+            return Ok(vec![self.clone()]);
+        };
+        if count == 0 || lengths.iter().any(|&length| length != count) {
+            return Err(Error::Method {
+                method: "a distribution of baselines",
+                reason: "it needs rows, and as many for each input, since they belong together"
+                    .into(),
+            });
+        }
+        let row = |row: usize| {
+            let each = self.0.iter().map(|one| match one {
+                Baseline::Distribution(rows) => Baseline::Tensor(rows.slice_rows(row..row + 1)),
+                other => other.clone(),
+            });
+            Self(each.collect())
+        };
+        Ok((0..count).map(row).collect())
+    }
+
+    /// Of how many inputs there are baselines: constants that a cut model appends have none.
+    fn count(&self, inputs: &Values) -> usize {
+        let count = inputs.values().len();
+        let given = (0..count).rev().find(|&i| inputs.explained(i));
+        match self.0.len() < count {
+            true => self.0.len().max(given.map_or(0, |i| i + 1)),
+            false => count,
+        }
     }
 }
 
 fn one(baseline: &Baseline, input: &Value, inputs: &Values, i: usize) -> Result<Value, Error> {
-    let (origin, rows) = (inputs.origin(), inputs.caller_rows());
-    let tensor = match baseline {
-        Baseline::Zero => return Ok(input.zeros_like()),
+    let shape = input.shape();
+    match baseline {
+        Baseline::Zero => Ok(input.zeros_like()),
         Baseline::Scalar(value) => {
             if !value.is_finite() {
                 return Err(Error::NonFinite {
@@ -85,41 +184,71 @@ fn one(baseline: &Baseline, input: &Value, inputs: &Values, i: usize) -> Result<
                 });
             }
             let filled = input.matrix()?.full_like(*value);
-            return Ok(Value::from_matrix(filled, &input.shape()));
+            Ok(Value::from_matrix(filled, &shape))
         }
-        Baseline::Tensor(tensor) => tensor,
-        Baseline::Distribution(_) => {
-            return Err(Error::Method {
-                method: "this method",
-                reason: "it needs one baseline per row, not a distribution".into(),
-            });
+        Baseline::Min | Baseline::Max => {
+            let matrix = input.matrix()?;
+            let [rows, elements] = matrix.dims();
+            let one = match baseline {
+                Baseline::Min => matrix.min_dim(1),
+                _ => matrix.max_dim(1),
+            };
+            Ok(Value::from_matrix(one.expand([rows, elements]), &shape))
         }
-    };
-    let (shape, given) = (input.shape(), tensor.shape());
-    let fits = given.len() == shape.len() && given[1..] == shape[1..];
-    if !fits || (tensor.rows() != 1 && tensor.rows() != rows) {
-        let mut expected = shape;
+        Baseline::Tensor(tensor) => tensor_rows(tensor, input, inputs, i),
+        Baseline::Distribution(_) => Err(Error::Method {
+            method: "this method",
+            reason: "it needs one baseline per row, not a distribution".into(),
+        }),
+    }
+}
+
+/// A tensor's row for each row of the input: one for all, or one per caller's row.
+fn tensor_rows(tensor: &Value, input: &Value, inputs: &Values, i: usize) -> Result<Value, Error> {
+    let (origin, rows) = (inputs.origin(), inputs.caller_rows());
+    if tensor.rows() != 1 && tensor.rows() != rows {
+        let mut expected = input.shape();
         expected[0] = rows;
         return Err(Error::Shape {
             what: format!("the baseline of input {i}"),
-            got: given,
+            got: tensor.shape(),
             expected: format!("{expected:?}, or one row of it,"),
         });
     }
-    let device = input.device();
-    let what = format!("the baseline of input {i}");
-    let tensor = tensor
-        .clone()
-        .checked(what, input.dtype(), device.as_dispatch())?;
-    if !tensor.is_finite()? {
-        return Err(Error::NonFinite {
-            what: format!("the baseline of input {i}"),
-        });
-    }
+    fits(tensor, input, i, "")?;
+    let tensor = like(tensor, input, i)?;
     Ok(match tensor.rows() {
         1 => tensor.select_rows(&vec![0; origin.len()]),
         _ => tensor.select_rows(origin),
     })
+}
+
+/// Refuses rows unlike the input's.
+fn fits(rows: &Value, input: &Value, i: usize, how_many: &str) -> Result<(), Error> {
+    let (shape, given) = (input.shape(), rows.shape());
+    if given.len() == shape.len() && given[1..] == shape[1..] && given[0] > 0 {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        what: format!("the baseline of input {i}"),
+        got: given,
+        expected: format!("{how_many} {shape:?}, or one row of it,")
+            .trim_start()
+            .into(),
+    })
+}
+
+/// The tensor, if it has the input's type and device and is finite.
+fn like(tensor: &Value, input: &Value, i: usize) -> Result<Value, Error> {
+    let device = input.device();
+    let what = format!("the baseline of input {i}");
+    let tensor = tensor
+        .clone()
+        .checked(what.clone(), input.dtype(), device.as_dispatch())?;
+    match tensor.is_finite()? {
+        true => Ok(tensor),
+        false => Err(Error::NonFinite { what }),
+    }
 }
 
 impl From<Baseline> for Baselines {
@@ -137,6 +266,12 @@ impl From<f64> for Baselines {
 impl<const D: usize> From<Tensor<D>> for Baselines {
     fn from(tensor: Tensor<D>) -> Self {
         Baseline::Tensor(tensor.into()).into()
+    }
+}
+
+impl<const D: usize> From<Tensor<D, Int>> for Baseline {
+    fn from(tokens: Tensor<D, Int>) -> Self {
+        Baseline::Tensor(tokens.into())
     }
 }
 

@@ -128,6 +128,12 @@ pub enum Error {
         /// What would be right.
         expected: &'static str,
     },
+    /// A closure was given to a method that looks inside the model.
+    #[error(
+        "this method looks inside the model, and a closure has no inside; explain \
+         `Traced::new(&module, ...)` instead"
+    )]
+    NotTraced,
     /// The output does not depend, in a differentiable way, on any input that gets an attribution.
     #[error(
         "the model has no gradient to its input {input}: it is not floating point, or no \

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::{Error, Explanation, Model, Run, Target, Value, Values};
+use crate::{Error, Explanation, Model, Run, Target, Value, Values, Walk, Walks};
 
 /// Results that come in chunks of rows, per target and input.
 pub struct Collected(Vec<Vec<Vec<Value>>>);
@@ -33,11 +33,10 @@ impl Collected {
                     true => Ok(None),
                     false => Value::cat_rows(parts).map(Some),
                 });
-                Ok(Explanation {
-                    values: values.collect::<Result<_, Error>>()?,
+                Ok(Explanation::new(
+                    values.collect::<Result<_, Error>>()?,
                     scores,
-                    delta: None,
-                })
+                ))
             })
             .collect()
     }
@@ -103,6 +102,31 @@ pub fn target_gradients(
     Ok((gradients.inputs, scores.take()))
 }
 
+/// Walks back from each target for rows that go through the model at once; the scores of each
+/// target come beside.
+///
+/// # Errors
+/// [`Error::NotTraced`], the model's own, and the targets'.
+pub fn target_walks(
+    model: &dyn Model,
+    inputs: &Values,
+    targets: &[Target],
+    walk: &Walk<'_>,
+) -> Result<(Walks, Vec<Vec<f32>>), Error> {
+    let scores = Cell::new(Vec::new());
+    let walks = model.walk(
+        inputs,
+        &|output, _| {
+            let chosen = targets.iter().map(|target| target.choose(output, inputs));
+            let chosen: Vec<_> = chosen.collect::<Result<_, _>>()?;
+            scores.set(chosen.iter().map(|c| c.scores.clone()).collect());
+            Ok(chosen.into_iter().map(|c| c.seed).collect())
+        },
+        walk,
+    )?;
+    Ok((walks, scores.take()))
+}
+
 /// The model's output for each target and row: `[target][row]`, chunk by chunk within the budget.
 ///
 /// # Errors
@@ -124,6 +148,30 @@ pub fn scores(
         }
     }
     Ok(scores)
+}
+
+/// The activations of some layers for all rows, chunk by chunk within the budget.
+///
+/// # Errors
+/// [`Error::NotTraced`], and the model's own.
+pub fn activations(
+    model: &dyn Model,
+    inputs: &Values,
+    layers: &[&str],
+    run: &Run<'_>,
+) -> Result<Vec<Value>, Error> {
+    let at_once = run.rows_at_once(model, inputs);
+    let rows = inputs.rows();
+    let walk = Walk::new().to_layers(layers);
+    let mut parts: Vec<Vec<Value>> = vec![Vec::new(); layers.len()];
+    for start in (0..rows).step_by(at_once) {
+        let chunk = inputs.slice(start..(start + at_once).min(rows));
+        let walks = model.walk(&chunk, &|_, _| Ok(Vec::new()), &walk)?;
+        for (parts, value) in parts.iter_mut().zip(walks.activations) {
+            parts.push(value);
+        }
+    }
+    parts.into_iter().map(Value::cat_rows).collect()
 }
 
 /// Targets with [`Target::Predicted`] replaced by what the model predicts for these inputs, for

@@ -69,7 +69,7 @@ impl<const D: usize> Input for Tensor<D> {
 
 impl<const D: usize> Input for Tensor<D, Int> {
     type Attribution = ();
-    const ATTRIBUTED: bool = false;
+    const ATTRIBUTED: bool = true;
 
     fn to_value(&self) -> Value {
         self.clone().into()

@@ -65,27 +65,42 @@ impl Graph {
     }
 
     /// The slot that a layer's name means: a node's output, or that of the last node of a module.
+    ///
+    /// With `@input` after the name it is what the layer takes: the first operand, of its first
+    /// node, that depends on the model's inputs; with `@input1` the second such operand, ...
     pub(crate) fn layer(&self, name: &str) -> Result<SlotId, Error> {
         let active = self.dependents(&self.inputs);
-        let named: Vec<(&str, SlotId)> = self
-            .nodes
-            .iter()
-            .filter(|node| active[node.outputs[0]])
-            .map(|node| (&node.name[..], node.outputs[0]))
-            .collect();
-        let inside = |candidate: &str| {
-            let rest = candidate.strip_prefix(name);
+        let nodes = || self.nodes.iter().filter(|node| active[node.outputs[0]]);
+        let inside = |whole: &str, candidate: &str| {
+            let rest = candidate.strip_prefix(whole);
             rest.is_some_and(|rest| rest.starts_with('.') || rest.starts_with('#'))
         };
-        named
-            .iter()
-            .find(|(candidate, _)| *candidate == name)
-            .or_else(|| named.iter().rfind(|(candidate, _)| inside(candidate)))
-            .map(|(_, slot)| *slot)
-            .ok_or_else(|| Error::UnknownLayer {
-                name: name.to_string(),
-                nearest: nearest(name, named.iter().map(|(candidate, _)| *candidate)),
-            })
+        let unknown = || Error::UnknownLayer {
+            name: name.to_string(),
+            nearest: nearest(name, nodes().map(|node| &node.name[..])),
+        };
+        if let Some(node) = nodes().find(|node| node.name == name) {
+            return Ok(node.outputs[0]);
+        }
+        if let Some((layer, number)) = name.rsplit_once("@input") {
+            let number = match number {
+                "" => 0,
+                number => number.parse::<usize>().map_err(|_| unknown())?,
+            };
+            let node = nodes()
+                .find(|node| node.name == layer)
+                .or_else(|| nodes().find(|node| inside(layer, &node.name)))
+                .ok_or_else(unknown)?;
+            let operands = node.operands.iter().filter(|&&slot| active[slot]);
+            return operands.copied().nth(number).ok_or_else(|| Error::Layer {
+                name: name.into(),
+                reason: "the layer does not take so many activations".into(),
+            });
+        }
+        nodes()
+            .rfind(|node| inside(name, &node.name))
+            .map(|node| node.outputs[0])
+            .ok_or_else(unknown)
     }
 }
 

@@ -11,6 +11,7 @@ mod graph;
 mod graphs;
 mod inputs;
 mod layer;
+mod layer_method;
 mod mask;
 mod method;
 mod model;
@@ -23,20 +24,23 @@ mod values;
 
 pub use baseline::{Baseline, Baselines};
 pub use error::Error;
-pub use evaluate::{Collected, fix_targets, gradients, scores, target_gradients};
+pub use evaluate::{
+    Collected, activations, fix_targets, gradients, scores, target_gradients, target_walks,
+};
 pub use graph::{
-    Binary, Compare, ConvGeometry, Cumulative, Dim, Edit, Gradient, GridPadding, Interpolation,
-    NodeView, Number, Op, Padding, PoolGeometry, Reduce, Role, Rule, Rules, SliceDim, Unary, Walk,
-    Walked, tap, tap_value,
+    Binary, Compare, ConvGeometry, Cumulative, Dim, Edit, Gate, Gradient, GridPadding,
+    Interpolation, NodeView, Number, Op, Padding, PoolGeometry, Reduce, Role, Rule, Rules,
+    SliceDim, Unary, Walk, WalkSeeds, Walked, Walks, tap, tap_value,
 };
 pub use inputs::{Constant, Input, Inputs};
 pub use layer::Layer;
+pub use layer_method::{LayerAttribution, LayerMethod};
 pub use mask::FeatureMask;
-pub use method::{Attribution, AttributionRecord, Explanation, Method, Work};
-pub use model::{Gradients, Model, Seeds};
+pub use method::{Attribution, AttributionRecord, Explanation, Method, Rebase, Work};
+pub use model::{Cut, Gradients, Model, Seeds};
 pub use random::Random;
 pub use run::{Budget, Progress, Run};
-pub use target::{Chosen, Target};
+pub use target::{Chosen, Target, TargetFunction};
 pub use traced::Traced;
 pub use value::{Kind, Value};
 pub use values::Values;

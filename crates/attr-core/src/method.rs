@@ -2,11 +2,15 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::rc::Rc;
 
 use burn::tensor::TensorData;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Gradients, Inputs, Model, Run, Seeds, Target, Value, Values};
+use crate::{
+    Baselines, Cut, Error, Gradients, Inputs, Model, Run, Seeds, Target, Value, Values, Walk,
+    WalkSeeds, Walks,
+};
 
 /// An attribution method: says how much each element of the input contributed to a target.
 ///
@@ -24,6 +28,17 @@ pub trait Method: Send + Sync {
         targets: &[Target],
         run: &Run<'_>,
     ) -> Result<Vec<Explanation>, Error>;
+
+    /// The same method with its baselines replaced by what `map` makes of them; none for a method
+    /// without baselines. This is how baselines that are said of the inputs follow a method to a
+    /// layer.
+    ///
+    /// # Errors
+    /// Whatever `map` reports.
+    fn rebased(&self, map: &Rebase<'_>) -> Result<Option<Box<dyn Method>>, Error> {
+        let _ = map;
+        Ok(None)
+    }
 
     /// The attribution of `target` to `inputs`, with default memory budget and no progress.
     ///
@@ -75,22 +90,18 @@ pub trait Method: Send + Sync {
     where
         Self: Sized,
     {
-        let given = inputs.to_values();
-        let given = given.with(|_, value| Some(value.clone().detached()));
-        given.check()?;
-        for target in targets {
-            target.check(given.rows())?;
-        }
-        let count = given.values().len();
-        let values = given.with_constants(model.constants())?;
+        let (values, count) = prepare(model, inputs, targets)?;
         let counted = Counted::new(model);
         let explanations = self.explain(&counted, &values, targets, run)?;
-        let work = counted.work.get();
+        let work = counted.work();
         explanations
             .into_iter()
             .zip(targets)
             .map(|(mut explanation, target)| {
                 explanation.values.truncate(count);
+                if let Some(errors) = &mut explanation.standard_error {
+                    errors.truncate(count);
+                }
                 Ok(Attribution {
                     typed: I::attributions(explanation.values.clone())?,
                     target: target.to_string(),
@@ -112,6 +123,29 @@ impl<T: Method + ?Sized> Method for Box<T> {
     ) -> Result<Vec<Explanation>, Error> {
         (**self).explain(model, inputs, targets, run)
     }
+
+    fn rebased(&self, map: &Rebase<'_>) -> Result<Option<Box<dyn Method>>, Error> {
+        (**self).rebased(map)
+    }
+}
+
+/// Makes other baselines of a method's own.
+pub type Rebase<'a> = dyn Fn(&Baselines) -> Result<Baselines, Error> + 'a;
+
+/// Inputs as methods take them, checked, with the model's constants; and how many the caller gave.
+pub(crate) fn prepare<I: Inputs>(
+    model: &impl Model<I>,
+    inputs: &I,
+    targets: &[Target],
+) -> Result<(Values, usize), Error> {
+    let given = inputs.to_values();
+    let given = given.with(|_, value| Some(value.clone().detached()));
+    given.check()?;
+    for target in targets {
+        target.check(given.rows())?;
+    }
+    let count = given.values().len();
+    Ok((given.with_constants(model.constants())?, count))
 }
 
 /// What a method computes for one target.
@@ -123,6 +157,21 @@ pub struct Explanation {
     pub scores: Vec<f32>,
     /// Per row, the convergence delta, for methods that promise completeness.
     pub delta: Option<Vec<f32>>,
+    /// Like `values`, how far off they may be: the standard error of a mean over samples, for
+    /// methods that sample.
+    pub standard_error: Option<Vec<Option<Value>>>,
+}
+
+impl Explanation {
+    /// Values and scores, with no promise of completeness.
+    pub fn new(values: Vec<Option<Value>>, scores: Vec<f32>) -> Self {
+        Self {
+            values,
+            scores,
+            delta: None,
+            standard_error: None,
+        }
+    }
 }
 
 /// Model evaluations, in rows.
@@ -170,6 +219,11 @@ impl<I: Inputs> Attribution<I> {
         self.explanation.delta.as_deref()
     }
 
+    /// For methods that sample, the standard error of each value, one entry per input.
+    pub fn standard_error(&self) -> Option<&[Option<Value>]> {
+        self.explanation.standard_error.as_deref()
+    }
+
     /// Model evaluations it took, shared by all targets of one call.
     pub fn work(&self) -> Work {
         self.work
@@ -210,50 +264,123 @@ pub struct AttributionRecord {
 
 /// A model without its input type, counting its evaluations and verified before its first
 /// gradient.
-struct Counted<'a, I, M> {
+pub(crate) struct Counted<'a, I, M> {
     model: &'a M,
-    work: Cell<Work>,
+    work: Rc<Cell<Work>>,
     verified: Cell<bool>,
     inputs: PhantomData<fn(I)>,
 }
 
 impl<'a, I: Inputs, M: Model<I>> Counted<'a, I, M> {
-    fn new(model: &'a M) -> Self {
+    pub fn new(model: &'a M) -> Self {
         Self {
             model,
-            work: Cell::default(),
+            work: Rc::default(),
             verified: Cell::new(false),
             inputs: PhantomData,
         }
     }
 
-    fn count(&self, rows: usize, forward_passes: usize, backward_passes: usize) {
-        let mut work = self.work.get();
-        work.forward_rows += rows * forward_passes;
-        work.backward_rows += rows * backward_passes;
-        work.passes += forward_passes;
-        self.work.set(work);
+    /// What has been counted so far.
+    pub fn work(&self) -> Work {
+        self.work.get()
     }
+}
+
+impl Work {
+    fn count(&mut self, rows: usize, forward_passes: usize, backward_passes: usize) {
+        self.forward_rows += rows * forward_passes;
+        self.backward_rows += rows * backward_passes;
+        self.passes += forward_passes;
+    }
+}
+
+fn count(work: &Cell<Work>, rows: usize, forward_passes: usize, backward_passes: usize) {
+    let mut counted = work.get();
+    counted.count(rows, forward_passes, backward_passes);
+    work.set(counted);
 }
 
 impl<I: Inputs, M: Model<I>> Model for Counted<'_, I, M> {
     fn forward(&self, inputs: Values) -> Result<Value, Error> {
-        self.count(inputs.rows(), 1, 0);
+        count(&self.work, inputs.rows(), 1, 0);
         self.model.forward(inputs)
     }
 
     fn gradients(&self, inputs: Values, seeds: &Seeds<'_>) -> Result<Gradients, Error> {
         let rows = inputs.rows();
         if !self.verified.replace(true) {
-            self.count(rows, self.model.verify(&inputs)?, 0);
+            count(&self.work, rows, self.model.verify(&inputs)?, 0);
         }
         let gradients = self.model.gradients(inputs, seeds)?;
-        self.count(rows, gradients.forward_passes, gradients.inputs.len());
+        let (forwards, backwards) = (gradients.forward_passes, gradients.inputs.len());
+        count(&self.work, rows, forwards, backwards);
         Ok(gradients)
+    }
+
+    fn walk(
+        &self,
+        inputs: &Values,
+        seeds: &WalkSeeds<'_>,
+        walk: &Walk<'_>,
+    ) -> Result<Walks, Error> {
+        let walks = self.model.walk(inputs, seeds, walk)?;
+        let forwards = 1 + usize::from(walks.reference.is_some());
+        count(&self.work, inputs.rows(), forwards, walks.walked.len());
+        Ok(walks)
+    }
+
+    fn cut(&self, layers: &[&str], inputs: &Values) -> Result<Cut<'_>, Error> {
+        let cut = self.model.cut(layers, inputs)?;
+        count(&self.work, inputs.rows(), 1, 0);
+        Ok(Cut {
+            model: Box::new(CountedCut {
+                model: cut.model,
+                work: self.work.clone(),
+            }),
+            inputs: cut.inputs,
+        })
     }
 
     fn constants(&self) -> &[Value] {
         self.model.constants()
+    }
+
+    fn bytes_per_row(&self, inputs: &Values) -> Option<usize> {
+        self.model.bytes_per_row(inputs)
+    }
+}
+
+/// The rest of a counted model: only traced models are cut, and those need no verification.
+struct CountedCut<'a> {
+    model: Box<dyn Model + 'a>,
+    work: Rc<Cell<Work>>,
+}
+
+impl Model for CountedCut<'_> {
+    fn forward(&self, inputs: Values) -> Result<Value, Error> {
+        count(&self.work, inputs.rows(), 1, 0);
+        self.model.forward(inputs)
+    }
+
+    fn gradients(&self, inputs: Values, seeds: &Seeds<'_>) -> Result<Gradients, Error> {
+        let rows = inputs.rows();
+        let gradients = self.model.gradients(inputs, seeds)?;
+        let (forwards, backwards) = (gradients.forward_passes, gradients.inputs.len());
+        count(&self.work, rows, forwards, backwards);
+        Ok(gradients)
+    }
+
+    fn walk(
+        &self,
+        inputs: &Values,
+        seeds: &WalkSeeds<'_>,
+        walk: &Walk<'_>,
+    ) -> Result<Walks, Error> {
+        let walks = self.model.walk(inputs, seeds, walk)?;
+        let forwards = 1 + usize::from(walks.reference.is_some());
+        count(&self.work, inputs.rows(), forwards, walks.walked.len());
+        Ok(walks)
     }
 
     fn bytes_per_row(&self, inputs: &Values) -> Option<usize> {

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::{AutodiffBackend, Dispatch};
 
-use crate::graph::{backward, leaf};
+use crate::graph::{Walk, WalkSeeds, Walks, backward, leaf};
 use crate::{Error, Inputs, Kind, Value, Values};
 
 /// Turns a model's output into what is to be differentiated: one weight tensor, shaped like the
@@ -20,6 +20,14 @@ pub struct Gradients {
     pub forward_passes: usize,
     /// Per seed, per input; none for inputs that get no attribution or that nothing flows to.
     pub inputs: Vec<Vec<Option<Value>>>,
+}
+
+/// The rest of a model, from some layers on.
+pub struct Cut<'a> {
+    /// Takes the activations of the layers, and what else it needs of the layers before.
+    pub model: Box<dyn Model + 'a>,
+    /// These, for the inputs that the model was cut with; the activations get an attribution.
+    pub inputs: Values,
 }
 
 /// A model over inputs `I`: one required method.
@@ -71,6 +79,32 @@ pub trait Model<I = Values> {
             return Err(Error::TrainingMode { difference });
         }
         Ok(2)
+    }
+
+    /// Runs forwards and walks the graph back, once for each of the `seeds`, as `walk` says: with
+    /// rules, with a reference, to some layers. Only a traced model has a graph. `inputs` include
+    /// the model's [`constants`](Self::constants).
+    ///
+    /// # Errors
+    /// [`Error::NotTraced`] for a closure; as [`Traced::walk_back`](crate::Traced::walk_back).
+    fn walk(
+        &self,
+        inputs: &Values,
+        seeds: &WalkSeeds<'_>,
+        walk: &Walk<'_>,
+    ) -> Result<Walks, Error> {
+        let _ = (inputs, seeds, walk);
+        Err(Error::NotTraced)
+    }
+
+    /// The model from the outputs of `layers` on, and the activations there for `inputs`. Only a
+    /// traced model can be cut.
+    ///
+    /// # Errors
+    /// [`Error::NotTraced`] for a closure; as [`Traced::from_layer`](crate::Traced::from_layer).
+    fn cut(&self, layers: &[&str], inputs: &Values) -> Result<Cut<'_>, Error> {
+        let _ = (layers, inputs);
+        Err(Error::NotTraced)
     }
 
     /// Further inputs, one row per row of what is explained, that the model needs besides those

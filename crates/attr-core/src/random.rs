@@ -1,7 +1,7 @@
 //! Random numbers, drawn on the host from the caller's seed and then uploaded: the same seed gives
 //! the same numbers on every device, for every thread count and batch size.
 
-use rand::SeedableRng;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
@@ -17,6 +17,17 @@ impl Random {
     /// The next `count` standard normal numbers.
     pub fn normal(&mut self, count: usize) -> impl Iterator<Item = f32> + '_ {
         StandardNormal.sample_iter(&mut self.0).take(count)
+    }
+
+    /// The next number, uniform in `[0, 1)`.
+    pub fn uniform(&mut self) -> f64 {
+        // 53 bits are a double's precision.
+        (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// The next whole number, uniform below `count`; 0 for a count of 0.
+    pub fn index(&mut self, count: usize) -> usize {
+        ((self.uniform() * count as f64) as usize).min(count.saturating_sub(1))
     }
 }
 

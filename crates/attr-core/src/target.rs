@@ -1,9 +1,14 @@
 //! Which number of the output is explained.
 
 use std::fmt;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
+use burn::backend::{AutodiffBackend, Dispatch};
 use burn::tensor::{Int, Tensor, TensorData};
 
+use crate::graph::{backward, leaf, panic_message};
 use crate::{Error, Kind, Value, Values};
 
 /// The number of each row's output that is explained.
@@ -21,6 +26,10 @@ pub enum Target {
     Predicted,
     /// The only number of each row; outputs `[batch]`, `[batch, 1]`, ...
     Single,
+    /// The sum over a region of each row's output: a range for each dimension after the batch.
+    Region(Vec<Range<usize>>),
+    /// Any differentiable function of the output, one number per row.
+    Function(TargetFunction),
     /// A weighted sum of the output: weights shaped like the output, or with one row for all.
     Weights(Value),
 }
@@ -31,9 +40,35 @@ impl Target {
         Self::Index(index.into())
     }
 
+    /// A differentiable function of the output, `[batch, ...]` to `[batch]`: a difference of
+    /// logits, a loss, the mean activation of a channel.
+    pub fn function<const D: usize>(
+        function: impl Fn(Tensor<D>) -> Tensor<1> + Send + Sync + 'static,
+    ) -> Self {
+        Self::Function(TargetFunction(Arc::new(move |output| {
+            let output = output.tensor::<D>()?;
+            let call = || Value::from(function(output));
+            catch_unwind(AssertUnwindSafe(call)).map_err(|panic| Error::ForwardPanicked {
+                message: panic_message(panic.as_ref()),
+            })
+        })))
+    }
+
     /// Weights over the output.
     pub fn weights(weights: impl Into<Value>) -> Self {
         Self::Weights(weights.into())
+    }
+}
+
+/// A function from a model's output to one number per row.
+#[derive(Clone)]
+pub struct TargetFunction(Arc<Scoring>);
+
+type Scoring = dyn Fn(&Value) -> Result<Value, Error> + Send + Sync;
+
+impl fmt::Debug for TargetFunction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TargetFunction")
     }
 }
 
@@ -58,6 +93,11 @@ impl fmt::Display for Target {
             Self::Indices(indices) => write!(f, "{indices:?}"),
             Self::Predicted => f.write_str("predicted"),
             Self::Single => f.write_str("single"),
+            Self::Region(ranges) => {
+                let ranges: Vec<String> = ranges.iter().map(|r| format!("{r:?}")).collect();
+                f.write_str(&ranges.join(","))
+            }
+            Self::Function(_) => f.write_str("function"),
             Self::Weights(weights) => write!(f, "weights {:?}", weights.shape()),
         }
     }
@@ -87,6 +127,11 @@ impl Target {
         }
         let chosen = match self {
             Self::Weights(weights) => self.weighted(weights, output, origin, rows)?,
+            Self::Region(ranges) => {
+                let weights = self.region(ranges, output)?;
+                self.weighted(&weights, output, origin, rows)?
+            }
+            Self::Function(function) => self.differentiated(function, output)?,
             _ => {
                 let flat = self.positions(output, origin, rows)?;
                 one_hot(&flat, output)?
@@ -98,6 +143,23 @@ impl Target {
             });
         }
         Ok(chosen)
+    }
+
+    /// The target of other rows: for each its number among those this target was given for.
+    pub fn select(&self, rows: &[usize]) -> Target {
+        let classes = |classes: &[usize]| rows.iter().map(|&row| classes[row]).collect();
+        match self {
+            Self::Classes(all) if rows.iter().all(|&row| row < all.len()) => {
+                Self::Classes(classes(all))
+            }
+            Self::Indices(all) if rows.iter().all(|&row| row < all.len()) => {
+                Self::Indices(rows.iter().map(|&row| all[row].clone()).collect())
+            }
+            Self::Weights(weights) if weights.rows() != 1 => {
+                Self::Weights(weights.select_rows(rows))
+            }
+            other => other.clone(),
+        }
     }
 
     /// Refuses targets that cannot fit `rows` rows, whatever the output.
@@ -201,8 +263,64 @@ impl Target {
             Self::Predicted => self.predicted(output),
             Self::Single if inner.iter().product::<usize>() == 1 => Ok(vec![0; origin.len()]),
             Self::Single => Err(self.unfit(&shape, "the output has several numbers per row")),
-            Self::Weights(_) => Err(Error::Internal("weights have no position")),
+            Self::Weights(_) | Self::Region(_) | Self::Function(_) => {
+                Err(Error::Internal("this target has no position"))
+            }
         }
+    }
+
+    /// Ones in the region, zeros elsewhere, in one row.
+    fn region(&self, ranges: &[Range<usize>], output: &Value) -> Result<Value, Error> {
+        let shape = output.shape();
+        let inner = &shape[1..];
+        if ranges.len() != inner.len() || ranges.iter().any(Range::is_empty) {
+            return Err(self.unfit(&shape, "give a range for each dimension after the batch"));
+        }
+        if ranges.iter().zip(inner).any(|(r, &size)| r.end > size) {
+            return Err(Error::TargetOutOfRange {
+                target: self.to_string(),
+                output: shape,
+            });
+        }
+        let weights: Vec<f32> = (0..inner.iter().product())
+            .map(|mut flat: usize| {
+                let inside = ranges.iter().zip(inner).rev().all(|(range, &size)| {
+                    let at = flat % size;
+                    flat /= size;
+                    range.contains(&at)
+                });
+                f32::from(inside)
+            })
+            .collect();
+        let shape = [&[1], inner].concat();
+        let weights = TensorData::new(weights, shape).convert_dtype(output.dtype());
+        Ok(Value::from_data(weights, &output.device()))
+    }
+
+    /// A function's values and its derivative at the output.
+    fn differentiated(&self, function: &TargetFunction, output: &Value) -> Result<Chosen, Error> {
+        let tracked = leaf(output.clone());
+        let scores = (function.0)(&tracked)?;
+        if scores.shape() != [output.rows()] {
+            return Err(self.unfit(&scores.shape(), "the function must give one number per row"));
+        }
+        let plain = scores.clone().detached().to_vec()?;
+        let unfit = || {
+            self.unfit(
+                &output.shape(),
+                "the function does not depend on the output",
+            )
+        };
+        if !scores.device().is_autodiff() {
+            return Err(unfit());
+        }
+        let sum = scores.tensor::<1>()?.sum();
+        let mut tape = backward(sum.into_dispatch())?;
+        let gradient = Dispatch::grad_remove(&tracked.into_dispatch(), &mut tape);
+        Ok(Chosen {
+            seed: gradient.map(Value::from_dispatch).ok_or_else(unfit)?,
+            scores: plain,
+        })
     }
 
     fn weighted(

@@ -5,9 +5,11 @@ use std::collections::HashMap;
 
 use burn::module::Module;
 
-use crate::graph::{FunctionRecorder, Keep, ModuleRecorder, Place, SlotId, Walk, Walked, Walker};
+use crate::graph::{
+    FunctionRecorder, Keep, ModuleRecorder, Place, SlotId, Walk, WalkSeeds, Walked, Walker, Walks,
+};
 use crate::graphs::{Graphs, Step, shape_at};
-use crate::{Error, Gradients, Inputs, Kind, Layer, Model, Seeds, Value, Values};
+use crate::{Cut, Error, Gradients, Inputs, Kind, Layer, Model, Seeds, Value, Values};
 
 /// A Burn module as a graph of named layers that can be run forwards and backwards, whole or in
 /// part.
@@ -207,17 +209,39 @@ impl Traced {
         seeds: &Seeds<'_>,
         walk: &Walk<'_>,
     ) -> Result<Vec<Walked>, Error> {
+        let seeds: &WalkSeeds<'_> = &|output, _| seeds(output);
+        Ok(self.walk(&inputs.to_values(), seeds, walk)?.walked)
+    }
+
+    fn walk(
+        &self,
+        inputs: &Values,
+        seeds: &WalkSeeds<'_>,
+        walk: &Walk<'_>,
+    ) -> Result<Walks, Error> {
         let inputs = self.complete_values(inputs)?;
         let graph = self.graphs.get(inputs.values())?;
         let kept = walk.layers.iter().map(|name| graph.layer(name));
         let kept: Vec<SlotId> = kept.collect::<Result<_, _>>()?;
-        // Layers between constant inputs and the output are reported, too.
-        let wanted = (0..graph.inputs.len()).filter(|&i| !kept.is_empty() || inputs.attributed(i));
-        let wanted: Vec<SlotId> = wanted.map(|i| graph.inputs[i]).collect();
+        let through = walk
+            .through
+            .map(|(name, gate)| Ok::<_, Error>((graph.layer(name)?, gate)))
+            .transpose()?;
+        let wanted = match walk.stop {
+            true => kept.clone(),
+            // Layers between constant inputs and the output are reported, too.
+            false => (0..graph.inputs.len())
+                .filter(|&i| !kept.is_empty() || inputs.attributed(i))
+                .map(|i| graph.inputs[i])
+                .collect(),
+        };
         let active = graph.dependents(&wanted);
         // Rules and edits may look at anything; the derivative alone reads little.
         let keep = || match (walk.rules, walk.edit) {
-            (None, None) => Keep::Gradient { active: &active },
+            (None, None) => Keep::Gradient {
+                active: &active,
+                also: &kept,
+            },
             _ => Keep::All,
         };
         let forward = graph.replay(inputs.values(), &HashMap::new(), keep())?;
@@ -230,16 +254,23 @@ impl Traced {
             None => None,
         };
         let output = forward.get(graph.output)?;
+        let reference_output = match &reference {
+            Some(reference) => Some(reference.get(graph.output)?.clone()),
+            None => None,
+        };
         let walker = Walker {
             graph: &graph,
             forward: &forward,
             reference: reference.as_ref(),
             rules: walk.rules,
             edit: walk.edit,
+            through,
             keep: &kept,
             active: &active,
+            varies: &graph.dependents(&graph.inputs),
         };
-        let walks = seeds(output)?.into_iter().map(|seed| {
+        let seeds = seeds(output, reference_output.as_ref())?;
+        let walked = seeds.into_iter().map(|seed| {
             if seed.shape() != output.shape() {
                 return Err(Error::Shape {
                     what: "the seed".into(),
@@ -249,7 +280,17 @@ impl Traced {
             }
             walker.run(seed.checked("the seed".into(), output.dtype(), &graph.device)?)
         });
-        walks.collect()
+        let walked = walked.collect::<Result<_, _>>()?;
+        Ok(Walks {
+            activations: forward.all(&kept)?,
+            reference_activations: match &reference {
+                Some(reference) => reference.all(&kept)?,
+                None => Vec::new(),
+            },
+            output: output.clone(),
+            reference: reference_output,
+            walked,
+        })
     }
 
     /// The model from the output of `layer` on: its only input is that activation.
@@ -261,33 +302,41 @@ impl Traced {
     /// [`Error::UnknownLayer`]; [`Error::Layer`] when dimension 0 of such a value is not the batch, or
     /// the output does not depend on the layer.
     pub fn from_layer(&self, layer: &str, inputs: &impl Inputs) -> Result<Self, Error> {
-        let values = self.complete(inputs)?;
-        let whole = self.graphs.get(&values)?;
-        let slot = whole.layer(layer)?;
-        let (graph, side) = whole.from(slot).ok_or_else(|| Error::Layer {
-            name: layer.into(),
+        let (mut model, _, constants) = self.cut_at(&[layer], &self.complete(inputs)?)?;
+        model.constants = constants;
+        Ok(model)
+    }
+
+    /// The model from the outputs of `layers` on, the activations there, and what else it takes.
+    fn cut_at(
+        &self,
+        layers: &[&str],
+        values: &[Value],
+    ) -> Result<(Self, Vec<Value>, Vec<Value>), Error> {
+        let whole = self.graphs.get(values)?;
+        let slots = layers.iter().map(|layer| whole.layer(layer));
+        let slots: Vec<SlotId> = slots.collect::<Result<_, _>>()?;
+        let (graph, side) = whole.from(&slots).map_err(|i| Error::Layer {
+            name: layers[i].into(),
             reason: "the model's output does not depend on its (first) output".into(),
         })?;
-        for &slot in std::iter::once(&slot).chain(&side) {
+        for &slot in slots.iter().chain(&side) {
             let batch = whole.slots[slot].shape.first();
             if whole.rows.is_none() && batch.is_none_or(|d| d.fixed != 0 || d.per_row != 1) {
                 return Err(Error::Layer {
-                    name: layer.into(),
+                    name: layers.join(", "),
                     reason: "dimension 0 of an activation that later layers need is not the batch"
                         .into(),
                 });
             }
         }
-        let constants = match side.is_empty() {
-            true => Vec::new(),
-            false => whole
-                .replay(&values, &HashMap::new(), Keep::Slots(&side))?
-                .all(&side)?,
-        };
-        Ok(Self {
+        let kept = [&slots[..], &side].concat();
+        let run = whole.replay(values, &HashMap::new(), Keep::Slots(&kept))?;
+        let model = Self {
             graphs: Graphs::of_graph(graph),
-            constants,
-        })
+            constants: Vec::new(),
+        };
+        Ok((model, run.all(&slots)?, run.all(&side)?))
     }
 
     /// The model up to the output of `layer`: explain one unit of it with [`Target::unit`].
@@ -407,6 +456,26 @@ impl<I: Inputs> Model<I> for Traced {
             output,
             forward_passes: 1,
             inputs: walked.into_iter().map(|walked| walked.inputs).collect(),
+        })
+    }
+
+    fn walk(
+        &self,
+        inputs: &Values,
+        seeds: &WalkSeeds<'_>,
+        walk: &Walk<'_>,
+    ) -> Result<Walks, Error> {
+        Traced::walk(self, inputs, seeds, walk)
+    }
+
+    fn cut(&self, layers: &[&str], inputs: &Values) -> Result<Cut<'_>, Error> {
+        let inputs = self.complete_values(inputs)?;
+        let (model, activations, constants) = self.cut_at(layers, inputs.values())?;
+        let attributed = [vec![true; layers.len()], vec![false; constants.len()]].concat();
+        let values = [activations, constants].concat();
+        Ok(Cut {
+            model: Box::new(model),
+            inputs: inputs.replaced(values, attributed),
         })
     }
 

@@ -59,6 +59,48 @@ impl Values {
         self.attributed.get(i).copied().unwrap_or(false) && self.values[i].kind() == Kind::Float
     }
 
+    /// Whether input `i` is explained, or would be were it not made of integers such as tokens: it
+    /// was not marked constant.
+    pub fn explained(&self, i: usize) -> bool {
+        self.attributed.get(i).copied().unwrap_or(false)
+    }
+
+    /// The same rows as other inputs: their values, and which of them are explained.
+    pub fn replaced(&self, values: Vec<Value>, attributed: Vec<bool>) -> Self {
+        Self {
+            values,
+            attributed,
+            origin: self.origin.clone(),
+            caller_rows: self.caller_rows,
+        }
+    }
+
+    /// The same rows as if a caller had given them: each stands for itself.
+    pub fn renumbered(mut self) -> Self {
+        self.caller_rows = self.origin.len();
+        self.origin = (0..self.caller_rows).collect();
+        self
+    }
+
+    /// The rows of several parts that came of the same inputs, in order.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for no parts.
+    pub fn cat(parts: Vec<Values>) -> Result<Self, Error> {
+        let mut parts = parts.into_iter();
+        let mut all = parts.next().ok_or(Error::Internal("no rows to join"))?;
+        let mut columns: Vec<Vec<Value>> = all.values.drain(..).map(|v| vec![v]).collect();
+        for part in parts {
+            for (column, value) in columns.iter_mut().zip(part.values) {
+                column.push(value);
+            }
+            all.origin.extend(part.origin);
+        }
+        let columns = columns.into_iter().map(Value::cat_rows);
+        all.values = columns.collect::<Result<_, _>>()?;
+        Ok(all)
+    }
+
     /// The rows at `indices`, repeats allowed.
     pub fn select(&self, indices: &[usize]) -> Self {
         Self {

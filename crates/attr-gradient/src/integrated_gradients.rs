@@ -6,14 +6,15 @@
 //! under a tolerance.
 
 use attr_core::{
-    Baselines, Error, Explanation, Method, Model, Run, Target, Value, Values, fix_targets, scores,
+    Baselines, Error, Explanation, Method, Model, Rebase, Run, Target, Value, Values, fix_targets, scores,
     target_gradients,
 };
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::path::{Path, take};
 use crate::quadrature::{Quadrature, steps};
+use crate::rows::{Chunk, RowSums};
 
 /// Parameters of [`IntegratedGradients`], under Captum's names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,14 +76,15 @@ impl Default for IntegratedGradientsConfig {
 #[derive(Clone, Debug, Default)]
 pub struct IntegratedGradients {
     config: IntegratedGradientsConfig,
-    baselines: Baselines,
+    /// None is zero.
+    baselines: Vec<Baselines>,
 }
 
 impl From<IntegratedGradientsConfig> for IntegratedGradients {
     fn from(config: IntegratedGradientsConfig) -> Self {
         Self {
             config,
-            baselines: Baselines::default(),
+            baselines: Vec::new(),
         }
     }
 }
@@ -124,10 +126,20 @@ impl IntegratedGradients {
         self
     }
 
-    /// Sets the baseline: a number, a tensor with one row or one per input row, or
-    /// [`Baselines::each`] for several inputs.
-    pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
-        self.baselines = baselines.into();
+    /// Sets the baseline: a number, a tensor with one row or one per input row, a distribution, or
+    /// [`Baselines::each`] for several inputs. The result is the mean over a distribution's rows.
+    pub fn with_baseline(self, baselines: impl Into<Baselines>) -> Self {
+        self.with_baselines([baselines.into()])
+    }
+
+    /// Sets several baselines; the result is the mean over them. Black and white, `[0.0, 1.0]`, or
+    /// [`Baseline::Min`](attr_core::Baseline::Min) and
+    /// [`Baseline::Max`](attr_core::Baseline::Max), do not hide what has the baseline's colour.
+    pub fn with_baselines<B: Into<Baselines>>(
+        mut self,
+        baselines: impl IntoIterator<Item = B>,
+    ) -> Self {
+        self.baselines = baselines.into_iter().map(Into::into).collect();
         self
     }
 }
@@ -142,12 +154,89 @@ impl Method for IntegratedGradients {
     ) -> Result<Vec<Explanation>, Error> {
         self.check()?;
         let targets = fix_targets(model, inputs, targets, run)?;
-        let path = Path::new(inputs, &self.baselines)?;
         let at_inputs = scores(model, inputs, &targets, run)?;
-        let at_baselines = scores(model, &path.at(&path.all_rows(), |_| 0.0)?, &targets, run)?;
+        let given = match &self.baselines[..] {
+            [] => &[Baselines::default()],
+            given => given,
+        };
+        let each: Vec<Vec<Baselines>> = given
+            .iter()
+            .map(Baselines::each_row)
+            .collect::<Result<_, _>>()?;
+        let each = each.concat();
+        let found = each
+            .iter()
+            .map(|baselines| self.from_baseline(model, inputs, &targets, baselines, &at_inputs, run));
+        mean(found.collect::<Result<_, _>>()?)
+    }
 
-        let mut integrals = self.integrate(model, &path, &targets, self.config.n_steps, run)?;
-        let mut deltas = self.deltas(&path, &integrals, &at_inputs, &at_baselines)?;
+    fn rebased(&self, map: &Rebase<'_>) -> Result<Option<Box<dyn Method>>, Error> {
+        let mut method = self.clone();
+        if method.baselines.is_empty() {
+            method.baselines.push(Baselines::default());
+        }
+        let each: Vec<Vec<Baselines>> = method
+            .baselines
+            .iter()
+            .map(Baselines::each_row)
+            .collect::<Result<_, _>>()?;
+        method.baselines = each.concat().iter().map(map).collect::<Result<_, _>>()?;
+        Ok(Some(Box::new(method)))
+    }
+}
+
+/// The mean of explanations of the same targets by different baselines, `[baseline][target]`.
+fn mean(mut all: Vec<Vec<Explanation>>) -> Result<Vec<Explanation>, Error> {
+    if all.len() == 1 {
+        return Ok(all.remove(0));
+    }
+    let weight = 1.0 / all.len() as f64;
+    let mut all = all.into_iter();
+    let mut sums = all.next().ok_or(Error::Method {
+        method: "integrated gradients",
+        reason: "the list of baselines is empty".into(),
+    })?;
+    for other in all {
+        for (sum, other) in sums.iter_mut().zip(other) {
+            for (sum, value) in sum.values.iter_mut().zip(other.values) {
+                if let (Some(sum), Some(value)) = (sum, value) {
+                    *sum = Value::from_matrix(sum.matrix()? + value.matrix()?, &sum.shape());
+                }
+            }
+            for (sum, delta) in sum.delta.iter_mut().flatten().zip(other.delta.iter().flatten()) {
+                *sum += delta;
+            }
+        }
+    }
+    for sum in &mut sums {
+        for value in sum.values.iter_mut().flatten() {
+            *value = Value::from_matrix(value.matrix()? * weight, &value.shape());
+        }
+        for delta in sum.delta.iter_mut().flatten() {
+            *delta *= weight as f32;
+        }
+    }
+    Ok(sums)
+}
+
+type Integral = Vec<Option<Tensor<2>>>;
+
+impl IntegratedGradients {
+    /// From one baseline.
+    fn from_baseline(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        baselines: &Baselines,
+        at_inputs: &[Vec<f32>],
+        run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        let path = Path::new(inputs, baselines)?;
+        let at_baselines = scores(model, &path.at(&path.all_rows(), |_| 0.0)?, targets, run)?;
+
+        let mut integrals = self.integrate(model, &path, targets, self.config.n_steps, run)?;
+        let mut deltas = self.deltas(&path, &integrals, at_inputs, &at_baselines)?;
         if let Some(tolerance) = self.config.tolerance {
             let mut n = self.config.n_steps;
             let over = |deltas: &[Vec<f32>], row: usize| {
@@ -172,7 +261,7 @@ impl Method for IntegratedGradients {
                 }
                 n *= 2;
                 let part = path.select(&pending);
-                let refined = self.integrate(model, &part, &targets, n, run)?;
+                let refined = self.integrate(model, &part, targets, n, run)?;
                 for (whole, part) in integrals.iter_mut().zip(refined) {
                     for (whole, part) in whole.iter_mut().zip(part) {
                         if let (Some(whole), Some(part)) = (whole, part) {
@@ -180,11 +269,11 @@ impl Method for IntegratedGradients {
                         }
                     }
                 }
-                deltas = self.deltas(&path, &integrals, &at_inputs, &at_baselines)?;
+                deltas = self.deltas(&path, &integrals, at_inputs, &at_baselines)?;
             }
         }
 
-        let results = integrals.into_iter().zip(at_inputs).zip(deltas);
+        let results = integrals.into_iter().zip(at_inputs.iter().cloned()).zip(deltas);
         results
             .map(|((integral, scores), delta)| {
                 let values = integral.into_iter().enumerate().map(|(i, integral)| {
@@ -198,18 +287,13 @@ impl Method for IntegratedGradients {
                     Ok(Some(Value::from_matrix(matrix, &shape)))
                 });
                 Ok(Explanation {
-                    values: values.collect::<Result<_, Error>>()?,
-                    scores,
                     delta: self.config.multiply_by_inputs.then_some(delta),
+                    ..Explanation::new(values.collect::<Result<_, Error>>()?, scores)
                 })
             })
             .collect()
     }
-}
 
-type Integral = Vec<Option<Tensor<2>>>;
-
-impl IntegratedGradients {
     fn check(&self) -> Result<(), Error> {
         self.config.method.samples(self.config.n_steps)?;
         let Some(tolerance) = self.config.tolerance else {
@@ -249,44 +333,22 @@ impl IntegratedGradients {
             .collect();
         let at_once = run.rows_at_once(model, &path.inputs);
         run.start(items.len());
-        let mut integrals: Vec<Integral> = vec![vec![None; path.way.len()]; targets.len()];
-        for chunk in items.chunks(at_once) {
-            let of: Vec<usize> = chunk.iter().map(|item| item.0).collect();
-            let points = path.at(&of, |item| samples[chunk[item].1].0)?;
+        let mut sums = RowSums::new(rows, targets.len(), path.way.len());
+        for part in items.chunks(at_once) {
+            let of: Vec<usize> = part.iter().map(|item| item.0).collect();
+            let points = path.at(&of, |item| samples[part[item].1].0)?;
             let (gradients, _) = target_gradients(model, &points, targets)?;
-            // Each item's weight in the row it belongs to: one product sums the chunk.
-            let (first, last) = (of[0], of[of.len() - 1]);
-            let mut weights = vec![0f32; (last - first + 1) * chunk.len()];
-            for (i, (row, step)) in chunk.iter().enumerate() {
-                weights[(row - first) * chunk.len() + i] = samples[*step].1 as f32;
-            }
-            let weights = TensorData::new(weights, [last - first + 1, chunk.len()]);
-            for (integral, gradients) in integrals.iter_mut().zip(gradients) {
-                for (sum, gradient) in integral.iter_mut().zip(gradients) {
-                    let Some(gradient) = gradient else {
-                        continue;
-                    };
-                    let gradient = gradient.matrix()?;
-                    let [_, elements] = gradient.dims();
-                    let device = gradient.device();
-                    let weights = Tensor::<2>::from_data(weights.clone(), &device);
-                    let weights = weights.cast(gradient.dtype());
-                    let part = weights.matmul(gradient);
-                    let whole = match sum.take() {
-                        Some(sum) => sum,
-                        None => part
-                            .zeros_like()
-                            .slice([0..1, 0..elements])
-                            .repeat_dim(0, rows),
-                    };
-                    let range = [first..last + 1, 0..elements];
-                    let part = whole.clone().slice(range.clone()) + part;
-                    *sum = Some(whole.slice_assign(range, part));
+            let chunk = Chunk::new(&of, |item| samples[part[item].1].1)?;
+            for (t, gradients) in gradients.into_iter().enumerate() {
+                for (i, gradient) in gradients.into_iter().enumerate() {
+                    if let Some(gradient) = gradient {
+                        sums.add(t, i, gradient.matrix()?, &chunk);
+                    }
                 }
             }
-            run.advance(chunk.len());
+            run.advance(part.len());
         }
-        Ok(integrals)
+        Ok(sums.finish())
     }
 
     /// `Σ (x - b) ⊙ integral - (f(x) - f(b))`, per target and row.

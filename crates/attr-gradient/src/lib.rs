@@ -17,13 +17,25 @@
 //! | `IntegratedGradients`, trapezoid rule | weights sum to `(n-1)/n`, so completeness fails | weights sum to 1 |
 //! | `NoiseTunnel`, vargrad | variance over `n`, by a difference of means that cancels | over `n-1`, around the mean |
 
+mod deconvolution;
+mod deep_lift;
+mod deep_lift_shap;
+mod gradient_shap;
+mod guided_backprop;
 mod input_x_gradient;
 mod integrated_gradients;
 mod noise_tunnel;
 mod path;
 mod quadrature;
+mod relu;
+mod rows;
 mod saliency;
 
+pub use deconvolution::Deconvolution;
+pub use deep_lift::{DeepLift, DeepLiftConfig, DeepLiftLayers, DeepLiftRule};
+pub use deep_lift_shap::{DeepLiftShap, DeepLiftShapLayers};
+pub use gradient_shap::{GradientShap, GradientShapConfig, GradientShapLayers};
+pub use guided_backprop::GuidedBackprop;
 pub use input_x_gradient::InputXGradient;
 pub use integrated_gradients::{IntegratedGradients, IntegratedGradientsConfig};
 pub use noise_tunnel::{NoiseTunnel, NoiseTunnelConfig, NoiseTunnelKind};

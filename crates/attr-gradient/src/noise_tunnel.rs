@@ -6,7 +6,7 @@
 //! unbiased variance, and that noise comes from a seed.
 
 use attr_core::{
-    Collected, Error, Explanation, Method, Model, Random, Run, Target, Value, Values, fix_targets,
+    Collected, Error, Explanation, LayerMethod, Method, Model, Random, Rebase, Run, Target, Value, Values, fix_targets,
     scores,
 };
 use burn::tensor::{Tensor, TensorData};
@@ -59,8 +59,11 @@ impl Default for NoiseTunnelConfig {
 /// Statistics of another method's attribution over `nt_samples` copies of the input with normal
 /// noise, `a(x + ε)` with `ε ~ N(0, stdev²)`.
 ///
-/// Shapes: the input's, `[batch, ...]`. `nt_samples` times the work of the method. The same seed
-/// gives the same noise whatever the device and the memory budget.
+/// Around a [`LayerMethod`] the noise is on the inputs and the attribution at the layers. A mean
+/// comes with its standard error.
+///
+/// Shapes: those of the method. `nt_samples` times the work of the method, and one forward pass.
+/// The same seed gives the same noise whatever the device and the memory budget.
 ///
 /// # Errors
 /// [`Error::Parameter`] for no samples (VarGrad needs two), a negative deviation or a wrong number
@@ -87,7 +90,7 @@ pub struct NoiseTunnel<M> {
     config: NoiseTunnelConfig,
 }
 
-impl<M: Method> NoiseTunnel<M> {
+impl<M> NoiseTunnel<M> {
     /// The mean of `method` over five copies with unit noise.
     pub fn new(method: M) -> Self {
         Self::from_config(method, NoiseTunnelConfig::default())
@@ -121,31 +124,30 @@ impl<M: Method> NoiseTunnel<M> {
         self.config.seed = seed;
         self
     }
+}
 
-    /// The deviation of each input; zero for those without attribution.
-    fn stdevs(&self, inputs: &Values) -> Result<Vec<f64>, Error> {
-        let bad = |expected| Error::Parameter {
-            name: "stdevs",
-            value: format!("{:?}", self.config.stdevs),
-            expected,
-        };
-        let stdevs = &self.config.stdevs;
-        if stdevs.iter().any(|s| !(*s >= 0.0 && s.is_finite())) {
-            return Err(bad("each must be a number of at least 0"));
-        }
-        let count = inputs.values().len();
-        let attributed: Vec<usize> = (0..count).filter(|&i| inputs.attributed(i)).collect();
-        if stdevs.len() != 1 && stdevs.len() != attributed.len() {
-            return Err(bad(
-                "give one for all inputs, or one for each that gets an attribution",
-            ));
-        }
-        let mut result = vec![0.0; count];
-        for (n, &i) in attributed.iter().enumerate() {
-            result[i] = stdevs[if stdevs.len() == 1 { 0 } else { n }];
-        }
-        Ok(result)
+/// The deviation of each input, of those given; zero for those without attribution.
+pub(crate) fn deviations(stdevs: &[f64], inputs: &Values) -> Result<Vec<f64>, Error> {
+    let bad = |expected| Error::Parameter {
+        name: "stdevs",
+        value: format!("{stdevs:?}"),
+        expected,
+    };
+    if stdevs.iter().any(|s| !(*s >= 0.0 && s.is_finite())) {
+        return Err(bad("each must be a number of at least 0"));
     }
+    let count = inputs.values().len();
+    let attributed: Vec<usize> = (0..count).filter(|&i| inputs.attributed(i)).collect();
+    if stdevs.len() != 1 && stdevs.len() != attributed.len() {
+        return Err(bad(
+            "give one for all inputs, or one for each that gets an attribution",
+        ));
+    }
+    let mut result = vec![0.0; count];
+    for (n, &i) in attributed.iter().enumerate() {
+        result[i] = stdevs[if stdevs.len() == 1 { 0 } else { n }];
+    }
+    Ok(result)
 }
 
 impl<M: Method> Method for NoiseTunnel<M> {
@@ -155,6 +157,80 @@ impl<M: Method> Method for NoiseTunnel<M> {
         inputs: &Values,
         targets: &[Target],
         run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        let columns = inputs.values().len();
+        self.tunnel(model, inputs, targets, columns, run, &|noisy, targets, run| {
+            let found = self.method.explain(model, noisy, targets, run)?;
+            Ok(found.into_iter().map(|found| found.values).collect())
+        })
+    }
+
+    fn rebased(&self, map: &Rebase<'_>) -> Result<Option<Box<dyn Method>>, Error> {
+        let Some(method) = self.method.rebased(map)? else {
+            return Ok(None);
+        };
+        let config = self.config.clone();
+        Ok(Some(Box::new(NoiseTunnel { method, config })))
+    }
+}
+
+/// The noise is on the inputs, the attribution at the layers.
+impl<M: LayerMethod> LayerMethod for NoiseTunnel<M> {
+    fn layers(&self) -> &[String] {
+        self.method.layers()
+    }
+
+    fn explain_layers(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Vec<Explanation>>, Error> {
+        if (0..inputs.values().len()).all(|i| !inputs.attributed(i)) {
+            return Err(Error::Method {
+                method: "the noise tunnel",
+                reason: "the inputs are integers, which take no noise; put it inside, around the \
+                         method at the layer"
+                    .into(),
+            });
+        }
+        let columns = self.layers().len();
+        let found = self.tunnel(model, inputs, targets, columns, run, &|noisy, targets, run| {
+            let found = self.method.explain_layers(model, noisy, targets, run)?;
+            let values = found.into_iter().map(|layers| {
+                let layers = layers.into_iter();
+                layers.flat_map(|layer| layer.values).collect()
+            });
+            Ok(values.collect())
+        })?;
+        let each = found.into_iter().map(|whole| {
+            let errors = whole.standard_error.unwrap_or_default().into_iter();
+            let errors = errors.map(Some).chain(std::iter::repeat(None));
+            let pairs = whole.values.into_iter().zip(errors);
+            let layers = pairs.map(|(value, error)| Explanation {
+                standard_error: error.map(|error| vec![error]),
+                ..Explanation::new(vec![value], whole.scores.clone())
+            });
+            layers.collect()
+        });
+        Ok(each.collect())
+    }
+}
+
+/// Explains noisy copies: per target, a value for each column.
+type Inner<'a> =
+    dyn Fn(&Values, &[Target], &Run<'_>) -> Result<Vec<Vec<Option<Value>>>, Error> + 'a;
+
+impl<M> NoiseTunnel<M> {
+    fn tunnel(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        columns: usize,
+        run: &Run<'_>,
+        inner: &Inner<'_>,
     ) -> Result<Vec<Explanation>, Error> {
         let n = self.config.nt_samples;
         let least = match self.config.nt_type {
@@ -168,7 +244,7 @@ impl<M: Method> Method for NoiseTunnel<M> {
                 expected: "at least one is needed, two for vargrad, and at most 1048576",
             });
         }
-        let stdevs = self.stdevs(inputs)?;
+        let stdevs = deviations(&self.config.stdevs, inputs)?;
         let targets = fix_targets(model, inputs, targets, run)?;
         let at_inputs = scores(model, inputs, &targets, run)?;
 
@@ -176,47 +252,68 @@ impl<M: Method> Method for NoiseTunnel<M> {
         let rows = inputs.rows();
         let rows_at_once = (run.rows_at_once(model, inputs) / n).max(1);
         let mut random = Random::new(self.config.seed);
-        let mut collected = Collected::new(targets.len(), inputs.values().len());
+        // Of a mean over samples it is known how far off it may be.
+        let with_errors = n > 1 && self.config.nt_type == NoiseTunnelKind::SmoothGrad;
+        let mut collected = Collected::new(targets.len(), columns);
+        let mut errors = Collected::new(targets.len(), columns);
         run.start(rows * n);
         for start in (0..rows).step_by(rows_at_once) {
             let chunk: Vec<usize> = (start..(start + rows_at_once).min(rows)).collect();
             let copies: Vec<usize> = chunk.iter().flat_map(|&row| vec![row; n]).collect();
             let noisy = add_noise(&inputs.select(&copies), &stdevs, &mut random)?;
-            let explained = self.method.explain(model, &noisy, &targets, &run.quiet())?;
-            for (target, explanation) in explained.into_iter().enumerate() {
-                let reduced = explanation.values.into_iter().map(|value| {
+            let explained = inner(&noisy, &targets, &run.quiet())?;
+            for (target, values) in explained.into_iter().enumerate() {
+                let mut reduced = Vec::with_capacity(columns);
+                let mut error = Vec::with_capacity(columns);
+                for value in values {
                     let Some(value) = value else {
-                        return Ok(None);
+                        reduced.push(None);
+                        error.push(None);
+                        continue;
                     };
                     let mut shape = value.shape();
                     shape[0] = chunk.len();
-                    let matrix = self.reduce(value.matrix()?, chunk.len());
-                    Ok(Some(Value::from_matrix(matrix, &shape)))
-                });
-                collected.push(target, reduced.collect::<Result<_, Error>>()?);
+                    let copies = value.matrix()?;
+                    let [all, elements] = copies.dims();
+                    let copies = copies.reshape([chunk.len(), all / chunk.len(), elements]);
+                    if with_errors {
+                        let of_mean = (copies.clone().var(1) / n as f64).sqrt();
+                        let of_mean = of_mean.reshape([chunk.len(), elements]);
+                        error.push(Some(Value::from_matrix(of_mean, &shape)));
+                    }
+                    let matrix = self.reduce(copies).reshape([chunk.len(), elements]);
+                    reduced.push(Some(Value::from_matrix(matrix, &shape)));
+                }
+                collected.push(target, reduced);
+                errors.push(target, error);
             }
             run.advance(copies.len());
         }
-        collected.finish(at_inputs)
+        let errors = errors.finish(vec![Vec::new(); targets.len()])?;
+        let found = collected.finish(at_inputs)?.into_iter().zip(errors);
+        let found = found.map(|(found, errors)| Explanation {
+            standard_error: with_errors.then_some(errors.values),
+            ..found
+        });
+        Ok(found.collect())
     }
-}
 
-impl<M> NoiseTunnel<M> {
-    /// `[rows * copies, elements]` to `[rows, elements]`.
-    fn reduce(&self, copies: Tensor<2>, rows: usize) -> Tensor<2> {
-        let [all, elements] = copies.dims();
-        let copies = copies.reshape([rows, all / rows, elements]);
-        let reduced = match self.config.nt_type {
+    /// `[rows, copies, elements]` to `[rows, 1, elements]`.
+    fn reduce(&self, copies: Tensor<3>) -> Tensor<3> {
+        match self.config.nt_type {
             NoiseTunnelKind::SmoothGrad => copies.mean_dim(1),
             NoiseTunnelKind::SmoothGradSq => copies.powi_scalar(2).mean_dim(1),
             NoiseTunnelKind::VarGrad => copies.var(1),
-        };
-        reduced.reshape([rows, elements])
+        }
     }
 }
 
 /// Noise is drawn copy by copy and input by input, so that it does not depend on the chunks.
-fn add_noise(copies: &Values, stdevs: &[f64], random: &mut Random) -> Result<Values, Error> {
+pub(crate) fn add_noise(
+    copies: &Values,
+    stdevs: &[f64],
+    random: &mut Random,
+) -> Result<Values, Error> {
     let mut noise: Vec<Vec<f32>> = vec![Vec::new(); stdevs.len()];
     for _ in 0..copies.rows() {
         for (i, value) in copies.values().iter().enumerate() {

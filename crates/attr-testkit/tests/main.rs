@@ -1,6 +1,7 @@
 //! The conformance suite: one binary, run on every backend.
 
 mod cut;
+mod deep_lift;
 mod errors;
 mod golden;
 mod methods;

@@ -19,35 +19,37 @@ impl Graph {
         graph
     }
 
-    /// The graph whose input 0 is `slot`; what later nodes need besides, and depends on the
+    /// The graph whose first inputs are `slots`; what later nodes need besides, and depends on the
     /// original inputs, becomes further inputs. Their slots come second.
     ///
-    /// None when the output does not depend on `slot`.
-    pub fn from(&self, slot: SlotId) -> Option<(Graph, Vec<SlotId>)> {
+    /// A number instead: the output does not depend on that one of `slots`.
+    pub fn from(&self, slots: &[SlotId]) -> Result<(Graph, Vec<SlotId>), usize> {
         let mut graph = self.clone();
-        graph.prune(&[graph.output], &[slot]);
-        let after = graph.dependents(&[slot]);
-        if !after[graph.output] {
-            return None;
+        graph.prune(&[graph.output], slots);
+        for (i, &slot) in slots.iter().enumerate() {
+            if !graph.dependents(&[slot])[graph.output] {
+                return Err(i);
+            }
         }
+        let after = graph.dependents(slots);
         let before = self.dependents(&self.inputs);
         let mut side: Vec<SlotId> = Vec::new();
         let readers = graph
             .nodes
             .iter()
-            .filter(|n| n.outputs.iter().any(|&s| after[s]));
+            .filter(|n| n.outputs.iter().any(|&s| after[s] && !slots.contains(&s)));
         for &operand in readers.flat_map(|node| &node.operands) {
             if before[operand] && !after[operand] && !side.contains(&operand) {
                 side.push(operand);
             }
         }
-        graph.inputs = std::iter::once(slot).chain(side.iter().copied()).collect();
+        graph.inputs = slots.iter().chain(&side).copied().collect();
         let inputs = graph.inputs.clone();
         graph.prune(&[graph.output], &inputs);
         for (i, &slot) in inputs.iter().enumerate() {
             graph.slots[slot].source = Source::Input(i);
         }
-        Some((graph, side))
+        Ok((graph, side))
     }
 
     /// The graph without a final softmax, log-softmax or sigmoid; itself if there is none.

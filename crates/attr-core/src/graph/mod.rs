@@ -47,7 +47,7 @@ pub(crate) use record::{FunctionRecorder, ModuleRecorder, Recorder, Spec, panic_
 pub use record::{tap, tap_value};
 pub(crate) use replay::{Activations, Keep};
 pub(crate) use rule::Walker;
-pub use rule::{Edit, Gradient, NodeView, Role, Rule, Rules, Walk, Walked};
+pub use rule::{Edit, Gate, Gradient, NodeView, Role, Rule, Rules, Walk, WalkSeeds, Walked, Walks};
 pub(crate) use vjp::{backward, leaf};
 
 use crate::Value;

@@ -480,6 +480,18 @@ impl Op {
         }
     }
 
+    /// Whether this is a ReLU, however the model writes it: `relu(x)`, `max(x, 0)`,
+    /// `clamp(x, 0, ..)` (ReLU6 among them).
+    pub fn is_relu(&self) -> bool {
+        let zero = |number: &Number| matches!(number, Number::Float(0.0) | Number::Int(0));
+        match self {
+            Self::Relu => true,
+            Self::BinaryScalar(Binary::Max, limit) => zero(limit),
+            Self::Clamp { min, .. } => min.as_ref().is_some_and(zero),
+            _ => false,
+        }
+    }
+
     /// Whether this is an elementwise nonlinearity or a softmax: what zennit calls an activation.
     pub fn is_activation(&self) -> bool {
         matches!(

@@ -14,8 +14,12 @@ pub(crate) enum Keep<'a> {
     /// Everything: a walk back with rules follows.
     All,
     /// What the true derivative reads, for a walk back to the `active` slots. Of the rest only
-    /// the shapes remain, so that Burn may work in place, as it does on its own tape.
-    Gradient { active: &'a [bool] },
+    /// the shapes remain, so that Burn may work in place, as it does on its own tape. The slots in
+    /// `also` stay as they are.
+    Gradient {
+        active: &'a [bool],
+        also: &'a [SlotId],
+    },
 }
 
 /// The values of a run's slots, as far as they were kept.
@@ -62,7 +66,11 @@ impl Graph {
         let (last_use, shapes_remain) = match keep {
             Keep::All => (None, false),
             Keep::Slots(kept) => (Some(self.last_uses(kept)), false),
-            Keep::Gradient { active } => (Some(self.last_uses(&self.read_back(active))), true),
+            Keep::Gradient { active, also } => {
+                let mut kept = self.read_back(active);
+                kept.extend(also);
+                (Some(self.last_uses(&kept)), true)
+            }
         };
         for (i, node) in self.nodes.iter().enumerate() {
             if node.outputs.iter().all(|slot| values[*slot].is_some()) {

@@ -33,6 +33,7 @@ pub struct NodeView<'a> {
     reference: Option<(Vec<Value>, Vec<Value>)>,
     active: &'a [bool],
     place: &'a exec::Place,
+    walker: &'a Walker<'a>,
 }
 
 impl NodeView<'_> {
@@ -71,6 +72,32 @@ impl NodeView<'_> {
             Source::Parameter(path, _) => Role::Parameter(path),
             _ => Role::Constant,
         }
+    }
+
+    /// Whether operand `i` depends on the model's inputs, also where the walk gives it nothing.
+    pub fn varies(&self, i: usize) -> bool {
+        self.walker.varies[self.node.operands[i]]
+    }
+
+    /// The node that produced operand `i`, if a node did and no other node reads it: what a rule
+    /// needs that serves two nodes as one.
+    ///
+    /// # Errors
+    /// None for a node of the graph being walked.
+    pub fn producer(&self, i: usize) -> Result<Option<NodeView<'_>>, Error> {
+        let slot = self.node.operands[i];
+        let Source::Node(producer) = self.graph.slots[slot].source else {
+            return Ok(None);
+        };
+        let nodes = self.graph.nodes.iter();
+        let readers = nodes
+            .flat_map(|node| &node.operands)
+            .filter(|&&operand| operand == slot)
+            .count();
+        if readers != 1 || slot == self.graph.output {
+            return Ok(None);
+        }
+        self.walker.view(&self.graph.nodes[producer]).map(Some)
     }
 
     /// Runs the node's operation on other operands: clamped, squared, without bias.
@@ -146,6 +173,9 @@ pub type Rules<'a> = dyn Fn(&NodeView<'_>) -> Option<Arc<dyn Rule>> + 'a;
 /// Edits what arrives at an output of a node, by its number, before the node's rule sees it.
 pub type Edit<'a> = dyn Fn(&NodeView<'_>, usize, Value) -> Result<Value, Error> + 'a;
 
+/// Edits what arrives at the layer that a walk leads through.
+pub type Gate<'a> = dyn Fn(Value) -> Result<Value, Error> + 'a;
+
 /// How a model is walked backwards; by default with the true derivative everywhere.
 #[derive(Clone, Copy, Default)]
 pub struct Walk<'a> {
@@ -153,6 +183,8 @@ pub struct Walk<'a> {
     pub(crate) edit: Option<&'a Edit<'a>>,
     pub(crate) reference: Option<&'a Values>,
     pub(crate) layers: &'a [&'a str],
+    pub(crate) stop: bool,
+    pub(crate) through: Option<(&'a str, &'a Gate<'a>)>,
 }
 
 impl<'a> Walk<'a> {
@@ -186,6 +218,40 @@ impl<'a> Walk<'a> {
         self.layers = layers;
         self
     }
+
+    /// As [`with_layers`](Self::with_layers), and the walk ends at those layers: nothing is
+    /// computed for the inputs.
+    pub fn to_layers(mut self, layers: &'a [&'a str]) -> Self {
+        self.layers = layers;
+        self.stop = true;
+        self
+    }
+
+    /// Lets only what passes the output of `layer` reach the inputs, edited by `gate`: what flows
+    /// around it is dropped.
+    pub fn through(mut self, layer: &'a str, gate: &'a Gate<'a>) -> Self {
+        self.through = Some((layer, gate));
+        self
+    }
+}
+
+/// Turns a model's output, and that for the reference where there is one, into what is walked
+/// back: one value for each walk, shaped like the output.
+pub type WalkSeeds<'a> = dyn Fn(&Value, Option<&Value>) -> Result<Vec<Value>, Error> + 'a;
+
+/// A forward pass and the walks back over it.
+#[derive(Clone, Debug)]
+pub struct Walks {
+    /// The model's output.
+    pub output: Value,
+    /// The output for the reference, where the walk has one.
+    pub reference: Option<Value>,
+    /// The output of each of the walk's layers.
+    pub activations: Vec<Value>,
+    /// The same for the reference; empty without one.
+    pub reference_activations: Vec<Value>,
+    /// For each seed, what a walk found.
+    pub walked: Vec<Walked>,
 }
 
 /// What a walk back found.
@@ -204,10 +270,13 @@ pub(crate) struct Walker<'a> {
     pub reference: Option<&'a Activations>,
     pub rules: Option<&'a Rules<'a>>,
     pub edit: Option<&'a Edit<'a>>,
+    pub through: Option<(SlotId, &'a Gate<'a>)>,
     /// Slots whose arriving values are reported.
     pub keep: &'a [SlotId],
     /// Which slots lead back to an input that wants a result.
     pub active: &'a [bool],
+    /// Which slots depend on the model's inputs.
+    pub varies: &'a [bool],
 }
 
 impl Walker<'_> {
@@ -221,6 +290,16 @@ impl Walker<'_> {
             let reached = |slot: &SlotId| self.active[*slot] && arriving[*slot].is_some();
             if !node.outputs.iter().any(reached) {
                 continue;
+            }
+            if let Some((slot, gate)) = self.through
+                && node.outputs.contains(&slot)
+            {
+                // Nodes are in execution order, so all that can arrive here has arrived, and all
+                // else that has arrived elsewhere came around this layer.
+                let value = arriving[slot].take();
+                arriving.fill(None);
+                let Some(value) = value else { continue };
+                arriving[slot] = Some(gate(value)?);
             }
             let view = self.view(node)?;
             let mut here = Vec::with_capacity(node.outputs.len());
@@ -248,12 +327,13 @@ impl Walker<'_> {
                 }
             }
         }
+        // A layer's input may be the model's.
+        let layers = self.keep.iter();
+        let layers = layers
+            .map(|slot| kept.get(slot).or(arriving[*slot].as_ref()).cloned())
+            .collect();
         let inputs = graph.inputs.iter().map(|&s| arriving[s].take()).collect();
-        let layers = self.keep.iter().map(|slot| kept.get(slot).cloned());
-        Ok(Walked {
-            inputs,
-            layers: layers.collect(),
-        })
+        Ok(Walked { inputs, layers })
     }
 
     fn view<'a>(&'a self, node: &'a Node) -> Result<NodeView<'a>, Error> {
@@ -269,6 +349,7 @@ impl Walker<'_> {
             reference,
             active: self.active,
             place: &self.forward.place,
+            walker: self,
         })
     }
 }

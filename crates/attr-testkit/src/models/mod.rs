@@ -1,10 +1,12 @@
 //! Models that exercise tracing: plain Burn modules that know nothing of attr.
 
+mod golden;
 mod lstm;
 mod resnet;
 mod small;
 mod transformer;
 
+pub use golden::{Cnn, Conv1dNet, EmbeddingClassifier, Mlp, Residual, Vit};
 pub use lstm::LstmClassifier;
 pub use resnet::ResNet18;
 pub use small::{FunctionalRelu, Reused, SmallCnn, TwoInputs};

@@ -1,0 +1,77 @@
+//! Deconvolution: the gradient, where a ReLU lets pass what is positive of what comes back,
+//! whatever went forward.
+//!
+//! Zeiler, Fergus, "Visualizing and Understanding Convolutional Networks", 2013
+//! (<https://arxiv.org/abs/1311.2901>). As Captum's `Deconvolution`, except that every ReLU of the
+//! graph is caught: Captum sees modules only, and gives the plain gradient for a functional ReLU.
+
+use std::sync::Arc;
+
+use attr_core::{Error, Explanation, Method, Model, NodeView, Rule, Run, Target, Value, Values};
+use serde::{Deserialize, Serialize};
+
+use crate::relu::walk_relus;
+
+/// The gradient with `R_in = 1[R_out > 0] ⊙ R_out` at every ReLU.
+///
+/// Shapes: the input's, `[batch, ...]`. One forward and one backward pass per row. A model without
+/// ReLU gets its gradient.
+///
+/// # Errors
+/// As [`GuidedBackprop`](crate::GuidedBackprop).
+///
+/// ```
+/// use attr_core::{Method, Traced};
+/// use attr_gradient::Deconvolution;
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::{Device, Tensor, activation};
+///
+/// # fn main() -> Result<(), attr_core::Error> {
+/// let device = Device::default();
+/// let net: Linear = LinearConfig::new(3, 2).init(&device);
+/// let x = Tensor::<2>::ones([1, 3], &device);
+/// let model = Traced::new(&net, |n: &Linear, x| activation::relu(n.forward(x)), &x)?;
+/// let found = Deconvolution::new().attribute(&model, &x, 1)?;
+/// assert_eq!(found.attribution().dims(), [1, 3]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Deconvolution {}
+
+impl Deconvolution {
+    /// The method; it has no parameters.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+struct Positive;
+
+impl Rule for Positive {
+    fn backward(
+        &self,
+        node: &NodeView<'_>,
+        arriving: Vec<Option<Value>>,
+    ) -> Result<Vec<Option<Value>>, Error> {
+        let mut shares = vec![None; node.operands().len()];
+        if let Some(Some(value)) = arriving.into_iter().next() {
+            let positive = value.matrix()?.clamp_min(0.0);
+            shares[0] = Some(Value::from_matrix(positive, &value.shape()));
+        }
+        Ok(shares)
+    }
+}
+
+impl Method for Deconvolution {
+    fn explain(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        walk_relus(Arc::new(Positive), model, inputs, targets, run)
+    }
+}

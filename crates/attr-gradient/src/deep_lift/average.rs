@@ -1,0 +1,96 @@
+//! Nodes whose derivative varies: its average along the straight line from reference to input.
+
+use attr_core::{Error, Kind, NodeView, Rule, Value};
+use burn::tensor::Tensor;
+
+use super::rules::{between, difference, reference, wanted};
+use crate::Quadrature;
+
+/// The derivative at the middle of the line, which is exact for products of two operands.
+pub(super) struct Midpoint;
+
+impl Rule for Midpoint {
+    fn backward(
+        &self,
+        node: &NodeView<'_>,
+        arriving: Vec<Option<Value>>,
+    ) -> Result<Vec<Option<Value>>, Error> {
+        let (before, _) = reference(node)?;
+        let pairs = node.operands().iter().zip(before);
+        let middle = pairs.map(|(x, r)| between(x, r, 0.5));
+        let middle: Vec<Value> = middle.collect::<Result<_, _>>()?;
+        node.pull_back(&middle, arriving, &wanted(node))
+    }
+}
+
+/// The derivative averaged by Gauss-Legendre quadrature, with as many points as the sum needs.
+///
+/// `f(x) - f(r) = ∫ ∇f(r + α (x - r)) · (x - r) dα` holds for any operation that is differentiable
+/// almost everywhere, so this serves what has no rule in closed form.
+pub(super) struct Average;
+
+/// Points to begin with, and at most.
+const POINTS: (usize, usize) = (8, 128);
+/// Of the sum of what is explained, how much may be missing before more points are taken.
+const TOLERANCE: f64 = 1e-5;
+
+impl Rule for Average {
+    fn backward(
+        &self,
+        node: &NodeView<'_>,
+        arriving: Vec<Option<Value>>,
+    ) -> Result<Vec<Option<Value>>, Error> {
+        let (before, after) = reference(node)?;
+        let operands = node.operands();
+        // All operands that move count in the sum, also those that get no share.
+        let moving: Vec<bool> = (0..operands.len())
+            .map(|i| node.varies(i) && operands[i].kind() == Kind::Float)
+            .collect();
+        let (mut explained, mut scale) = (0f64, 0f64);
+        for (i, value) in arriving.iter().enumerate() {
+            let Some(value) = value else { continue };
+            let change = value.matrix()? * difference(&node.outputs()[i], &after[i])?;
+            explained += total(change.clone())?;
+            scale += total(change.abs())?;
+        }
+        let mut points = POINTS.0;
+        loop {
+            let mut sums: Vec<Option<Value>> = vec![None; operands.len()];
+            for (alpha, weight) in Quadrature::GaussLegendre.samples(points)? {
+                let pairs = operands.iter().zip(before);
+                let here = pairs.map(|(x, r)| between(x, r, alpha));
+                let here: Vec<Value> = here.collect::<Result<_, _>>()?;
+                let shares = node.pull_back(&here, arriving.clone(), &moving)?;
+                for (sum, share) in sums.iter_mut().zip(shares) {
+                    let Some(share) = share else { continue };
+                    let part = share.matrix()? * weight;
+                    let whole = match sum.take() {
+                        Some(sum) => Value::matrix(&sum)? + part,
+                        None => part,
+                    };
+                    *sum = Some(Value::from_matrix(whole, &share.shape()));
+                }
+            }
+            let mut found = 0f64;
+            for (i, sum) in sums.iter().enumerate() {
+                if let Some(sum) = sum {
+                    found += total(sum.matrix()? * difference(&operands[i], &before[i])?)?;
+                }
+            }
+            if (found - explained).abs() <= TOLERANCE * scale || points >= POINTS.1 {
+                for (sum, wanted) in sums.iter_mut().zip(wanted(node)) {
+                    if !wanted {
+                        *sum = None;
+                    }
+                }
+                return Ok(sums);
+            }
+            points *= 2;
+        }
+    }
+}
+
+fn total(matrix: Tensor<2>) -> Result<f64, Error> {
+    let sums = crate::rows::row_sums(matrix)?;
+    Ok(sums.into_iter().map(f64::from).sum())
+}

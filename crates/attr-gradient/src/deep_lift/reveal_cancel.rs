@@ -1,0 +1,212 @@
+//! RevealCancel: positive and negative contributions to a nonlinearity are kept apart, so that
+//! they do not cancel before it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use attr_core::{Error, NodeView, Op, Rule, Value};
+use burn::tensor::Tensor;
+
+use super::elementwise::safe;
+use super::rules::{arriving_matrix, difference, reference, wanted};
+
+/// Multipliers of the positive and of the negative contributions to a linear layer's output, left
+/// by the nonlinearity behind it: the walk comes to that one first.
+#[derive(Default)]
+pub(super) struct Pending(Mutex<HashMap<String, (Value, Value)>>);
+
+impl Pending {
+    fn leave(&self, layer: &str, multipliers: (Value, Value)) {
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        map.insert(layer.into(), multipliers);
+    }
+
+    fn take(&self, layer: &str) -> Option<(Value, Value)> {
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        map.remove(layer)
+    }
+
+    fn has(&self, layer: &str) -> bool {
+        let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        map.contains_key(layer)
+    }
+}
+
+/// The rule of a nonlinearity that alone reads a linear or convolution layer, and of that layer;
+/// none for other nodes.
+pub(super) fn choose(
+    node: &NodeView<'_>,
+    eps: f64,
+    pending: &Arc<Pending>,
+) -> Result<Option<Arc<dyn Rule>>, Error> {
+    if pending.has(node.name()) {
+        return Ok(Some(Arc::new(Split {
+            pending: pending.clone(),
+        })));
+    }
+    let elementwise = node.op().is_activation()
+        && !matches!(
+            node.op(),
+            Op::Softmax { .. } | Op::LogSoftmax { .. } | Op::Softmin { .. }
+        );
+    let elementwise = elementwise || node.op().is_relu();
+    if !elementwise || !matches!(node.producer(0)?, Some(layer) if is_linear(&layer)) {
+        return Ok(None);
+    }
+    let pending = pending.clone();
+    Ok(Some(Arc::new(RevealCancel { eps, pending })))
+}
+
+fn is_linear(layer: &NodeView<'_>) -> bool {
+    matches!(layer.op(), Op::Linear | Op::Conv(_)) && layer.varies(0) && !layer.varies(1)
+}
+
+/// At `y = f(x)` with `Δx = Δx⁺ + Δx⁻`, the sums of the positive and of the negative
+/// contributions:
+/// `Δy⁺ = ½ [f(x₀ + Δx⁺) - f(x₀)] + ½ [f(x₀ + Δx⁻ + Δx⁺) - f(x₀ + Δx⁻)]`, `Δy⁻` likewise, and
+/// the multipliers are `Δy⁺ / Δx⁺` and `Δy⁻ / Δx⁻`.
+struct RevealCancel {
+    eps: f64,
+    pending: Arc<Pending>,
+}
+
+impl Rule for RevealCancel {
+    fn backward(
+        &self,
+        node: &NodeView<'_>,
+        arriving: Vec<Option<Value>>,
+    ) -> Result<Vec<Option<Value>>, Error> {
+        let mut shares = vec![None; node.operands().len()];
+        let Some(multiplier) = arriving_matrix(&arriving)? else {
+            return Ok(shares);
+        };
+        let layer = node.producer(0)?;
+        let layer = layer.ok_or(Error::Internal("a nonlinearity without its layer"))?;
+        let (before, after) = reference(node)?;
+        let [positive, negative] = contributions(&layer)?;
+        let shape = node.operands()[0].shape();
+        let at = |x: Tensor<2>| -> Result<Tensor<2>, Error> {
+            let mut operands = node.operands().to_vec();
+            operands[0] = Value::from_matrix(x, &shape);
+            node.rerun(&operands)?
+                .first()
+                .ok_or(Error::Internal("a nonlinearity without a result"))?
+                .matrix()
+        };
+        let x0 = before[0].matrix()?;
+        let (f0, f) = (after[0].matrix()?, node.outputs()[0].matrix()?);
+        let with_positive = at(x0.clone() + positive.clone())?;
+        let with_negative = at(x0 + negative.clone())?;
+        let of_positive =
+            (with_positive.clone() - f0.clone() + f.clone() - with_negative.clone()) * 0.5;
+        let of_negative = (with_negative - f0 + f - with_positive) * 0.5;
+        let derivative = node.pull_back(node.operands(), arriving, &wanted(node))?;
+        let Some(derivative) = derivative.into_iter().next().flatten() else {
+            return Ok(shares);
+        };
+        let quotient = |outcome: Tensor<2>, change: Tensor<2>| -> Result<Value, Error> {
+            let still = change.clone().abs().lower_elem(self.eps);
+            let quotient = multiplier.clone() * outcome / safe(change, &still);
+            let quotient = quotient.mask_where(still, derivative.matrix()?);
+            Ok(Value::from_matrix(quotient, &shape))
+        };
+        let multipliers = (
+            quotient(of_positive, positive)?,
+            quotient(of_negative, negative)?,
+        );
+        // What goes on is only looked at, by who watches the layer: the mean of both.
+        shares[0] = Some(Value::from_matrix(
+            (multipliers.0.matrix()? + multipliers.1.matrix()?) * 0.5,
+            &shape,
+        ));
+        self.pending.leave(layer.name(), multipliers);
+        Ok(shares)
+    }
+}
+
+/// A linear layer behind which positive and negative contributions have multipliers of their own.
+struct Split {
+    pending: Arc<Pending>,
+}
+
+impl Rule for Split {
+    fn backward(
+        &self,
+        node: &NodeView<'_>,
+        _: Vec<Option<Value>>,
+    ) -> Result<Vec<Option<Value>>, Error> {
+        let multipliers = self.pending.take(node.name());
+        let (positive, negative) =
+            multipliers.ok_or(Error::Internal("no multipliers were left"))?;
+        let (before, _) = reference(node)?;
+        let mut shares = vec![None; node.operands().len()];
+        let x = &node.operands()[0];
+        let change = difference(x, &before[0])?;
+        let rises = change.clone().greater_elem(0.0);
+        let falls = change.lower_elem(0.0);
+        // A contribution `w Δx` is positive where both factors have one sign. Where `Δx` is 0
+        // both multipliers count half.
+        let mut parts = Vec::with_capacity(2);
+        for (along, against) in [(&positive, &negative), (&negative, &positive)] {
+            let mut sum: Option<Tensor<2>> = None;
+            for (weight_sign, multiplier) in [(1.0, along), (-1.0, against)] {
+                let operands = with_weight(node, weight_sign)?;
+                let mut wanted = vec![false; operands.len()];
+                wanted[0] = true;
+                let share = node.pull_back(&operands, vec![Some(multiplier.clone())], &wanted)?;
+                if let Some(share) = &share[0] {
+                    let share = share.matrix()?;
+                    sum = Some(match sum {
+                        Some(sum) => sum + share,
+                        None => share,
+                    });
+                }
+            }
+            parts.push(sum.ok_or(Error::Internal("a layer without a derivative"))?);
+        }
+        let (when_falling, when_rising) = (parts.pop(), parts.pop());
+        let (Some(when_rising), Some(when_falling)) = (when_rising, when_falling) else {
+            return Err(Error::Internal("a layer without a derivative"));
+        };
+        let mean = (when_rising.clone() + when_falling.clone()) * 0.5;
+        let share = mean
+            .mask_where(rises, when_rising)
+            .mask_where(falls, when_falling);
+        shares[0] = Some(Value::from_matrix(share, &x.shape()));
+        Ok(shares)
+    }
+}
+
+/// The layer's operands with only the positive (or negative) part of its weight, without bias.
+fn with_weight(layer: &NodeView<'_>, sign: f64) -> Result<Vec<Value>, Error> {
+    let mut operands = layer.operands().to_vec();
+    operands.truncate(2);
+    let weight = operands[1].matrix()?;
+    let part = match sign > 0.0 {
+        true => weight.clamp_min(0.0),
+        false => weight.clamp_max(0.0),
+    };
+    operands[1] = Value::from_matrix(part, &operands[1].shape());
+    Ok(operands)
+}
+
+/// The sums of positive and of negative contributions `w Δx` to a layer's output.
+fn contributions(layer: &NodeView<'_>) -> Result<[Tensor<2>; 2], Error> {
+    let (before, _) = reference(layer)?;
+    let x = &layer.operands()[0];
+    let change = difference(x, &before[0])?;
+    let part = |change: Tensor<2>, sign: f64| -> Result<Tensor<2>, Error> {
+        let mut operands = with_weight(layer, sign)?;
+        operands[0] = Value::from_matrix(change, &x.shape());
+        layer
+            .rerun(&operands)?
+            .first()
+            .ok_or(Error::Internal("a layer without a result"))?
+            .matrix()
+    };
+    let (rise, fall) = (change.clone().clamp_min(0.0), change.clamp_max(0.0));
+    Ok([
+        part(rise.clone(), 1.0)? + part(fall.clone(), -1.0)?,
+        part(rise, -1.0)? + part(fall, 1.0)?,
+    ])
+}

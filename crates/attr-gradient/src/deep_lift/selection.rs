@@ -1,0 +1,115 @@
+//! Nodes that select: the largest of a window, one of two values.
+
+use attr_core::{Error, NodeView, Op, Rule, Value};
+use burn::tensor::Tensor;
+
+use super::elementwise::safe;
+use super::rules::{arriving_matrix, difference, reference, wanted};
+
+/// Maxima and minima. The whole difference goes to the element that the more extreme of the two
+/// passes selected: there `|Δin|` is at least `|Δout|`, so the multiplier stays in `[0, 1]`.
+///
+/// Captum 0.9.0 does the same for max pooling, but takes another example's derivative where an
+/// element does not change.
+pub(super) struct Extreme {
+    pub smallest: bool,
+}
+
+impl Rule for Extreme {
+    fn backward(
+        &self,
+        node: &NodeView<'_>,
+        arriving: Vec<Option<Value>>,
+    ) -> Result<Vec<Option<Value>>, Error> {
+        let wanted = wanted(node);
+        let Some(multiplier) = arriving_matrix(&arriving)? else {
+            return Ok(vec![None; wanted.len()]);
+        };
+        let (before, after) = reference(node)?;
+        let (out, shape) = (&node.outputs()[0], node.outputs()[0].shape());
+        let outcome = difference(out, &after[0])?;
+        let by_reference = match self.smallest {
+            true => outcome.clone().greater_elem(0.0),
+            false => outcome.clone().lower_elem(0.0),
+        };
+        let moved = multiplier * outcome;
+        let only = |part: Tensor<2>| {
+            let mut only = vec![None; arriving.len()];
+            only[0] = Some(Value::from_matrix(part, &shape));
+            only
+        };
+        let from_input = only(moved.clone().mask_fill(by_reference.clone(), 0.0));
+        let from_reference = only(moved.mask_fill(by_reference.bool_not(), 0.0));
+        let here = node.pull_back(node.operands(), from_input, &wanted)?;
+        let there = node.pull_back(before, from_reference, &wanted)?;
+        let derivative = node.pull_back(node.operands(), arriving, &wanted)?;
+        let parts = here.into_iter().zip(there).zip(derivative).enumerate();
+        parts
+            .map(|(i, ((here, there), derivative))| {
+                let (Some(here), Some(there), Some(derivative)) = (here, there, derivative) else {
+                    return Ok(None);
+                };
+                let change = difference(&node.operands()[i], &before[i])?;
+                let still = change.clone().equal_elem(0.0);
+                let share = (here.matrix()? + there.matrix()?) / safe(change, &still);
+                let share = share.mask_where(still, derivative.matrix()?);
+                Ok(Some(Value::from_matrix(share, &here.shape())))
+            })
+            .collect()
+    }
+}
+
+/// `where(mask, value, x)` with a mask that depends on the input: a piecewise function written by
+/// hand. Where both passes selected the same, its derivative; where they did not, the difference
+/// is shared in proportion to how much `x` and `value` changed.
+pub(super) struct Masked;
+
+impl Rule for Masked {
+    fn backward(
+        &self,
+        node: &NodeView<'_>,
+        arriving: Vec<Option<Value>>,
+    ) -> Result<Vec<Option<Value>>, Error> {
+        let wanted = wanted(node);
+        let Some(multiplier) = arriving_matrix(&arriving)? else {
+            return Ok(vec![None; wanted.len()]);
+        };
+        let (before, after) = reference(node)?;
+        let (operands, out) = (node.operands(), &node.outputs()[0]);
+        let sources: &[usize] = match node.op() {
+            Op::MaskWhere => &[0, 2],
+            _ => &[0],
+        };
+        let shape = out.shape();
+        // Burn's masked selection does not broadcast: all have the output's shape.
+        if operands[1].shape() != shape || sources.iter().any(|&i| operands[i].shape() != shape) {
+            return Err(Error::Method {
+                method: "DeepLIFT",
+                reason: format!("layer {:?} selects by a mask of another shape", node.name()),
+            });
+        }
+        let [rows, elements] = multiplier.dims();
+        let truth = |mask: &Value| mask.clone().reshape(&[rows, elements]).bool_tensor::<2>();
+        let switched = truth(&operands[1])?.not_equal(truth(&before[1])?);
+        let changes = sources
+            .iter()
+            .map(|&i| difference(&operands[i], &before[i]));
+        let changes: Vec<Tensor<2>> = changes.collect::<Result<_, _>>()?;
+        let mut size = multiplier.zeros_like();
+        for change in &changes {
+            size = size + change.clone().abs();
+        }
+        let still = size.clone().equal_elem(0.0);
+        let share = multiplier * difference(out, &after[0])? / safe(size, &still);
+        let share = share.mask_fill(still, 0.0);
+        let mut shares = node.pull_back(operands, arriving, &wanted)?;
+        for (&i, change) in sources.iter().zip(changes) {
+            if let (true, Some(derivative)) = (wanted[i], &shares[i]) {
+                let here = share.clone() * change.sign();
+                let here = derivative.matrix()?.mask_where(switched.clone(), here);
+                shares[i] = Some(Value::from_matrix(here, &shape));
+            }
+        }
+        Ok(shares)
+    }
+}

@@ -1,0 +1,202 @@
+//! DeepLIFT SHAP: the mean of DeepLIFT over a distribution of baselines.
+//!
+//! Lundberg, Lee, "A Unified Approach to Interpreting Model Predictions", 2017
+//! (<https://arxiv.org/abs/1705.07874>). As Captum's `DeepLiftShap`, which takes every row of the
+//! distribution; with [`DeepLift`](crate::DeepLift)'s rules.
+
+use attr_core::{
+    Baselines, Error, Explanation, LayerMethod, Method, Model, Rebase, Run, Target, Value, Values,
+    fix_targets,
+};
+
+use crate::deep_lift::{DeepLiftConfig, DeepLiftRule};
+use crate::rows::{Chunk, RowSums};
+
+/// `A = 1/B Σ_b (x - b) ⊙ m(x, b)` over the `B` rows of a distribution of baselines: an
+/// approximation of Shapley values under independence of the inputs.
+///
+/// The convergence delta is `Σ A - (f(x) - mean f(b))`.
+///
+/// Shapes: the input's, `[batch, ...]`. Two forward passes and one backward pass for each pair of a
+/// row and a baseline.
+///
+/// # Errors
+/// As [`DeepLift`](crate::DeepLift); [`Error::Method`] when inputs have distributions of different
+/// lengths.
+///
+/// ```
+/// use attr_core::{Baseline, Method, Traced};
+/// use attr_gradient::DeepLiftShap;
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::{Device, Tensor, activation};
+///
+/// # fn main() -> Result<(), attr_core::Error> {
+/// let device = Device::default();
+/// let net: Linear = LinearConfig::new(2, 2).init(&device);
+/// let x = Tensor::<2>::from_floats([[1.0, -2.0]], &device);
+/// let known = Tensor::<2>::from_floats([[0.0, 0.0], [0.5, 1.0], [-1.0, 0.3]], &device);
+/// let model = Traced::new(&net, |n: &Linear, x| activation::relu(n.forward(x)), &x)?;
+/// let shap = DeepLiftShap::new(Baseline::Distribution(known.into()));
+/// assert!(shap.attribute(&model, &x, 1)?.delta().unwrap()[0].abs() < 1e-5);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct DeepLiftShap {
+    config: DeepLiftConfig,
+    baselines: Baselines,
+}
+
+impl DeepLiftShap {
+    /// The mean over these baselines: [`Baseline::Distribution`](attr_core::Baseline::Distribution),
+    /// or one for each input with as many rows each.
+    pub fn new(baselines: impl Into<Baselines>) -> Self {
+        Self::from_config(DeepLiftConfig::default(), baselines)
+    }
+
+    /// With all parameters of [`DeepLift`](crate::DeepLift) given.
+    pub fn from_config(config: DeepLiftConfig, baselines: impl Into<Baselines>) -> Self {
+        Self {
+            config,
+            baselines: baselines.into(),
+        }
+    }
+
+    /// Sets whether multipliers are multiplied by `x - b`.
+    pub fn with_multiply_by_inputs(mut self, multiply: bool) -> Self {
+        self.config.multiply_by_inputs = multiply;
+        self
+    }
+
+    /// Sets how nonlinearities are passed.
+    pub fn with_rule(mut self, rule: DeepLiftRule) -> Self {
+        self.config.rule = rule;
+        self
+    }
+
+    /// The same at some layers.
+    pub fn at_layers<S: Into<String>>(
+        self,
+        layers: impl IntoIterator<Item = S>,
+    ) -> DeepLiftShapLayers {
+        DeepLiftShapLayers {
+            method: self,
+            layers: layers.into_iter().map(Into::into).collect(),
+        }
+    }
+
+    fn explain_rows(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        layers: Option<&[String]>,
+        run: &Run<'_>,
+    ) -> Result<Vec<Vec<Explanation>>, Error> {
+        let targets = fix_targets(model, inputs, targets, run)?;
+        let pools = self.baselines.pools(inputs)?;
+        let mut lengths = pools.iter().flatten().map(Value::rows);
+        let count = lengths.next().ok_or(Error::NoGradient { input: 0 })?;
+        if lengths.any(|length| length != count) {
+            return Err(Error::Method {
+                method: "DeepLIFT SHAP",
+                reason: "the inputs' distributions need equally many rows, which belong together"
+                    .into(),
+            });
+        }
+        let rows = inputs.rows();
+        let items: Vec<(usize, usize)> = (0..rows)
+            .flat_map(|row| (0..count).map(move |b| (row, b)))
+            .collect();
+        let at_once = (run.rows_at_once(model, inputs) / 2).max(1);
+        let columns = layers.map_or(inputs.values().len(), <[String]>::len);
+        let mut sums = RowSums::new(rows, targets.len(), columns);
+        let mut shapes: Vec<Vec<usize>> = vec![Vec::new(); columns];
+        let mut scores = vec![vec![0f32; rows]; targets.len()];
+        let each = if layers.is_some() { columns } else { 1 };
+        let mut deltas = vec![vec![vec![0f32; rows]; each]; targets.len()];
+        run.start(items.len());
+        for part in items.chunks(at_once) {
+            let (of, picked): (Vec<usize>, Vec<usize>) = part.iter().copied().unzip();
+            let expanded = inputs.select(&of);
+            let reference = expanded.with(|i, _| Some(pools[i].as_ref()?.select_rows(&picked)));
+            let found = self
+                .config
+                .pairs(model, &expanded, &reference, &targets, layers)?;
+            let chunk = Chunk::new(&of, |_| 1.0 / count as f64)?;
+            for (t, found) in found.into_iter().enumerate() {
+                for (column, value) in found.values.into_iter().enumerate() {
+                    if let Some((matrix, shape)) = value {
+                        shapes[column] = shape;
+                        sums.add(t, column, matrix, &chunk);
+                    }
+                }
+                for (item, &row) in of.iter().enumerate() {
+                    scores[t][row] = found.scores[item];
+                    for (all, here) in deltas[t].iter_mut().zip(&found.deltas) {
+                        all[row] += here[item] / count as f32;
+                    }
+                }
+            }
+            run.advance(part.len());
+        }
+        let results = sums.finish().into_iter().zip(scores).zip(deltas);
+        Ok(results
+            .map(|((columns, scores), deltas)| {
+                let values = columns.into_iter().zip(&shapes).map(|(sum, shape)| {
+                    let mut shape = shape.clone();
+                    sum.map(|sum| {
+                        shape[0] = rows;
+                        Value::from_matrix(sum, &shape)
+                    })
+                });
+                let whole = Explanation::new(values.collect(), scores);
+                self.config.split(whole, deltas, layers.is_some())
+            })
+            .collect())
+    }
+}
+
+impl Method for DeepLiftShap {
+    fn explain(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        let found = self.explain_rows(model, inputs, targets, None, run)?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    fn rebased(&self, map: &Rebase<'_>) -> Result<Option<Box<dyn Method>>, Error> {
+        let mut method = self.clone();
+        method.baselines = map(&self.baselines)?;
+        Ok(Some(Box::new(method)))
+    }
+}
+
+/// [`DeepLiftShap`] at some layers.
+#[derive(Clone, Debug)]
+pub struct DeepLiftShapLayers {
+    method: DeepLiftShap,
+    layers: Vec<String>,
+}
+
+impl LayerMethod for DeepLiftShapLayers {
+    fn layers(&self) -> &[String] {
+        &self.layers
+    }
+
+    fn explain_layers(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Vec<Explanation>>, Error> {
+        let layers = Some(&self.layers[..]);
+        self.method
+            .explain_rows(model, inputs, targets, layers, run)
+    }
+}

@@ -1,0 +1,81 @@
+//! Guided backpropagation: the gradient, of which only what is positive passes a ReLU.
+//!
+//! Springenberg, Dosovitskiy, Brox, Riedmiller, "Striving for Simplicity", 2014
+//! (<https://arxiv.org/abs/1412.6806>). As Captum's `GuidedBackprop`, except that every ReLU of the
+//! graph is caught: Captum sees modules only, and gives the plain gradient for a functional ReLU.
+
+use std::sync::Arc;
+
+use attr_core::{
+    Error, Explanation, Method, Model, NodeView, Role, Rule, Run, Target, Value, Values,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::relu::walk_relus;
+
+/// The gradient with `R_in = 1[x > 0] ⊙ 1[R_out > 0] ⊙ R_out` at every ReLU.
+///
+/// Shapes: the input's, `[batch, ...]`. One forward and one backward pass per row. A model without
+/// ReLU gets its gradient.
+///
+/// # Errors
+/// [`Error::NotTraced`] for a closure; [`Error::NoGradient`] as for any gradient.
+///
+/// ```
+/// use attr_core::{Method, Traced};
+/// use attr_gradient::GuidedBackprop;
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::{Device, Tensor, activation};
+///
+/// # fn main() -> Result<(), attr_core::Error> {
+/// let device = Device::default();
+/// let net: Linear = LinearConfig::new(3, 2).init(&device);
+/// let x = Tensor::<2>::ones([1, 3], &device);
+/// let model = Traced::new(&net, |n: &Linear, x| activation::relu(n.forward(x)), &x)?;
+/// let guided = GuidedBackprop::new().attribute(&model, &x, 1)?;
+/// assert_eq!(guided.attribution().dims(), [1, 3]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct GuidedBackprop {}
+
+impl GuidedBackprop {
+    /// The method; it has no parameters.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+struct Guided;
+
+impl Rule for Guided {
+    fn backward(
+        &self,
+        node: &NodeView<'_>,
+        arriving: Vec<Option<Value>>,
+    ) -> Result<Vec<Option<Value>>, Error> {
+        let wanted: Vec<bool> = (0..node.operands().len())
+            .map(|i| node.role(i) == Role::Input)
+            .collect();
+        let mut shares = node.pull_back(node.operands(), arriving, &wanted)?;
+        for share in shares.iter_mut().flatten() {
+            let positive = share.matrix()?.clamp_min(0.0);
+            *share = Value::from_matrix(positive, &share.shape());
+        }
+        Ok(shares)
+    }
+}
+
+impl Method for GuidedBackprop {
+    fn explain(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        walk_relus(Arc::new(Guided), model, inputs, targets, run)
+    }
+}
