@@ -160,7 +160,9 @@ impl GradientShap {
                     None => 0,
                 };
                 let picks: Vec<usize> = pools.iter().map(pick).collect();
-                let known = distinct[first..].iter().position(|(_, known)| *known == picks);
+                let known = distinct[first..]
+                    .iter()
+                    .position(|(_, known)| *known == picks);
                 let baseline = match known {
                     Some(known) => first + known,
                     None => {
@@ -301,8 +303,7 @@ impl GradientShap {
                             true => here[t][item],
                             false => at_inputs[t][draw.row],
                         };
-                        changes[draw.row] +=
-                            (after - baseline_scores[t][draw.baseline]) / n as f32;
+                        changes[draw.row] += (after - baseline_scores[t][draw.baseline]) / n as f32;
                     }
                 }
             }
@@ -351,11 +352,13 @@ impl GradientShap {
                     complete.then(|| deltas.collect())
                 };
                 if layers.is_some() {
-                    let each = explanations.into_iter().map(|(value, error, sum)| Explanation {
-                        delta: delta(&[&sum]),
-                        standard_error: error.map(|error| vec![Some(error)]),
-                        ..Explanation::new(vec![value], scores.clone())
-                    });
+                    let each = explanations
+                        .into_iter()
+                        .map(|(value, error, sum)| Explanation {
+                            delta: delta(&[&sum]),
+                            standard_error: error.map(|error| vec![Some(error)]),
+                            ..Explanation::new(vec![value], scores.clone())
+                        });
                     return Ok(each.collect());
                 }
                 let sums: Vec<&Vec<f32>> = explanations.iter().map(|(_, _, sum)| sum).collect();
@@ -411,6 +414,7 @@ impl LayerMethod for GradientShapLayers {
         run: &Run<'_>,
     ) -> Result<Vec<Vec<Explanation>>, Error> {
         let layers = Some(&self.layers[..]);
-        self.method.explain_rows(model, inputs, targets, layers, run)
+        self.method
+            .explain_rows(model, inputs, targets, layers, run)
     }
 }

@@ -6,8 +6,8 @@
 //! under a tolerance.
 
 use attr_core::{
-    Baselines, Error, Explanation, Method, Model, Rebase, Run, Target, Value, Values, fix_targets, scores,
-    target_gradients,
+    Baselines, Error, Explanation, Method, Model, Rebase, Run, Target, Value, Values, fix_targets,
+    scores, target_gradients,
 };
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -166,7 +166,7 @@ impl Method for IntegratedGradients {
         let each = each.concat();
         let found = each
             .iter()
-            .map(|baselines| self.from_baseline(model, inputs, &targets, baselines, &at_inputs, run));
+            .map(|baselines| self.between(model, inputs, &targets, baselines, &at_inputs, run));
         mean(found.collect::<Result<_, _>>()?)
     }
 
@@ -203,7 +203,12 @@ fn mean(mut all: Vec<Vec<Explanation>>) -> Result<Vec<Explanation>, Error> {
                     *sum = Value::from_matrix(sum.matrix()? + value.matrix()?, &sum.shape());
                 }
             }
-            for (sum, delta) in sum.delta.iter_mut().flatten().zip(other.delta.iter().flatten()) {
+            for (sum, delta) in sum
+                .delta
+                .iter_mut()
+                .flatten()
+                .zip(other.delta.iter().flatten())
+            {
                 *sum += delta;
             }
         }
@@ -223,7 +228,7 @@ type Integral = Vec<Option<Tensor<2>>>;
 
 impl IntegratedGradients {
     /// From one baseline.
-    fn from_baseline(
+    fn between(
         &self,
         model: &dyn Model,
         inputs: &Values,
@@ -273,7 +278,10 @@ impl IntegratedGradients {
             }
         }
 
-        let results = integrals.into_iter().zip(at_inputs.iter().cloned()).zip(deltas);
+        let results = integrals
+            .into_iter()
+            .zip(at_inputs.iter().cloned())
+            .zip(deltas);
         results
             .map(|((integral, scores), delta)| {
                 let values = integral.into_iter().enumerate().map(|(i, integral)| {

@@ -17,6 +17,7 @@
 //! | `IntegratedGradients`, trapezoid rule | weights sum to `(n-1)/n`, so completeness fails | weights sum to 1 |
 //! | `NoiseTunnel`, vargrad | variance over `n`, by a difference of means that cancels | over `n-1`, around the mean |
 
+mod cam;
 mod deconvolution;
 mod deep_lift;
 mod deep_lift_shap;
@@ -24,6 +25,7 @@ mod gradient_shap;
 mod guided_backprop;
 mod input_x_gradient;
 mod integrated_gradients;
+mod layer;
 mod noise_tunnel;
 mod path;
 mod quadrature;
@@ -31,6 +33,12 @@ mod relu;
 mod rows;
 mod saliency;
 
+pub use cam::{
+    AblationCam, Cam, CamConfig, EigenCam, EigenGradCam, ElementWise, Exceptional, Fem, FullGrad,
+    GradCam, GradCamElementWise, GradCamPlusPlus, Gradients, GuidedGradCam, GuidedGradCamConfig,
+    HiResCam, LayerCam, MeanGradient, Normalised, PlusPlus, PositiveGradients, Principal,
+    PrincipalGradient, Resize, ScoreCam, Seen, ShapleyCam, Weighting, XGradCam,
+};
 pub use deconvolution::Deconvolution;
 pub use deep_lift::{DeepLift, DeepLiftConfig, DeepLiftLayers, DeepLiftRule};
 pub use deep_lift_shap::{DeepLiftShap, DeepLiftShapLayers};
@@ -38,6 +46,11 @@ pub use gradient_shap::{GradientShap, GradientShapConfig, GradientShapLayers};
 pub use guided_backprop::GuidedBackprop;
 pub use input_x_gradient::InputXGradient;
 pub use integrated_gradients::{IntegratedGradients, IntegratedGradientsConfig};
+pub use layer::{
+    AtLayers, Conductance, ConductanceConfig, GradientXActivation, GradientXActivationConfig,
+    InternalInfluence, InternalInfluenceConfig, LayerActivation, NeuronConductance,
+    NeuronConductanceConfig,
+};
 pub use noise_tunnel::{NoiseTunnel, NoiseTunnelConfig, NoiseTunnelKind};
 pub use quadrature::Quadrature;
 pub use saliency::Saliency;

@@ -6,8 +6,8 @@
 //! unbiased variance, and that noise comes from a seed.
 
 use attr_core::{
-    Collected, Error, Explanation, LayerMethod, Method, Model, Random, Rebase, Run, Target, Value, Values, fix_targets,
-    scores,
+    Collected, Error, Explanation, LayerMethod, Method, Model, Random, Rebase, Run, Target, Value,
+    Values, fix_targets, scores,
 };
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
@@ -159,10 +159,17 @@ impl<M: Method> Method for NoiseTunnel<M> {
         run: &Run<'_>,
     ) -> Result<Vec<Explanation>, Error> {
         let columns = inputs.values().len();
-        self.tunnel(model, inputs, targets, columns, run, &|noisy, targets, run| {
-            let found = self.method.explain(model, noisy, targets, run)?;
-            Ok(found.into_iter().map(|found| found.values).collect())
-        })
+        self.tunnel(
+            model,
+            inputs,
+            targets,
+            columns,
+            run,
+            &|noisy, targets, run| {
+                let found = self.method.explain(model, noisy, targets, run)?;
+                Ok(found.into_iter().map(|found| found.values).collect())
+            },
+        )
     }
 
     fn rebased(&self, map: &Rebase<'_>) -> Result<Option<Box<dyn Method>>, Error> {
@@ -196,14 +203,21 @@ impl<M: LayerMethod> LayerMethod for NoiseTunnel<M> {
             });
         }
         let columns = self.layers().len();
-        let found = self.tunnel(model, inputs, targets, columns, run, &|noisy, targets, run| {
-            let found = self.method.explain_layers(model, noisy, targets, run)?;
-            let values = found.into_iter().map(|layers| {
-                let layers = layers.into_iter();
-                layers.flat_map(|layer| layer.values).collect()
-            });
-            Ok(values.collect())
-        })?;
+        let found = self.tunnel(
+            model,
+            inputs,
+            targets,
+            columns,
+            run,
+            &|noisy, targets, run| {
+                let found = self.method.explain_layers(model, noisy, targets, run)?;
+                let values = found.into_iter().map(|layers| {
+                    let layers = layers.into_iter();
+                    layers.flat_map(|layer| layer.values).collect()
+                });
+                Ok(values.collect())
+            },
+        )?;
         let each = found.into_iter().map(|whole| {
             let errors = whole.standard_error.unwrap_or_default().into_iter();
             let errors = errors.map(Some).chain(std::iter::repeat(None));

@@ -1,6 +1,6 @@
 //! Nodes that select: the largest of a window, one of two values.
 
-use attr_core::{Error, NodeView, Op, Rule, Value};
+use attr_core::{Dim, Error, NodeView, Op, Rule, Value};
 use burn::tensor::Tensor;
 
 use super::elementwise::safe;
@@ -81,15 +81,26 @@ impl Rule for Masked {
             _ => &[0],
         };
         let shape = out.shape();
-        // Burn's masked selection does not broadcast: all have the output's shape.
-        if operands[1].shape() != shape || sources.iter().any(|&i| operands[i].shape() != shape) {
+        if sources.iter().any(|&i| operands[i].shape() != shape) {
             return Err(Error::Method {
                 method: "DeepLIFT",
-                reason: format!("layer {:?} selects by a mask of another shape", node.name()),
+                reason: format!("layer {:?} broadcasts what it selects from", node.name()),
             });
         }
         let [rows, elements] = multiplier.dims();
-        let truth = |mask: &Value| mask.clone().reshape(&[rows, elements]).bool_tensor::<2>();
+        // Only the mask may be broadcast.
+        let broadcast = Op::Expand(
+            shape
+                .iter()
+                .map(|&size| Dim::fixed(size as isize))
+                .collect(),
+        );
+        let truth = |mask: &Value| {
+            let whole = broadcast.run(vec![mask.clone()], &mask.device())?;
+            let whole = whole.into_iter().next();
+            let whole = whole.ok_or(Error::Internal("a mask without a value"))?;
+            whole.reshape(&[rows, elements]).bool_tensor::<2>()
+        };
         let switched = truth(&operands[1])?.not_equal(truth(&before[1])?);
         let changes = sources
             .iter()

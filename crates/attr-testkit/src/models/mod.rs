@@ -2,6 +2,7 @@
 
 mod golden;
 mod lstm;
+pub mod published;
 mod resnet;
 mod small;
 mod transformer;

@@ -1,0 +1,65 @@
+//! Eigen-CAM: the activation's first principal component; no target, no gradient.
+//!
+//! Muhammad, Yeasin, "Eigen-CAM", 2020 (<https://arxiv.org/abs/2008.00299>). As `EigenCAM` of
+//! pytorch-grad-cam, except that the sign, which a principal component leaves open, is chosen: the
+//! map agrees with the sum of what it was made of.
+
+use attr_core::{Error, Value};
+use burn::tensor::{Tensor, TensorData};
+use nalgebra::{DMatrix, SymmetricEigen};
+
+use super::{Cam, Seen, Weighting};
+
+/// `L = (A - mean) v` with `v` the first right singular vector of the positions x channels matrix
+/// of the activation, each channel centred.
+pub type EigenCam = Cam<Principal>;
+
+/// Weights of [`EigenCam`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Principal;
+
+impl Weighting for Principal {
+    const GRADIENT: bool = false;
+
+    fn weigh(&self, seen: &Seen) -> Result<Tensor<3>, Error> {
+        project(seen.activation.clone())
+    }
+}
+
+/// The projection of `[batch, channels, positions]` on its first principal component, row by row:
+/// `[batch, 1, positions]`.
+pub(super) fn project(maps: Tensor<3>) -> Result<Tensor<3>, Error> {
+    let [rows, channels, positions] = maps.dims();
+    let (device, dtype) = (maps.device(), maps.dtype());
+    let numbers = Value::from(maps).to_vec()?;
+    let mut result = Vec::with_capacity(rows * positions);
+    for row in numbers.chunks(channels * positions) {
+        let row = row.iter().map(|&v| f64::from(v));
+        // Columns are channels.
+        let whole = DMatrix::from_iterator(positions, channels, row);
+        let mut centred = whole.clone();
+        for mut column in centred.column_iter_mut() {
+            let mean = column.mean();
+            column.add_scalar_mut(-mean);
+        }
+        // `U Σ` of the centred matrix is the projection. The smaller of the two products has the
+        // same singular values.
+        let projection = if channels <= positions {
+            let product = centred.transpose() * &centred;
+            let eigen = SymmetricEigen::new(product);
+            let largest = eigen.eigenvalues.imax();
+            &centred * eigen.eigenvectors.column(largest)
+        } else {
+            let product = &centred * centred.transpose();
+            let eigen = SymmetricEigen::new(product);
+            let largest = eigen.eigenvalues.imax();
+            let singular = eigen.eigenvalues[largest].max(0.0).sqrt();
+            eigen.eigenvectors.column(largest) * singular
+        };
+        let agreement = projection.dot(&whole.column_sum());
+        let sign = if agreement < 0.0 { -1.0 } else { 1.0 };
+        result.extend(projection.iter().map(|v| (v * sign) as f32));
+    }
+    let data = TensorData::new(result, [rows, 1, positions]).convert_dtype(dtype);
+    Ok(Tensor::from_data(data, &device))
+}

@@ -1,0 +1,40 @@
+//! FEM: channels weighted by how often they are exceptionally active; no target, no gradient.
+//!
+//! Fuad et al., "Features Understanding in 3D CNNs for Actions Recognition in Video", 2020
+//! (<https://doi.org/10.1109/IPTA50016.2020.9286629>). As `FEM` of pytorch-grad-cam with `k = 2`.
+
+use attr_core::Error;
+use burn::tensor::Tensor;
+
+use super::{Cam, Seen, Weighting};
+
+/// `L = Σ_c w_c A_c` with `w_c` the part of positions where `A_c` exceeds its mean by more than
+/// two standard deviations.
+pub type Fem = Cam<Exceptional>;
+
+/// Weights of [`Fem`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Exceptional;
+
+/// Standard deviations above the mean.
+const K: f64 = 2.0;
+
+impl Weighting for Exceptional {
+    const GRADIENT: bool = false;
+
+    fn weigh(&self, seen: &Seen) -> Result<Tensor<3>, Error> {
+        let activation = seen.activation.clone();
+        let mean = activation.clone().mean_dim(2);
+        let variance = (activation.clone() - mean.clone())
+            .powi_scalar(2)
+            .mean_dim(2);
+        let limit = mean + variance.sqrt() * K;
+        let [_, channels, positions] = activation.dims();
+        let [rows, ..] = activation.dims();
+        let above = activation
+            .clone()
+            .greater(limit.expand([rows, channels, positions]));
+        let ones = activation.zeros_like().mask_fill(above, 1.0);
+        Ok(ones.mean_dim(2) * activation)
+    }
+}

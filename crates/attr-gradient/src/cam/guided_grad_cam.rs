@@ -1,0 +1,90 @@
+//! Guided Grad-CAM: guided backpropagation where Grad-CAM sees evidence.
+//!
+//! Selvaraju et al., "Grad-CAM", 2016 (<https://arxiv.org/abs/1610.02391>). As Captum's
+//! `GuidedGradCam`.
+
+use attr_core::{Error, Explanation, LayerMethod, Method, Model, Run, Target, Value, Values};
+use serde::{Deserialize, Serialize};
+
+use super::{CamConfig, GradCam, Resize};
+use crate::GuidedBackprop;
+
+/// Parameters of [`GuidedGradCam`], under Captum's names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct GuidedGradCamConfig {
+    /// How the map is brought to the input's size; nearest, as in Captum.
+    pub interpolate_mode: Resize,
+}
+
+/// `A = guided backpropagation ⊙ resize(max(Grad-CAM, 0))`.
+///
+/// Shapes: the input's, `[batch, channels, ...]`. Two forward and two backward passes per row, one
+/// of which ends at the layer.
+///
+/// # Errors
+/// As [`GradCam`](crate::GradCam) and [`GuidedBackprop`](crate::GuidedBackprop); [`Error::Shape`] for
+/// an input whose number of spatial dimensions is not the layer's.
+#[derive(Clone, Debug)]
+pub struct GuidedGradCam {
+    layer: String,
+    config: GuidedGradCamConfig,
+}
+
+impl GuidedGradCam {
+    /// With Grad-CAM at this layer.
+    pub fn new(layer: impl Into<String>) -> Self {
+        Self::from_config(GuidedGradCamConfig::default(), layer)
+    }
+
+    /// With all parameters given.
+    pub fn from_config(config: GuidedGradCamConfig, layer: impl Into<String>) -> Self {
+        Self {
+            layer: layer.into(),
+            config,
+        }
+    }
+
+    /// Sets how the map is brought to the input's size.
+    pub fn with_interpolation(mut self, mode: Resize) -> Self {
+        self.config.interpolate_mode = mode;
+        self
+    }
+}
+
+impl Method for GuidedGradCam {
+    fn explain(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        let config = CamConfig {
+            relu_attributions: true,
+            ..CamConfig::default()
+        };
+        let cam = GradCam::from_config(config, [self.layer.clone()]);
+        let maps = cam.explain_layers(model, inputs, targets, &run.quiet())?;
+        let mut found = GuidedBackprop::new().explain(model, inputs, targets, run)?;
+        for (found, maps) in found.iter_mut().zip(maps) {
+            let map = maps.into_iter().next();
+            let map = map.and_then(|mut map| map.values.swap_remove(0));
+            let map = map.ok_or(Error::Internal("Grad-CAM without a map"))?;
+            for value in found.values.iter_mut().flatten() {
+                let shape = value.shape();
+                let size = shape.get(2..).unwrap_or_default();
+                let map = self.config.interpolate_mode.to(&map, size)?;
+                let positions = size.iter().product();
+                let blocks = |value: &Value, channels: usize| {
+                    let value = value.clone().reshape(&[shape[0], channels, positions]);
+                    value.tensor::<3>()
+                };
+                let product = blocks(value, shape[1])? * blocks(&map, 1)?;
+                *value = Value::from(product).reshape(&shape);
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,114 @@
+//! Any method, at layers: the method on the model from there on.
+
+use attr_core::{
+    Baseline, Baselines, Error, Explanation, LayerMethod, Method, Model, Run, Target, Values,
+    activations, fix_targets,
+};
+
+use super::{names, owned};
+
+/// A method of inputs, applied to the activations of layers: integrated gradients between
+/// activations, noise on an embedding.
+///
+/// The model is cut behind the layers; what it reads besides, such as a skip connection around
+/// them, is held. Baselines are said of the *inputs*, as in Captum: their activations are the
+/// method's baselines, and tokens have token 0 as theirs. With several layers the method explains
+/// their activations together, as it does several inputs; each has a share.
+///
+/// This is Captum's `LayerIntegratedGradients` for integrated gradients.
+///
+/// Shapes: the layers'. One forward pass for the activations, one for those of the baselines, and
+/// the method's own work from the layers on.
+///
+/// # Errors
+/// [`Error::NotTraced`] for a closure; [`Error::Layer`] where the model cannot be cut: one of the
+/// layers has its effect through another alone, or dimension 0 is not the batch; the method's own.
+///
+/// ```
+/// use attr_core::{LayerMethod, Traced};
+/// use attr_gradient::{AtLayers, IntegratedGradients};
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::{Device, Tensor};
+///
+/// # fn main() -> Result<(), attr_core::Error> {
+/// let device = Device::default();
+/// let net: Linear = LinearConfig::new(3, 4).init(&device);
+/// let x = Tensor::<2>::ones([1, 3], &device);
+/// let model = Traced::new(&net, |n: &Linear, x| n.forward(x).tanh().sum_dim(1), &x)?;
+/// let layer = model.layers()[0].name.clone();
+/// let found = AtLayers::new([layer], IntegratedGradients::new()).attribute(&model, &x, 0)?;
+/// assert!(found.delta().unwrap()[0].abs() < 1e-4);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct AtLayers<M> {
+    layers: Vec<String>,
+    method: M,
+}
+
+impl<M: Method> AtLayers<M> {
+    /// `method` at the outputs of these layers.
+    pub fn new<S: Into<String>>(layers: impl IntoIterator<Item = S>, method: M) -> Self {
+        Self {
+            layers: owned(layers),
+            method,
+        }
+    }
+}
+
+impl<M: Method> LayerMethod for AtLayers<M> {
+    fn layers(&self) -> &[String] {
+        &self.layers
+    }
+
+    fn explain_layers(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Vec<Explanation>>, Error> {
+        let targets = fix_targets(model, inputs, targets, run)?;
+        let layers = names(&self.layers);
+        let (rows, at_once) = (inputs.rows(), run.rows_at_once(model, inputs));
+        let mut rest: Option<Box<dyn Model + '_>> = None;
+        let mut parts = Vec::new();
+        for start in (0..rows).step_by(at_once) {
+            let cut = model.cut(&layers, &inputs.slice(start..(start + at_once).min(rows)))?;
+            rest.get_or_insert(cut.model);
+            parts.push(cut.inputs);
+        }
+        let rest = rest.ok_or(Error::Internal("a model was not cut"))?;
+        // Each row has an activation of its own, whichever of the caller's rows it stands for.
+        let here = Values::cat(parts)?.renumbered();
+        let targets: Vec<Target> = targets
+            .iter()
+            .map(|target| target.select(inputs.origin()))
+            .collect();
+        let rebased = self.method.rebased(&|own| {
+            let absent = activations(model, &own.absent(inputs)?, &layers, run)?;
+            Ok(Baselines::each(
+                absent.into_iter().map(Baseline::Tensor).collect(),
+            ))
+        })?;
+        let found = match rebased {
+            Some(method) => method.explain(&*rest, &here, &targets, run)?,
+            None => self.method.explain(&*rest, &here, &targets, run)?,
+        };
+        let each = found.into_iter().map(|whole| {
+            let errors = whole.standard_error.unwrap_or_default().into_iter();
+            let errors = errors.map(|error| error.map(|error| vec![Some(error)]));
+            let errors = errors.chain(std::iter::repeat(None));
+            let values = whole.values.into_iter().take(layers.len()).zip(errors);
+            let layers = values.map(|(value, standard_error)| Explanation {
+                values: vec![value],
+                scores: whole.scores.clone(),
+                delta: whole.delta.clone(),
+                standard_error,
+            });
+            layers.collect()
+        });
+        Ok(each.collect())
+    }
+}

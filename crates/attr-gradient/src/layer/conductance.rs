@@ -1,0 +1,240 @@
+//! Conductance: how much of integrated gradients passes each unit of a layer.
+//!
+//! Dhamdhere, Sundararajan, Yan, "How Important Is a Neuron?", 2018
+//! (<https://arxiv.org/abs/1805.12233>); Shrikumar, Su, Kundaje, "Computationally Efficient
+//! Measures of Internal Neuron Importance", 2018 (<https://arxiv.org/abs/1807.09946>). As Captum's
+//! `LayerConductance`.
+
+use attr_core::{
+    Baselines, Error, Explanation, LayerMethod, Model, Run, Target, Value, Values, Walk,
+    activations, fix_targets, scores, target_walks,
+};
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::{explanations, names, owned, reached};
+use crate::path::{Path, take};
+use crate::quadrature::Quadrature;
+use crate::rows::{Chunk, RowSums, row_sums};
+
+/// Parameters of [`Conductance`], under Captum's names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct ConductanceConfig {
+    /// Intervals of the path; 50, as in Captum.
+    pub n_steps: usize,
+    /// The rule whose `n_steps + 1` positions are the ends of the intervals; Gauss-Legendre, as in
+    /// Captum. Its weights play no part.
+    pub method: Quadrature,
+}
+
+impl Default for ConductanceConfig {
+    fn default() -> Self {
+        Self {
+            n_steps: 50,
+            method: Quadrature::default(),
+        }
+    }
+}
+
+/// `A = Σₖ ∂f/∂l(xₖ) ⊙ (l(xₖ₊₁) - l(xₖ))` along `xₖ = b + αₖ (x - b)`, at each unit of a layer.
+///
+/// The sum over a layer that all paths pass is `f(x) - f(b)` up to the convergence delta,
+/// `Σ A - (f(x) - f(b))` per row.
+///
+/// Shapes: the layers'. `n_steps` forward and backward passes per row, one more forward pass for
+/// the last position and two for the delta: for all layers together.
+///
+/// # Errors
+/// [`Error::NotTraced`] for a closure; [`Error::UnknownLayer`]; [`Error::Parameter`] for no steps;
+/// [`Error::NoGradient`] for inputs made of integers, between which there is no path.
+///
+/// ```
+/// use attr_core::{LayerMethod, Traced};
+/// use attr_gradient::Conductance;
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::{Device, Tensor};
+///
+/// # fn main() -> Result<(), attr_core::Error> {
+/// let device = Device::default();
+/// let net: Linear = LinearConfig::new(3, 4).init(&device);
+/// let x = Tensor::<2>::ones([1, 3], &device);
+/// let model = Traced::new(&net, |n: &Linear, x| n.forward(x).tanh().sum_dim(1), &x)?;
+/// let layers = model.layers().into_iter().map(|layer| layer.name);
+/// let found = Conductance::new(layers).attribute(&model, &x, 0)?;
+/// assert_eq!(found.explanations().len(), 3);
+/// assert_eq!(found.work().backward_rows, 50); // not 3 x 50
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Conductance {
+    layers: Vec<String>,
+    config: ConductanceConfig,
+    baselines: Baselines,
+}
+
+impl Conductance {
+    /// Fifty intervals from a zero baseline, at these layers.
+    pub fn new<S: Into<String>>(layers: impl IntoIterator<Item = S>) -> Self {
+        Self::from_config(ConductanceConfig::default(), layers)
+    }
+
+    /// With all parameters given.
+    pub fn from_config<S: Into<String>>(
+        config: ConductanceConfig,
+        layers: impl IntoIterator<Item = S>,
+    ) -> Self {
+        Self {
+            layers: owned(layers),
+            config,
+            baselines: Baselines::default(),
+        }
+    }
+
+    /// Sets the number of intervals.
+    pub fn with_steps(mut self, n_steps: usize) -> Self {
+        self.config.n_steps = n_steps;
+        self
+    }
+
+    /// Sets the rule that gives the positions.
+    pub fn with_method(mut self, method: Quadrature) -> Self {
+        self.config.method = method;
+        self
+    }
+
+    /// Sets the baseline of the inputs.
+    pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
+        self.baselines = baselines.into();
+        self
+    }
+}
+
+/// A sample whose successor lies in the next chunk: its row, and per target and layer the gradient;
+/// per layer the activation.
+struct Pending {
+    row: usize,
+    gradients: Vec<Vec<Tensor<2>>>,
+    activations: Vec<Tensor<2>>,
+}
+
+impl LayerMethod for Conductance {
+    fn layers(&self) -> &[String] {
+        &self.layers
+    }
+
+    fn explain_layers(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Vec<Explanation>>, Error> {
+        let n = self.config.n_steps;
+        if n == 0 {
+            return Err(crate::quadrature::steps(n, "at least one step is needed"));
+        }
+        let positions = self.config.method.samples(n + 1)?;
+        let targets = fix_targets(model, inputs, targets, run)?;
+        let path = Path::new(inputs, &self.baselines)?;
+        if path.way.iter().all(Option::is_none) {
+            return Err(Error::NoGradient { input: 0 });
+        }
+        let rows = inputs.rows();
+        let layers = names(&self.layers);
+        let at_inputs = scores(model, inputs, &targets, run)?;
+        let at_baselines = scores(model, &path.at(&path.all_rows(), |_| 0.0)?, &targets, run)?;
+        let end = path.at(&path.all_rows(), |_| positions[n].0)?;
+        let last: Vec<Tensor<2>> = activations(model, &end, &layers, run)?
+            .iter()
+            .map(Value::matrix)
+            .collect::<Result<_, _>>()?;
+
+        let items: Vec<(usize, usize)> = (0..rows)
+            .flat_map(|row| (0..n).map(move |step| (row, step)))
+            .collect();
+        let walk = Walk::new().to_layers(&layers);
+        let mut sums = RowSums::new(rows, targets.len(), layers.len());
+        let mut shapes: Vec<Vec<usize>> = Vec::new();
+        let mut pending: Option<Pending> = None;
+        run.start(items.len());
+        for part in items.chunks(run.rows_at_once(model, inputs)) {
+            let of: Vec<usize> = part.iter().map(|item| item.0).collect();
+            let points = path.at(&of, |item| positions[part[item].1].0)?;
+            let (walks, _) = target_walks(model, &points, &targets, &walk)?;
+            shapes = walks.activations.iter().map(Value::shape).collect();
+            let here = walks.activations.iter().map(Value::matrix);
+            let here: Vec<Tensor<2>> = here.collect::<Result<_, _>>()?;
+            let gradients = walks.walked.into_iter().map(|walked| {
+                let found = reached(&self.layers, walked.layers)?;
+                found.iter().map(Value::matrix).collect()
+            });
+            let gradients: Vec<Vec<Tensor<2>>> = gradients.collect::<Result<_, Error>>()?;
+
+            if let Some(before) = pending.take() {
+                let chunk = Chunk::new(&[before.row], |_| 1.0)?;
+                for (t, of_target) in before.gradients.into_iter().enumerate() {
+                    for (i, gradient) in of_target.into_iter().enumerate() {
+                        let change = take(&here[i], &[0]) - before.activations[i].clone();
+                        sums.add(t, i, gradient * change, &chunk);
+                    }
+                }
+            }
+            // A row's last sample is followed by the end of the path, the chunk's last by what
+            // comes next.
+            let (row, step) = part[part.len() - 1];
+            let complete = match step + 1 == n {
+                true => part.len(),
+                false => part.len() - 1,
+            };
+            if complete < part.len() {
+                let only = [complete];
+                pending = Some(Pending {
+                    row,
+                    gradients: gradients
+                        .iter()
+                        .map(|layers| layers.iter().map(|g| take(g, &only)).collect())
+                        .collect(),
+                    activations: here.iter().map(|a| take(a, &only)).collect(),
+                });
+            }
+            if complete > 0 {
+                let chunk = Chunk::new(&of[..complete], |_| 1.0)?;
+                let samples: Vec<usize> = (0..complete).collect();
+                // Successors, by their place behind the chunk's samples and the path's ends.
+                let next = |item: usize| match part[item].1 + 1 == n {
+                    true => part.len() + part[item].0,
+                    false => item + 1,
+                };
+                let next: Vec<usize> = samples.iter().map(|&item| next(item)).collect();
+                for (i, here) in here.iter().enumerate() {
+                    let all = Tensor::cat(vec![here.clone(), last[i].clone()], 0);
+                    let change = take(&all, &next) - take(here, &samples);
+                    for (t, gradients) in gradients.iter().enumerate() {
+                        let product = take(&gradients[i], &samples) * change.clone();
+                        sums.add(t, i, product, &chunk);
+                    }
+                }
+            }
+            run.advance(part.len());
+        }
+
+        let found = sums.finish().into_iter().zip(at_inputs).zip(at_baselines);
+        let explained = found.map(|((sums, at_inputs), at_baselines)| {
+            let mut explained = explanations(sums, &shapes, rows, &at_inputs);
+            for explanation in &mut explained {
+                let Some(Some(value)) = explanation.values.first() else {
+                    continue;
+                };
+                let totals = row_sums(value.matrix()?)?.into_iter();
+                let ends = at_inputs.iter().zip(&at_baselines);
+                let delta = totals.zip(ends).map(|(total, (x, b))| total - (x - b));
+                explanation.delta = Some(delta.collect());
+            }
+            Ok(explained)
+        });
+        explained.collect()
+    }
+}

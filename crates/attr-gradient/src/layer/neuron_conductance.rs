@@ -1,0 +1,205 @@
+//! Neuron conductance: the part of integrated gradients that passes one neuron.
+//!
+//! Dhamdhere, Sundararajan, Yan, "How Important Is a Neuron?", 2018
+//! (<https://arxiv.org/abs/1805.12233>). As Captum's `NeuronConductance`, except that trapezoid
+//! weights sum to one, and that a selection of several neurons is the sum of theirs.
+
+use std::cell::RefCell;
+
+use attr_core::{
+    Baselines, Error, Explanation, Method, Model, Run, Target, Value, Values, Walk, fix_targets,
+    scores, target_walks,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::deep_lift::unreached;
+use crate::path::Path;
+use crate::quadrature::Quadrature;
+use crate::rows::{Chunk, RowSums};
+
+/// Parameters of [`NeuronConductance`], under Captum's names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct NeuronConductanceConfig {
+    /// Samples of the path; 50, as in Captum.
+    pub n_steps: usize,
+    /// The quadrature rule; the trapezoid rule, as in Captum.
+    pub method: Quadrature,
+    /// Whether the integral is multiplied by `x - b`; true, as in Captum.
+    pub multiply_by_inputs: bool,
+}
+
+impl Default for NeuronConductanceConfig {
+    fn default() -> Self {
+        Self {
+            n_steps: 50,
+            method: Quadrature::RiemannTrapezoid,
+            multiply_by_inputs: true,
+        }
+    }
+}
+
+/// `A = (x - b) ⊙ Σₖ wₖ ∂f/∂n(xₖ) ∂n/∂x(xₖ)`: what each input contributed to the output through the
+/// neurons `n` of a layer.
+///
+/// Shapes: the input's, `[batch, ...]`. `n_steps` forward and backward passes per row: one walk
+/// back, in which only the neurons let anything pass; and one forward pass for the scores.
+///
+/// # Errors
+/// [`Error::NotTraced`] for a closure; [`Error::UnknownLayer`]; the `Target*` errors for a selection
+/// that does not fit the layer; [`Error::Method`] for a selection that is not made of neurons.
+///
+/// ```
+/// use attr_core::{Method, Target, Traced};
+/// use attr_gradient::NeuronConductance;
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::{Device, Tensor};
+///
+/// # fn main() -> Result<(), attr_core::Error> {
+/// let device = Device::default();
+/// let net: Linear = LinearConfig::new(3, 4).init(&device);
+/// let x = Tensor::<2>::ones([1, 3], &device);
+/// let model = Traced::new(&net, |n: &Linear, x| n.forward(x).tanh().sum_dim(1), &x)?;
+/// let layer = model.layers()[0].name.clone();
+/// let found = NeuronConductance::new(layer, Target::unit([2])).attribute(&model, &x, 0)?;
+/// assert_eq!(found.attribution().dims(), [1, 3]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct NeuronConductance {
+    layer: String,
+    neurons: Target,
+    config: NeuronConductanceConfig,
+    baselines: Baselines,
+}
+
+impl NeuronConductance {
+    /// Fifty steps from a zero baseline, through these neurons of the layer: [`Target::unit`] for
+    /// one, [`Target::Region`] for a slice.
+    pub fn new(layer: impl Into<String>, neurons: impl Into<Target>) -> Self {
+        Self::from_config(NeuronConductanceConfig::default(), layer, neurons)
+    }
+
+    /// With all parameters given.
+    pub fn from_config(
+        config: NeuronConductanceConfig,
+        layer: impl Into<String>,
+        neurons: impl Into<Target>,
+    ) -> Self {
+        Self {
+            layer: layer.into(),
+            neurons: neurons.into(),
+            config,
+            baselines: Baselines::default(),
+        }
+    }
+
+    /// Sets the number of steps.
+    pub fn with_steps(mut self, n_steps: usize) -> Self {
+        self.config.n_steps = n_steps;
+        self
+    }
+
+    /// Sets the quadrature rule.
+    pub fn with_method(mut self, method: Quadrature) -> Self {
+        self.config.method = method;
+        self
+    }
+
+    /// Sets whether the integral is multiplied by `x - b`.
+    pub fn with_multiply_by_inputs(mut self, multiply: bool) -> Self {
+        self.config.multiply_by_inputs = multiply;
+        self
+    }
+
+    /// Sets the baseline of the inputs.
+    pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
+        self.baselines = baselines.into();
+        self
+    }
+}
+
+impl Method for NeuronConductance {
+    fn explain(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        if matches!(self.neurons, Target::Predicted | Target::Function(_)) {
+            return Err(Error::Method {
+                method: "neuron conductance",
+                reason: "select neurons by index, region or weights".into(),
+            });
+        }
+        let n = self.config.n_steps;
+        let samples = self.config.method.samples(n)?;
+        let targets = fix_targets(model, inputs, targets, run)?;
+        let path = Path::new(inputs, &self.baselines)?;
+        if path.way.iter().all(Option::is_none) {
+            return Err(Error::NoGradient { input: 0 });
+        }
+        let rows = inputs.rows();
+        let at_inputs = scores(model, inputs, &targets, run)?;
+        let items: Vec<(usize, usize)> = (0..rows)
+            .flat_map(|row| (0..n).map(move |step| (row, step)))
+            .collect();
+        let mut sums = RowSums::new(rows, targets.len(), path.way.len());
+        run.start(items.len());
+        for part in items.chunks(run.rows_at_once(model, inputs)) {
+            let of: Vec<usize> = part.iter().map(|item| item.0).collect();
+            let points = path.at(&of, |item| samples[part[item].1].0)?;
+            let passed = RefCell::new(0);
+            // Which neurons count is 1 where they are and 0 elsewhere, whatever the values.
+            let gate = |arriving: Value| {
+                *passed.borrow_mut() += 1;
+                let chosen = self.neurons.choose(&arriving, &points)?.seed;
+                let kept = arriving.matrix()? * chosen.matrix()?;
+                Ok(Value::from_matrix(kept, &arriving.shape()))
+            };
+            let walk = Walk::new().through(&self.layer, &gate);
+            let (walks, _) = target_walks(model, &points, &targets, &walk)?;
+            if passed.into_inner() < targets.len() {
+                return Err(unreached(&self.layer));
+            }
+            let chunk = Chunk::new(&of, |item| samples[part[item].1].1)?;
+            for (t, walked) in walks.walked.into_iter().enumerate() {
+                for (i, gradient) in walked.inputs.into_iter().enumerate() {
+                    let (true, Some(way)) = (inputs.attributed(i), &path.way[i]) else {
+                        continue;
+                    };
+                    // An input that does not lead to the layer contributed nothing through it.
+                    let gradient = match gradient {
+                        Some(gradient) => gradient.matrix()?,
+                        None => take_zeros(way, of.len()),
+                    };
+                    sums.add(t, i, gradient, &chunk);
+                }
+            }
+            run.advance(part.len());
+        }
+        let found = sums.finish().into_iter().zip(at_inputs);
+        let explained = found.map(|(sums, scores)| {
+            let columns = sums.into_iter().zip(&path.way).zip(inputs.values());
+            let values = columns.map(|((sum, way), input)| {
+                let (Some(mut sum), Some(way)) = (sum, way) else {
+                    return None;
+                };
+                if self.config.multiply_by_inputs {
+                    sum = sum * way.clone();
+                }
+                Some(Value::from_matrix(sum, &input.shape()))
+            });
+            Explanation::new(values.collect(), scores)
+        });
+        Ok(explained.collect())
+    }
+}
+
+/// Zeros for so many samples.
+fn take_zeros(way: &burn::tensor::Tensor<2>, samples: usize) -> burn::tensor::Tensor<2> {
+    crate::path::take(&way.zeros_like(), &vec![0; samples])
+}
