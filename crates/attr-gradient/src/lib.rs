@@ -17,12 +17,15 @@
 //! | `IntegratedGradients`, trapezoid rule | weights sum to `(n-1)/n`, so completeness fails | weights sum to 1 |
 //! | `NoiseTunnel`, vargrad | variance over `n`, by a difference of means that cancels | over `n-1`, around the mean |
 
+mod blur_integrated_gradients;
 mod cam;
 mod deconvolution;
 mod deep_lift;
 mod deep_lift_shap;
 mod gradient_shap;
 mod guided_backprop;
+mod guided_integrated_gradients;
+mod idgi;
 mod input_x_gradient;
 mod integrated_gradients;
 mod layer;
@@ -32,7 +35,9 @@ mod quadrature;
 mod relu;
 mod rows;
 mod saliency;
+mod xrai;
 
+pub use blur_integrated_gradients::{BlurIntegratedGradients, BlurIntegratedGradientsConfig};
 pub use cam::{
     AblationCam, Cam, CamConfig, EigenCam, EigenGradCam, ElementWise, Exceptional, Fem, FullGrad,
     GradCam, GradCamElementWise, GradCamPlusPlus, Gradients, GuidedGradCam, GuidedGradCamConfig,
@@ -44,6 +49,8 @@ pub use deep_lift::{DeepLift, DeepLiftConfig, DeepLiftLayers, DeepLiftRule};
 pub use deep_lift_shap::{DeepLiftShap, DeepLiftShapLayers};
 pub use gradient_shap::{GradientShap, GradientShapConfig, GradientShapLayers};
 pub use guided_backprop::GuidedBackprop;
+pub use guided_integrated_gradients::{GuidedIntegratedGradients, GuidedIntegratedGradientsConfig};
+pub use idgi::{Idgi, IdgiPath};
 pub use input_x_gradient::InputXGradient;
 pub use integrated_gradients::{IntegratedGradients, IntegratedGradientsConfig};
 pub use layer::{
@@ -54,3 +61,4 @@ pub use layer::{
 pub use noise_tunnel::{NoiseTunnel, NoiseTunnelConfig, NoiseTunnelKind};
 pub use quadrature::Quadrature;
 pub use saliency::Saliency;
+pub use xrai::{Xrai, XraiAlgorithm, XraiConfig};

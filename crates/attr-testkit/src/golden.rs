@@ -70,20 +70,28 @@ impl Case {
     /// The module with the case's parameters.
     ///
     /// # Panics
-    /// When one is missing or left over.
+    /// As [`fill`].
     pub fn fill<M: Module>(&self, module: M) -> M {
-        let mut fill = Fill {
-            parameters: self.parameters.clone(),
-            path: Vec::new(),
-        };
-        let module = module.map(&mut fill);
-        assert!(
-            fill.parameters.is_empty(),
-            "left over: {:?}",
-            fill.parameters.keys()
-        );
-        module
+        fill(module, &self.parameters)
     }
+}
+
+/// A module with parameters by Burn's names.
+///
+/// # Panics
+/// When one is missing or left over.
+pub fn fill<M: Module>(module: M, parameters: &HashMap<String, Array>) -> M {
+    let mut fill = Fill {
+        parameters: parameters.clone(),
+        path: Vec::new(),
+    };
+    let module = module.map(&mut fill);
+    assert!(
+        fill.parameters.is_empty(),
+        "left over: {:?}",
+        fill.parameters.keys()
+    );
+    module
 }
 
 struct Fill {

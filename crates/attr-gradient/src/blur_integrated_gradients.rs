@@ -1,0 +1,303 @@
+//! Blur integrated gradients: the path leads from a blurred image to the image.
+//!
+//! Xu, Venugopalan, Sundararajan, "Attribution in Scale and Space", 2020
+//! (<https://arxiv.org/abs/2004.03383>). As `BlurIG` of PAIR's saliency library.
+
+use std::cmp::Ordering;
+
+use attr_core::{
+    Error, Explanation, Method, Model, Run, Target, Value, Values, fix_targets, scores,
+    target_gradients,
+};
+use burn::tensor::{Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use crate::rows::{Chunk, RowSums, row_sums};
+
+/// Parameters of [`BlurIntegratedGradients`], under PAIR's names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct BlurIntegratedGradientsConfig {
+    /// Standard deviation of the strongest blur, in pixels; 50, as in PAIR's library.
+    pub max_sigma: f64,
+    /// Steps of the path; 100, as in PAIR's library.
+    pub steps: usize,
+    /// How far the blur is changed to find its derivative; 0.01, as in PAIR's library.
+    pub grad_step: f64,
+    /// Whether the square of the deviation grows evenly, instead of itself; false, as in PAIR's
+    /// library.
+    pub sqrt: bool,
+}
+
+impl Default for BlurIntegratedGradientsConfig {
+    fn default() -> Self {
+        Self {
+            max_sigma: 50.0,
+            steps: 100,
+            grad_step: 0.01,
+            sqrt: false,
+        }
+    }
+}
+
+/// `A = -Σₖ (σₖ₊₁ - σₖ) ∂L(x, σₖ)/∂σ ⊙ ∇f(L(x, σₖ))`, where `L(x, σ)` is the image blurred by a
+/// Gaussian of deviation `σ`.
+///
+/// No baseline is needed, and what is added on the way is detail rather than brightness. Outside
+/// the image is 0; kernels end at four deviations. The convergence delta is
+/// `Σ A - (f(x) - f(L(x, max_sigma)))`.
+///
+/// Shapes: the input's, `[batch, channels, ...]` with one to three spatial dimensions. `steps`
+/// forward and backward passes per row, and two forward passes for the delta.
+///
+/// # Errors
+/// [`Error::Parameter`] for parameters out of range; [`Error::Shape`] for an input that is no image.
+///
+/// ```
+/// use attr_core::Method;
+/// use attr_gradient::BlurIntegratedGradients;
+/// use burn::tensor::{Device, Tensor};
+///
+/// # fn main() -> Result<(), attr_core::Error> {
+/// let image = Tensor::<4>::ones([1, 1, 8, 8], &Device::default());
+/// let model = |x: Tensor<4>| x.powi_scalar(2).flatten::<2>(1, 3).sum_dim(1);
+/// let blur = BlurIntegratedGradients::new().with_max_sigma(4.0).with_steps(200);
+/// let found = blur.attribute(&model, &image, 0)?;
+/// assert!(found.delta().unwrap()[0].abs() < 1.0); // of about 60
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct BlurIntegratedGradients {
+    config: BlurIntegratedGradientsConfig,
+}
+
+impl From<BlurIntegratedGradientsConfig> for BlurIntegratedGradients {
+    fn from(config: BlurIntegratedGradientsConfig) -> Self {
+        Self { config }
+    }
+}
+
+impl BlurIntegratedGradients {
+    /// A hundred steps from a blur of fifty pixels.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the strongest blur.
+    pub fn with_max_sigma(mut self, max_sigma: f64) -> Self {
+        self.config.max_sigma = max_sigma;
+        self
+    }
+
+    /// Sets the number of steps.
+    pub fn with_steps(mut self, steps: usize) -> Self {
+        self.config.steps = steps;
+        self
+    }
+
+    /// Sets whether the square of the deviation grows evenly.
+    pub fn with_sqrt(mut self, sqrt: bool) -> Self {
+        self.config.sqrt = sqrt;
+        self
+    }
+
+    pub(crate) fn check(&self, inputs: &Values) -> Result<(), Error> {
+        let config = &self.config;
+        let bad = |name, value: f64| Error::Parameter {
+            name,
+            value: value.to_string(),
+            expected: "it must be positive",
+        };
+        for (name, value) in [
+            ("max_sigma", config.max_sigma),
+            ("grad_step", config.grad_step),
+        ] {
+            if !(value > 0.0 && value.is_finite()) {
+                return Err(bad(name, value));
+            }
+        }
+        if config.steps == 0 || config.steps > 1 << 16 {
+            return Err(Error::Parameter {
+                name: "steps",
+                value: config.steps.to_string(),
+                expected: "at least one is needed, and at most 65536",
+            });
+        }
+        for (i, value) in inputs.values().iter().enumerate() {
+            let shape = value.shape();
+            if inputs.attributed(i) && !(3..=5).contains(&shape.len()) {
+                return Err(Error::Shape {
+                    what: format!("input {i}"),
+                    got: shape,
+                    expected: "an image to blur, [batch, channels, ...],".into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Deviations of the path, from none to the strongest.
+    pub(crate) fn sigmas(&self) -> Vec<f64> {
+        let (steps, most) = (self.config.steps, self.config.max_sigma);
+        let even = (0..=steps).map(|i| i as f64 * most / steps as f64);
+        match self.config.sqrt {
+            true => even.map(f64::sqrt).collect(),
+            false => even.collect(),
+        }
+    }
+}
+
+/// The inputs, each row blurred by its own deviation.
+pub(crate) fn blurred(inputs: &Values, sigmas: &[f64]) -> Result<Values, Error> {
+    let mut results: Vec<Option<Value>> = Vec::with_capacity(inputs.values().len());
+    for (i, value) in inputs.values().iter().enumerate() {
+        results.push(match inputs.attributed(i) {
+            true => Some(blur(value, sigmas)?),
+            false => None,
+        });
+    }
+    Ok(inputs.with(|i, _| results[i].clone()))
+}
+
+fn blur(value: &Value, sigmas: &[f64]) -> Result<Value, Error> {
+    separable(value, |_, length| {
+        sigmas.iter().flat_map(|s| kernel(*s, length)).collect()
+    })
+}
+
+/// The image blurred by `further` minus the image blurred by `sigmas`, each row by its own.
+///
+/// Subtracting the images would cancel most digits, so the kernels are subtracted, dimension by
+/// dimension: `K'₁K'₂ - K₁K₂ = (K'₁ - K₁) K'₂ + K₁ (K'₂ - K₂)`.
+fn blur_difference(value: &Value, sigmas: &[f64], further: &[f64]) -> Result<Tensor<2>, Error> {
+    let mut sum: Option<Tensor<2>> = None;
+    for changed in 2..value.shape().len() {
+        let part = separable(value, |dim, length| {
+            let pairs = sigmas.iter().zip(further);
+            let each = pairs.map(|(sigma, further)| match dim.cmp(&changed) {
+                Ordering::Less => kernel(*sigma, length),
+                Ordering::Greater => kernel(*further, length),
+                Ordering::Equal => {
+                    let kernels = kernel(*further, length)
+                        .into_iter()
+                        .zip(kernel(*sigma, length));
+                    kernels.map(|(after, before)| after - before).collect()
+                }
+            });
+            each.flatten().collect()
+        })?;
+        let part = part.matrix()?;
+        sum = Some(match sum {
+            Some(sum) => sum + part,
+            None => part,
+        });
+    }
+    sum.ok_or(Error::Internal("an image without dimensions"))
+}
+
+/// Applies a matrix along each spatial dimension: for each row one, `[rows, length, length]`.
+fn separable(value: &Value, matrices: impl Fn(usize, usize) -> Vec<f64>) -> Result<Value, Error> {
+    let shape = value.shape();
+    let rows = shape[0];
+    let mut current = value.clone();
+    for dim in 2..shape.len() {
+        let length = shape[dim];
+        let outer = shape[1..dim].iter().product();
+        let inner = shape[dim + 1..].iter().product();
+        let matrices = TensorData::new(matrices(dim, length), [rows, 1, length, length]);
+        let matrices = matrices.convert_dtype(value.dtype());
+        let matrices = Tensor::<4>::from_data(matrices, &value.device());
+        let matrices = matrices.expand([rows, outer, length, length]);
+        let lines = current.reshape(&[rows, outer, length, inner]);
+        current = Value::from(matrices.matmul(lines.tensor::<4>()?));
+    }
+    Ok(current.reshape(&shape))
+}
+
+/// The blur of a line of so many pixels, as a matrix.
+fn kernel(sigma: f64, length: usize) -> Vec<f64> {
+    let mut matrix = vec![0f64; length * length];
+    let radius = match sigma > 1e-15 {
+        true => (4.0 * sigma + 0.5) as usize,
+        false => 0,
+    };
+    let weight = |distance: usize| match distance {
+        0 => 1.0,
+        distance => (-0.5 * (distance as f64 / sigma).powi(2)).exp(),
+    };
+    let total: f64 = weight(0) + 2.0 * (1..=radius).map(weight).sum::<f64>();
+    for (i, row) in matrix.chunks_mut(length).enumerate() {
+        for (j, cell) in row.iter_mut().enumerate() {
+            let distance = i.abs_diff(j);
+            if distance <= radius {
+                *cell = weight(distance) / total;
+            }
+        }
+    }
+    matrix
+}
+
+impl Method for BlurIntegratedGradients {
+    fn explain(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        self.check(inputs)?;
+        let (rows, steps) = (inputs.rows(), self.config.steps);
+        let sigmas = self.sigmas();
+        let targets = fix_targets(model, inputs, targets, run)?;
+        let at_inputs = scores(model, inputs, &targets, run)?;
+        let faintest = blurred(inputs, &vec![sigmas[steps]; rows])?;
+        let at_faintest = scores(model, &faintest, &targets, run)?;
+        let items: Vec<(usize, usize)> = (0..rows)
+            .flat_map(|row| (0..steps).map(move |step| (row, step)))
+            .collect();
+        let mut sums = RowSums::new(rows, targets.len(), inputs.values().len());
+        run.start(items.len());
+        for part in items.chunks(run.rows_at_once(model, inputs)) {
+            let of: Vec<usize> = part.iter().map(|item| item.0).collect();
+            let here: Vec<f64> = part.iter().map(|item| sigmas[item.1]).collect();
+            let further: Vec<f64> = here.iter().map(|s| s + self.config.grad_step).collect();
+            let copies = inputs.select(&of);
+            let points = blurred(&copies, &here)?;
+            let (gradients, _) = target_gradients(model, &points, &targets)?;
+            let width = |item: usize| sigmas[part[item].1 + 1] - sigmas[part[item].1];
+            let chunk = Chunk::new(&of, |item| -width(item) / self.config.grad_step)?;
+            for (i, copy) in copies.values().iter().enumerate() {
+                if !inputs.attributed(i) {
+                    continue;
+                }
+                let change = blur_difference(copy, &here, &further)?;
+                for (t, gradients) in gradients.iter().enumerate() {
+                    if let Some(gradient) = &gradients[i] {
+                        sums.add(t, i, gradient.matrix()? * change.clone(), &chunk);
+                    }
+                }
+            }
+            run.advance(part.len());
+        }
+        let found = sums.finish().into_iter().zip(at_inputs).zip(at_faintest);
+        found
+            .map(|((sums, at_inputs), at_faintest)| {
+                let ends = at_inputs.iter().zip(&at_faintest);
+                let mut delta: Vec<f32> = ends.map(|(x, b)| b - x).collect();
+                for sum in sums.iter().flatten() {
+                    for (delta, total) in delta.iter_mut().zip(row_sums(sum.clone())?) {
+                        *delta += total;
+                    }
+                }
+                let pairs = sums.into_iter().zip(inputs.values());
+                let values = pairs.map(|(sum, x)| Some(Value::from_matrix(sum?, &x.shape())));
+                Ok(Explanation {
+                    delta: Some(delta),
+                    ..Explanation::new(values.collect(), at_inputs)
+                })
+            })
+            .collect()
+    }
+}

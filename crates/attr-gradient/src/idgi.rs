@@ -1,0 +1,335 @@
+//! IDGI: of each step of a path, what changes the output.
+//!
+//! Yang, Wang, Bilgic, "IDGI: A Framework to Eliminate Explanation Noise from Integrated
+//! Gradients", 2023 (<https://arxiv.org/abs/2303.14242>).
+
+use attr_core::{
+    Baselines, Error, Explanation, Method, Model, Rebase, Run, Target, Value, Values, fix_targets,
+    scores, target_gradients,
+};
+use burn::tensor::Tensor;
+
+use crate::blur_integrated_gradients::blurred;
+use crate::guided_integrated_gradients::Features;
+use crate::path::{Path, take};
+use crate::rows::{Chunk, RowSums, row_sums};
+use crate::{BlurIntegratedGradients, GuidedIntegratedGradients};
+
+/// The path along which [`Idgi`] looks at gradients.
+#[derive(Clone, Debug)]
+pub enum IdgiPath {
+    /// The straight path from the baseline, that of integrated gradients, in so many even steps.
+    Straight {
+        /// How many.
+        n_steps: usize,
+    },
+    /// From a blurred image, as [`BlurIntegratedGradients`].
+    Blur(BlurIntegratedGradients),
+    /// The path of [`GuidedIntegratedGradients`], with its own baseline.
+    Guided(GuidedIntegratedGradients),
+}
+
+/// `A = Σₖ gₖ² (f(xₖ₊₁) - f(xₖ)) / Σ gₖ²` with `gₖ = ∇f(xₖ)`: each step's change of the output, by
+/// the squares of the gradient.
+///
+/// Of a step along the path only the part in the gradient's direction changes the output; the rest,
+/// which is noise, is left out. The sum is `f(x) - f(b)` exactly: the convergence delta is rounding
+/// error, or the steps at which the gradient is 0 and the output changes all the same.
+///
+/// Shapes: the input's, `[batch, ...]`. One forward and backward pass per step and row, and two
+/// forward passes; for the guided path once for each target.
+///
+/// # Errors
+/// Those of the path.
+///
+/// ```
+/// use attr_core::Method;
+/// use attr_gradient::Idgi;
+/// use burn::tensor::{Device, Tensor};
+///
+/// # fn main() -> Result<(), attr_core::Error> {
+/// let x = Tensor::<2>::from_floats([[1.0, -2.0]], &Device::default());
+/// let model = |x: Tensor<2>| x.powi_scalar(3).sum_dim(1);
+/// let found = Idgi::new().with_baseline(0.5).attribute(&model, &x, 0)?;
+/// assert!(found.delta().unwrap()[0].abs() < 1e-4);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Idgi {
+    path: IdgiPath,
+    baselines: Baselines,
+}
+
+impl Default for Idgi {
+    fn default() -> Self {
+        Self::along(IdgiPath::Straight { n_steps: 50 })
+    }
+}
+
+impl Idgi {
+    /// Fifty steps of the straight path from a zero baseline.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Along another path.
+    pub fn along(path: IdgiPath) -> Self {
+        Self {
+            path,
+            baselines: Baselines::default(),
+        }
+    }
+
+    /// Sets the baseline of the straight path.
+    pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
+        self.baselines = baselines.into();
+        self
+    }
+}
+
+/// A step whose change of the output is known only when the next has been evaluated.
+struct Pending {
+    row: usize,
+    /// Per target, the score before the step and, per input, the squares over their sum.
+    before: Vec<(f32, Vec<Option<Tensor<2>>>)>,
+}
+
+/// The points of a path that does not depend on the model.
+trait Points {
+    fn at(&self, rows: &[usize], steps: &[usize]) -> Result<Values, Error>;
+}
+
+struct Straight {
+    path: Path,
+    n_steps: usize,
+}
+
+impl Points for Straight {
+    fn at(&self, rows: &[usize], steps: &[usize]) -> Result<Values, Error> {
+        self.path
+            .at(rows, |item| steps[item] as f64 / self.n_steps as f64)
+    }
+}
+
+struct Blurred<'a> {
+    inputs: &'a Values,
+    /// From the strongest to none.
+    sigmas: Vec<f64>,
+}
+
+impl Points for Blurred<'_> {
+    fn at(&self, rows: &[usize], steps: &[usize]) -> Result<Values, Error> {
+        let sigmas: Vec<f64> = steps.iter().map(|&step| self.sigmas[step]).collect();
+        blurred(&self.inputs.select(rows), &sigmas)
+    }
+}
+
+impl Method for Idgi {
+    fn explain(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        let targets = fix_targets(model, inputs, targets, run)?;
+        match &self.path {
+            IdgiPath::Straight { n_steps } => {
+                crate::Quadrature::RiemannLeft.samples(*n_steps)?;
+                let path = Path::new(inputs, &self.baselines)?;
+                let points = Straight {
+                    path,
+                    n_steps: *n_steps,
+                };
+                along(&points, *n_steps, model, inputs, &targets, run)
+            }
+            IdgiPath::Blur(blur) => {
+                blur.check(inputs)?;
+                let mut sigmas = blur.sigmas();
+                sigmas.reverse();
+                let steps = sigmas.len() - 1;
+                let points = Blurred { inputs, sigmas };
+                along(&points, steps, model, inputs, &targets, run)
+            }
+            IdgiPath::Guided(guided) => along_guided(guided, model, inputs, &targets, run),
+        }
+    }
+
+    fn rebased(&self, map: &Rebase<'_>) -> Result<Option<Box<dyn Method>>, Error> {
+        let mut method = self.clone();
+        match &self.path {
+            IdgiPath::Guided(guided) => method.path = IdgiPath::Guided(guided.mapped(map)?),
+            _ => method.baselines = map(&self.baselines)?,
+        }
+        Ok(Some(Box::new(method)))
+    }
+}
+
+/// Along a path of known points: rows times steps are one list of work.
+fn along(
+    points: &dyn Points,
+    steps: usize,
+    model: &dyn Model,
+    inputs: &Values,
+    targets: &[Target],
+    run: &Run<'_>,
+) -> Result<Vec<Explanation>, Error> {
+    let rows = inputs.rows();
+    let at_inputs = scores(model, inputs, targets, run)?;
+    let all: Vec<usize> = (0..rows).collect();
+    let at_start = scores(model, &points.at(&all, &vec![0; rows])?, targets, run)?;
+    let items: Vec<(usize, usize)> = (0..rows)
+        .flat_map(|row| (0..steps).map(move |step| (row, step)))
+        .collect();
+    let mut sums = RowSums::new(rows, targets.len(), inputs.values().len());
+    let mut pending: Option<Pending> = None;
+    run.start(items.len());
+    for part in items.chunks(run.rows_at_once(model, inputs)) {
+        let (of, at): (Vec<usize>, Vec<usize>) = part.iter().copied().unzip();
+        let (gradients, found) = target_gradients(model, &points.at(&of, &at)?, targets)?;
+        if let Some(before) = pending.take() {
+            for (t, (score, squares)) in before.before.into_iter().enumerate() {
+                let chunk = Chunk::new(&[before.row], |_| f64::from(found[t][0] - score))?;
+                for (i, squares) in squares.into_iter().enumerate() {
+                    if let Some(squares) = squares {
+                        sums.add(t, i, squares, &chunk);
+                    }
+                }
+            }
+        }
+        let (row, step) = part[part.len() - 1];
+        let last_waits = step + 1 < steps;
+        let mut waiting = Vec::new();
+        for (t, gradients) in gradients.into_iter().enumerate() {
+            let squares = relative_squares(gradients)?;
+            let change = |item: usize| {
+                let next = match part[item].1 + 1 == steps {
+                    true => at_inputs[t][part[item].0],
+                    // What waits for the next chunk counts nothing yet.
+                    false if item + 1 == part.len() => found[t][item],
+                    false => found[t][item + 1],
+                };
+                f64::from(next - found[t][item])
+            };
+            let chunk = Chunk::new(&of, change)?;
+            for (i, squares) in squares.iter().enumerate() {
+                if let Some(squares) = squares {
+                    sums.add(t, i, squares.clone(), &chunk);
+                }
+            }
+            if last_waits {
+                let last = [part.len() - 1];
+                let last = squares.iter().map(|s| s.as_ref().map(|s| take(s, &last)));
+                waiting.push((found[t][part.len() - 1], last.collect()));
+            }
+        }
+        if last_waits {
+            pending = Some(Pending {
+                row,
+                before: waiting,
+            });
+        }
+        run.advance(part.len());
+    }
+    let found = sums.finish().into_iter().zip(at_inputs).zip(at_start);
+    found
+        .map(|((sums, at_inputs), at_start)| {
+            let ends = at_inputs.iter().zip(&at_start);
+            let mut delta: Vec<f32> = ends.map(|(x, b)| b - x).collect();
+            for sum in sums.iter().flatten() {
+                for (delta, total) in delta.iter_mut().zip(row_sums(sum.clone())?) {
+                    *delta += total;
+                }
+            }
+            let pairs = sums.into_iter().zip(inputs.values());
+            let values = pairs.map(|(sum, x)| Some(Value::from_matrix(sum?, &x.shape())));
+            Ok(Explanation {
+                delta: Some(delta),
+                ..Explanation::new(values.collect(), at_inputs)
+            })
+        })
+        .collect()
+}
+
+/// `g² / Σ g²`, the sum over all inputs of a row; zeros where all is zero.
+fn relative_squares(gradients: Vec<Option<Value>>) -> Result<Vec<Option<Tensor<2>>>, Error> {
+    let mut total: Option<Tensor<2>> = None;
+    let mut squares = Vec::with_capacity(gradients.len());
+    for gradient in gradients {
+        let Some(gradient) = gradient else {
+            squares.push(None);
+            continue;
+        };
+        let square = gradient.matrix()?.powi_scalar(2);
+        let sum = square.clone().sum_dim(1);
+        total = Some(match total {
+            Some(total) => total + sum,
+            None => sum,
+        });
+        squares.push(Some(square));
+    }
+    let total = total.ok_or(Error::NoGradient { input: 0 })?;
+    let flat = total.clone().equal_elem(0.0);
+    let total = total.mask_fill(flat, 1.0);
+    Ok(squares
+        .into_iter()
+        .map(|square| square.map(|square| square / total.clone()))
+        .collect())
+}
+
+fn along_guided(
+    guided: &GuidedIntegratedGradients,
+    model: &dyn Model,
+    inputs: &Values,
+    targets: &[Target],
+    run: &Run<'_>,
+) -> Result<Vec<Explanation>, Error> {
+    let features = Features::new(inputs);
+    let at_inputs = scores(model, inputs, targets, run)?;
+    let mut found = Vec::with_capacity(targets.len());
+    for (t, target) in targets.iter().enumerate() {
+        let rows = inputs.rows();
+        // Of each row's last step the squares over their sum, the score before it, and the first
+        // score.
+        let mut last: Vec<Option<(Vec<f64>, f32)>> = vec![None; rows];
+        let mut first = vec![None; rows];
+        let mut sums: Vec<Vec<f64>> = vec![Vec::new(); rows];
+        let add = |sums: &mut Vec<f64>, (squares, before): (Vec<f64>, f32), after: f32| {
+            sums.resize(squares.len(), 0.0);
+            for (sum, square) in sums.iter_mut().zip(squares) {
+                *sum += square * f64::from(after - before);
+            }
+        };
+        guided.follow(
+            model,
+            inputs,
+            target,
+            run,
+            &mut |row, gradient, score, _| {
+                if let Some(before) = last[row].take() {
+                    add(&mut sums[row], before, score);
+                }
+                first[row].get_or_insert(score);
+                let total: f64 = gradient.iter().map(|g| g * g).sum();
+                let total = if total == 0.0 { 1.0 } else { total };
+                let squares = gradient.iter().map(|g| g * g / total).collect();
+                last[row] = Some((squares, score));
+            },
+        )?;
+        let mut delta = Vec::with_capacity(rows);
+        for row in 0..rows {
+            let end = at_inputs[t][row];
+            if let Some(before) = last[row].take() {
+                add(&mut sums[row], before, end);
+            }
+            let total: f64 = sums[row].iter().sum();
+            delta.push(total as f32 - (end - first[row].unwrap_or(end)));
+        }
+        found.push(Explanation {
+            delta: Some(delta),
+            ..features.explanation(inputs, &sums, at_inputs[t].clone())?
+        });
+    }
+    Ok(found)
+}

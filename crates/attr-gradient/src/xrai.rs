@@ -1,0 +1,276 @@
+//! XRAI: regions of an image, ranked by the attribution they hold.
+//!
+//! Kapishnikov, Bolukbasi, Viégas, Terry, "XRAI: Better Attributions Through Regions", 2019
+//! (<https://arxiv.org/abs/1906.02825>). As `XRAI` of PAIR's saliency library on given segments.
+
+use attr_core::{Baseline, Error, Explanation, Kind, Method, Model, Run, Target, Value, Values};
+use burn::tensor::{Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use crate::IntegratedGradients;
+
+/// Which regions XRAI grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum XraiAlgorithm {
+    /// Again and again the segment whose pixels that are new have the highest mean.
+    #[default]
+    Full,
+    /// The segments in the order of their mean.
+    Fast,
+}
+
+/// Parameters of [`Xrai`], under PAIR's names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct XraiConfig {
+    /// Which algorithm; the full one, as in PAIR's library.
+    pub algorithm: XraiAlgorithm,
+    /// The part of the image at which the full algorithm stops; 1, as in PAIR's library.
+    pub area_threshold: f64,
+    /// How many new pixels a segment must bring; 50, as in PAIR's library, which suits photographs.
+    pub min_pixel_diff: usize,
+}
+
+impl Default for XraiConfig {
+    fn default() -> Self {
+        Self {
+            algorithm: XraiAlgorithm::default(),
+            area_threshold: 1.0,
+            min_pixel_diff: 50,
+        }
+    }
+}
+
+/// For each pixel, the mean attribution of the region that brought it: regions grow by the segment
+/// with the highest mean.
+///
+/// The attribution is another method's, at each pixel the largest of its channels: by default
+/// integrated gradients, the mean from each row's darkest and brightest value. Pixels in no segment
+/// get their own mean.
+///
+/// Segments are the user's, of any segmentation and any number of scales: integers
+/// `[batch or 1, 1, height, width]`, equal integers being one segment. Segments of several maps may
+/// overlap; the paper takes six scales of Felzenszwalb's method.
+///
+/// Shapes: `[batch, 1, ...]` with the input's spatial dimensions. The work of the method.
+///
+/// # Errors
+/// [`Error::Shape`] or [`Error::ElementKind`] for segments that do not fit; [`Error::Method`] for a
+/// model with other than one image as its explained input; the method's own.
+///
+/// ```
+/// use attr_core::Method;
+/// use attr_gradient::Xrai;
+/// use burn::tensor::{Device, Int, Tensor};
+///
+/// # fn main() -> Result<(), attr_core::Error> {
+/// let device = Device::default();
+/// let image = Tensor::<4>::from_floats([[[[3.0, 2.0], [0.0, 1.0]]]], &device);
+/// let halves = Tensor::<4, Int>::from_ints([[[[0, 0], [1, 1]]]], &device);
+/// let model = |x: Tensor<4>| x.flatten::<2>(1, 3).sum_dim(1);
+/// let xrai = Xrai::new([halves.into()]).with_min_pixel_diff(1);
+/// let found = xrai.attribute(&model, &image, 0)?.attribution();
+/// let rows = found.reshape([2, 2]).max_dim(1);
+/// assert!(rows.clone().narrow(0, 0, 1).greater(rows.narrow(0, 1, 1)).all().into_scalar::<bool>());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Xrai<M = IntegratedGradients> {
+    method: M,
+    segments: Vec<Value>,
+    config: XraiConfig,
+}
+
+impl Xrai {
+    /// Of integrated gradients from each row's smallest and largest value, over these segments.
+    pub fn new(segments: impl IntoIterator<Item = Value>) -> Self {
+        let method = IntegratedGradients::new().with_baselines([Baseline::Min, Baseline::Max]);
+        Self::of(method, segments)
+    }
+}
+
+impl<M: Method> Xrai<M> {
+    /// Of another method.
+    pub fn of(method: M, segments: impl IntoIterator<Item = Value>) -> Self {
+        Self {
+            method,
+            segments: segments.into_iter().collect(),
+            config: XraiConfig::default(),
+        }
+    }
+
+    /// Sets all parameters.
+    pub fn with_config(mut self, config: XraiConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Sets which regions are grown.
+    pub fn with_algorithm(mut self, algorithm: XraiAlgorithm) -> Self {
+        self.config.algorithm = algorithm;
+        self
+    }
+
+    /// Sets how many new pixels a segment must bring.
+    pub fn with_min_pixel_diff(mut self, pixels: usize) -> Self {
+        self.config.min_pixel_diff = pixels;
+        self
+    }
+
+    /// Per row, the segments: lists of pixels.
+    fn segments(&self, inputs: &Values, shape: &[usize]) -> Result<Vec<Vec<Vec<usize>>>, Error> {
+        let positions: usize = shape[2..].iter().product();
+        let mut segments = vec![Vec::new(); inputs.rows()];
+        for map in &self.segments {
+            let given = map.shape();
+            if map.kind() != Kind::Int {
+                return Err(Error::ElementKind {
+                    expected: Kind::Int,
+                    got: map.kind(),
+                });
+            }
+            let rows = given.first().copied().unwrap_or(0);
+            let fits = given.len() == shape.len() && given[1] == 1 && given[2..] == shape[2..];
+            if !fits || (rows != 1 && rows != inputs.caller_rows()) {
+                let mut expected = shape.to_vec();
+                expected[1] = 1;
+                return Err(Error::Shape {
+                    what: "a map of segments".into(),
+                    got: given,
+                    expected: format!("{expected:?}, or one row of it,"),
+                });
+            }
+            let labels: Vec<i64> = map.to_data()?.iter::<i64>().collect();
+            for (row, segments) in segments.iter_mut().enumerate() {
+                let from = if rows == 1 { 0 } else { inputs.origin()[row] };
+                let labels = &labels[from * positions..(from + 1) * positions];
+                let mut here: Vec<(i64, Vec<usize>)> = Vec::new();
+                let mut sorted: Vec<(i64, usize)> =
+                    labels.iter().copied().zip(0..positions).collect();
+                sorted.sort_unstable();
+                for (label, pixel) in sorted {
+                    match here.last_mut() {
+                        Some((last, pixels)) if *last == label => pixels.push(pixel),
+                        _ => here.push((label, vec![pixel])),
+                    }
+                }
+                segments.extend(here.into_iter().map(|(_, pixels)| pixels));
+            }
+        }
+        Ok(segments)
+    }
+}
+
+impl XraiConfig {
+    /// The map of one row.
+    fn grow(&self, attribution: &[f32], segments: &[Vec<usize>]) -> Vec<f32> {
+        let mut map: Vec<Option<f64>> = vec![None; attribution.len()];
+        let mean = |pixels: &[usize]| {
+            let sum: f64 = pixels.iter().map(|&p| f64::from(attribution[p])).sum();
+            sum / pixels.len().max(1) as f64
+        };
+        let least = self.min_pixel_diff.max(1);
+        let fresh = |map: &[Option<f64>], pixels: &[usize]| -> Vec<usize> {
+            let fresh = pixels.iter().filter(|&&p| map[p].is_none());
+            fresh.copied().collect()
+        };
+        match self.algorithm {
+            XraiAlgorithm::Fast => {
+                let mut order: Vec<&Vec<usize>> = segments.iter().collect();
+                order.sort_by(|a, b| mean(b).total_cmp(&mean(a)));
+                for pixels in order {
+                    let new = fresh(&map, pixels);
+                    if new.len() >= least {
+                        let gain = mean(&new);
+                        new.into_iter().for_each(|p| map[p] = Some(gain));
+                    }
+                }
+            }
+            XraiAlgorithm::Full => {
+                let mut rest: Vec<&Vec<usize>> = segments.iter().collect();
+                let mut covered = 0;
+                while covered as f64 <= self.area_threshold * attribution.len() as f64 {
+                    rest.retain(|pixels| fresh(&map, pixels).len() >= least);
+                    let gains = rest.iter().map(|pixels| mean(&fresh(&map, pixels)));
+                    // The first of equals.
+                    let best = gains
+                        .enumerate()
+                        .reduce(|best, next| match next.1 > best.1 {
+                            true => next,
+                            false => best,
+                        });
+                    let Some((best, gain)) = best else { break };
+                    let new = fresh(&map, rest.remove(best));
+                    covered += new.len();
+                    new.into_iter().for_each(|p| map[p] = Some(gain));
+                }
+            }
+        }
+        let left: Vec<usize> = (0..map.len()).filter(|&p| map[p].is_none()).collect();
+        let own = mean(&left);
+        map.into_iter()
+            .map(|value| value.unwrap_or(own) as f32)
+            .collect()
+    }
+}
+
+impl<M: Method> Method for Xrai<M> {
+    fn explain(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        let explained = (0..inputs.values().len()).filter(|&i| inputs.attributed(i));
+        let explained: Vec<usize> = explained.collect();
+        let image = match explained[..] {
+            [image] if inputs.values()[image].shape().len() > 2 => image,
+            _ => {
+                return Err(Error::Method {
+                    method: "XRAI",
+                    reason: "it explains one image [batch, channels, ...]; make the other inputs \
+                             constant"
+                        .into(),
+                });
+            }
+        };
+        let area = self.config.area_threshold;
+        if !(area > 0.0 && area <= 1.0) {
+            return Err(Error::Parameter {
+                name: "area_threshold",
+                value: area.to_string(),
+                expected: "it must be above 0 and at most 1",
+            });
+        }
+        let mut shape = inputs.values()[image].shape();
+        let (rows, channels) = (shape[0], shape[1]);
+        let segments = self.segments(inputs, &shape)?;
+        let positions: usize = shape[2..].iter().product();
+        let mut found = self.method.explain(model, inputs, targets, run)?;
+        for found in &mut found {
+            let value = found.values[image].take();
+            let value = value.ok_or(Error::NoGradient { input: image })?;
+            let (dtype, device) = (value.dtype(), value.device());
+            let blocks = value.reshape(&[rows, channels, positions]).tensor::<3>()?;
+            let strongest = Value::from(blocks.max_dim(1)).to_vec()?;
+            let each = strongest.chunks(positions).zip(&segments);
+            let maps: Vec<f32> = each
+                .flat_map(|(row, segments)| self.config.grow(row, segments))
+                .collect();
+            let maps = TensorData::new(maps, [rows, positions]).convert_dtype(dtype);
+            shape[1] = 1;
+            let maps = Tensor::<2>::from_data(maps, &device);
+            *found = Explanation::new(
+                vec![None; inputs.values().len()],
+                std::mem::take(&mut found.scores),
+            );
+            found.values[image] = Some(Value::from_matrix(maps, &shape));
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,400 @@
+//! The gradient family beside Captum 0.9.0, on eight models: `tools/golden/gradient_family.py`
+//! writes what Captum gives.
+
+use std::collections::HashMap;
+
+use attr_core::{
+    Baseline, Baselines, Explanation, Inputs, LayerMethod, Method, Target, Traced, Value, Values,
+};
+use attr_gradient::{
+    AtLayers, Conductance, Deconvolution, DeepLift, DeepLiftShap, GradCam, GradientShap,
+    GradientXActivation, GuidedBackprop, GuidedGradCam, InputXGradient, IntegratedGradients,
+    InternalInfluence, LayerActivation, NeuronConductance, Quadrature, Saliency,
+};
+use attr_testkit::compare::assert_close;
+use attr_testkit::device;
+use attr_testkit::golden::{Array, fill, path};
+use attr_testkit::models::{
+    Cnn, Conv1dNet, EmbeddingClassifier, LstmClassifier, Mlp, Residual, TwoInputs, Vit,
+};
+use burn::module::Module;
+use burn::tensor::{Int, Tensor, TensorData};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Case {
+    parameters: HashMap<String, Array>,
+    inputs: Vec<Array>,
+    integer_inputs: bool,
+    baselines: Vec<Array>,
+    distribution: Vec<Array>,
+    targets: Vec<usize>,
+    output: Array,
+    results: Vec<Found>,
+    /// DeepLIFT with a step between a ReLU and the max pooling behind it: without, Captum leaves
+    /// out the rule of the pooling.
+    #[serde(default)]
+    separated_results: Vec<Found>,
+}
+
+/// What Captum gives.
+#[derive(Deserialize)]
+struct Found {
+    method: String,
+    layer: Option<String>,
+    to_input: bool,
+    neuron: Option<Vec<usize>>,
+    options: Options,
+    values: Vec<Array>,
+    delta: Option<Vec<f32>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Options {
+    n_steps: usize,
+    method: Quadrature,
+    n_samples: usize,
+    seed: u64,
+    relu_attributions: bool,
+}
+
+impl Case {
+    fn load(name: &str) -> Self {
+        let text = std::fs::read_to_string(path("captum").join(format!("{name}.json")));
+        serde_json::from_str(&text.expect("the golden file is there")).expect("of this form")
+    }
+
+    fn value(&self, array: &Array) -> Value {
+        if !self.integer_inputs {
+            return array.value();
+        }
+        let ids: Vec<i64> = array.data.iter().map(|&id| id as i64).collect();
+        let data = TensorData::new(ids, array.shape.clone());
+        Tensor::<2, Int>::from_data(data, &device()).into()
+    }
+
+    fn inputs(&self) -> Values {
+        let values: Vec<Value> = self.inputs.iter().map(|x| self.value(x)).collect();
+        let count = values.len();
+        Values::new(values, vec![true; count])
+    }
+
+    fn baselines(&self) -> Baselines {
+        let each = self.baselines.iter();
+        Baselines::each(each.map(|b| Baseline::Tensor(self.value(b))).collect())
+    }
+
+    fn distribution(&self) -> Baselines {
+        let each = self.distribution.iter();
+        Baselines::each(each.map(|b| Baseline::Distribution(b.value())).collect())
+    }
+}
+
+/// Ours, for one of Captum's results.
+fn ours(case: &Case, model: &Traced, found: &Found) -> Vec<Explanation> {
+    let inputs = case.inputs();
+    let targets = Target::Classes(case.targets.clone());
+    let options = &found.options;
+    let layer =
+        found.layer.clone().unwrap_or_default() + if found.to_input { "@input" } else { "" };
+    let name = &found.method[..];
+    let at_inputs = |model: &Traced, method: &dyn Method, target: &Target| {
+        let method: &(dyn Method + '_) = method;
+        let got = BoxedRef(method)
+            .attribute(model, &inputs, target.clone())
+            .unwrap();
+        vec![Explanation {
+            delta: got.delta().map(<[f32]>::to_vec),
+            ..Explanation::new(got.values().to_vec(), got.scores().to_vec())
+        }]
+    };
+    let at_layer = |method: &dyn LayerMethod| {
+        let got = LayerRef(method)
+            .attribute(model, &inputs, targets.clone())
+            .unwrap();
+        got.explanations().to_vec()
+    };
+    let ig = || {
+        IntegratedGradients::new()
+            .with_steps(options.n_steps)
+            .with_method(options.method)
+            .with_baseline(case.baselines())
+    };
+    let deep_lift = || DeepLift::new().with_baseline(case.baselines());
+    let deep_lift_shap = || DeepLiftShap::new(case.distribution());
+    let gradient_shap = || {
+        GradientShap::new(case.distribution())
+            .with_samples(options.n_samples)
+            .with_seed(options.seed)
+    };
+    let single: Box<dyn Method> = match name.trim_start_matches("Neuron") {
+        "Saliency" => Box::new(Saliency::new()),
+        "Gradient" => Box::new(Saliency::new().with_abs(false)),
+        "InputXGradient" => Box::new(InputXGradient::new()),
+        "IntegratedGradients" => Box::new(ig()),
+        "DeepLift" => Box::new(deep_lift()),
+        "DeepLiftShap" => Box::new(deep_lift_shap()),
+        "GradientShap" => Box::new(gradient_shap()),
+        "GuidedBackprop" => Box::new(GuidedBackprop::new()),
+        "Deconvolution" => Box::new(Deconvolution::new()),
+        "GuidedGradCam" => Box::new(GuidedGradCam::new(&layer[..])),
+        "Conductance" => {
+            let neuron = Target::unit(found.neuron.clone().unwrap());
+            let method = NeuronConductance::new(&layer[..], neuron)
+                .with_steps(options.n_steps)
+                .with_method(options.method)
+                .with_baseline(case.baselines());
+            return at_inputs(model, &method, &targets);
+        }
+        "LayerActivation" => return at_layer(&LayerActivation::new([layer])),
+        "LayerGradientXActivation" => return at_layer(&GradientXActivation::new([layer])),
+        "LayerIntegratedGradients" => return at_layer(&AtLayers::new([layer], ig())),
+        "LayerConductance" => {
+            let method = Conductance::new([layer]).with_steps(options.n_steps);
+            let method = method.with_method(options.method);
+            return at_layer(&method.with_baseline(case.baselines()));
+        }
+        "InternalInfluence" => {
+            let method = InternalInfluence::new([layer]).with_steps(options.n_steps);
+            let method = method.with_method(options.method);
+            return at_layer(&method.with_baseline(case.baselines()));
+        }
+        "LayerGradCam" => {
+            return at_layer(&GradCam::new([layer]).with_relu(options.relu_attributions));
+        }
+        "LayerDeepLift" => return at_layer(&deep_lift().at_layers([layer])),
+        "LayerDeepLiftShap" => return at_layer(&deep_lift_shap().at_layers([layer])),
+        "LayerGradientShap" => return at_layer(&gradient_shap().at_layers([layer])),
+        other => panic!("a method of Captum's that is not known: {other}"),
+    };
+    match &found.neuron {
+        Some(neuron) => {
+            let part = model.to_layer(&layer).unwrap();
+            at_inputs(&part, &*single, &Target::unit(neuron.clone()))
+        }
+        None => at_inputs(model, &*single, &targets),
+    }
+}
+
+/// Method objects, borrowed.
+struct BoxedRef<'a>(&'a dyn Method);
+
+impl Method for BoxedRef<'_> {
+    fn explain(
+        &self,
+        model: &dyn attr_core::Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &attr_core::Run<'_>,
+    ) -> Result<Vec<Explanation>, attr_core::Error> {
+        self.0.explain(model, inputs, targets, run)
+    }
+}
+
+struct LayerRef<'a>(&'a dyn LayerMethod);
+
+impl LayerMethod for LayerRef<'_> {
+    fn layers(&self) -> &[String] {
+        self.0.layers()
+    }
+
+    fn explain_layers(
+        &self,
+        model: &dyn attr_core::Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &attr_core::Run<'_>,
+    ) -> Result<Vec<Vec<Explanation>>, attr_core::Error> {
+        self.0.explain_layers(model, inputs, targets, run)
+    }
+}
+
+fn largest(values: &[f32]) -> f32 {
+    values.iter().fold(0f32, |m, v| m.max(v.abs()))
+}
+
+/// Where Captum falls short of the model.
+#[derive(Clone, Copy, PartialEq)]
+enum Captum {
+    /// Nowhere.
+    Complete,
+    /// Layers are bypassed; its delta at a layer counts what went around the layer, ours only what
+    /// the layer changed.
+    Bypassed,
+    /// The same, and its DeepLIFT lacks rules for what the model is made of.
+    WithoutRules,
+}
+
+/// Compares every result.
+fn compare<I: Inputs, M: Module + 'static>(
+    name: &str,
+    module: M,
+    forward: fn(&M, I) -> Tensor<2>,
+    captum: Captum,
+) {
+    let (complete, bypassed) = (captum != Captum::WithoutRules, captum != Captum::Complete);
+    let case = Case::load(name);
+    let module = fill(module, &case.parameters);
+    let example = I::from_values(case.inputs()).unwrap();
+    let model = Traced::new(&module, forward, &example).unwrap();
+    let output = model.forward(&case.inputs()).unwrap();
+    assert_close(
+        &format!("{name}, output"),
+        &output,
+        &case.output.value(),
+        1e-5,
+    );
+    let key = |found: &Found| {
+        format!(
+            "{name}, {} {:?} {} {:?}",
+            found.method, found.layer, found.to_input, found.neuron
+        )
+    };
+    let separated: HashMap<String, &Found> = case
+        .separated_results
+        .iter()
+        .map(|found| (key(found), found))
+        .collect();
+    let mut compared = 0;
+    for found in &case.results {
+        let what = key(found);
+        let found = separated.get(&what).copied().unwrap_or(found);
+        let got = ours(&case, &model, found);
+        let deep_lift = found.method.contains("DeepLift");
+        if deep_lift && found.method == "DeepLift" {
+            let delta = got[0].delta.as_ref().unwrap();
+            let change = got[0].scores.clone();
+            println!(
+                "{what}: delta {:e}, Captum's {:e}, scores up to {:e}",
+                largest(delta),
+                largest(found.delta.as_ref().unwrap()),
+                largest(&change)
+            );
+            assert!(
+                largest(delta) < 1e-3 * largest(&change),
+                "{what}: {delta:?}"
+            );
+        }
+        if deep_lift && !complete {
+            continue;
+        }
+        for (i, expected) in found.values.iter().enumerate() {
+            let value = match found.method.starts_with("Layer") || got.len() > 1 {
+                true => got[i].values[0].as_ref(),
+                false => got[0].values[i].as_ref(),
+            };
+            let mut expected = expected.value();
+            if found.options.method == Quadrature::RiemannTrapezoid {
+                // Captum's weights sum to (n - 1) / n.
+                let n = found.options.n_steps as f64;
+                let scaled = expected.matrix().unwrap() * (n / (n - 1.0));
+                expected = Value::from_matrix(scaled, &expected.shape());
+            }
+            let value = value.unwrap_or_else(|| panic!("{what}: nothing"));
+            assert_close(&what, value, &expected, 1e-4);
+            compared += 1;
+        }
+        let rows = case.targets.len();
+        if let (Some(delta), Some(expected)) = (&got[0].delta, &found.delta)
+            && !(found.method == "LayerIntegratedGradients" && bypassed)
+        {
+            // Captum gives one delta for each baseline of a distribution; ours is their mean.
+            let each = expected.len() / rows;
+            let expected = expected
+                .chunks(each)
+                .map(|c| c.iter().sum::<f32>() / each as f32);
+            let scale = largest(&got[0].scores).max(1.0);
+            for (got, expected) in delta.iter().zip(expected) {
+                assert!(
+                    (got - expected).abs() < 1e-4 * scale,
+                    "{what}: {got} {expected}"
+                );
+            }
+        }
+    }
+    println!("{name}: {compared} results");
+    assert!(compared >= 15, "{name}: only {compared} results");
+}
+
+#[test]
+fn a_perceptron() {
+    compare(
+        "mlp",
+        Mlp::new(&device()),
+        |m, x: Tensor<2>| m.forward(x),
+        Captum::Complete,
+    );
+}
+
+#[test]
+fn two_inputs_that_meet_in_a_product() {
+    let forward = |m: &TwoInputs, (l, r): (Tensor<2>, Tensor<2>)| m.forward(l, r);
+    compare(
+        "two_inputs",
+        TwoInputs::new(&device()),
+        forward,
+        Captum::WithoutRules,
+    );
+}
+
+#[test]
+fn a_convolutional_network_with_max_pooling() {
+    compare(
+        "cnn",
+        Cnn::new(&device()),
+        |m, x: Tensor<4>| m.forward(x),
+        Captum::Complete,
+    );
+}
+
+#[test]
+fn a_residual_network_with_batch_norm() {
+    compare(
+        "residual",
+        Residual::new(&device()),
+        |m, x: Tensor<4>| m.forward(x),
+        Captum::Bypassed,
+    );
+}
+
+#[test]
+fn a_network_over_sequences() {
+    compare(
+        "conv1d",
+        Conv1dNet::new(&device()),
+        |m, x: Tensor<3>| m.forward(x),
+        Captum::Complete,
+    );
+}
+
+#[test]
+fn an_lstm() {
+    compare(
+        "lstm",
+        LstmClassifier::new(&device()),
+        |m, x: Tensor<3>| m.forward(x),
+        Captum::WithoutRules,
+    );
+}
+
+#[test]
+fn a_vision_transformer() {
+    compare(
+        "vit",
+        Vit::new(&device()),
+        |m, x: Tensor<4>| m.forward(x),
+        Captum::WithoutRules,
+    );
+}
+
+#[test]
+fn a_classifier_of_tokens() {
+    let forward = |m: &EmbeddingClassifier, x: Tensor<2, Int>| m.forward(x);
+    compare(
+        "embedding",
+        EmbeddingClassifier::new(&device()),
+        forward,
+        Captum::Complete,
+    );
+}
