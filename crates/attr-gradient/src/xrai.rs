@@ -52,8 +52,8 @@ impl Default for XraiConfig {
 /// get their own mean.
 ///
 /// Segments are the user's, of any segmentation and any number of scales: integers
-/// `[batch or 1, 1, height, width]`, equal integers being one segment. Segments of several maps may
-/// overlap; the paper takes six scales of Felzenszwalb's method.
+/// `[batch or 1, 1, height, width]`, equal integers being one segment and negative ones none.
+/// Segments of several maps may overlap; the paper takes six scales of Felzenszwalb's method.
 ///
 /// Shapes: `[batch, 1, ...]` with the input's spatial dimensions. The work of the method.
 ///
@@ -149,8 +149,9 @@ impl<M: Method> Xrai<M> {
                 let from = if rows == 1 { 0 } else { inputs.origin()[row] };
                 let labels = &labels[from * positions..(from + 1) * positions];
                 let mut here: Vec<(i64, Vec<usize>)> = Vec::new();
+                let labelled = labels.iter().copied().zip(0..positions);
                 let mut sorted: Vec<(i64, usize)> =
-                    labels.iter().copied().zip(0..positions).collect();
+                    labelled.filter(|(label, _)| *label >= 0).collect();
                 sorted.sort_unstable();
                 for (label, pixel) in sorted {
                     match here.last_mut() {

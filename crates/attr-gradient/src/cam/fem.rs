@@ -9,15 +9,21 @@ use burn::tensor::Tensor;
 use super::{Cam, Seen, Weighting};
 
 /// `L = Σ_c w_c A_c` with `w_c` the part of positions where `A_c` exceeds its mean by more than
-/// two standard deviations.
+/// `k` standard deviations (two unless [`Cam::with_weighting`] says otherwise).
 pub type Fem = Cam<Exceptional>;
 
 /// Weights of [`Fem`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Exceptional;
+#[derive(Clone, Copy, Debug)]
+pub struct Exceptional {
+    /// How many standard deviations above the mean are exceptional; 2, as in the paper.
+    pub k: f64,
+}
 
-/// Standard deviations above the mean.
-const K: f64 = 2.0;
+impl Default for Exceptional {
+    fn default() -> Self {
+        Self { k: 2.0 }
+    }
+}
 
 impl Weighting for Exceptional {
     const GRADIENT: bool = false;
@@ -28,9 +34,8 @@ impl Weighting for Exceptional {
         let variance = (activation.clone() - mean.clone())
             .powi_scalar(2)
             .mean_dim(2);
-        let limit = mean + variance.sqrt() * K;
-        let [_, channels, positions] = activation.dims();
-        let [rows, ..] = activation.dims();
+        let limit = mean + variance.sqrt() * self.k;
+        let [rows, channels, positions] = activation.dims();
         let above = activation
             .clone()
             .greater(limit.expand([rows, channels, positions]));

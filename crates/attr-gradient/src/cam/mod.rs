@@ -138,6 +138,12 @@ impl<W: Weighting> Cam<W> {
         }
     }
 
+    /// Sets the weights' own parameters.
+    pub fn with_weighting(mut self, weighting: W) -> Self {
+        self.weighting = weighting;
+        self
+    }
+
     /// Sets whether negative values become 0.
     pub fn with_relu(mut self, relu: bool) -> Self {
         self.config.relu_attributions = relu;
