@@ -104,7 +104,7 @@ pub struct ModelArguments {
 ///
 /// At a hidden layer (names as `attrx layers` prints them), and for one unit of a layer:
 ///
-///   attrx explain --model net.onnx --input x.npy --method saliency --layer /conv2/Conv
+///   attrx explain --model net.onnx --input x.npy --method gradcam --layer /conv2/Conv
 ///   attrx explain --model net.onnx --input x.npy --method saliency --neuron /conv2/Conv:3,0,0
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
@@ -122,21 +122,24 @@ pub struct ExplainArguments {
     #[arg(long, value_name = "TARGET", allow_hyphen_values = true)]
     pub target: Option<String>,
 
-    /// Attributes to the output of this layer instead of to the input.
-    #[arg(long, value_name = "NAME")]
-    pub layer: Option<String>,
+    /// Attributes to the output of this layer instead of to the input; with @input behind the
+    /// name, to what the layer takes. Repeatable.
+    #[arg(long, value_name = "NAME[@input]")]
+    pub layer: Vec<String>,
 
-    /// Explains this unit of a layer instead of the model's output.
-    #[arg(long, value_name = "LAYER:i,j,k", conflicts_with = "target")]
+    /// Explains this unit of a layer instead of the model's output; for neuron-conductance, the
+    /// unit through which it looks.
+    #[arg(long, value_name = "LAYER:i,j,k")]
     pub neuron: Option<String>,
 
-    /// What stands for absent: a number, or a .npy with one row or one per row; 0 unless given.
-    /// Once for all inputs, or NAME= for each. Repeatable.
+    /// What stands for absent: a number, or a .npy with one row or one per row (or, for methods that
+    /// average over a distribution, with any number of rows); 0 unless given. Once for all inputs,
+    /// or NAME= for each. Repeatable.
     #[arg(long, value_name = "[NAME=]VALUE|FILE.npy", allow_hyphen_values = true)]
     pub baseline: Vec<String>,
 
     /// A .npy of integers that groups the elements of the input, equal numbers belonging together;
-    /// for methods that perturb groups.
+    /// for methods that look at regions.
     #[arg(long, value_name = "FILE.npy")]
     pub feature_mask: Option<PathBuf>,
 

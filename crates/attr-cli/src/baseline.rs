@@ -3,13 +3,12 @@
 use std::ops::Range;
 use std::path::Path;
 
-use attr_core::{Baseline, Baselines, Kind, Value, Values};
+use attr_core::{Baseline, Baselines};
 use attr_onnx::Port;
 use burn::tensor::Device;
 
 use crate::error::Error;
 use crate::input;
-use crate::npy::{Array, Elements};
 
 /// The baselines of a model's inputs, in its order; only those that are `explained` may be given
 /// one. Of those that have `total` rows, one per row explained, only `rows` are taken.

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use crate::args::ExplainArguments;
 use crate::error::Error;
 use crate::input::Inputs;
-use crate::methods::{self, Entry, Setup};
+use crate::methods::{self, Entry, LayerUse, Needs, Setup};
 use crate::model::Opened;
 use crate::output::{self, Outputs};
 use crate::parameters::Given;
@@ -23,8 +23,15 @@ use crate::summary::{Summary, predicted};
 pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
     // Everything that can be refused before the work is refused before the work.
     let entry = methods::find(&arguments.method)?;
-    let given = given(arguments, entry)?;
-    entry.build(given.clone(), &Setup::default())?;
+    let (given, needs) = given(arguments, entry)?;
+    entry.build(
+        given.clone(),
+        &Setup {
+            layers: arguments.layer.clone(),
+            neuron: needs.neuron.then(|| (String::new(), Target::Single)),
+            ..Setup::default()
+        },
+    )?;
     check_outputs(arguments)?;
 
     let verbose = |text: String| {
@@ -43,13 +50,16 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
         whole.layers().len()
     ));
 
-    let names = names(arguments, &opened, &inputs.values);
-    let attributed = names.iter().flatten().count();
+    // Guided Grad-CAM looks at a layer and explains the input: its file is checked again below.
+    let attributed = match arguments.layer.len() {
+        0 => names(&opened, &inputs.values).iter().flatten().count(),
+        layers => layers,
+    };
     if let (Some(out), 2..) = (&arguments.out, attributed)
         && out.extension().is_some_and(|e| e == "npy")
     {
         return Err(Error::input(format!(
-            "--out {}: {attributed} inputs get an attribution; write a .safetensors file",
+            "--out {}: {attributed} inputs or layers get an attribution; write a .safetensors file",
             out.display()
         )));
     }
@@ -59,10 +69,10 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
     let mut whole_target = None;
     let mut parts = Vec::new();
     for rows in groups(&whole, &inputs.values)? {
-        let part = Part::new(arguments, &opened, &whole, &inputs, &rows)?;
+        let part = Part::new(arguments, needs, &opened, &whole, &inputs, &rows)?;
         let target = match whole_target.clone() {
             Some(target) => target,
-            None => whole_target.insert(part.target(arguments)?).clone(),
+            None => whole_target.insert(part.target(arguments, needs)?).clone(),
         };
         parts.push(part.explain(
             arguments,
@@ -77,6 +87,10 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
     let explained = Explained::join(parts.into_iter().collect::<Result<_, _>>()?)?;
     let target = whole_target.unwrap_or(Target::Predicted);
 
+    let names = match explained.at_layers {
+        true => arguments.layer.iter().cloned().map(Some).collect(),
+        false => names(&opened, &inputs.values),
+    };
     let values = explained.values.into_iter().zip(names);
     let named = values.filter_map(|(value, name)| Some((name?, value?)));
     let summary = Summary {
@@ -95,7 +109,7 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
         scores: explained.scores,
         delta: explained.delta,
         attributions: named.collect(),
-        layer: arguments.layer.clone(),
+        layers: arguments.layer.clone(),
         neuron: arguments.neuron.clone(),
         work: explained.work,
         time,
@@ -103,45 +117,59 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
     write(arguments, &summary, &inputs)
 }
 
-/// Of each input that gets an attribution, its name; of a layer, the layer's.
-fn names(arguments: &ExplainArguments, opened: &Opened, inputs: &Values) -> Vec<Option<String>> {
-    match &arguments.layer {
-        Some(layer) => vec![Some(layer.clone())],
-        None => {
-            let ports = opened.ports().iter().enumerate();
-            let name = |(i, port): (usize, &Port)| inputs.attributed(i).then(|| port.name.clone());
-            ports.map(name).collect()
-        }
-    }
+/// Of each input that gets an attribution, its name.
+fn names(opened: &Opened, inputs: &Values) -> Vec<Option<String>> {
+    let ports = opened.ports().iter().enumerate();
+    let name = |(i, port): (usize, &Port)| inputs.attributed(i).then(|| port.name.clone());
+    ports.map(name).collect()
 }
 
 /// The parameters given, with the seed where the method has one, after a check of the flags that
-/// not every method has.
-fn given(arguments: &ExplainArguments, entry: &Entry) -> Result<Given, Error> {
+/// not every method has; and what the method needs.
+fn given(arguments: &ExplainArguments, entry: &Entry) -> Result<(Given, Needs), Error> {
     let mut given = Given::parse(&arguments.set)?;
-    let needs = entry.needs;
+    let needs = entry.needs(&given)?;
     let refuse = |flag: &str| {
         Err(Error::input(format!(
             "{flag}: {} has no use for it",
             entry.name
         )))
     };
+    let lacks =
+        |flag: &str, what: &str| Err(Error::input(format!("{} needs {flag}, {what}", entry.name)));
     if !needs.baseline && !arguments.baseline.is_empty() {
         return refuse("--baseline");
     }
-    if arguments.feature_mask.is_some() {
-        return refuse("--feature-mask");
+    match (needs.segments, &arguments.feature_mask) {
+        (false, Some(_)) => return refuse("--feature-mask"),
+        (true, None) => return lacks("--feature-mask", "a .npy with the number of each segment"),
+        _ => {}
     }
-    if needs.inputs && arguments.layer.is_some() {
-        return Err(Error::input(format!(
-            "--layer: {} changes the model's input, so it explains the input only",
-            entry.name
-        )));
+    match (needs.layer, arguments.layer.is_empty()) {
+        (LayerUse::Refused, false) => {
+            return Err(Error::input(format!(
+                "--layer: {} explains the input only",
+                entry.name
+            )));
+        }
+        (LayerUse::Required, true) => {
+            return lacks("--layer", "one of those that `attrx layers` lists");
+        }
+        _ => {}
     }
-    if let Some(seed) = arguments.seed {
+    match (needs.neuron, &arguments.neuron, &arguments.target) {
+        (true, None, _) => return lacks("--neuron", "such as conv2:3,0,0"),
+        (false, Some(_), Some(_)) => {
+            return Err(Error::input(
+                "--neuron is the target here; leave out --target",
+            ));
+        }
+        _ => {}
+    }
+    if let (true, Some(seed)) = (needs.seed, arguments.seed) {
         given.default("seed", seed);
     }
-    Ok(given)
+    Ok((given, needs))
 }
 
 fn check_outputs(arguments: &ExplainArguments) -> Result<(), Error> {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::args::MethodsArguments;
 use crate::error::Error;
-use crate::methods::{self, Entry};
+use crate::methods::{self, Entry, LayerUse};
 use crate::print;
 
 /// Lists the methods.
@@ -36,6 +36,9 @@ fn needs(entry: &Entry) -> Vec<&'static str> {
         (needs.gradients, "gradients"),
         (needs.baseline, "baseline"),
         (needs.seed, "seed"),
+        (needs.layer == LayerUse::Required, "layer"),
+        (needs.neuron, "neuron"),
+        (needs.segments, "feature mask"),
     ];
     all.iter()
         .filter(|(needed, _)| *needed)

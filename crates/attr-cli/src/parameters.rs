@@ -90,6 +90,8 @@ fn choices(schema: &Value) -> Vec<Choice> {
     let listed = schema.get("oneOf").or_else(|| schema.get("anyOf"));
     let mut choices: Vec<Choice> = Vec::new();
     for option in listed.and_then(Value::as_array).into_iter().flatten() {
+        // One of several, or none.
+        choices.extend(self::choices(option));
         if let Some(value) = option.get("const").and_then(Value::as_str) {
             choices.push(Choice {
                 value: value.into(),
@@ -233,6 +235,9 @@ fn read(text: &str, parameter: &Parameter) -> Result<Value, Error> {
         let names: Vec<&str> = parameter.values.iter().map(|c| &c.value[..]).collect();
         return match names.contains(&text) {
             true => Ok(text.into()),
+            false if parameter.default.is_null() && matches!(text, "none" | "None" | "null") => {
+                Ok(Value::Null)
+            }
             false => Err(bad(&format!("it takes one of {}", names.join(", ")))),
         };
     }

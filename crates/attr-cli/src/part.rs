@@ -2,19 +2,20 @@
 //! insists on its batch size.
 
 use std::ops::Range;
+use std::path::Path;
 
 use attr_core::{
-    Baseline, Baselines, Budget, Method, Model, Run, Target, Traced, Value, Values, Work,
+    Budget, Kind, LayerMethod, Method, Model, Run, Target, Traced, Value, Values, Work,
 };
 
 use crate::args::ExplainArguments;
 use crate::error::Error;
 use crate::input::Inputs;
-use crate::methods::{Entry, Setup};
+use crate::methods::{Built, Entry, Needs, Setup};
 use crate::model::Opened;
 use crate::parameters::Given;
 use crate::progress::Bar;
-use crate::{baseline, target};
+use crate::{baseline, input, target};
 
 /// Which rows go together: all of them, or as many as a model insists on.
 pub fn groups(model: &Traced, inputs: &Values) -> Result<Vec<Range<usize>>, Error> {
@@ -47,11 +48,11 @@ pub fn rows_of(target: &Target, rows: &Range<usize>) -> Target {
 /// Activations of one row up to so many bytes need no word of the user's: 8 GiB.
 const LARGEST_ROW: usize = 8 << 30;
 
-/// Rows that are explained together: a model, its inputs, from where.
+/// Rows that are explained together: a model, its inputs, and what else the method is told.
 pub struct Part {
     model: Traced,
     inputs: Values,
-    baselines: Option<Baselines>,
+    setup: Setup,
     /// The model's output, whatever is explained of it.
     output: Value,
 }
@@ -60,6 +61,7 @@ impl Part {
     /// Cuts the model as the command line asks and runs it on these rows.
     pub fn new(
         arguments: &ExplainArguments,
+        needs: Needs,
         opened: &Opened,
         whole: &Traced,
         all: &Inputs,
@@ -78,57 +80,56 @@ impl Part {
             )));
         }
         let output = whole.forward(&inputs)?;
-        let whole = match &arguments.neuron {
-            Some(text) => whole.to_layer(target::neuron(text)?.0)?,
-            None => whole.clone(),
+        let neuron = arguments
+            .neuron
+            .as_deref()
+            .map(target::neuron)
+            .transpose()?;
+        let model = match &neuron {
+            Some((layer, _)) if !needs.neuron => whole.to_layer(layer)?,
+            _ => whole.clone(),
         };
-        let (ports, device) = (opened.ports(), &opened.device);
         let baselines = match arguments.baseline.is_empty() {
             true => None,
             false => {
-                let texts = &arguments.baseline;
-                let (explained, total) = (&all.explained, all.values.rows());
+                let total = match needs.distribution {
+                    // Its rows are not those of the input.
+                    true => usize::MAX,
+                    false => all.values.rows(),
+                };
                 Some(baseline::parse(
-                    texts,
-                    ports,
-                    explained,
-                    device,
+                    &arguments.baseline,
+                    opened.ports(),
+                    &all.explained,
+                    &opened.device,
                     rows.clone(),
                     total,
                 )?)
             }
         };
-        let Some(layer) = &arguments.layer else {
-            return Ok(Self {
-                model: whole,
-                inputs,
-                baselines,
-                output,
-            });
+        let mask = arguments.feature_mask.as_deref();
+        let mask = mask.map(|path| segments(path, &inputs, rows, all.values.rows()));
+        let count = inputs.values().len();
+        let setup = Setup {
+            baselines,
+            layers: arguments.layer.clone(),
+            neuron: neuron.map(|(layer, unit)| (layer.to_string(), unit)),
+            segments: mask.transpose()?.into_iter().collect(),
+            integers: (0..count).all(|i| !inputs.attributed(i)),
         };
-        // As in Captum, what is absent is said of the inputs: the layer's baseline is its
-        // activation there.
-        let absent = baselines.unwrap_or_default().absent(&inputs)?;
-        let at = |inputs: &Values| {
-            whole
-                .activations(inputs, &[&layer[..]])
-                .map(|mut a| a.remove(0))
-        };
-        let activation = at(&inputs)?;
-        let baseline = Baseline::Tensor(at(&absent)?);
         Ok(Self {
-            model: whole.from_layer(layer, &inputs)?,
-            inputs: Values::new(vec![activation], vec![true]),
-            baselines: Some(baseline.into()),
+            model,
+            inputs,
+            setup,
             output,
         })
     }
 
     /// What the command line says is explained.
-    pub fn target(&self, arguments: &ExplainArguments) -> Result<Target, Error> {
+    pub fn target(&self, arguments: &ExplainArguments, needs: Needs) -> Result<Target, Error> {
         match &arguments.neuron {
-            Some(text) => Ok(target::neuron(text)?.1),
-            None => target::parse(arguments.target.as_deref(), &self.output.shape()),
+            Some(text) if !needs.neuron => Ok(target::neuron(text)?.1),
+            _ => target::parse(arguments.target.as_deref(), &self.output.shape()),
         }
     }
 
@@ -141,15 +142,40 @@ impl Part {
         target: Target,
         bar: &Bar,
     ) -> Result<Explained, Error> {
-        let baselines = self.baselines;
-        let method = entry.build(given, &Setup { baselines })?;
+        let method = entry.build(given, &self.setup)?;
         let budget = match self.model.rows() {
             Some(rows) => Budget::Rows(rows),
             None => Budget::Bytes(arguments.memory.max(1).saturating_mul(1 << 20)),
         };
         let run = Run::new().with_budget(budget).with_progress(bar);
-        let attribution = method.attribute_with(&self.model, &self.inputs, target, &run)?;
-        for value in attribution.values().iter().flatten() {
+        let explained = match method {
+            Built::Inputs(method) => {
+                let found = method.attribute_with(&self.model, &self.inputs, target, &run)?;
+                Explained {
+                    values: found.values().to_vec(),
+                    scores: found.scores().to_vec(),
+                    delta: found.delta().map(<[f32]>::to_vec),
+                    at_layers: false,
+                    work: found.work(),
+                    output: self.output,
+                }
+            }
+            Built::Layers(method) => {
+                let found = method.attribute_with(&self.model, &self.inputs, target, &run)?;
+                let values = found.explanations().iter();
+                let values =
+                    values.map(|explanation| explanation.values.first().cloned().flatten());
+                Explained {
+                    values: values.collect(),
+                    scores: found.scores().to_vec(),
+                    delta: found.delta().map(<[f32]>::to_vec),
+                    at_layers: true,
+                    work: found.work(),
+                    output: self.output,
+                }
+            }
+        };
+        for value in explained.values.iter().flatten() {
             if !value.is_finite()? {
                 return Err(Error::input(format!(
                     "{} gives NaN or infinity: the model has no finite gradient at a point that it \
@@ -158,14 +184,31 @@ impl Part {
                 )));
             }
         }
-        Ok(Explained {
-            values: attribution.values().to_vec(),
-            scores: attribution.scores().to_vec(),
-            delta: attribution.delta().map(<[f32]>::to_vec),
-            work: attribution.work(),
-            output: self.output,
-        })
+        Ok(explained)
     }
+}
+
+/// The segments of `--feature-mask`, `[rows or 1, 1, height, width]` or `[height, width]`.
+fn segments(
+    path: &Path,
+    inputs: &Values,
+    rows: &Range<usize>,
+    total: usize,
+) -> Result<Value, Error> {
+    let mut array = input::array(path)?;
+    let images = inputs.values().iter().enumerate();
+    let mut images = images.filter(|(i, value)| inputs.attributed(*i) && value.shape().len() > 2);
+    let (_, image) = images.next().ok_or_else(|| {
+        Error::input("--feature-mask: no input is an image [rows, channels, height, width]")
+    })?;
+    if array.shape[..] == image.shape()[2..] {
+        array.shape = [&[1, 1], &array.shape[..]].concat();
+    }
+    let labels = input::upload(array, "feature mask", Kind::Int, &image.device())?;
+    Ok(match labels.rows() == total {
+        true => labels.slice_rows(rows.clone()),
+        false => labels,
+    })
 }
 
 /// What was found, for some rows or for all.
@@ -173,6 +216,8 @@ pub struct Explained {
     pub values: Vec<Option<Value>>,
     pub scores: Vec<f32>,
     pub delta: Option<Vec<f32>>,
+    /// Whether the values are those of layers instead of inputs.
+    pub at_layers: bool,
     pub work: Work,
     pub output: Value,
 }
@@ -200,6 +245,7 @@ impl Explained {
             values: values.collect::<Result<_, _>>()?,
             scores: parts.iter().flat_map(|part| part.scores.clone()).collect(),
             delta: deltas.map(|deltas| deltas.concat()),
+            at_layers: parts.first().is_some_and(|part| part.at_layers),
             work,
             output: Value::cat_rows(parts.into_iter().map(|part| part.output).collect())?,
         })

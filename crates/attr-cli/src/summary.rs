@@ -22,7 +22,7 @@ pub struct Summary<'a> {
     pub delta: Option<Vec<f32>>,
     /// Name and value of each attribution.
     pub attributions: Vec<(String, Value)>,
-    pub layer: Option<String>,
+    pub layers: Vec<String>,
     pub neuron: Option<String>,
     pub work: Work,
     pub time: Duration,
@@ -74,7 +74,11 @@ impl Summary<'_> {
             "method": self.method,
             "parameters": self.parameters,
             "device": self.device,
-            "layer": self.layer,
+            "layer": match &self.layers[..] {
+                [] => Json::Null,
+                [layer] => json!(layer),
+                layers => json!(layers),
+            },
             "neuron": self.neuron,
             "output": {
                 "name": self.output_name,

@@ -8,6 +8,7 @@ use attr_core::{
     scores, target_gradients,
 };
 use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
 use crate::blur_integrated_gradients::blurred;
 use crate::guided_integrated_gradients::Features;
@@ -27,6 +28,56 @@ pub enum IdgiPath {
     Blur(BlurIntegratedGradients),
     /// The path of [`GuidedIntegratedGradients`], with its own baseline.
     Guided(GuidedIntegratedGradients),
+}
+
+/// Parameters of [`Idgi`] as plain data: a path and its steps, the path's other parameters being
+/// its defaults.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct IdgiConfig {
+    /// The path; the straight one, that of integrated gradients.
+    pub path: IdgiPathKind,
+    /// Steps of the path; 50.
+    pub n_steps: usize,
+}
+
+/// The kind of an [`IdgiPath`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum IdgiPathKind {
+    /// Straight from the baseline.
+    #[default]
+    Straight,
+    /// From a blurred image.
+    Blur,
+    /// That of guided integrated gradients.
+    Guided,
+}
+
+impl Default for IdgiConfig {
+    fn default() -> Self {
+        Self {
+            path: IdgiPathKind::default(),
+            n_steps: 50,
+        }
+    }
+}
+
+impl From<IdgiConfig> for Idgi {
+    fn from(config: IdgiConfig) -> Self {
+        let n_steps = config.n_steps;
+        Self::along(match config.path {
+            IdgiPathKind::Straight => IdgiPath::Straight { n_steps },
+            IdgiPathKind::Blur => {
+                IdgiPath::Blur(BlurIntegratedGradients::new().with_steps(n_steps))
+            }
+            IdgiPathKind::Guided => {
+                IdgiPath::Guided(GuidedIntegratedGradients::new().with_steps(n_steps))
+            }
+        })
+    }
 }
 
 /// `A = Σₖ gₖ² (f(xₖ₊₁) - f(xₖ)) / Σ gₖ²` with `gₖ = ∇f(xₖ)`: each step's change of the output, by
@@ -81,9 +132,12 @@ impl Idgi {
         }
     }
 
-    /// Sets the baseline of the straight path.
+    /// Sets the baseline of the straight or guided path.
     pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
         self.baselines = baselines.into();
+        if let IdgiPath::Guided(guided) = self.path {
+            self.path = IdgiPath::Guided(guided.with_baseline(self.baselines.clone()));
+        }
         self
     }
 }

@@ -1,21 +1,4 @@
-//! Attribution by gradients.
-//!
-//! Every method implements [`attr_core::Method`]; bring that trait into scope and call
-//! `method.attribute(&model, &inputs, target)`.
-//!
-//! | Method | Paper |
-//! |---|---|
-//! | [`Saliency`] | Simonyan et al., 2013 |
-//! | [`InputXGradient`] | Shrikumar et al., 2016 |
-//! | [`IntegratedGradients`] | Sundararajan et al., 2017 |
-//! | [`NoiseTunnel`] around any of them | Smilkov et al., 2017; Adebayo et al., 2018 |
-//!
-//! Where a number differs from Captum 0.9.0 on purpose:
-//!
-//! | Method | Captum | here |
-//! |---|---|---|
-//! | `IntegratedGradients`, trapezoid rule | weights sum to `(n-1)/n`, so completeness fails | weights sum to 1 |
-//! | `NoiseTunnel`, vargrad | variance over `n`, by a difference of means that cancels | over `n-1`, around the mean |
+#![doc = include_str!("../README.md")]
 
 mod blur_integrated_gradients;
 mod cam;
@@ -50,7 +33,7 @@ pub use deep_lift_shap::{DeepLiftShap, DeepLiftShapLayers};
 pub use gradient_shap::{GradientShap, GradientShapConfig, GradientShapLayers};
 pub use guided_backprop::GuidedBackprop;
 pub use guided_integrated_gradients::{GuidedIntegratedGradients, GuidedIntegratedGradientsConfig};
-pub use idgi::{Idgi, IdgiPath};
+pub use idgi::{Idgi, IdgiConfig, IdgiPath, IdgiPathKind};
 pub use input_x_gradient::InputXGradient;
 pub use integrated_gradients::{IntegratedGradients, IntegratedGradientsConfig};
 pub use layer::{

@@ -132,8 +132,10 @@ fn the_sums_hold_on_a_residual_network() {
     );
 }
 
+type Function = fn(Tensor<2>) -> Tensor<2>;
+
 /// A function of one tensor as a traced model.
-fn traced(f: fn(Tensor<2>) -> Tensor<2>, x: &Tensor<2>) -> Traced {
+fn traced(f: Function, x: &Tensor<2>) -> Traced {
     let nothing: burn::module::Param<Tensor<1>> =
         burn::module::Param::from_tensor(Tensor::zeros([1], &device()));
     Traced::new(&nothing, move |_, x| f(x), x).unwrap()
@@ -141,7 +143,7 @@ fn traced(f: fn(Tensor<2>) -> Tensor<2>, x: &Tensor<2>) -> Traced {
 
 #[test]
 fn every_operation_keeps_the_sum() {
-    let cases: &[(&str, fn(Tensor<2>) -> Tensor<2>)] = &[
+    let cases: &[(&str, Function)] = &[
         ("relu", |x| activation::relu(x)),
         ("leaky relu", |x| activation::leaky_relu(x, 0.1)),
         ("sigmoid", activation::sigmoid),
@@ -230,7 +232,7 @@ fn every_operation_keeps_the_sum() {
 
 #[test]
 fn tiny_differences_are_not_divided_by_their_rounding() {
-    let cases: &[(&str, fn(Tensor<2>) -> Tensor<2>)] = &[
+    let cases: &[(&str, Function)] = &[
         ("sigmoid", activation::sigmoid),
         ("exp", |x| x.exp()),
         ("softmax", |x| activation::softmax(x, 1)),

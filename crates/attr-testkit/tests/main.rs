@@ -3,6 +3,7 @@
 mod captum;
 mod cut;
 mod deep_lift;
+mod defects;
 mod errors;
 mod golden;
 mod maps;
