@@ -193,6 +193,171 @@ fn layers_and_units() {
     assert!(error.contains("out of range"), "{error}");
 }
 
+/// Every method, with what it says it needs, explains the digit.
+#[test]
+fn every_method_explains_the_digit() {
+    let bench = Bench::new();
+    let out = bench.path("a.npy");
+    let mask = bench.array("mask.npy", &[8, 8], (0..64i64).map(|i| i / 16).collect());
+    let listed: Value = serde_json::from_str(&succeeds(&["methods", "--json"])).unwrap();
+    let listed = listed.as_array().unwrap();
+    assert!(listed.len() >= 30, "{}", listed.len());
+    for method in listed {
+        let name = method["name"].as_str().unwrap();
+        let needs = |what: &str| method["needs"].as_array().unwrap().contains(&what.into());
+        let mut more = vec!["--method", name, "--out", &out, "--target", "7", "--json"];
+        if needs("layer") {
+            more.extend(["--layer", "relu2"]);
+        }
+        if needs("neuron") {
+            more.extend(["--neuron", "conv2:5,4,4"]);
+        }
+        if needs("feature mask") {
+            more.extend(["--feature-mask", &mask]);
+        }
+        let text = succeeds(&explain_seven(&more));
+        let summary: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(summary["method"], name);
+        let (shape, values) = bench.read("a.npy");
+        assert_eq!(shape[0], 1, "{name}");
+        assert!(values.iter().all(|v| v.is_finite()), "{name}");
+        assert!(values.iter().any(|v| *v != 0.0), "{name} found nothing");
+    }
+}
+
+#[test]
+fn several_layers_and_what_they_take() {
+    let bench = Bench::new();
+    let out = bench.path("a.safetensors");
+    let layers = [
+        "--layer",
+        "relu1",
+        "--layer",
+        "pool@input",
+        "--layer",
+        "conv3",
+    ];
+    let cam = ["--method", "gradcam", "--out", &out, "--json"];
+    let text = succeeds(&explain_seven(&[&cam[..], &layers[..]].concat()));
+    let summary: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        summary["layer"],
+        serde_json::json!(["relu1", "pool@input", "conv3"])
+    );
+    let found = summary["attributions"].as_array().unwrap();
+    let shapes: Vec<&Value> = found.iter().map(|found| &found["shape"]).collect();
+    let expected = [[1, 1, 8, 8], [1, 1, 8, 8], [1, 1, 4, 4]];
+    assert_eq!(
+        shapes,
+        expected
+            .map(|s| serde_json::json!(s))
+            .iter()
+            .collect::<Vec<_>>()
+    );
+    assert!(Path::new(&out).exists());
+
+    // What a layer takes is what the one before gives.
+    let of = |layer: &str| {
+        let out = bench.path("b.npy");
+        let more = [
+            "--method",
+            "layer-activation",
+            "--layer",
+            layer,
+            "--out",
+            &out,
+        ];
+        succeeds(&explain_seven(&more));
+        bench.read("b.npy")
+    };
+    assert_eq!(of("pool@input"), of("relu2"));
+    let size = ["--set", "interpolate_mode=bilinear", "--layer", "conv3"];
+    let text = succeeds(&explain_seven(&[&cam[..], &size[..]].concat()));
+    let summary: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        summary["attributions"][0]["shape"],
+        serde_json::json!([1, 1, 8, 8])
+    );
+}
+
+/// Noise is on the input, wherever the attribution is; on an embedding where the input is tokens.
+#[test]
+fn noise_before_a_layer_and_on_an_embedding() {
+    let bench = Bench::new();
+    let out = bench.path("a.npy");
+    let noisy = [
+        "--method",
+        "noise-tunnel",
+        "--set",
+        "stdevs=0.1",
+        "--seed",
+        "3",
+        "--out",
+        &out,
+    ];
+    for of in [
+        "of=saliency",
+        "of=deeplift",
+        "of=gradcam",
+        "of=layer-conductance",
+    ] {
+        let more = ["--set", of, "--layer", "relu2"];
+        succeeds(&explain_seven(&[&noisy[..], &more[..]].concat()));
+        assert_eq!(bench.read("a.npy").0[2..], [8, 8], "{of}");
+    }
+    let model = exported("gpt_tiny_dynamo18.onnx");
+    let tokens = bench.array("ids.npy", &[1, 6], vec![1i64, 2, 3, 4, 5, 6]);
+    let base = [
+        "explain", "--model", &model, "--input", &tokens, "--target", "5,3",
+    ];
+    let layers = ["layers", "--model", &model, "--input", &tokens, "--json"];
+    let layers: Value = serde_json::from_str(&succeeds(&layers)).unwrap();
+    let mut layers = layers.as_array().unwrap().iter();
+    let embedding = layers.find(|l| l["operation"] == "Embedding").unwrap()["name"].as_str();
+    let at = ["--layer", embedding.unwrap()];
+    for method in [
+        "integrated-gradients",
+        "deeplift",
+        "layer-gradient-x-activation",
+    ] {
+        let more = ["--method", method, "--out", &out];
+        succeeds(&[&base[..], &at[..], &more[..]].concat());
+        assert_eq!(bench.read("a.npy").0[..2], [1, 6], "{method}");
+    }
+    succeeds(&[&base[..], &at[..], &noisy[..]].concat());
+    assert!(bench.read("a.npy").1.iter().any(|v| *v != 0.0));
+}
+
+#[test]
+fn a_distribution_of_baselines_has_any_number_of_rows() {
+    let bench = Bench::new();
+    let known = (0..256).map(|i| (i % 7) as f32 / 7.0).collect();
+    let known = bench.floats("known.npy", &[4, 1, 8, 8], known);
+    for method in ["deeplift-shap", "gradient-shap"] {
+        let more = [
+            "--method",
+            method,
+            "--baseline",
+            &known,
+            "--json",
+            "--target",
+            "7",
+        ];
+        let summary: Value = serde_json::from_str(&succeeds(&explain_seven(&more))).unwrap();
+        let delta = summary["delta"][0].as_f64().unwrap();
+        let limit = if method == "deeplift-shap" {
+            1e-4
+        } else {
+            10.0
+        };
+        assert!(delta.abs() < limit, "{method}: {delta}");
+    }
+    // A method of one baseline refuses it.
+    let more = ["--method", "deeplift", "--baseline", &known];
+    let error = fails(&explain_seven(&more));
+    assert!(error.contains("or one row of it"), "{error}");
+}
+
 /// The baseline of a layer is its activation at the baseline of the input, as in Captum.
 #[test]
 fn a_layers_baseline_is_said_of_the_input() {
@@ -540,8 +705,47 @@ fn bad_usage_is_refused_before_any_work() {
         (&["--method", "saliency", "--std", "0"], "--std"),
         (&["--method", "saliency", "--mean", "1,2"], "1 channels"),
         (
-            &["--method", "noise-tunnel", "--layer", "pool"],
-            "changes the model's input",
+            &["--method", "blur-integrated-gradients", "--layer", "pool"],
+            "explains the input only",
+        ),
+        (&["--method", "gradcam"], "gradcam needs --layer"),
+        (
+            &["--method", "guided-gradcam", "--layer", "a", "--layer", "b"],
+            "needs one --layer",
+        ),
+        (
+            &["--method", "noise-tunnel", "--set", "of=gradcam"],
+            "needs --layer",
+        ),
+        (&["--method", "neuron-conductance"], "needs --neuron"),
+        (&["--method", "xrai"], "needs --feature-mask"),
+        (
+            &[
+                "--method",
+                "saliency",
+                "--neuron",
+                "pool:0,0,0",
+                "--target",
+                "1",
+            ],
+            "leave out --target",
+        ),
+        (
+            &[
+                "--method", "gradcam", "--layer", "relu1", "--layer", "relu2", "--out", &npy,
+            ],
+            "write a .safetensors",
+        ),
+        (
+            &[
+                "--method",
+                "gradcam",
+                "--layer",
+                "relu1",
+                "--set",
+                "interpolate_mode=cubic",
+            ],
+            "nearest, bilinear, bicubic",
         ),
         (
             &["--method", "integrated-gradients", "--baseline", "many"],

@@ -13,5 +13,6 @@ mod onnx;
 mod operations;
 mod published;
 mod rules;
+mod text;
 mod tracing;
 mod traps;

@@ -1,6 +1,7 @@
 //! Models that exercise tracing: plain Burn modules that know nothing of attr.
 
 mod golden;
+mod gru;
 mod lstm;
 pub mod published;
 mod resnet;
@@ -8,6 +9,7 @@ mod small;
 mod transformer;
 
 pub use golden::{Cnn, Conv1dNet, EmbeddingClassifier, Mlp, Residual, Vit};
+pub use gru::TextGru;
 pub use lstm::LstmClassifier;
 pub use resnet::ResNet18;
 pub use small::{FunctionalRelu, Reused, SmallCnn, TwoInputs};
