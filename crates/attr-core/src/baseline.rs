@@ -24,12 +24,33 @@ pub enum Baseline {
 
 /// The baselines of all inputs: one for all of them, or one each.
 #[derive(Clone, Debug, Default)]
-pub struct Baselines(Vec<Baseline>);
+pub struct Baselines {
+    each: Vec<Baseline>,
+    drawn: bool,
+}
 
 impl Baselines {
     /// A baseline for each input, in order; those without attribution included.
     pub fn each(baselines: Vec<Baseline>) -> Self {
-        Self(baselines)
+        Self {
+            each: baselines,
+            drawn: false,
+        }
+    }
+
+    /// The same for a method that draws from all rows given, whatever their number: at a layer they
+    /// remain rows to draw from.
+    pub fn drawn(&self) -> Self {
+        Self {
+            drawn: true,
+            ..self.clone()
+        }
+    }
+
+    /// Whether a method draws from these: it said so, or one of them is a distribution.
+    pub fn is_drawn(&self) -> bool {
+        let mut each = self.each.iter();
+        self.drawn || each.any(|one| matches!(one, Baseline::Distribution(_)))
     }
 
     /// Baseline of input `i`, of `count`.
@@ -37,7 +58,7 @@ impl Baselines {
     /// # Errors
     /// [`Error::InputCount`] when there is neither one for all nor one each.
     pub fn get(&self, i: usize, count: usize) -> Result<&Baseline, Error> {
-        match &self.0[..] {
+        match &self.each[..] {
             [] => Ok(&Baseline::Zero),
             [one @ (Baseline::Zero | Baseline::Scalar(_) | Baseline::Min | Baseline::Max)] => {
                 Ok(one)
@@ -82,12 +103,7 @@ impl Baselines {
                 continue;
             }
             absent[i] = Some(match self.get(i, count)? {
-                Baseline::Scalar(number) => {
-                    let shape = value.shape();
-                    let tokens = vec![*number as i64; shape.iter().product()];
-                    let tokens = TensorData::new(tokens, shape).convert_dtype(value.dtype());
-                    Value::from_data(tokens, &value.device())
-                }
+                Baseline::Scalar(number) => filled(value, *number, i)?,
                 Baseline::Tensor(tensor) => tensor_rows(tensor, value, inputs, i)?,
                 _ => value.zeros_like(),
             });
@@ -96,20 +112,20 @@ impl Baselines {
     }
 
     /// Per attributed input, rows to draw baselines from: a distribution's or a tensor's rows, or
-    /// one row of a number.
+    /// one row of a number. With `tokens`, explained integers have rows, too.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve); [`Error::Method`] for baselines that each row has its own of.
-    pub fn pools(&self, inputs: &Values) -> Result<Vec<Option<Value>>, Error> {
+    pub fn pools(&self, inputs: &Values, tokens: bool) -> Result<Vec<Option<Value>>, Error> {
         let count = self.count(inputs);
         let values = inputs.values().iter().enumerate();
         values
             .map(|(i, value)| {
-                if !inputs.attributed(i) {
+                let token = tokens && value.kind() == Kind::Int && inputs.explained(i);
+                if !inputs.attributed(i) && !token {
                     return Ok(None);
                 }
-                let one_row = value.slice_rows(0..1);
-                let pool = match self.get(i, count)? {
+                let number = match self.get(i, count)? {
                     Baseline::Tensor(rows) | Baseline::Distribution(rows) => {
                         fits(rows, value, i, "any number of rows of")?;
                         return like(rows, value, i).map(Some);
@@ -125,8 +141,7 @@ impl Baselines {
                         });
                     }
                 };
-                let filled = one_row.matrix()?.full_like(pool);
-                Ok(Some(Value::from_matrix(filled, &one_row.shape())))
+                filled(&value.slice_rows(0..1), number, i).map(Some)
             })
             .collect()
     }
@@ -137,7 +152,7 @@ impl Baselines {
     /// # Errors
     /// [`Error::Method`] for distributions of different lengths, or without rows.
     pub fn each_row(&self) -> Result<Vec<Baselines>, Error> {
-        let lengths = self.0.iter().filter_map(|one| match one {
+        let lengths = self.each.iter().filter_map(|one| match one {
             Baseline::Distribution(rows) => Some(rows.rows()),
             _ => None,
         });
@@ -153,11 +168,11 @@ impl Baselines {
             });
         }
         let row = |row: usize| {
-            let each = self.0.iter().map(|one| match one {
+            let each = self.each.iter().map(|one| match one {
                 Baseline::Distribution(rows) => Baseline::Tensor(rows.slice_rows(row..row + 1)),
                 other => other.clone(),
             });
-            Self(each.collect())
+            Self::each(each.collect())
         };
         Ok((0..count).map(row).collect())
     }
@@ -166,8 +181,8 @@ impl Baselines {
     fn count(&self, inputs: &Values) -> usize {
         let count = inputs.values().len();
         let given = (0..count).rev().find(|&i| inputs.explained(i));
-        match self.0.len() < count {
-            true => self.0.len().max(given.map_or(0, |i| i + 1)),
+        match self.each.len() < count {
+            true => self.each.len().max(given.map_or(0, |i| i + 1)),
             false => count,
         }
     }
@@ -177,15 +192,7 @@ fn one(baseline: &Baseline, input: &Value, inputs: &Values, i: usize) -> Result<
     let shape = input.shape();
     match baseline {
         Baseline::Zero => Ok(input.zeros_like()),
-        Baseline::Scalar(value) => {
-            if !value.is_finite() {
-                return Err(Error::NonFinite {
-                    what: format!("the baseline of input {i}"),
-                });
-            }
-            let filled = input.matrix()?.full_like(*value);
-            Ok(Value::from_matrix(filled, &shape))
-        }
+        Baseline::Scalar(number) => filled(input, *number, i),
         Baseline::Min | Baseline::Max => {
             let matrix = input.matrix()?;
             let [rows, elements] = matrix.dims();
@@ -201,6 +208,19 @@ fn one(baseline: &Baseline, input: &Value, inputs: &Values, i: usize) -> Result<
             reason: "it needs one baseline per row, not a distribution".into(),
         }),
     }
+}
+
+/// One number everywhere, in the form of a value.
+fn filled(value: &Value, number: f64, i: usize) -> Result<Value, Error> {
+    if !number.is_finite() {
+        return Err(Error::NonFinite {
+            what: format!("the baseline of input {i}"),
+        });
+    }
+    let shape = value.shape();
+    let numbers = TensorData::new(vec![number; shape.iter().product()], shape);
+    let numbers = numbers.convert_dtype(value.dtype());
+    Ok(Value::from_data(numbers, &value.device()))
 }
 
 /// A tensor's row for each row of the input: one for all, or one per caller's row.
@@ -253,7 +273,7 @@ fn like(tensor: &Value, input: &Value, i: usize) -> Result<Value, Error> {
 
 impl From<Baseline> for Baselines {
     fn from(baseline: Baseline) -> Self {
-        Self(vec![baseline])
+        Self::each(vec![baseline])
     }
 }
 

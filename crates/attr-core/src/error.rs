@@ -138,7 +138,8 @@ pub enum Error {
     #[error(
         "the model has no gradient to its input {input}: it is not floating point, or no \
          differentiable path leads from it to the output. For integer inputs such as tokens, \
-         explain from the embedding: `model.from_layer(\"embedding\", &tokens)`"
+         explain the embedding with a method of layers, or from there on: \
+         `model.from_layer(\"embedding\", &tokens)`"
     )]
     NoGradient {
         /// Which input.

@@ -78,6 +78,12 @@ pub trait LayerMethod: Send + Sync {
     where
         Self: Sized,
     {
+        if self.layers().is_empty() {
+            return Err(Error::Method {
+                method: "a method of layers",
+                reason: "no layer was named".into(),
+            });
+        }
         let (values, _) = prepare(model, inputs, targets)?;
         let counted = Counted::new(model);
         let explained = self.explain_layers(&counted, &values, targets, run)?;
@@ -88,6 +94,22 @@ pub trait LayerMethod: Send + Sync {
             work,
         });
         Ok(attributions.collect())
+    }
+}
+
+impl<T: LayerMethod + ?Sized> LayerMethod for &T {
+    fn layers(&self) -> &[String] {
+        (**self).layers()
+    }
+
+    fn explain_layers(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Vec<Explanation>>, Error> {
+        (**self).explain_layers(model, inputs, targets, run)
     }
 }
 
@@ -162,7 +184,8 @@ impl LayerAttribution {
         self.explanations.first().map_or(&[], |e| &e.scores)
     }
 
-    /// The convergence delta per row at the first layer, for methods that promise completeness.
+    /// The convergence delta per row at the first layer (of all layers together, for methods that
+    /// explain them as one), for methods that promise completeness.
     pub fn delta(&self) -> Option<&[f32]> {
         self.explanations.first()?.delta.as_deref()
     }

@@ -113,6 +113,22 @@ pub trait Method: Send + Sync {
     }
 }
 
+impl<T: Method + ?Sized> Method for &T {
+    fn explain(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        (**self).explain(model, inputs, targets, run)
+    }
+
+    fn rebased(&self, map: &Rebase<'_>) -> Result<Option<Box<dyn Method>>, Error> {
+        (**self).rebased(map)
+    }
+}
+
 impl<T: Method + ?Sized> Method for Box<T> {
     fn explain(
         &self,
@@ -139,7 +155,10 @@ pub(crate) fn prepare<I: Inputs>(
     targets: &[Target],
 ) -> Result<(Values, usize), Error> {
     let given = inputs.to_values();
-    let given = given.with(|_, value| Some(value.clone().detached()));
+    // Whatever rows these are of, they are the caller's.
+    let given = given
+        .with(|_, value| Some(value.clone().detached()))
+        .renumbered();
     given.check()?;
     for target in targets {
         target.check(given.rows())?;

@@ -200,6 +200,9 @@ impl Target {
         let [_, classes] = shape[..] else {
             return Err(self.unfit(&shape, "`predicted` needs [batch, classes]; give an index"));
         };
+        if classes == 0 {
+            return Err(self.unfit(&shape, "there are no classes to choose from"));
+        }
         let data = output.to_vec()?;
         data.chunks(classes)
             .map(|row| {

@@ -316,6 +316,12 @@ impl Traced {
         let whole = self.graphs.get(values)?;
         let slots = layers.iter().map(|layer| whole.layer(layer));
         let slots: Vec<SlotId> = slots.collect::<Result<_, _>>()?;
+        if let Some(i) = (1..slots.len()).find(|&i| slots[..i].contains(&slots[i])) {
+            return Err(Error::Layer {
+                name: layers[i].into(),
+                reason: "it is given twice".into(),
+            });
+        }
         let (graph, side) = whole.from(&slots).map_err(|i| Error::Layer {
             name: layers[i].into(),
             reason: "the model's output does not depend on its (first) output".into(),

@@ -4,6 +4,7 @@
 //! (<https://arxiv.org/abs/2004.03383>). As `BlurIG` of PAIR's saliency library.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use attr_core::{
     Error, Explanation, Method, Model, Run, Target, Value, Values, fix_targets, scores,
@@ -73,6 +74,9 @@ pub struct BlurIntegratedGradients {
     config: BlurIntegratedGradientsConfig,
 }
 
+/// A blur of a line is a matrix of its length, squared: at most half a gibibyte.
+const LONGEST: usize = 8192;
+
 impl From<BlurIntegratedGradientsConfig> for BlurIntegratedGradients {
     fn from(config: BlurIntegratedGradientsConfig) -> Self {
         Self { config }
@@ -97,6 +101,12 @@ impl BlurIntegratedGradients {
         self
     }
 
+    /// Sets how far the blur is changed to find its derivative.
+    pub fn with_grad_step(mut self, grad_step: f64) -> Self {
+        self.config.grad_step = grad_step;
+        self
+    }
+
     /// Sets whether the square of the deviation grows evenly.
     pub fn with_sqrt(mut self, sqrt: bool) -> Self {
         self.config.sqrt = sqrt;
@@ -108,13 +118,13 @@ impl BlurIntegratedGradients {
         let bad = |name, value: f64| Error::Parameter {
             name,
             value: value.to_string(),
-            expected: "it must be positive",
+            expected: "it must be positive, and at most 100000",
         };
         for (name, value) in [
             ("max_sigma", config.max_sigma),
             ("grad_step", config.grad_step),
         ] {
-            if !(value > 0.0 && value.is_finite()) {
+            if !(value > 0.0 && value <= 1e5) {
                 return Err(bad(name, value));
             }
         }
@@ -132,6 +142,13 @@ impl BlurIntegratedGradients {
                     what: format!("input {i}"),
                     got: shape,
                     expected: "an image to blur, [batch, channels, ...],".into(),
+                });
+            }
+            if inputs.attributed(i) && shape[2..].iter().any(|&length| length > LONGEST) {
+                return Err(Error::Shape {
+                    what: format!("input {i}"),
+                    got: shape,
+                    expected: format!("an image of at most {LONGEST} pixels a side"),
                 });
             }
         }
@@ -161,57 +178,80 @@ pub(crate) fn blurred(inputs: &Values, sigmas: &[f64]) -> Result<Values, Error> 
     Ok(inputs.with(|i, _| results[i].clone()))
 }
 
+/// A Gaussian blur is linear and separable: a matrix for each spatial dimension. Rows of one
+/// deviation go together.
 fn blur(value: &Value, sigmas: &[f64]) -> Result<Value, Error> {
-    separable(value, |_, length| {
-        sigmas.iter().flat_map(|s| kernel(*s, length)).collect()
+    by_sigma(value, sigmas, |rows, sigma| {
+        separable(rows, |_, length| kernel(sigma, length))
     })
 }
 
-/// The image blurred by `further` minus the image blurred by `sigmas`, each row by its own.
+/// The image blurred a little more minus the image blurred, each row by its own deviation.
 ///
 /// Subtracting the images would cancel most digits, so the kernels are subtracted, dimension by
 /// dimension: `K'₁K'₂ - K₁K₂ = (K'₁ - K₁) K'₂ + K₁ (K'₂ - K₂)`.
-fn blur_difference(value: &Value, sigmas: &[f64], further: &[f64]) -> Result<Tensor<2>, Error> {
-    let mut sum: Option<Tensor<2>> = None;
-    for changed in 2..value.shape().len() {
-        let part = separable(value, |dim, length| {
-            let pairs = sigmas.iter().zip(further);
-            let each = pairs.map(|(sigma, further)| match dim.cmp(&changed) {
-                Ordering::Less => kernel(*sigma, length),
-                Ordering::Greater => kernel(*further, length),
+fn blur_difference(value: &Value, sigmas: &[f64], step: f64) -> Result<Value, Error> {
+    by_sigma(value, sigmas, |rows, sigma| {
+        let mut sum: Option<Tensor<2>> = None;
+        for changed in 2..rows.shape().len() {
+            let part = separable(rows, |dim, length| match dim.cmp(&changed) {
+                Ordering::Less => kernel(sigma, length),
+                Ordering::Greater => kernel(sigma + step, length),
                 Ordering::Equal => {
-                    let kernels = kernel(*further, length)
-                        .into_iter()
-                        .zip(kernel(*sigma, length));
-                    kernels.map(|(after, before)| after - before).collect()
+                    let after = kernel(sigma + step, length).into_iter();
+                    let pairs = after.zip(kernel(sigma, length));
+                    pairs.map(|(after, before)| after - before).collect()
                 }
+            })?;
+            let part = part.matrix()?;
+            sum = Some(match sum {
+                Some(sum) => sum + part,
+                None => part,
             });
-            each.flatten().collect()
-        })?;
-        let part = part.matrix()?;
-        sum = Some(match sum {
-            Some(sum) => sum + part,
-            None => part,
-        });
-    }
-    sum.ok_or(Error::Internal("an image without dimensions"))
+        }
+        let sum = sum.ok_or(Error::Internal("an image without dimensions"))?;
+        Ok(Value::from_matrix(sum, &rows.shape()))
+    })
 }
 
-/// Applies a matrix along each spatial dimension: for each row one, `[rows, length, length]`.
-fn separable(value: &Value, matrices: impl Fn(usize, usize) -> Vec<f64>) -> Result<Value, Error> {
+/// Applies `f` to the rows of each deviation, and puts them back in order.
+fn by_sigma(
+    value: &Value,
+    sigmas: &[f64],
+    f: impl Fn(&Value, f64) -> Result<Value, Error>,
+) -> Result<Value, Error> {
+    let mut groups: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+    for (row, sigma) in sigmas.iter().enumerate() {
+        groups.entry(sigma.to_bits()).or_default().push(row);
+    }
+    let mut parts = Vec::with_capacity(groups.len());
+    let mut place = vec![0; sigmas.len()];
+    let mut next = 0;
+    for (bits, rows) in groups {
+        parts.push(f(&value.select_rows(&rows), f64::from_bits(bits))?);
+        for row in rows {
+            place[row] = next;
+            next += 1;
+        }
+    }
+    Ok(Value::cat_rows(parts)?.select_rows(&place))
+}
+
+/// Applies a matrix `[length, length]` along each spatial dimension.
+fn separable(value: &Value, matrix: impl Fn(usize, usize) -> Vec<f64>) -> Result<Value, Error> {
     let shape = value.shape();
     let rows = shape[0];
     let mut current = value.clone();
     for dim in 2..shape.len() {
         let length = shape[dim];
-        let outer = shape[1..dim].iter().product();
+        let outer: usize = shape[1..dim].iter().product();
         let inner = shape[dim + 1..].iter().product();
-        let matrices = TensorData::new(matrices(dim, length), [rows, 1, length, length]);
-        let matrices = matrices.convert_dtype(value.dtype());
-        let matrices = Tensor::<4>::from_data(matrices, &value.device());
-        let matrices = matrices.expand([rows, outer, length, length]);
-        let lines = current.reshape(&[rows, outer, length, inner]);
-        current = Value::from(matrices.matmul(lines.tensor::<4>()?));
+        let data = TensorData::new(matrix(dim, length), [1, length, length]);
+        let data = data.convert_dtype(value.dtype());
+        let matrix = Tensor::<3>::from_data(data, &value.device());
+        let matrix = matrix.expand([rows * outer, length, length]);
+        let lines = current.reshape(&[rows * outer, length, inner]);
+        current = Value::from(matrix.matmul(lines.tensor::<3>()?));
     }
     Ok(current.reshape(&shape))
 }
@@ -262,17 +302,16 @@ impl Method for BlurIntegratedGradients {
         for part in items.chunks(run.rows_at_once(model, inputs)) {
             let of: Vec<usize> = part.iter().map(|item| item.0).collect();
             let here: Vec<f64> = part.iter().map(|item| sigmas[item.1]).collect();
-            let further: Vec<f64> = here.iter().map(|s| s + self.config.grad_step).collect();
             let copies = inputs.select(&of);
             let points = blurred(&copies, &here)?;
             let (gradients, _) = target_gradients(model, &points, &targets)?;
             let width = |item: usize| sigmas[part[item].1 + 1] - sigmas[part[item].1];
-            let chunk = Chunk::new(&of, |item| -width(item) / self.config.grad_step)?;
+            let chunk = Chunk::new(&of, |item| -width(item) / self.config.grad_step);
             for (i, copy) in copies.values().iter().enumerate() {
                 if !inputs.attributed(i) {
                     continue;
                 }
-                let change = blur_difference(copy, &here, &further)?;
+                let change = blur_difference(copy, &here, self.config.grad_step)?.matrix()?;
                 for (t, gradients) in gradients.iter().enumerate() {
                     if let Some(gradient) = &gradients[i] {
                         sums.add(t, i, gradient.matrix()? * change.clone(), &chunk);

@@ -94,10 +94,10 @@ impl DeepLiftShap {
         run: &Run<'_>,
     ) -> Result<Vec<Vec<Explanation>>, Error> {
         let targets = fix_targets(model, inputs, targets, run)?;
-        let pools = self.baselines.pools(inputs)?;
-        let mut lengths = pools.iter().flatten().map(Value::rows);
-        let count = lengths.next().ok_or(Error::NoGradient { input: 0 })?;
-        if lengths.any(|length| length != count) {
+        let pools = self.baselines.pools(inputs, layers.is_some())?;
+        let lengths = || pools.iter().flatten().map(Value::rows);
+        let count = lengths().max().ok_or(Error::NoGradient { input: 0 })?;
+        if lengths().any(|length| length != 1 && length != count) {
             return Err(Error::Method {
                 method: "DeepLIFT SHAP",
                 reason: "the inputs' distributions need equally many rows, which belong together"
@@ -119,11 +119,17 @@ impl DeepLiftShap {
         for part in items.chunks(at_once) {
             let (of, picked): (Vec<usize>, Vec<usize>) = part.iter().copied().unzip();
             let expanded = inputs.select(&of);
-            let reference = expanded.with(|i, _| Some(pools[i].as_ref()?.select_rows(&picked)));
+            let reference = expanded.with(|i, _| {
+                let pool = pools[i].as_ref()?;
+                Some(match pool.rows() {
+                    1 => pool.select_rows(&vec![0; picked.len()]),
+                    _ => pool.select_rows(&picked),
+                })
+            });
             let found = self
                 .config
                 .pairs(model, &expanded, &reference, &targets, layers)?;
-            let chunk = Chunk::new(&of, |_| 1.0 / count as f64)?;
+            let chunk = Chunk::new(&of, |_| 1.0 / count as f64);
             for (t, found) in found.into_iter().enumerate() {
                 for (column, value) in found.values.into_iter().enumerate() {
                     if let Some((matrix, shape)) = value {
@@ -171,7 +177,7 @@ impl Method for DeepLiftShap {
 
     fn rebased(&self, map: &Rebase<'_>) -> Result<Option<Box<dyn Method>>, Error> {
         let mut method = self.clone();
-        method.baselines = map(&self.baselines)?;
+        method.baselines = map(&self.baselines.drawn())?;
         Ok(Some(Box::new(method)))
     }
 }

@@ -6,6 +6,8 @@
 //! expected gradients", 2019 (<https://arxiv.org/abs/1906.10670>). As Captum's `GradientShap`;
 //! draws come from a seed, and the mean comes with its standard error.
 
+use std::collections::HashMap;
+
 use attr_core::{
     Baselines, Error, Explanation, LayerMethod, Method, Model, Random, Rebase, Run, Target, Value,
     Values, Walk, activations, fix_targets, scores, target_gradients, target_walks,
@@ -13,9 +15,9 @@ use attr_core::{
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::deep_lift::unreached;
-use crate::path::take;
-use crate::rows::{Chunk, RowSums, row_sums};
+use crate::layer::{names, reached};
+use crate::path::{no_path, take};
+use crate::rows::{Moment, Moments, row_sums};
 
 /// Parameters of [`GradientShap`], under Captum's names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,11 +54,12 @@ impl Default for GradientShapConfig {
 /// `Σ A - mean(f(x') - f(b))` over the draws.
 ///
 /// Shapes: the input's, `[batch, ...]`. `n_samples` forward and backward passes per row; for the
-/// delta one forward pass per drawn baseline and one for the input.
+/// delta one forward pass per drawn baseline, and one or, with smoothing, one per sample for the
+/// input.
 ///
 /// # Errors
 /// [`Error::Parameter`] for no samples or a negative deviation; [`Error::Shape`] for baselines that
-/// do not fit.
+/// do not fit; [`Error::Method`] for inputs made of integers.
 ///
 /// ```
 /// use attr_core::{Baseline, Method};
@@ -133,53 +136,30 @@ impl GradientShap {
     }
 }
 
-/// Where a sample lies: its row, a baseline row for each input, and how far from there.
+/// Where a sample lies: its row and number there, a baseline row for each input, and how far from
+/// there.
 struct Draw {
-    row: usize,
+    item: (usize, usize),
     picks: Vec<usize>,
     alpha: f64,
-    /// Which of the distinct baselines.
-    baseline: usize,
 }
 
 impl GradientShap {
-    /// All draws, row by row and sample by sample, and the distinct baselines among them.
-    fn draw(
-        &self,
-        rows: usize,
-        pools: &[Option<Value>],
-        random: &mut Random,
-    ) -> (Vec<Draw>, Vec<(usize, Vec<usize>)>) {
-        let mut draws: Vec<Draw> = Vec::with_capacity(rows * self.config.n_samples);
-        let mut distinct: Vec<(usize, Vec<usize>)> = Vec::new();
-        for row in 0..rows {
-            let first = distinct.len();
-            for _ in 0..self.config.n_samples {
-                let pick = |pool: &Option<Value>| match pool {
-                    Some(pool) => random.index(pool.rows()),
-                    None => 0,
-                };
-                let picks: Vec<usize> = pools.iter().map(pick).collect();
-                let known = distinct[first..]
-                    .iter()
-                    .position(|(_, known)| *known == picks);
-                let baseline = match known {
-                    Some(known) => first + known,
-                    None => {
-                        distinct.push((row, picks.clone()));
-                        distinct.len() - 1
-                    }
-                };
-                let alpha = random.uniform();
-                draws.push(Draw {
-                    row,
-                    picks,
-                    alpha,
-                    baseline,
-                });
+    /// All draws, row by row and sample by sample.
+    fn draw(&self, rows: usize, pools: &[Option<Value>], random: &mut Random) -> Vec<Draw> {
+        let samples = (0..rows).flat_map(|row| (0..self.config.n_samples).map(move |n| (row, n)));
+        let draws = samples.map(|item| {
+            let pick = |pool: &Option<Value>| match pool {
+                Some(pool) => random.index(pool.rows()),
+                None => 0,
+            };
+            Draw {
+                item,
+                picks: pools.iter().map(pick).collect(),
+                alpha: random.uniform(),
             }
-        }
-        (draws, distinct)
+        });
+        draws.collect()
     }
 
     fn explain_rows(
@@ -200,48 +180,34 @@ impl GradientShap {
         }
         let stdevs = crate::noise_tunnel::deviations(&self.config.stdevs, inputs)?;
         let noise = stdevs.iter().any(|s| *s > 0.0);
-        let pools = self.baselines.pools(inputs)?;
+        let pools = self.baselines.pools(inputs, false)?;
         if pools.iter().all(Option::is_none) {
-            return Err(Error::NoGradient { input: 0 });
+            return Err(no_path("GradientSHAP"));
         }
         let targets = fix_targets(model, inputs, targets, run)?;
         let mut random = Random::new(self.config.seed);
-        let (draws, distinct) = self.draw(inputs.rows(), &pools, &mut random);
-
-        let names: Vec<&str> = layers.unwrap_or_default().iter().map(|l| &l[..]).collect();
-        let of: Vec<usize> = distinct.iter().map(|(row, _)| *row).collect();
-        let at_baselines = inputs.select(&of);
-        let at_baselines = at_baselines.with(|i, _| {
-            let picks: Vec<usize> = distinct.iter().map(|(_, picks)| picks[i]).collect();
-            Some(pools[i].as_ref()?.select_rows(&picks))
-        });
-        let ends = |values: &Values| match layers {
-            Some(_) => activations(model, values, &names, run),
-            None => Ok(Vec::new()),
-        };
+        let draws = self.draw(inputs.rows(), &pools, &mut random);
+        let names = names(layers.unwrap_or_default());
         let complete = self.config.multiply_by_inputs;
-        let at_inputs = scores(model, inputs, &targets, run)?;
-        let (baseline_scores, baseline_ends) = match complete {
-            true => (
-                scores(model, &at_baselines, &targets, run)?,
-                ends(&at_baselines)?,
-            ),
-            false => (Vec::new(), Vec::new()),
+        let ends = Ends {
+            model,
+            targets: &targets,
+            layers: &names,
         };
-        let input_ends = match complete && !noise {
-            true => ends(inputs)?,
+        let at_inputs = scores(model, inputs, &targets, run)?;
+        let input_ends = match complete && !noise && layers.is_some() {
+            true => activations(model, inputs, &names, run)?,
             false => Vec::new(),
         };
 
         let columns = layers.map_or(inputs.values().len(), <[String]>::len);
-        // Behind each column of values, one of squares.
-        let mut sums = RowSums::new(inputs.rows(), targets.len(), 2 * columns);
+        let mut moments = Moments::new(inputs.rows(), n, targets.len(), columns);
         let mut shapes: Vec<Vec<usize>> = vec![Vec::new(); columns];
         let mut changes = vec![vec![0f32; inputs.rows()]; targets.len()];
         let walk = Walk::new().to_layers(&names);
         run.start(draws.len());
         for part in draws.chunks(run.rows_at_once(model, inputs)) {
-            let of: Vec<usize> = part.iter().map(|draw| draw.row).collect();
+            let of: Vec<usize> = part.iter().map(|draw| draw.item.0).collect();
             let mut here = inputs.select(&of);
             if noise {
                 here = crate::noise_tunnel::add_noise(&here, &stdevs, &mut random)?;
@@ -268,46 +234,44 @@ impl GradientShap {
             let found: Vec<Vec<Option<Value>>> = match layers {
                 Some(layers) => {
                     let (walks, _) = target_walks(model, &points, &targets, &walk)?;
-                    let walked = walks.walked.into_iter().map(|walked| walked.layers);
-                    let walked: Vec<Vec<Option<Value>>> = walked.collect();
-                    for (i, layer) in layers.iter().enumerate() {
-                        if walked.iter().any(|walked| walked[i].is_none()) {
-                            return Err(unreached(layer));
-                        }
-                    }
-                    walked
+                    let walked = walks.walked.into_iter();
+                    let walked = walked.map(|walked| {
+                        let found = reached(layers, walked.layers)?;
+                        Ok(found.into_iter().map(Some).collect())
+                    });
+                    walked.collect::<Result<_, Error>>()?
                 }
                 None => target_gradients(model, &points, &targets)?.0,
             };
-            if complete && layers.is_some() {
-                let picked: Vec<usize> = part.iter().map(|draw| draw.baseline).collect();
-                let noisy = if noise { ends(&here)? } else { Vec::new() };
-                ways = Vec::with_capacity(columns);
-                for (i, end) in baseline_ends.iter().enumerate() {
-                    let before = take(&end.matrix()?, &picked);
-                    let after = match noise {
-                        true => noisy[i].matrix()?,
-                        false => take(&input_ends[i].matrix()?, &of),
-                    };
-                    ways.push(Some(after - before));
-                }
-            }
             if complete {
-                let here = match noise {
-                    true => scores(model, &here, &targets, &run.quiet())?,
-                    false => Vec::new(),
+                let (baselines, which) = distinct(part, inputs, &pools);
+                let (before, activations_before) = ends.of(&baselines)?;
+                let (after, activations_after) = match noise {
+                    true => ends.of(&here)?,
+                    false => (Vec::new(), Vec::new()),
                 };
                 for (t, changes) in changes.iter_mut().enumerate() {
-                    for (item, draw) in part.iter().enumerate() {
+                    for (i, &row) in of.iter().enumerate() {
                         let after = match noise {
-                            true => here[t][item],
-                            false => at_inputs[t][draw.row],
+                            true => after[t][i],
+                            false => at_inputs[t][row],
                         };
-                        changes[draw.row] += (after - baseline_scores[t][draw.baseline]) / n as f32;
+                        changes[row] += (after - before[t][which[i]]) / n as f32;
                     }
                 }
+                if layers.is_some() {
+                    let mut between = Vec::with_capacity(columns);
+                    for (i, before) in activations_before.iter().enumerate() {
+                        let after = match noise {
+                            true => activations_after[i].matrix()?,
+                            false => take(&input_ends[i].matrix()?, &of),
+                        };
+                        between.push(Some(after - take(&before.matrix()?, &which)));
+                    }
+                    ways = between;
+                }
             }
-            let chunk = Chunk::new(&of, |_| 1.0 / n as f64)?;
+            let items: Vec<(usize, usize)> = part.iter().map(|draw| draw.item).collect();
             for (t, found) in found.into_iter().enumerate() {
                 for (column, gradient) in found.into_iter().enumerate() {
                     let Some(gradient) = gradient else { continue };
@@ -316,35 +280,35 @@ impl GradientShap {
                         value = value * way.clone();
                     }
                     shapes[column] = gradient.shape();
-                    sums.add(t, columns + column, value.clone().powi_scalar(2), &chunk);
-                    sums.add(t, column, value, &chunk);
+                    moments.add(t, column, value, &items)?;
                 }
             }
             run.advance(part.len());
         }
 
-        let results = sums.finish().into_iter().zip(at_inputs).zip(changes);
+        let results = moments.finish().into_iter().zip(at_inputs).zip(changes);
         results
-            .map(|((mut means, scores), changes)| {
-                let squares = means.split_off(columns);
-                let mut explanations = Vec::with_capacity(columns);
-                for ((mean, square), shape) in means.into_iter().zip(squares).zip(&shapes) {
-                    let (Some(mean), Some(square)) = (mean, square) else {
-                        explanations.push((None, None, Vec::new()));
+            .map(|((moments, scores), changes)| {
+                let mut values = Vec::with_capacity(columns);
+                let mut errors = Vec::with_capacity(columns);
+                let mut sums: Vec<Vec<f32>> = Vec::with_capacity(columns);
+                for (moment, shape) in moments.into_iter().zip(&shapes) {
+                    let Some(Moment { mean, variance }) = moment else {
+                        values.push(None);
+                        errors.push(None);
+                        sums.push(Vec::new());
                         continue;
                     };
                     let mut shape = shape.clone();
                     shape[0] = inputs.rows();
-                    let error = (n > 1).then(|| {
-                        // `Σ (a - mean)² / (n - 1)`, over `n`.
-                        let variance = (square - mean.clone().powi_scalar(2)).clamp_min(0.0);
+                    sums.push(row_sums(mean.clone())?);
+                    values.push(Some(Value::from_matrix(mean, &shape)));
+                    errors.push((n > 1).then(|| {
                         let error = (variance / (n - 1) as f64).sqrt();
                         Value::from_matrix(error, &shape)
-                    });
-                    let sum = row_sums(mean.clone())?;
-                    explanations.push((Some(Value::from_matrix(mean, &shape)), error, sum));
+                    }));
                 }
-                let delta = |sums: &[&Vec<f32>]| -> Option<Vec<f32>> {
+                let delta = |sums: &[Vec<f32>]| -> Option<Vec<f32>> {
                     let rows = changes.iter().enumerate();
                     let deltas = rows.map(|(row, change)| {
                         sums.iter().filter_map(|s| s.get(row)).sum::<f32>() - change
@@ -352,26 +316,64 @@ impl GradientShap {
                     complete.then(|| deltas.collect())
                 };
                 if layers.is_some() {
-                    let each = explanations
-                        .into_iter()
-                        .map(|(value, error, sum)| Explanation {
-                            delta: delta(&[&sum]),
-                            standard_error: error.map(|error| vec![Some(error)]),
-                            ..Explanation::new(vec![value], scores.clone())
-                        });
+                    let each = values.into_iter().zip(errors).zip(&sums);
+                    let each = each.map(|((value, error), sum)| Explanation {
+                        delta: delta(std::slice::from_ref(sum)),
+                        standard_error: error.map(|error| vec![Some(error)]),
+                        ..Explanation::new(vec![value], scores.clone())
+                    });
                     return Ok(each.collect());
                 }
-                let sums: Vec<&Vec<f32>> = explanations.iter().map(|(_, _, sum)| sum).collect();
-                let delta = delta(&sums);
-                let (values, errors): (Vec<_>, Vec<_>) =
-                    explanations.into_iter().map(|(v, e, _)| (v, e)).unzip();
                 Ok(vec![Explanation {
-                    delta,
+                    delta: delta(&sums),
                     standard_error: (n > 1).then_some(errors),
                     ..Explanation::new(values, scores)
                 }])
             })
             .collect()
+    }
+}
+
+/// The baselines of some draws, each once for each row that drew it, and which of them is whose.
+fn distinct(part: &[Draw], inputs: &Values, pools: &[Option<Value>]) -> (Values, Vec<usize>) {
+    let mut known: HashMap<(usize, &[usize]), usize> = HashMap::new();
+    let mut firsts: Vec<&Draw> = Vec::new();
+    let which = part.iter().map(|draw| {
+        *known.entry((draw.item.0, &draw.picks)).or_insert_with(|| {
+            firsts.push(draw);
+            firsts.len() - 1
+        })
+    });
+    let which: Vec<usize> = which.collect();
+    let of: Vec<usize> = firsts.iter().map(|draw| draw.item.0).collect();
+    let baselines = inputs.select(&of).with(|i, _| {
+        let picks: Vec<usize> = firsts.iter().map(|draw| draw.picks[i]).collect();
+        Some(pools[i].as_ref()?.select_rows(&picks))
+    });
+    (baselines, which)
+}
+
+/// What an end of a path is evaluated for: the targets, and the layers where there are some.
+struct Ends<'a> {
+    model: &'a dyn Model,
+    targets: &'a [Target],
+    layers: &'a [&'a str],
+}
+
+impl Ends<'_> {
+    /// Scores, `[target][row]`, and activations, over one forward pass.
+    fn of(&self, values: &Values) -> Result<(Vec<Vec<f32>>, Vec<Value>), Error> {
+        let (output, activations) = match self.layers {
+            [] => (self.model.forward(values.clone())?, Vec::new()),
+            layers => {
+                let walk = Walk::new().to_layers(layers);
+                let walks = self.model.walk(values, &|_, _| Ok(Vec::new()), &walk)?;
+                (walks.output, walks.activations)
+            }
+        };
+        let chosen = self.targets.iter();
+        let chosen = chosen.map(|target| Ok(target.choose(&output, values)?.scores));
+        Ok((chosen.collect::<Result<_, Error>>()?, activations))
     }
 }
 
@@ -389,7 +391,7 @@ impl Method for GradientShap {
 
     fn rebased(&self, map: &Rebase<'_>) -> Result<Option<Box<dyn Method>>, Error> {
         let mut method = self.clone();
-        method.baselines = map(&self.baselines)?;
+        method.baselines = map(&self.baselines.drawn())?;
         Ok(Some(Box::new(method)))
     }
 }

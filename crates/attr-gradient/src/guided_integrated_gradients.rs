@@ -315,6 +315,9 @@ impl Row {
             let movable: Vec<usize> = (0..self.x.len())
                 .filter(|&i| steepness[i] <= threshold && steepness[i] != f64::INFINITY)
                 .collect();
+            if movable.is_empty() {
+                break; // Gradients are infinite or not numbers.
+            }
             let possible: f64 = movable.iter().map(|&i| (self.x[i] - limit[i]).abs()).sum();
             let part = match possible > 0.0 {
                 true => (current - rest) / possible,

@@ -132,7 +132,7 @@ impl Idgi {
         }
     }
 
-    /// Sets the baseline of the straight or guided path.
+    /// Sets the baseline of the straight or guided path; the path from a blurred image has none.
     pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
         self.baselines = baselines.into();
         if let IdgiPath::Guided(guided) = self.path {
@@ -244,7 +244,7 @@ fn along(
         let (gradients, found) = target_gradients(model, &points.at(&of, &at)?, targets)?;
         if let Some(before) = pending.take() {
             for (t, (score, squares)) in before.before.into_iter().enumerate() {
-                let chunk = Chunk::new(&[before.row], |_| f64::from(found[t][0] - score))?;
+                let chunk = Chunk::new(&[before.row], |_| f64::from(found[t][0] - score));
                 for (i, squares) in squares.into_iter().enumerate() {
                     if let Some(squares) = squares {
                         sums.add(t, i, squares, &chunk);
@@ -266,7 +266,7 @@ fn along(
                 };
                 f64::from(next - found[t][item])
             };
-            let chunk = Chunk::new(&of, change)?;
+            let chunk = Chunk::new(&of, change);
             for (i, squares) in squares.iter().enumerate() {
                 if let Some(squares) = squares {
                     sums.add(t, i, squares.clone(), &chunk);
@@ -307,27 +307,33 @@ fn along(
 }
 
 /// `g² / Σ g²`, the sum over all inputs of a row; zeros where all is zero.
+///
+/// Gradients are taken relative to the row's largest, so that no square under- or overflows.
 fn relative_squares(gradients: Vec<Option<Value>>) -> Result<Vec<Option<Tensor<2>>>, Error> {
-    let mut total: Option<Tensor<2>> = None;
-    let mut squares = Vec::with_capacity(gradients.len());
-    for gradient in gradients {
-        let Some(gradient) = gradient else {
-            squares.push(None);
-            continue;
-        };
-        let square = gradient.matrix()?.powi_scalar(2);
-        let sum = square.clone().sum_dim(1);
-        total = Some(match total {
-            Some(total) => total + sum,
-            None => sum,
-        });
-        squares.push(Some(square));
-    }
-    let total = total.ok_or(Error::NoGradient { input: 0 })?;
-    let flat = total.clone().equal_elem(0.0);
-    let total = total.mask_fill(flat, 1.0);
-    Ok(squares
+    let gradients = gradients.into_iter();
+    let gradients = gradients.map(|gradient| gradient.map(|g| g.matrix()).transpose());
+    let gradients: Vec<Option<Tensor<2>>> = gradients.collect::<Result<_, _>>()?;
+    let largest = gradients
+        .iter()
+        .flatten()
+        .map(|g| g.clone().abs().max_dim(1));
+    let largest = largest.reduce(|a, b| Tensor::cat(vec![a, b], 1).max_dim(1));
+    let largest = largest.ok_or(Error::NoGradient { input: 0 })?;
+    let flat = largest.clone().equal_elem(0.0);
+    let largest = largest.mask_fill(flat.clone(), 1.0);
+    let squares: Vec<Option<Tensor<2>>> = gradients
         .into_iter()
+        .map(|gradient| Some((gradient? / largest.clone()).powi_scalar(2)))
+        .collect();
+    let totals = squares
+        .iter()
+        .flatten()
+        .map(|square| square.clone().sum_dim(1));
+    let total = totals.reduce(|a, b| a + b);
+    let total = total.ok_or(Error::NoGradient { input: 0 })?;
+    let total = total.mask_fill(flat, 1.0);
+    let squares = squares.into_iter();
+    Ok(squares
         .map(|square| square.map(|square| square / total.clone()))
         .collect())
 }

@@ -73,10 +73,9 @@ impl Default for IntegratedGradientsConfig {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct IntegratedGradients {
     config: IntegratedGradientsConfig,
-    /// None is zero.
     baselines: Vec<Baselines>,
 }
 
@@ -84,8 +83,14 @@ impl From<IntegratedGradientsConfig> for IntegratedGradients {
     fn from(config: IntegratedGradientsConfig) -> Self {
         Self {
             config,
-            baselines: Vec::new(),
+            baselines: vec![Baselines::default()],
         }
+    }
+}
+
+impl Default for IntegratedGradients {
+    fn default() -> Self {
+        IntegratedGradientsConfig::default().into()
     }
 }
 
@@ -155,15 +160,7 @@ impl Method for IntegratedGradients {
         self.check()?;
         let targets = fix_targets(model, inputs, targets, run)?;
         let at_inputs = scores(model, inputs, &targets, run)?;
-        let given = match &self.baselines[..] {
-            [] => &[Baselines::default()],
-            given => given,
-        };
-        let each: Vec<Vec<Baselines>> = given
-            .iter()
-            .map(Baselines::each_row)
-            .collect::<Result<_, _>>()?;
-        let each = each.concat();
+        let each = self.each_baseline()?;
         let found = each
             .iter()
             .map(|baselines| self.between(model, inputs, &targets, baselines, &at_inputs, run));
@@ -171,17 +168,10 @@ impl Method for IntegratedGradients {
     }
 
     fn rebased(&self, map: &Rebase<'_>) -> Result<Option<Box<dyn Method>>, Error> {
-        let mut method = self.clone();
-        if method.baselines.is_empty() {
-            method.baselines.push(Baselines::default());
-        }
-        let each: Vec<Vec<Baselines>> = method
-            .baselines
-            .iter()
-            .map(Baselines::each_row)
-            .collect::<Result<_, _>>()?;
-        method.baselines = each.concat().iter().map(map).collect::<Result<_, _>>()?;
-        Ok(Some(Box::new(method)))
+        let each = self.each_baseline()?;
+        let baselines = each.iter().map(map).collect::<Result<_, _>>()?;
+        let config = self.config.clone();
+        Ok(Some(Box::new(Self { config, baselines })))
     }
 }
 
@@ -192,10 +182,7 @@ fn mean(mut all: Vec<Vec<Explanation>>) -> Result<Vec<Explanation>, Error> {
     }
     let weight = 1.0 / all.len() as f64;
     let mut all = all.into_iter();
-    let mut sums = all.next().ok_or(Error::Method {
-        method: "integrated gradients",
-        reason: "the list of baselines is empty".into(),
-    })?;
+    let mut sums = all.next().ok_or(Error::Internal("no baselines"))?;
     for other in all {
         for (sum, other) in sums.iter_mut().zip(other) {
             for (sum, value) in sum.values.iter_mut().zip(other.values) {
@@ -256,7 +243,7 @@ impl IntegratedGradients {
                 if pending.is_empty() {
                     break;
                 }
-                if n * 2 > self.config.max_steps {
+                if n >= self.config.max_steps {
                     let largest = deltas.iter().flatten().fold(0f32, |m, d| m.max(d.abs()));
                     return Err(Error::NotConverged {
                         delta: largest,
@@ -264,7 +251,7 @@ impl IntegratedGradients {
                         tolerance,
                     });
                 }
-                n *= 2;
+                n = (2 * n).min(self.config.max_steps);
                 let part = path.select(&pending);
                 let refined = self.integrate(model, &part, targets, n, run)?;
                 for (whole, part) in integrals.iter_mut().zip(refined) {
@@ -302,6 +289,19 @@ impl IntegratedGradients {
             .collect()
     }
 
+    /// All baselines, those of distributions row by row.
+    fn each_baseline(&self) -> Result<Vec<Baselines>, Error> {
+        let each = self.baselines.iter().map(Baselines::each_row);
+        let each: Vec<Vec<Baselines>> = each.collect::<Result<_, _>>()?;
+        match each.is_empty() {
+            true => Err(Error::Method {
+                method: "integrated gradients",
+                reason: "the list of baselines is empty".into(),
+            }),
+            false => Ok(each.concat()),
+        }
+    }
+
     fn check(&self) -> Result<(), Error> {
         self.config.method.samples(self.config.n_steps)?;
         let Some(tolerance) = self.config.tolerance else {
@@ -314,6 +314,7 @@ impl IntegratedGradients {
                 expected: "it must be positive",
             });
         }
+        self.config.method.samples(self.config.max_steps)?;
         if self.config.n_steps > self.config.max_steps {
             return Err(steps(
                 self.config.n_steps,
@@ -346,7 +347,7 @@ impl IntegratedGradients {
             let of: Vec<usize> = part.iter().map(|item| item.0).collect();
             let points = path.at(&of, |item| samples[part[item].1].0)?;
             let (gradients, _) = target_gradients(model, &points, targets)?;
-            let chunk = Chunk::new(&of, |item| samples[part[item].1].1)?;
+            let chunk = Chunk::new(&of, |item| samples[part[item].1].1);
             for (t, gradients) in gradients.into_iter().enumerate() {
                 for (i, gradient) in gradients.into_iter().enumerate() {
                     if let Some(gradient) = gradient {

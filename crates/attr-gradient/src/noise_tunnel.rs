@@ -1,16 +1,18 @@
 //! Noise tunnel: statistics of an attribution over noisy copies of the input.
 //!
-//! SmoothGrad: Smilkov et al., 2017 (<https://arxiv.org/abs/1706.03825>). SmoothGrad² and VarGrad:
-//! Adebayo et al., 2018 (<https://arxiv.org/abs/1806.10758>), Hooker et al., 2019
+//! SmoothGrad: Smilkov et al., 2017 (<https://arxiv.org/abs/1706.03825>). VarGrad: Adebayo et al.,
+//! 2018 (<https://arxiv.org/abs/1810.03307>). SmoothGrad²: Hooker et al., 2019
 //! (<https://arxiv.org/abs/1806.10758>). As Captum's `NoiseTunnel`, except that VarGrad is the
 //! unbiased variance, and that noise comes from a seed.
 
 use attr_core::{
-    Collected, Error, Explanation, LayerMethod, Method, Model, Random, Rebase, Run, Target, Value,
-    Values, fix_targets, scores,
+    Error, Explanation, LayerMethod, Method, Model, Random, Rebase, Run, Target, Value, Values,
+    fix_targets, scores,
 };
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
+
+use crate::rows::{Moment, Moments};
 
 /// What is taken over the noisy copies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -262,62 +264,63 @@ impl<M> NoiseTunnel<M> {
         let targets = fix_targets(model, inputs, targets, run)?;
         let at_inputs = scores(model, inputs, &targets, run)?;
 
-        // Whole rows with all their copies; the method cuts them to the budget itself.
+        // Rows times copies are one list; the method cuts its own work to the budget.
         let rows = inputs.rows();
-        let rows_at_once = (run.rows_at_once(model, inputs) / n).max(1);
+        let items: Vec<(usize, usize)> = (0..rows)
+            .flat_map(|row| (0..n).map(move |copy| (row, copy)))
+            .collect();
         let mut random = Random::new(self.config.seed);
-        // Of a mean over samples it is known how far off it may be.
-        let with_errors = n > 1 && self.config.nt_type == NoiseTunnelKind::SmoothGrad;
-        let mut collected = Collected::new(targets.len(), columns);
-        let mut errors = Collected::new(targets.len(), columns);
-        run.start(rows * n);
-        for start in (0..rows).step_by(rows_at_once) {
-            let chunk: Vec<usize> = (start..(start + rows_at_once).min(rows)).collect();
-            let copies: Vec<usize> = chunk.iter().flat_map(|&row| vec![row; n]).collect();
-            let noisy = add_noise(&inputs.select(&copies), &stdevs, &mut random)?;
+        let mut moments = Moments::new(rows, n, targets.len(), columns);
+        let mut shapes: Vec<Vec<usize>> = vec![Vec::new(); columns];
+        run.start(items.len());
+        for part in items.chunks(run.rows_at_once(model, inputs)) {
+            let of: Vec<usize> = part.iter().map(|item| item.0).collect();
+            let noisy = add_noise(&inputs.select(&of), &stdevs, &mut random)?;
             let explained = inner(&noisy, &targets, &run.quiet())?;
             for (target, values) in explained.into_iter().enumerate() {
-                let mut reduced = Vec::with_capacity(columns);
-                let mut error = Vec::with_capacity(columns);
-                for value in values {
-                    let Some(value) = value else {
-                        reduced.push(None);
-                        error.push(None);
-                        continue;
-                    };
-                    let mut shape = value.shape();
-                    shape[0] = chunk.len();
-                    let copies = value.matrix()?;
-                    let [all, elements] = copies.dims();
-                    let copies = copies.reshape([chunk.len(), all / chunk.len(), elements]);
-                    if with_errors {
-                        let of_mean = (copies.clone().var(1) / n as f64).sqrt();
-                        let of_mean = of_mean.reshape([chunk.len(), elements]);
-                        error.push(Some(Value::from_matrix(of_mean, &shape)));
+                for (column, value) in values.into_iter().enumerate() {
+                    if let Some(value) = value {
+                        shapes[column] = value.shape();
+                        moments.add(target, column, value.matrix()?, part)?;
                     }
-                    let matrix = self.reduce(copies).reshape([chunk.len(), elements]);
-                    reduced.push(Some(Value::from_matrix(matrix, &shape)));
                 }
-                collected.push(target, reduced);
-                errors.push(target, error);
             }
-            run.advance(copies.len());
+            run.advance(part.len());
         }
-        let errors = errors.finish(vec![Vec::new(); targets.len()])?;
-        let found = collected.finish(at_inputs)?.into_iter().zip(errors);
-        let found = found.map(|(found, errors)| Explanation {
-            standard_error: with_errors.then_some(errors.values),
-            ..found
+        let found = moments.finish().into_iter().zip(at_inputs);
+        let found = found.map(|(moments, scores)| {
+            let (mut values, mut errors) = (Vec::new(), Vec::new());
+            for (moment, shape) in moments.into_iter().zip(&shapes) {
+                let Some(moment) = moment else {
+                    values.push(None);
+                    errors.push(None);
+                    continue;
+                };
+                let mut shape = shape.clone();
+                shape[0] = rows;
+                // Of a mean it is known how far off it may be.
+                let error = n > 1 && self.config.nt_type == NoiseTunnelKind::SmoothGrad;
+                errors.push(error.then(|| {
+                    let error = (moment.variance.clone() / (n - 1) as f64).sqrt();
+                    Value::from_matrix(error, &shape)
+                }));
+                values.push(Some(Value::from_matrix(self.reduce(moment), &shape)));
+            }
+            let known = errors.iter().any(Option::is_some);
+            Explanation {
+                standard_error: known.then_some(errors),
+                ..Explanation::new(values, scores)
+            }
         });
         Ok(found.collect())
     }
 
-    /// `[rows, copies, elements]` to `[rows, 1, elements]`.
-    fn reduce(&self, copies: Tensor<3>) -> Tensor<3> {
+    fn reduce(&self, Moment { mean, variance }: Moment) -> Tensor<2> {
+        let n = self.config.nt_samples;
         match self.config.nt_type {
-            NoiseTunnelKind::SmoothGrad => copies.mean_dim(1),
-            NoiseTunnelKind::SmoothGradSq => copies.powi_scalar(2).mean_dim(1),
-            NoiseTunnelKind::VarGrad => copies.var(1),
+            NoiseTunnelKind::SmoothGrad => mean,
+            NoiseTunnelKind::SmoothGradSq => mean.clone() * mean + variance,
+            NoiseTunnelKind::VarGrad => variance * (n as f64 / (n - 1) as f64),
         }
     }
 }

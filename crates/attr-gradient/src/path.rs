@@ -64,6 +64,16 @@ impl Path {
     }
 }
 
+/// Between integers, such as tokens, there is no path.
+pub(crate) fn no_path(method: &'static str) -> Error {
+    Error::Method {
+        method,
+        reason: "the inputs are integers, between which there is no path; use `AtLayers` at their \
+                 embedding"
+            .into(),
+    }
+}
+
 /// The given rows of a matrix, in that order.
 pub(crate) fn take(matrix: &Tensor<2>, rows: &[usize]) -> Tensor<2> {
     let indices: Vec<i64> = rows.iter().map(|&row| row as i64).collect();

@@ -1,37 +1,31 @@
 //! Samples of rows, summed into the rows they belong to.
 
-use attr_core::Error;
-use burn::tensor::{Tensor, TensorData};
+use attr_core::{Error, Value};
+use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
+
+use crate::path::take;
 
 /// Weighted sums over samples, per target, column (an input or a layer) and row.
 ///
-/// Samples come in chunks, in the order of their rows; one product adds a chunk.
+/// Each sample is added to its own row alone: an infinity in one row leaves the others finite.
 pub(crate) struct RowSums {
     rows: usize,
     sums: Vec<Vec<Option<Tensor<2>>>>,
 }
 
-/// The samples of one chunk: for each its row, in order, and its weight there.
+/// The samples of one chunk: for each its row and its weight there.
 pub(crate) struct Chunk {
-    first: usize,
-    last: usize,
+    rows: Vec<usize>,
     weights: TensorData,
 }
 
 impl Chunk {
-    pub fn new(rows: &[usize], weight: impl Fn(usize) -> f64) -> Result<Self, Error> {
-        let (Some(&first), Some(&last)) = (rows.first(), rows.last()) else {
-            return Err(Error::Internal("a chunk without samples"));
-        };
-        let mut weights = vec![0f32; (last - first + 1) * rows.len()];
-        for (i, row) in rows.iter().enumerate() {
-            weights[(row - first) * rows.len() + i] = weight(i) as f32;
+    pub fn new(rows: &[usize], weight: impl Fn(usize) -> f64) -> Self {
+        let weights: Vec<f32> = (0..rows.len()).map(|i| weight(i) as f32).collect();
+        Self {
+            weights: TensorData::new(weights, [rows.len(), 1]),
+            rows: rows.to_vec(),
         }
-        Ok(Self {
-            first,
-            last,
-            weights: TensorData::new(weights, [last - first + 1, rows.len()]),
-        })
     }
 }
 
@@ -46,19 +40,25 @@ impl RowSums {
     /// Adds the samples of a chunk, `[samples, elements]`.
     pub fn add(&mut self, target: usize, column: usize, samples: Tensor<2>, chunk: &Chunk) {
         let [_, elements] = samples.dims();
-        let weights = Tensor::<2>::from_data(chunk.weights.clone(), &samples.device());
-        let part = weights.cast(samples.dtype()).matmul(samples);
+        let device = samples.device();
+        let weights = Tensor::<2>::from_data(chunk.weights.clone(), &device);
         let sum = &mut self.sums[target][column];
         let whole = match sum.take() {
             Some(whole) => whole,
-            None => part
+            None => samples
                 .zeros_like()
                 .slice([0..1, 0..elements])
                 .repeat_dim(0, self.rows),
         };
-        let range = [chunk.first..chunk.last + 1, 0..elements];
-        let part = whole.clone().slice(range.clone()) + part;
-        *sum = Some(whole.slice_assign(range, part));
+        let rows: Vec<i64> = chunk.rows.iter().map(|&row| row as i64).collect();
+        let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [chunk.rows.len()]), &device);
+        let weighted = samples.clone() * weights.cast(samples.dtype());
+        *sum = Some(whole.select_assign(0, rows, weighted, IndexingUpdateOp::Add));
+    }
+
+    /// The sum so far, `[rows, elements]`.
+    fn get(&self, target: usize, column: usize) -> Option<&Tensor<2>> {
+        self.sums[target][column].as_ref()
     }
 
     /// The sums, `[target][column]` as `[rows, elements]`; none where nothing was added.
@@ -67,7 +67,81 @@ impl RowSums {
     }
 }
 
+/// Means and variances over the samples of each row, equally many for all, in order.
+///
+/// Both are taken around the row's first sample, so that nothing cancels.
+pub(crate) struct Moments {
+    samples: usize,
+    firsts: RowSums,
+    means: RowSums,
+    squares: RowSums,
+}
+
+/// A mean over samples, and the mean square of their distances from it.
+pub(crate) struct Moment {
+    pub mean: Tensor<2>,
+    pub variance: Tensor<2>,
+}
+
+impl Moments {
+    pub fn new(rows: usize, samples: usize, targets: usize, columns: usize) -> Self {
+        let sums = || RowSums::new(rows, targets, columns);
+        Self {
+            samples,
+            firsts: sums(),
+            means: sums(),
+            squares: sums(),
+        }
+    }
+
+    /// Adds samples, `[items, elements]`; each item is `(row, number of the sample)`.
+    pub fn add(
+        &mut self,
+        target: usize,
+        column: usize,
+        values: Tensor<2>,
+        items: &[(usize, usize)],
+    ) -> Result<(), Error> {
+        let rows: Vec<usize> = items.iter().map(|item| item.0).collect();
+        let first: Vec<usize> = (0..items.len()).filter(|&i| items[i].1 == 0).collect();
+        if !first.is_empty() {
+            let of: Vec<usize> = first.iter().map(|&i| rows[i]).collect();
+            let chunk = Chunk::new(&of, |_| 1.0);
+            self.firsts
+                .add(target, column, take(&values, &first), &chunk);
+        }
+        let firsts = self.firsts.get(target, column);
+        let firsts = firsts.ok_or(Error::Internal("samples out of order"))?;
+        let distance = values - take(firsts, &rows);
+        let chunk = Chunk::new(&rows, |_| 1.0 / self.samples as f64);
+        let squares = distance.clone() * distance.clone();
+        self.squares.add(target, column, squares, &chunk);
+        self.means.add(target, column, distance, &chunk);
+        Ok(())
+    }
+
+    /// `[target][column]`; none where nothing was added.
+    pub fn finish(self) -> Vec<Vec<Option<Moment>>> {
+        let triples = self.firsts.sums.into_iter().zip(self.means.sums);
+        let triples = triples.zip(self.squares.sums);
+        triples
+            .map(|((firsts, means), squares)| {
+                let columns = firsts.into_iter().zip(means).zip(squares);
+                let moments = columns.map(|((first, mean), square)| {
+                    let (first, mean, square) = (first?, mean?, square?);
+                    let variance = (square - mean.clone() * mean.clone()).clamp_min(0.0);
+                    Some(Moment {
+                        mean: first + mean,
+                        variance,
+                    })
+                });
+                moments.collect()
+            })
+            .collect()
+    }
+}
+
 /// `[rows, elements]` summed over each row, on the host.
 pub(crate) fn row_sums(matrix: Tensor<2>) -> Result<Vec<f32>, Error> {
-    attr_core::Value::from(matrix.sum_dim(1)).to_vec()
+    Value::from(matrix.sum_dim(1)).to_vec()
 }

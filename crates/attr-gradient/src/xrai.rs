@@ -3,7 +3,9 @@
 //! Kapishnikov, Bolukbasi, Viégas, Terry, "XRAI: Better Attributions Through Regions", 2019
 //! (<https://arxiv.org/abs/1906.02825>). As `XRAI` of PAIR's saliency library on given segments.
 
-use attr_core::{Baseline, Error, Explanation, Kind, Method, Model, Run, Target, Value, Values};
+use attr_core::{
+    Baseline, Error, Explanation, Kind, Method, Model, Rebase, Run, Target, Value, Values,
+};
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +50,8 @@ impl Default for XraiConfig {
 /// with the highest mean.
 ///
 /// The attribution is another method's, at each pixel the largest of its channels: by default
-/// integrated gradients, the mean from each row's darkest and brightest value. Pixels in no segment
+/// integrated gradients of a hundred steps (as in PAIR's library, but Gauss-Legendre), the mean
+/// from each row's darkest and brightest value. Pixels in no segment
 /// get their own mean.
 ///
 /// Segments are the user's, of any segmentation and any number of scales: integers
@@ -88,7 +91,9 @@ pub struct Xrai<M = IntegratedGradients> {
 impl Xrai {
     /// Of integrated gradients from each row's smallest and largest value, over these segments.
     pub fn new(segments: impl IntoIterator<Item = Value>) -> Self {
-        let method = IntegratedGradients::new().with_baselines([Baseline::Min, Baseline::Max]);
+        let method = IntegratedGradients::new()
+            .with_steps(100)
+            .with_baselines([Baseline::Min, Baseline::Max]);
         Self::of(method, segments)
     }
 }
@@ -112,6 +117,12 @@ impl<M: Method> Xrai<M> {
     /// Sets which regions are grown.
     pub fn with_algorithm(mut self, algorithm: XraiAlgorithm) -> Self {
         self.config.algorithm = algorithm;
+        self
+    }
+
+    /// Sets the part of the image at which the full algorithm stops.
+    pub fn with_area_threshold(mut self, area_threshold: f64) -> Self {
+        self.config.area_threshold = area_threshold;
         self
     }
 
@@ -181,9 +192,12 @@ impl XraiConfig {
         };
         match self.algorithm {
             XraiAlgorithm::Fast => {
-                let mut order: Vec<&Vec<usize>> = segments.iter().collect();
-                order.sort_by(|a, b| mean(b).total_cmp(&mean(a)));
-                for pixels in order {
+                let mut order: Vec<(f64, &Vec<usize>)> = segments
+                    .iter()
+                    .map(|pixels| (mean(pixels), pixels))
+                    .collect();
+                order.sort_by(|a, b| b.0.total_cmp(&a.0));
+                for (_, pixels) in order {
                     let new = fresh(&map, pixels);
                     if new.len() >= least {
                         let gain = mean(&new);
@@ -273,5 +287,16 @@ impl<M: Method> Method for Xrai<M> {
             found.values[image] = Some(Value::from_matrix(maps, &shape));
         }
         Ok(found)
+    }
+
+    fn rebased(&self, map: &Rebase<'_>) -> Result<Option<Box<dyn Method>>, Error> {
+        let Some(method) = self.method.rebased(map)? else {
+            return Ok(None);
+        };
+        Ok(Some(Box::new(Xrai {
+            method,
+            segments: self.segments.clone(),
+            config: self.config.clone(),
+        })))
     }
 }

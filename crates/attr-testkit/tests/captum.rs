@@ -100,19 +100,14 @@ fn ours(case: &Case, model: &Traced, found: &Found) -> Vec<Explanation> {
         found.layer.clone().unwrap_or_default() + if found.to_input { "@input" } else { "" };
     let name = &found.method[..];
     let at_inputs = |model: &Traced, method: &dyn Method, target: &Target| {
-        let method: &(dyn Method + '_) = method;
-        let got = BoxedRef(method)
-            .attribute(model, &inputs, target.clone())
-            .unwrap();
+        let got = Method::attribute(&method, model, &inputs, target.clone()).unwrap();
         vec![Explanation {
             delta: got.delta().map(<[f32]>::to_vec),
             ..Explanation::new(got.values().to_vec(), got.scores().to_vec())
         }]
     };
     let at_layer = |method: &dyn LayerMethod| {
-        let got = LayerRef(method)
-            .attribute(model, &inputs, targets.clone())
-            .unwrap();
+        let got = LayerMethod::attribute(&method, model, &inputs, targets.clone()).unwrap();
         got.explanations().to_vec()
     };
     let ig = || {
@@ -174,39 +169,6 @@ fn ours(case: &Case, model: &Traced, found: &Found) -> Vec<Explanation> {
             at_inputs(&part, &*single, &Target::unit(neuron.clone()))
         }
         None => at_inputs(model, &*single, &targets),
-    }
-}
-
-/// Method objects, borrowed.
-struct BoxedRef<'a>(&'a dyn Method);
-
-impl Method for BoxedRef<'_> {
-    fn explain(
-        &self,
-        model: &dyn attr_core::Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &attr_core::Run<'_>,
-    ) -> Result<Vec<Explanation>, attr_core::Error> {
-        self.0.explain(model, inputs, targets, run)
-    }
-}
-
-struct LayerRef<'a>(&'a dyn LayerMethod);
-
-impl LayerMethod for LayerRef<'_> {
-    fn layers(&self) -> &[String] {
-        self.0.layers()
-    }
-
-    fn explain_layers(
-        &self,
-        model: &dyn attr_core::Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &attr_core::Run<'_>,
-    ) -> Result<Vec<Vec<Explanation>>, attr_core::Error> {
-        self.0.explain_layers(model, inputs, targets, run)
     }
 }
 

@@ -3,7 +3,9 @@
 use attr_core::{
     Baseline, Baselines, Constant, Error, FeatureMask, Inputs, Method, Target, Traced, Value,
 };
-use attr_gradient::{IntegratedGradients, NoiseTunnel, NoiseTunnelKind, Quadrature, Saliency};
+use attr_gradient::{
+    DeepLift, IntegratedGradients, NoiseTunnel, NoiseTunnelKind, Quadrature, Saliency,
+};
 use attr_testkit::device;
 use attr_testkit::models::{FunctionalRelu, SmallCnn, TokenClassifier, TwoInputs, input, seeded};
 use burn::nn::Relu;
@@ -219,7 +221,9 @@ fn baseline_of_the_wrong_shape() {
         }
     ));
     let rows = Baseline::Distribution(input([9, 4], 1).into());
-    assert!(matches!(refuse(rows.into()), Error::Method { .. }));
+    let lift = DeepLift::new().with_baseline(rows);
+    let refused = lift.attribute(&traced, &x, 0).map(|_| ()).unwrap_err();
+    assert!(matches!(refused, Error::Method { .. }), "{refused}");
 }
 
 #[test]

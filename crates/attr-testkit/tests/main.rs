@@ -4,6 +4,7 @@ mod captum;
 mod cut;
 mod deep_lift;
 mod defects;
+mod edges;
 mod errors;
 mod golden;
 mod maps;

@@ -574,7 +574,7 @@ fn work_is_what_the_formulas_need() {
     );
 
     let of = |method: &dyn Method| {
-        let found = Borrowed(method).attribute(&model, &x, 1).unwrap().work();
+        let found = Method::attribute(&method, &model, &x, 1).unwrap().work();
         (found.forward_rows, found.backward_rows)
     };
     let neuron = NeuronConductance::new("conv", Target::unit([1, 2, 3])).with_steps(n);
@@ -602,21 +602,6 @@ fn work_is_what_the_formulas_need() {
         (found.forward_rows, found.backward_rows),
         (2 * rows, 2 * rows)
     );
-}
-
-/// A method object, borrowed.
-struct Borrowed<'a>(&'a dyn Method);
-
-impl Method for Borrowed<'_> {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
-        self.0.explain(model, inputs, targets, run)
-    }
 }
 
 #[test]

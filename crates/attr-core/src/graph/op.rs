@@ -93,8 +93,6 @@ pub enum Binary {
     BitwiseXor,
     Div,
     Hypot,
-    Max,
-    Min,
     Mul,
     Or,
     Pow,
@@ -480,13 +478,11 @@ impl Op {
         }
     }
 
-    /// Whether this is a ReLU, however the model writes it: `relu(x)`, `max(x, 0)`,
-    /// `clamp(x, 0, ..)` (ReLU6 among them).
+    /// Whether this is a ReLU: `relu(x)`, or `clamp(x, 0, ..)` (ReLU6 among them).
     pub fn is_relu(&self) -> bool {
         let zero = |number: &Number| matches!(number, Number::Float(0.0) | Number::Int(0));
         match self {
             Self::Relu => true,
-            Self::BinaryScalar(Binary::Max, limit) => zero(limit),
             Self::Clamp { min, .. } => min.as_ref().is_some_and(zero),
             _ => false,
         }

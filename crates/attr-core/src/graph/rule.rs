@@ -313,6 +313,10 @@ impl Walker<'_> {
                 }
                 here.push(value);
             }
+            // A layer at which the walk ends: nothing before it wants a share.
+            if !node.operands.iter().any(|&slot| self.active[slot]) {
+                continue;
+            }
             let rule = self.rules.and_then(|rules| rules(&view));
             let shares = match &rule {
                 Some(rule) => rule.backward(&view, here)?,
@@ -328,6 +332,13 @@ impl Walker<'_> {
             }
         }
         // A layer's input may be the model's.
+        if let Some((slot, gate)) = self.through
+            && graph.inputs.contains(&slot)
+        {
+            let value = arriving[slot].take();
+            arriving.fill(None);
+            arriving[slot] = value.map(gate).transpose()?;
+        }
         let layers = self.keep.iter();
         let layers = layers
             .map(|slot| kept.get(slot).or(arriving[*slot].as_ref()).cloned())

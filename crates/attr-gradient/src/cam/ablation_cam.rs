@@ -9,7 +9,7 @@ use attr_core::{
 };
 use burn::tensor::{Tensor, TensorData};
 
-use super::{CamConfig, Image};
+use super::{CamConfig, Image, Resize};
 use crate::layer::owned;
 
 /// `L = Σ_c w_c A_c` with `w_c = (f - f_c) / f`, where `f_c` is the score with channel `c` of the
@@ -43,6 +43,24 @@ impl AblationCam {
             layers: owned(layers),
             config,
         }
+    }
+
+    /// Sets whether negative values become 0.
+    pub fn with_relu(mut self, relu: bool) -> Self {
+        self.config.relu_attributions = relu;
+        self
+    }
+
+    /// Brings the map to the input's size.
+    pub fn with_interpolation(mut self, mode: Resize) -> Self {
+        self.config.interpolate_mode = Some(mode);
+        self
+    }
+
+    /// Reads layers `[batch, tokens, width]` as images of tokens, such as `[14, 14]`.
+    pub fn with_grid(mut self, grid: impl Into<Vec<usize>>) -> Self {
+        self.config.grid = grid.into();
+        self
     }
 }
 

@@ -165,7 +165,7 @@ fn magnitude(value: &Value, size: &[usize]) -> Result<Tensor<2>, Error> {
     let flat = scale.clone().equal_elem(0.0);
     let scaled = (matrix - low) / scale.mask_fill(flat, 1.0);
     let shape = value.shape();
-    let maps = Resize::Bilinear.to(&Value::from_matrix(scaled, &shape), size)?;
+    let maps = Resize::Bilinear.resize(&Value::from_matrix(scaled, &shape), size, true)?;
     let positions = size.iter().product();
     let maps = maps
         .reshape(&[shape[0], shape[1], positions])

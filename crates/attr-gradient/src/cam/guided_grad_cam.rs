@@ -74,7 +74,13 @@ impl Method for GuidedGradCam {
             let map = map.ok_or(Error::Internal("Grad-CAM without a map"))?;
             for value in found.values.iter_mut().flatten() {
                 let shape = value.shape();
-                let size = shape.get(2..).unwrap_or_default();
+                let Some(size) = shape.get(2..) else {
+                    return Err(Error::Shape {
+                        what: "an input".into(),
+                        got: shape,
+                        expected: "[batch, channels, ...], as an image has,".into(),
+                    });
+                };
                 let map = self.config.interpolate_mode.to(&map, size)?;
                 let positions = size.iter().product();
                 let blocks = |value: &Value, channels: usize| {

@@ -204,11 +204,11 @@ impl<W: Weighting> LayerMethod for Cam<W> {
                 }
                 (walks.activations, Vec::new())
             };
-            for t in 0..targets.len() {
-                let mut maps = Vec::with_capacity(layers.len());
-                for (i, activation) in activations.iter().enumerate() {
+            let maps = |gradients: Option<&Vec<Value>>| {
+                let activations = activations.iter().enumerate();
+                let maps = activations.map(|(i, activation)| {
                     let image = Image::new(&self.layers[i], activation, &self.config.grid)?;
-                    let gradient = match gradients.get(t) {
+                    let gradient = match gradients {
                         Some(gradients) => image.positions(&gradients[i])?,
                         None => image.activation.zeros_like(),
                     };
@@ -216,9 +216,23 @@ impl<W: Weighting> LayerMethod for Cam<W> {
                         activation: image.activation.clone(),
                         gradient,
                     })?;
-                    maps.push(Some(self.config.finish(weighted, &image, &chunk)?));
-                }
-                collected.push(t, maps);
+                    self.config.finish(weighted, &image, &chunk).map(Some)
+                });
+                maps.collect::<Result<Vec<_>, Error>>()
+            };
+            // Without gradients all targets have the same.
+            let common = match W::GRADIENT {
+                true => None,
+                false => Some(maps(None)?),
+            };
+            for t in 0..targets.len() {
+                collected.push(
+                    t,
+                    match &common {
+                        Some(common) => common.clone(),
+                        None => maps(gradients.get(t))?,
+                    },
+                );
             }
             run.advance(chunk.rows());
         }
@@ -243,7 +257,10 @@ impl Image {
             reason,
         };
         if !grid.is_empty() {
-            let positions: usize = grid.iter().product();
+            let positions = grid
+                .iter()
+                .try_fold(1usize, |all, size| all.checked_mul(*size));
+            let positions = positions.unwrap_or(usize::MAX);
             let [_, tokens, _] = shape[..] else {
                 return Err(refuse(format!(
                     "it gives {shape:?}, but a grid is for layers of tokens, [batch, tokens, width]"

@@ -42,6 +42,24 @@ impl ScoreCam {
             config,
         }
     }
+
+    /// Sets whether negative values become 0.
+    pub fn with_relu(mut self, relu: bool) -> Self {
+        self.config.relu_attributions = relu;
+        self
+    }
+
+    /// Brings the map to the input's size.
+    pub fn with_interpolation(mut self, mode: Resize) -> Self {
+        self.config.interpolate_mode = Some(mode);
+        self
+    }
+
+    /// Reads layers `[batch, tokens, width]` as images of tokens, such as `[14, 14]`.
+    pub fn with_grid(mut self, grid: impl Into<Vec<usize>>) -> Self {
+        self.config.grid = grid.into();
+        self
+    }
 }
 
 impl LayerMethod for ScoreCam {
@@ -65,7 +83,8 @@ impl LayerMethod for ScoreCam {
         for (layer, activation) in self.layers.iter().zip(&found) {
             let image = Image::new(layer, activation, &config.grid)?;
             let [rows, channels, _] = image.activation.dims();
-            let masks = masks(&image, &size)?;
+            let maps = Value::from(image.activation.clone());
+            let maps = maps.reshape(&[&[rows * channels, 1], &image.spatial[..]].concat());
             let items: Vec<usize> = (0..rows * channels).collect();
             let mut through: Vec<Vec<f32>> = vec![Vec::new(); targets.len()];
             run.start(items.len());
@@ -76,10 +95,7 @@ impl LayerMethod for ScoreCam {
                 let shape = x.shape();
                 let positions = shape[2..].iter().product();
                 let masked = x.reshape(&[of.len(), shape[1], positions]).tensor::<3>()?
-                    * masks
-                        .select_rows(chunk)
-                        .reshape(&[of.len(), 1, positions])
-                        .tensor::<3>()?;
+                    * masks(&maps.select_rows(chunk), &size)?;
                 let masked = Value::from(masked).reshape(&shape);
                 let copies = copies.with(|i, _| (i == seen).then(|| masked.clone()));
                 let output = model.forward(copies.clone())?;
@@ -102,14 +118,14 @@ impl LayerMethod for ScoreCam {
     }
 }
 
-/// Every channel of every row at the input's size, scaled to `[0, 1]`: `[rows * channels, positions]`.
-fn masks(image: &Image, size: &[usize]) -> Result<Value, Error> {
-    let [rows, channels, _] = image.activation.dims();
-    let shape = [&[rows, channels], &image.spatial[..]].concat();
-    let maps = Value::from(image.activation.clone()).reshape(&shape);
-    let maps = Resize::Bilinear.resize(&maps, size, true)?;
-    let maps = maps.reshape(&[rows * channels, size.iter().product()]);
-    let maps = maps.tensor::<2>()?;
+/// Single channels at the input's size, scaled to `[0, 1]`: `[maps, 1, positions]`.
+fn masks(maps: &Value, size: &[usize]) -> Result<Tensor<3>, Error> {
+    let maps = Resize::Bilinear.resize(maps, size, true)?;
+    let maps = maps.matrix()?;
+    let [count, positions] = maps.dims();
     let (low, high) = (maps.clone().min_dim(1), maps.clone().max_dim(1));
-    Ok(((maps - low.clone()) / (high - low + 1e-8)).into())
+    // 1e-8 is 0 in half precision.
+    let flat = high.clone().equal(low.clone());
+    let range = (high - low.clone() + 1e-8).mask_fill(flat, 1.0);
+    Ok(((maps - low) / range).reshape([count, 1, positions]))
 }

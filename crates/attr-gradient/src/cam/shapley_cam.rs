@@ -10,7 +10,7 @@ use attr_core::{
 };
 use burn::tensor::Tensor;
 
-use super::{CamConfig, Image};
+use super::{CamConfig, Image, Resize};
 use crate::deep_lift::unreached;
 use crate::layer::owned;
 
@@ -51,6 +51,24 @@ impl ShapleyCam {
             layers: owned(layers),
             config,
         }
+    }
+
+    /// Sets whether negative values become 0.
+    pub fn with_relu(mut self, relu: bool) -> Self {
+        self.config.relu_attributions = relu;
+        self
+    }
+
+    /// Brings the map to the input's size.
+    pub fn with_interpolation(mut self, mode: Resize) -> Self {
+        self.config.interpolate_mode = Some(mode);
+        self
+    }
+
+    /// Reads layers `[batch, tokens, width]` as images of tokens, such as `[14, 14]`.
+    pub fn with_grid(mut self, grid: impl Into<Vec<usize>>) -> Self {
+        self.config.grid = grid.into();
+        self
     }
 }
 

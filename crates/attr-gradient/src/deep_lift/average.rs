@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 
 use super::rules::{between, difference, reference, wanted};
 use crate::Quadrature;
+use crate::rows::row_sums;
 
 /// The derivative at the middle of the line, which is exact for products of two operands.
 pub(super) struct Midpoint;
@@ -31,7 +32,7 @@ pub(super) struct Average;
 
 /// Points to begin with, and at most.
 const POINTS: (usize, usize) = (8, 128);
-/// Of the sum of what is explained, how much may be missing before more points are taken.
+/// Of the sum of what is explained in a row, how much may be missing before more points are taken.
 const TOLERANCE: f64 = 1e-5;
 
 impl Rule for Average {
@@ -46,20 +47,38 @@ impl Rule for Average {
         let moving: Vec<bool> = (0..operands.len())
             .map(|i| node.varies(i) && operands[i].kind() == Kind::Float)
             .collect();
-        let (mut explained, mut scale) = (0f64, 0f64);
+        if !moving.contains(&true) {
+            return Ok(vec![None; operands.len()]);
+        }
+        // Row by row where dimension 0 is the same everywhere, or else in all.
+        let rows = node.outputs()[0].rows();
+        let by_row = operands
+            .iter()
+            .zip(&moving)
+            .all(|(x, m)| !m || x.rows() == rows);
+        let totals = |value: Tensor<2>| -> Result<Vec<f64>, Error> {
+            let sums = row_sums(value)?.into_iter().map(f64::from);
+            Ok(match by_row {
+                true => sums.collect(),
+                false => vec![sums.sum()],
+            })
+        };
+        let mut explained: Vec<f64> = Vec::new();
+        let mut scale: Vec<f64> = Vec::new();
         for (i, value) in arriving.iter().enumerate() {
             let Some(value) = value else { continue };
             let change = value.matrix()? * difference(&node.outputs()[i], &after[i])?;
-            explained += total(change.clone())?;
-            scale += total(change.abs())?;
+            add(&mut explained, totals(change.clone())?);
+            add(&mut scale, totals(change.abs())?);
         }
         let mut points = POINTS.0;
         loop {
             let mut sums: Vec<Option<Value>> = vec![None; operands.len()];
             for (alpha, weight) in Quadrature::GaussLegendre.samples(points)? {
-                let pairs = operands.iter().zip(before);
-                let here = pairs.map(|(x, r)| between(x, r, alpha));
-                let here: Vec<Value> = here.collect::<Result<_, _>>()?;
+                let mut here = operands.to_vec();
+                for i in (0..operands.len()).filter(|&i| moving[i]) {
+                    here[i] = between(&operands[i], &before[i], alpha)?;
+                }
                 let shares = node.pull_back(&here, arriving.clone(), &moving)?;
                 for (sum, share) in sums.iter_mut().zip(shares) {
                     let Some(share) = share else { continue };
@@ -71,13 +90,17 @@ impl Rule for Average {
                     *sum = Some(Value::from_matrix(whole, &share.shape()));
                 }
             }
-            let mut found = 0f64;
+            let mut found: Vec<f64> = Vec::new();
             for (i, sum) in sums.iter().enumerate() {
                 if let Some(sum) = sum {
-                    found += total(sum.matrix()? * difference(&operands[i], &before[i])?)?;
+                    let change = difference(&operands[i], &before[i])?;
+                    add(&mut found, totals(sum.matrix()? * change)?);
                 }
             }
-            if (found - explained).abs() <= TOLERANCE * scale || points >= POINTS.1 {
+            found.resize(explained.len(), 0.0);
+            let mut rows = found.iter().zip(&explained).zip(&scale);
+            let close = rows.all(|((found, e), scale)| (found - e).abs() <= TOLERANCE * scale);
+            if close || points >= POINTS.1 {
                 for (sum, wanted) in sums.iter_mut().zip(wanted(node)) {
                     if !wanted {
                         *sum = None;
@@ -90,7 +113,10 @@ impl Rule for Average {
     }
 }
 
-fn total(matrix: Tensor<2>) -> Result<f64, Error> {
-    let sums = crate::rows::row_sums(matrix)?;
-    Ok(sums.into_iter().map(f64::from).sum())
+/// Adds totals, of which there may be none yet.
+fn add(totals: &mut Vec<f64>, more: Vec<f64>) {
+    totals.resize(more.len(), 0.0);
+    for (total, more) in totals.iter_mut().zip(more) {
+        *total += more;
+    }
 }

@@ -34,22 +34,25 @@ impl Rule for Rescale {
         let (change, outcome) = (difference(x, &before[0])?, difference(out, &after[0])?);
         let mut operands = node.operands().to_vec();
         let flat = match self.kinks {
-            true => change.clone().abs().lower_elem(self.eps),
+            true => unchanged(&change, self.eps),
             false => {
                 operands[0] = between(x, &before[0], 0.5)?;
                 let size = larger(x, &before[0])?.clamp_min(1.0);
                 let close = change.clone().abs().lower_equal(size * SMALL);
                 let size = larger(out, &after[0])?;
                 let same = outcome.clone().abs().lower_equal(size * SMALL);
-                let tiny = change.clone().abs().lower_elem(self.eps);
-                close.bool_and(same).bool_or(tiny)
+                close.bool_and(same).bool_or(unchanged(&change, self.eps))
             }
         };
         let derivative = node.pull_back(&operands, arriving, &wanted(node))?;
+        let still = change.clone().equal_elem(0.0);
         let quotient = multiplier * outcome / safe(change, &flat);
         shares[0] = match &derivative[0] {
             Some(derivative) => {
-                let share = quotient.mask_where(flat, derivative.matrix()?);
+                let derivative = derivative.matrix()?;
+                // A root at 0 that stays there: nothing changed, so nothing is shared.
+                let singular = derivative.clone().is_finite().bool_not().bool_and(still);
+                let share = quotient.mask_where(flat, derivative.mask_fill(singular, 0.0));
                 Some(Value::from_matrix(share, &x.shape()))
             }
             // The derivative is 0 everywhere, as that of a step.
@@ -65,6 +68,12 @@ impl Rule for Rescale {
 /// The larger magnitude of two values.
 fn larger(a: &Value, b: &Value) -> Result<Tensor<2>, Error> {
     Ok(a.matrix()?.abs().max_pair(b.matrix()?.abs()))
+}
+
+/// Where a difference counts as none; also where `eps` is 0, or 0 in half precision.
+pub(super) fn unchanged(change: &Tensor<2>, eps: f64) -> Tensor<2, Bool> {
+    let still = change.clone().equal_elem(0.0);
+    change.clone().abs().lower_elem(eps).bool_or(still)
 }
 
 /// A denominator with ones where it is not used.

@@ -86,8 +86,9 @@ fn log_sum_exp(x: Tensor<3>) -> Tensor<3> {
 
 /// `(exp a - exp b) / (a - b)`.
 fn log_mean(a: Tensor<3>, b: Tensor<3>) -> Tensor<3> {
-    // Masks are often infinities, whose difference would not be a number.
-    let (a, b) = (a.clamp_min(-1e30), b.clamp_min(-1e30));
+    // Masks are often infinities, whose difference would not be a number. Half precision holds
+    // this limit, and the exponential of anything near it is 0.
+    let (a, b) = (a.clamp_min(-6e4), b.clamp_min(-6e4));
     let distance = (a.clone() - b.clone()).abs();
     let near = distance.clone().lower_elem(1e-2);
     // `(1 - exp(-d)) / d`; near 0 its series, whose next term is below 1e-9.

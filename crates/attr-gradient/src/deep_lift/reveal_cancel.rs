@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use attr_core::{Error, NodeView, Op, Rule, Value};
 use burn::tensor::Tensor;
 
-use super::elementwise::safe;
+use super::elementwise::{safe, unchanged};
 use super::rules::{arriving_matrix, difference, reference, wanted};
 
 /// Multipliers of the positive and of the negative contributions to a linear layer's output, left
@@ -58,7 +58,8 @@ pub(super) fn choose(
 }
 
 fn is_linear(layer: &NodeView<'_>) -> bool {
-    matches!(layer.op(), Op::Linear | Op::Conv(_)) && layer.varies(0) && !layer.varies(1)
+    let given = (1..layer.operands().len()).all(|i| !layer.varies(i));
+    matches!(layer.op(), Op::Linear | Op::Conv(_)) && layer.varies(0) && given
 }
 
 /// At `y = f(x)` with `Δx = Δx⁺ + Δx⁻`, the sums of the positive and of the negative
@@ -105,20 +106,20 @@ impl Rule for RevealCancel {
             return Ok(shares);
         };
         let quotient = |outcome: Tensor<2>, change: Tensor<2>| -> Result<Value, Error> {
-            let still = change.clone().abs().lower_elem(self.eps);
+            let still = unchanged(&change, self.eps);
             let quotient = multiplier.clone() * outcome / safe(change, &still);
             let quotient = quotient.mask_where(still, derivative.matrix()?);
             Ok(Value::from_matrix(quotient, &shape))
         };
+        // What goes on is only looked at, by who watches the layer: its multiplier as a whole.
+        shares[0] = Some(quotient(
+            difference(&node.outputs()[0], &after[0])?,
+            difference(&node.operands()[0], &before[0])?,
+        )?);
         let multipliers = (
             quotient(of_positive, positive)?,
             quotient(of_negative, negative)?,
         );
-        // What goes on is only looked at, by who watches the layer: the mean of both.
-        shares[0] = Some(Value::from_matrix(
-            (multipliers.0.matrix()? + multipliers.1.matrix()?) * 0.5,
-            &shape,
-        ));
         self.pending.leave(layer.name(), multipliers);
         Ok(shares)
     }

@@ -69,12 +69,12 @@ pub(super) fn choose(node: &NodeView<'_>, eps: f64) -> Option<Arc<dyn Rule>> {
         | Op::Binary(Binary::Mul) => Some(Arc::new(Midpoint)),
         Op::Binary(Binary::Div) => Some(Arc::new(Division)),
         Op::MaxPool { .. } => Some(Arc::new(Extreme { smallest: false })),
-        Op::Binary(Binary::Max)
-        | Op::Reduce(Reduce::Max, _)
-        | Op::Cumulative(Cumulative::Max, _) => Some(Arc::new(Extreme { smallest: false })),
-        Op::Binary(Binary::Min)
-        | Op::Reduce(Reduce::Min, _)
-        | Op::Cumulative(Cumulative::Min, _) => Some(Arc::new(Extreme { smallest: true })),
+        Op::Reduce(Reduce::Max, _) | Op::Cumulative(Cumulative::Max, _) => {
+            Some(Arc::new(Extreme { smallest: false }))
+        }
+        Op::Reduce(Reduce::Min, _) | Op::Cumulative(Cumulative::Min, _) => {
+            Some(Arc::new(Extreme { smallest: true }))
+        }
         Op::ExtremeWithIndices { smallest, .. } => Some(Arc::new(Extreme {
             smallest: *smallest,
         })),
@@ -89,14 +89,10 @@ pub(super) fn choose(node: &NodeView<'_>, eps: f64) -> Option<Arc<dyn Rule>> {
         | Op::Clamp { .. }
         | Op::Unary(Unary::Abs | Unary::Sign | Unary::Floor | Unary::Ceil | Unary::Round)
         | Op::Unary(Unary::Trunc)
-        | Op::BinaryScalar(Binary::Max | Binary::Min | Binary::Remainder, _) => kinked(),
-        Op::PRelu if only_first => kinked(),
-        Op::Gelu
-        | Op::Sigmoid
         | Op::HardSigmoid { .. }
-        | Op::LogSigmoid
-        | Op::Unary(_)
-        | Op::BinaryScalar(..) => smooth(),
+        | Op::BinaryScalar(Binary::Remainder, _) => kinked(),
+        Op::PRelu if only_first => kinked(),
+        Op::Gelu | Op::Sigmoid | Op::LogSigmoid | Op::Unary(_) | Op::BinaryScalar(..) => smooth(),
         _ => Some(Arc::new(Average)),
     }
 }

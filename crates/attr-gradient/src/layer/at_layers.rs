@@ -1,8 +1,8 @@
 //! Any method, at layers: the method on the model from there on.
 
 use attr_core::{
-    Baseline, Baselines, Error, Explanation, LayerMethod, Method, Model, Run, Target, Values,
-    activations, fix_targets,
+    Baseline, Baselines, Error, Explanation, LayerMethod, Method, Model, Run, Target, Value,
+    Values, activations, fix_targets,
 };
 
 use super::{names, owned};
@@ -87,10 +87,15 @@ impl<M: Method> LayerMethod for AtLayers<M> {
             .map(|target| target.select(inputs.origin()))
             .collect();
         let rebased = self.method.rebased(&|own| {
-            let absent = activations(model, &own.absent(inputs)?, &layers, run)?;
-            Ok(Baselines::each(
-                absent.into_iter().map(Baseline::Tensor).collect(),
-            ))
+            let (absent, drawn) = match own.is_drawn() {
+                true => (pool(own, inputs)?, true),
+                false => (own.absent(inputs)?, false),
+            };
+            let found = activations(model, &absent, &layers, run)?.into_iter();
+            Ok(Baselines::each(match drawn {
+                true => found.map(Baseline::Distribution).collect(),
+                false => found.map(Baseline::Tensor).collect(),
+            }))
         })?;
         let found = match rebased {
             Some(method) => method.explain(&*rest, &here, &targets, run)?,
@@ -111,4 +116,34 @@ impl<M: Method> LayerMethod for AtLayers<M> {
         });
         Ok(each.collect())
     }
+}
+
+/// The rows that a method draws baselines from, as inputs of the model.
+fn pool(baselines: &Baselines, inputs: &Values) -> Result<Values, Error> {
+    let pools = baselines.pools(inputs, true)?;
+    if pools.iter().any(Option::is_none) {
+        return Err(Error::Method {
+            method: "a distribution of baselines at a layer",
+            reason: "each row has a constant of its own; give one baseline per row instead".into(),
+        });
+    }
+    let count = pools.iter().flatten().map(Value::rows).max().unwrap_or(1);
+    let mut rows = inputs.select(&vec![0; count]);
+    let mut together = Vec::with_capacity(pools.len());
+    for pool in pools.iter().flatten() {
+        together.push(match pool.rows() {
+            1 => pool.select_rows(&vec![0; count]),
+            rows if rows == count => pool.clone(),
+            rows => {
+                return Err(Error::Method {
+                    method: "a distribution of baselines at a layer",
+                    reason: format!(
+                        "rows belong together there, but one input has {rows} and another {count}"
+                    ),
+                });
+            }
+        });
+    }
+    rows = rows.with(|i, _| together.get(i).cloned());
+    Ok(rows)
 }

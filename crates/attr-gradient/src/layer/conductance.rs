@@ -13,7 +13,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{explanations, names, owned, reached};
-use crate::path::{Path, take};
+use crate::path::{Path, no_path, take};
 use crate::quadrature::Quadrature;
 use crate::rows::{Chunk, RowSums, row_sums};
 
@@ -48,7 +48,7 @@ impl Default for ConductanceConfig {
 ///
 /// # Errors
 /// [`Error::NotTraced`] for a closure; [`Error::UnknownLayer`]; [`Error::Parameter`] for no steps;
-/// [`Error::NoGradient`] for inputs made of integers, between which there is no path.
+/// [`Error::Method`] for inputs made of integers, between which there is no path.
 ///
 /// ```
 /// use attr_core::{LayerMethod, Traced};
@@ -140,7 +140,7 @@ impl LayerMethod for Conductance {
         let targets = fix_targets(model, inputs, targets, run)?;
         let path = Path::new(inputs, &self.baselines)?;
         if path.way.iter().all(Option::is_none) {
-            return Err(Error::NoGradient { input: 0 });
+            return Err(no_path("conductance"));
         }
         let rows = inputs.rows();
         let layers = names(&self.layers);
@@ -174,7 +174,7 @@ impl LayerMethod for Conductance {
             let gradients: Vec<Vec<Tensor<2>>> = gradients.collect::<Result<_, Error>>()?;
 
             if let Some(before) = pending.take() {
-                let chunk = Chunk::new(&[before.row], |_| 1.0)?;
+                let chunk = Chunk::new(&[before.row], |_| 1.0);
                 for (t, of_target) in before.gradients.into_iter().enumerate() {
                     for (i, gradient) in of_target.into_iter().enumerate() {
                         let change = take(&here[i], &[0]) - before.activations[i].clone();
@@ -201,7 +201,7 @@ impl LayerMethod for Conductance {
                 });
             }
             if complete > 0 {
-                let chunk = Chunk::new(&of[..complete], |_| 1.0)?;
+                let chunk = Chunk::new(&of[..complete], |_| 1.0);
                 let samples: Vec<usize> = (0..complete).collect();
                 // Successors, by their place behind the chunk's samples and the path's ends.
                 let next = |item: usize| match part[item].1 + 1 == n {

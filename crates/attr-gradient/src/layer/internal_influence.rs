@@ -10,7 +10,7 @@ use attr_core::{
 use serde::{Deserialize, Serialize};
 
 use super::{explanations, names, owned, reached};
-use crate::path::Path;
+use crate::path::{Path, no_path};
 use crate::quadrature::Quadrature;
 use crate::rows::{Chunk, RowSums};
 
@@ -122,7 +122,7 @@ impl LayerMethod for InternalInfluence {
         let targets = fix_targets(model, inputs, targets, run)?;
         let path = Path::new(inputs, &self.baselines)?;
         if path.way.iter().all(Option::is_none) {
-            return Err(Error::NoGradient { input: 0 });
+            return Err(no_path("internal influence"));
         }
         let rows = inputs.rows();
         let layers = names(&self.layers);
@@ -139,7 +139,7 @@ impl LayerMethod for InternalInfluence {
             let points = path.at(&of, |item| samples[part[item].1].0)?;
             let (walks, _) = target_walks(model, &points, &targets, &walk)?;
             shapes = walks.activations.iter().map(Value::shape).collect();
-            let chunk = Chunk::new(&of, |item| samples[part[item].1].1)?;
+            let chunk = Chunk::new(&of, |item| samples[part[item].1].1);
             for (t, walked) in walks.walked.into_iter().enumerate() {
                 let gradients = reached(&self.layers, walked.layers)?;
                 for (i, gradient) in gradients.into_iter().enumerate() {

@@ -7,13 +7,13 @@
 use std::cell::RefCell;
 
 use attr_core::{
-    Baselines, Error, Explanation, Method, Model, Run, Target, Value, Values, Walk, fix_targets,
-    scores, target_walks,
+    Baselines, Error, Explanation, Method, Model, Rebase, Run, Target, Value, Values, Walk,
+    fix_targets, scores, target_walks,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::deep_lift::unreached;
-use crate::path::Path;
+use crate::path::{Path, no_path};
 use crate::quadrature::Quadrature;
 use crate::rows::{Chunk, RowSums};
 
@@ -140,7 +140,7 @@ impl Method for NeuronConductance {
         let targets = fix_targets(model, inputs, targets, run)?;
         let path = Path::new(inputs, &self.baselines)?;
         if path.way.iter().all(Option::is_none) {
-            return Err(Error::NoGradient { input: 0 });
+            return Err(no_path("neuron conductance"));
         }
         let rows = inputs.rows();
         let at_inputs = scores(model, inputs, &targets, run)?;
@@ -165,7 +165,7 @@ impl Method for NeuronConductance {
             if passed.into_inner() < targets.len() {
                 return Err(unreached(&self.layer));
             }
-            let chunk = Chunk::new(&of, |item| samples[part[item].1].1)?;
+            let chunk = Chunk::new(&of, |item| samples[part[item].1].1);
             for (t, walked) in walks.walked.into_iter().enumerate() {
                 for (i, gradient) in walked.inputs.into_iter().enumerate() {
                     let (true, Some(way)) = (inputs.attributed(i), &path.way[i]) else {
@@ -196,6 +196,12 @@ impl Method for NeuronConductance {
             Explanation::new(values.collect(), scores)
         });
         Ok(explained.collect())
+    }
+
+    fn rebased(&self, map: &Rebase<'_>) -> Result<Option<Box<dyn Method>>, Error> {
+        let mut method = self.clone();
+        method.baselines = map(&self.baselines)?;
+        Ok(Some(Box::new(method)))
     }
 }
 
