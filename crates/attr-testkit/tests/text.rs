@@ -35,7 +35,7 @@ fn explain<M: Module + 'static>(
         .map(|(x, b)| x - b)
         .collect();
 
-    let ig = IntegratedGradients::new().with_steps(200);
+    let ig = IntegratedGradients::new().with_steps(60);
     let ig = ig.with_baseline(Baseline::from(absent.clone()));
     let ig = AtLayers::new(["embedding"], ig)
         .attribute(&model, &x, 2)
