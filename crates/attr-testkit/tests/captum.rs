@@ -276,9 +276,15 @@ fn compare<I: Inputs, M: Module + 'static>(
             compared += 1;
         }
         let rows = case.targets.len();
-        if let (Some(delta), Some(expected)) = (&got[0].delta, &found.delta)
-            && !(found.method == "LayerIntegratedGradients" && bypassed)
-        {
+        if let (Some(delta), Some(expected)) = (&got[0].delta, &found.delta) {
+            if found.method == "LayerIntegratedGradients" && bypassed {
+                // Captum counts what went around the layer, too.
+                for (got, expected) in delta.iter().zip(expected) {
+                    let around = expected.abs() > 0.05;
+                    assert!(!around || got.abs() < 0.2 * expected.abs(), "{what}: {got}");
+                }
+                continue;
+            }
             // Captum gives one delta for each baseline of a distribution; ours is their mean.
             let each = expected.len() / rows;
             let expected = expected

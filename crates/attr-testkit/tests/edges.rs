@@ -59,7 +59,7 @@ fn nothing_that_changes_gets_nothing() {
         &[0.0, 0.0, 1.0, 0.0],
         1e-6,
     );
-    let model = traced(|x| activation::relu(x), &x);
+    let model = traced(activation::relu, &x);
     let found = DeepLift::new()
         .with_eps(0.0)
         .attribute(&model, &x, 0)

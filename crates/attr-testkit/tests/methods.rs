@@ -1,8 +1,8 @@
 //! What every method must keep: shapes, seeds, budgets, batches, devices.
 
 use attr_core::{
-    Attribution, Budget, Error, Explanation, Inputs, LayerAttribution, LayerMethod, Method, Model,
-    Run, Target, Traced, Value, Values, Work,
+    Attribution, Budget, Error, Inputs, LayerAttribution, LayerMethod, Method, Model, Run, Target,
+    Traced, Value, Work,
 };
 use attr_gradient::{
     AblationCam, AtLayers, BlurIntegratedGradients, Conductance, Deconvolution, DeepLift,
