@@ -23,10 +23,11 @@ mod xrai;
 
 pub use blur_integrated_gradients::{BlurIntegratedGradients, BlurIntegratedGradientsConfig};
 pub use cam::{
-    AblationCam, Cam, CamConfig, EigenCam, EigenGradCam, ElementWise, Exceptional, Fem, FullGrad,
-    GradCam, GradCamElementWise, GradCamPlusPlus, Gradients, GuidedGradCam, GuidedGradCamConfig,
-    HiResCam, LayerCam, MeanGradient, Normalised, PlusPlus, PositiveGradients, Principal,
-    PrincipalGradient, Resize, ScoreCam, Seen, ShapleyCam, Weighting, XGradCam,
+    Ablated, AblationCam, Cam, CamConfig, EigenCam, EigenGradCam, ElementWise, Exceptional, Fem,
+    FullGrad, GradCam, GradCamElementWise, GradCamPlusPlus, Gradients, GuidedGradCam,
+    GuidedGradCamConfig, HiResCam, LayerCam, MeanGradient, Normalised, PlusPlus, PositiveGradients,
+    Principal, PrincipalGradient, Resize, ScoreCam, Scored, SecondOrder, Seen, ShapleyCam,
+    Weighting, XGradCam,
 };
 pub use deconvolution::Deconvolution;
 pub use deep_lift::{DeepLift, DeepLiftConfig, DeepLiftLayers, DeepLiftRule};

@@ -9,8 +9,7 @@ use attr_core::{
 };
 use burn::tensor::{Tensor, TensorData};
 
-use super::{CamConfig, Image, Resize};
-use crate::layer::owned;
+use super::{Cam, CamConfig, Image};
 
 /// `L = Σ_c w_c A_c` with `w_c = (f - f_c) / f`, where `f_c` is the score with channel `c` of the
 /// activation set to zero.
@@ -22,49 +21,13 @@ use crate::layer::owned;
 ///
 /// # Errors
 /// As [`GradCam`](crate::GradCam), and [`Error::Layer`] where the model cannot be cut.
-#[derive(Clone, Debug)]
-pub struct AblationCam {
-    layers: Vec<String>,
-    config: CamConfig,
-}
+pub type AblationCam = Cam<Ablated>;
 
-impl AblationCam {
-    /// The map at these layers.
-    pub fn new<S: Into<String>>(layers: impl IntoIterator<Item = S>) -> Self {
-        Self::from_config(CamConfig::default(), layers)
-    }
+/// Weights of [`AblationCam`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ablated;
 
-    /// With all parameters given.
-    pub fn from_config<S: Into<String>>(
-        config: CamConfig,
-        layers: impl IntoIterator<Item = S>,
-    ) -> Self {
-        Self {
-            layers: owned(layers),
-            config,
-        }
-    }
-
-    /// Sets whether negative values become 0.
-    pub fn with_relu(mut self, relu: bool) -> Self {
-        self.config.relu_attributions = relu;
-        self
-    }
-
-    /// Brings the map to the input's size.
-    pub fn with_interpolation(mut self, mode: Resize) -> Self {
-        self.config.interpolate_mode = Some(mode);
-        self
-    }
-
-    /// Reads layers `[batch, tokens, width]` as images of tokens, such as `[14, 14]`.
-    pub fn with_grid(mut self, grid: impl Into<Vec<usize>>) -> Self {
-        self.config.grid = grid.into();
-        self
-    }
-}
-
-impl LayerMethod for AblationCam {
+impl LayerMethod for Cam<Ablated> {
     fn layers(&self) -> &[String] {
         &self.layers
     }

@@ -2,7 +2,7 @@
 //!
 //! A map is `L = Σ_c w_c ⊙ A_c` over the channels of an activation `A`; the methods differ in the
 //! weights. Those whose weights follow from the activation and its gradient `G = ∂f/∂A` are
-//! [`Cam`]s; the others have files of their own.
+//! [`Weighting`]s; the others evaluate the model further.
 //!
 //! ```text
 //! mod.rs       the walk, token layers, the sum, resizing       resize.rs
@@ -28,7 +28,7 @@ mod score_cam;
 mod shapley_cam;
 mod x_grad_cam;
 
-pub use ablation_cam::AblationCam;
+pub use ablation_cam::{Ablated, AblationCam};
 pub use eigen_cam::{EigenCam, Principal};
 pub use eigen_grad_cam::{EigenGradCam, PrincipalGradient};
 pub use element_wise_cam::{ElementWise, GradCamElementWise};
@@ -40,8 +40,8 @@ pub use guided_grad_cam::{GuidedGradCam, GuidedGradCamConfig};
 pub use hi_res_cam::{Gradients, HiResCam};
 pub use layer_cam::{LayerCam, PositiveGradients};
 pub use resize::Resize;
-pub use score_cam::ScoreCam;
-pub use shapley_cam::ShapleyCam;
+pub use score_cam::{ScoreCam, Scored};
+pub use shapley_cam::{SecondOrder, ShapleyCam};
 pub use x_grad_cam::{Normalised, XGradCam};
 
 use attr_core::{
@@ -106,7 +106,7 @@ pub trait Weighting: Clone + Default + Send + Sync {
 /// A class activation map with weights `W`: see [`GradCam`] and its kin.
 ///
 /// Shapes: `[batch, 1, ...]` with the layer's spatial dimensions, or the input's with
-/// [`with_interpolation`](Self::with_interpolation). One forward and one backward pass per row, for
+/// [`with_interpolation`](Self::with_interpolation). Unless its weights say otherwise, one forward and one backward pass per row, for
 /// all layers together; the backward pass ends at the layers. Layers `[batch, channels, ...]` have
 /// any number of spatial dimensions, none included.
 ///
@@ -120,7 +120,7 @@ pub struct Cam<W> {
     weighting: W,
 }
 
-impl<W: Weighting> Cam<W> {
+impl<W: Default> Cam<W> {
     /// The map at these layers, signed and of the layers' size.
     pub fn new<S: Into<String>>(layers: impl IntoIterator<Item = S>) -> Self {
         Self::from_config(CamConfig::default(), layers)

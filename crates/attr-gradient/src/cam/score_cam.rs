@@ -9,8 +9,8 @@ use attr_core::{
 };
 use burn::tensor::{Tensor, TensorData, activation};
 
-use super::{CamConfig, Image, Resize, spatial};
-use crate::layer::{names, owned};
+use super::{Cam, Image, Resize, spatial};
+use crate::layer::names;
 
 /// `L = Σ_c w_c A_c` with `w = softmax(f(x ⊙ H_c))` over channels, where `H_c` is the channel's
 /// activation, brought to the input's size and scaled to `[0, 1]`.
@@ -20,49 +20,13 @@ use crate::layer::{names, owned};
 ///
 /// # Errors
 /// As [`GradCam`](crate::GradCam); [`Error::Method`] for a model without an image among its inputs.
-#[derive(Clone, Debug)]
-pub struct ScoreCam {
-    layers: Vec<String>,
-    config: CamConfig,
-}
+pub type ScoreCam = Cam<Scored>;
 
-impl ScoreCam {
-    /// The map at these layers.
-    pub fn new<S: Into<String>>(layers: impl IntoIterator<Item = S>) -> Self {
-        Self::from_config(CamConfig::default(), layers)
-    }
+/// Weights of [`ScoreCam`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scored;
 
-    /// With all parameters given.
-    pub fn from_config<S: Into<String>>(
-        config: CamConfig,
-        layers: impl IntoIterator<Item = S>,
-    ) -> Self {
-        Self {
-            layers: owned(layers),
-            config,
-        }
-    }
-
-    /// Sets whether negative values become 0.
-    pub fn with_relu(mut self, relu: bool) -> Self {
-        self.config.relu_attributions = relu;
-        self
-    }
-
-    /// Brings the map to the input's size.
-    pub fn with_interpolation(mut self, mode: Resize) -> Self {
-        self.config.interpolate_mode = Some(mode);
-        self
-    }
-
-    /// Reads layers `[batch, tokens, width]` as images of tokens, such as `[14, 14]`.
-    pub fn with_grid(mut self, grid: impl Into<Vec<usize>>) -> Self {
-        self.config.grid = grid.into();
-        self
-    }
-}
-
-impl LayerMethod for ScoreCam {
+impl LayerMethod for Cam<Scored> {
     fn layers(&self) -> &[String] {
         &self.layers
     }

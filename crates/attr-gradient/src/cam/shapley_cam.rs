@@ -10,9 +10,8 @@ use attr_core::{
 };
 use burn::tensor::Tensor;
 
-use super::{CamConfig, Image, Resize};
+use super::{Cam, Image};
 use crate::deep_lift::unreached;
-use crate::layer::owned;
 
 /// `L = Σ_c mean(G_c - ½ (H A)_c) A_c`, where `H` is the second derivative of the target by the
 /// activation `A`.
@@ -26,53 +25,17 @@ use crate::layer::owned;
 ///
 /// # Errors
 /// As [`GradCam`](crate::GradCam), and [`Error::Layer`] where the model cannot be cut.
-#[derive(Clone, Debug)]
-pub struct ShapleyCam {
-    layers: Vec<String>,
-    config: CamConfig,
-}
+pub type ShapleyCam = Cam<SecondOrder>;
+
+/// Weights of [`ShapleyCam`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SecondOrder;
 
 /// The step of the difference, as a part of the activation: its square and the rounding error over
 /// it are both small in single precision.
 const STEP: f64 = 1e-3;
 
-impl ShapleyCam {
-    /// The map at these layers.
-    pub fn new<S: Into<String>>(layers: impl IntoIterator<Item = S>) -> Self {
-        Self::from_config(CamConfig::default(), layers)
-    }
-
-    /// With all parameters given.
-    pub fn from_config<S: Into<String>>(
-        config: CamConfig,
-        layers: impl IntoIterator<Item = S>,
-    ) -> Self {
-        Self {
-            layers: owned(layers),
-            config,
-        }
-    }
-
-    /// Sets whether negative values become 0.
-    pub fn with_relu(mut self, relu: bool) -> Self {
-        self.config.relu_attributions = relu;
-        self
-    }
-
-    /// Brings the map to the input's size.
-    pub fn with_interpolation(mut self, mode: Resize) -> Self {
-        self.config.interpolate_mode = Some(mode);
-        self
-    }
-
-    /// Reads layers `[batch, tokens, width]` as images of tokens, such as `[14, 14]`.
-    pub fn with_grid(mut self, grid: impl Into<Vec<usize>>) -> Self {
-        self.config.grid = grid.into();
-        self
-    }
-}
-
-impl LayerMethod for ShapleyCam {
+impl LayerMethod for Cam<SecondOrder> {
     fn layers(&self) -> &[String] {
         &self.layers
     }
