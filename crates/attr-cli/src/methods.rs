@@ -4,15 +4,15 @@
 
 use attr_core::{Baselines, LayerMethod, Method, Target, Value};
 use attr_gradient::{
-    AblationCam, AtLayers, BlurIntegratedGradients, BlurIntegratedGradientsConfig, CamConfig,
+    Ablated, AtLayers, BlurIntegratedGradients, BlurIntegratedGradientsConfig, Cam, CamConfig,
     Conductance, ConductanceConfig, Deconvolution, DeepLift, DeepLiftConfig, DeepLiftShap,
-    EigenCam, EigenGradCam, Fem, FullGrad, GradCam, GradCamElementWise, GradCamPlusPlus,
-    GradientShap, GradientShapConfig, GradientXActivation, GradientXActivationConfig,
-    GuidedBackprop, GuidedGradCam, GuidedGradCamConfig, GuidedIntegratedGradients,
-    GuidedIntegratedGradientsConfig, HiResCam, Idgi, IdgiConfig, InputXGradient,
+    ElementWise, Exceptional, FullGrad, GradientShap, GradientShapConfig, GradientXActivation,
+    GradientXActivationConfig, Gradients, GuidedBackprop, GuidedGradCam, GuidedGradCamConfig,
+    GuidedIntegratedGradients, GuidedIntegratedGradientsConfig, Idgi, IdgiConfig, InputXGradient,
     IntegratedGradients, IntegratedGradientsConfig, InternalInfluence, InternalInfluenceConfig,
-    LayerActivation, LayerCam, NeuronConductance, NeuronConductanceConfig, NoiseTunnel,
-    NoiseTunnelConfig, Saliency, ScoreCam, ShapleyCam, XGradCam, Xrai, XraiConfig,
+    LayerActivation, MeanGradient, NeuronConductance, NeuronConductanceConfig, NoiseTunnel,
+    NoiseTunnelConfig, Normalised, PlusPlus, PositiveGradients, Principal, PrincipalGradient,
+    Saliency, Scored, SecondOrder, Xrai, XraiConfig,
 };
 
 use crate::error::Error;
@@ -301,222 +301,90 @@ pub const ALL: &[Entry] = &[
         parameters: parameters::of::<Deconvolution>,
         build: |given, setup| setup.at(given.config::<Deconvolution>()?),
     },
-    Entry {
-        name: "gradcam",
-        krate: "attr-gradient",
-        summary: "a layer's channels by their mean gradient",
-        paper: "https://arxiv.org/abs/1610.02391",
-        needs: Needs {
-            layer: LayerUse::Required,
-            ..GRADIENTS
-        },
-        parameters: parameters::of::<CamConfig>,
-        build: |given, setup| {
-            let config = given.config::<CamConfig>()?;
-            Ok(Built::Layers(Box::new(GradCam::from_config(
-                config,
-                setup.layers()?,
-            ))))
-        },
-    },
-    Entry {
-        name: "gradcam-plus-plus",
-        krate: "attr-gradient",
-        summary: "a layer's channels by their positive gradients, several objects counting alike",
-        paper: "https://arxiv.org/abs/1710.11063",
-        needs: Needs {
-            layer: LayerUse::Required,
-            ..GRADIENTS
-        },
-        parameters: parameters::of::<CamConfig>,
-        build: |given, setup| {
-            let config = given.config::<CamConfig>()?;
-            Ok(Built::Layers(Box::new(GradCamPlusPlus::from_config(
-                config,
-                setup.layers()?,
-            ))))
-        },
-    },
-    Entry {
-        name: "hirescam",
-        krate: "attr-gradient",
-        summary: "a layer's activation times its gradient, summed over channels",
-        paper: "https://arxiv.org/abs/2011.08891",
-        needs: Needs {
-            layer: LayerUse::Required,
-            ..GRADIENTS
-        },
-        parameters: parameters::of::<CamConfig>,
-        build: |given, setup| {
-            let config = given.config::<CamConfig>()?;
-            Ok(Built::Layers(Box::new(HiResCam::from_config(
-                config,
-                setup.layers()?,
-            ))))
-        },
-    },
-    Entry {
-        name: "gradcam-elementwise",
-        krate: "attr-gradient",
-        summary: "what is positive of a layer's activation times its gradient",
-        paper: "https://github.com/jacobgil/pytorch-grad-cam",
-        needs: Needs {
-            layer: LayerUse::Required,
-            ..GRADIENTS
-        },
-        parameters: parameters::of::<CamConfig>,
-        build: |given, setup| {
-            let config = given.config::<CamConfig>()?;
-            Ok(Built::Layers(Box::new(GradCamElementWise::from_config(
-                config,
-                setup.layers()?,
-            ))))
-        },
-    },
-    Entry {
-        name: "xgradcam",
-        krate: "attr-gradient",
-        summary: "a layer's channels by their gradients where they are active",
-        paper: "https://arxiv.org/abs/2008.02312",
-        needs: Needs {
-            layer: LayerUse::Required,
-            ..GRADIENTS
-        },
-        parameters: parameters::of::<CamConfig>,
-        build: |given, setup| {
-            let config = given.config::<CamConfig>()?;
-            Ok(Built::Layers(Box::new(XGradCam::from_config(
-                config,
-                setup.layers()?,
-            ))))
-        },
-    },
-    Entry {
-        name: "layercam",
-        krate: "attr-gradient",
-        summary: "a layer's activation times its positive gradient",
-        paper: "https://doi.org/10.1109/TIP.2021.3089943",
-        needs: Needs {
-            layer: LayerUse::Required,
-            ..GRADIENTS
-        },
-        parameters: parameters::of::<CamConfig>,
-        build: |given, setup| {
-            let config = given.config::<CamConfig>()?;
-            Ok(Built::Layers(Box::new(LayerCam::from_config(
-                config,
-                setup.layers()?,
-            ))))
-        },
-    },
-    Entry {
-        name: "eigencam",
-        krate: "attr-gradient",
-        summary: "a layer's first principal component, whatever the target",
-        paper: "https://arxiv.org/abs/2008.00299",
-        needs: Needs {
-            layer: LayerUse::Required,
-            ..FORWARDS
-        },
-        parameters: parameters::of::<CamConfig>,
-        build: |given, setup| {
-            let config = given.config::<CamConfig>()?;
-            Ok(Built::Layers(Box::new(EigenCam::from_config(
-                config,
-                setup.layers()?,
-            ))))
-        },
-    },
-    Entry {
-        name: "eigen-gradcam",
-        krate: "attr-gradient",
-        summary: "the first principal component of a layer's activation times gradient",
-        paper: "https://github.com/jacobgil/pytorch-grad-cam",
-        needs: Needs {
-            layer: LayerUse::Required,
-            ..GRADIENTS
-        },
-        parameters: parameters::of::<CamConfig>,
-        build: |given, setup| {
-            let config = given.config::<CamConfig>()?;
-            Ok(Built::Layers(Box::new(EigenGradCam::from_config(
-                config,
-                setup.layers()?,
-            ))))
-        },
-    },
-    Entry {
-        name: "ablationcam",
-        krate: "attr-gradient",
-        summary: "a layer's channels by how far the score falls without them",
-        paper: "https://doi.org/10.1109/WACV45572.2020.9093360",
-        needs: Needs {
-            layer: LayerUse::Required,
-            ..FORWARDS
-        },
-        parameters: parameters::of::<CamConfig>,
-        build: |given, setup| {
-            let config = given.config::<CamConfig>()?;
-            Ok(Built::Layers(Box::new(AblationCam::from_config(
-                config,
-                setup.layers()?,
-            ))))
-        },
-    },
-    Entry {
-        name: "scorecam",
-        krate: "attr-gradient",
-        summary: "a layer's channels by the score of the input seen through them",
-        paper: "https://arxiv.org/abs/1910.01279",
-        needs: Needs {
-            layer: LayerUse::Required,
-            ..FORWARDS
-        },
-        parameters: parameters::of::<CamConfig>,
-        build: |given, setup| {
-            let config = given.config::<CamConfig>()?;
-            Ok(Built::Layers(Box::new(ScoreCam::from_config(
-                config,
-                setup.layers()?,
-            ))))
-        },
-    },
-    Entry {
-        name: "shapleycam",
-        krate: "attr-gradient",
-        summary: "grad-cam with the second-order part of the score",
-        paper: "https://arxiv.org/abs/2501.06261",
-        needs: Needs {
-            layer: LayerUse::Required,
-            ..GRADIENTS
-        },
-        parameters: parameters::of::<CamConfig>,
-        build: |given, setup| {
-            let config = given.config::<CamConfig>()?;
-            Ok(Built::Layers(Box::new(ShapleyCam::from_config(
-                config,
-                setup.layers()?,
-            ))))
-        },
-    },
-    Entry {
-        name: "fem",
-        krate: "attr-gradient",
-        summary: "a layer's channels by how often they are exceptionally active, whatever the target",
-        paper: "https://doi.org/10.1109/IPTA50016.2020.9286629",
-        needs: Needs {
-            layer: LayerUse::Required,
-            ..FORWARDS
-        },
-        parameters: parameters::of::<CamConfig>,
-        build: |given, setup| {
-            let config = given.config::<CamConfig>()?;
-            Ok(Built::Layers(Box::new(Fem::from_config(
-                config,
-                setup.layers()?,
-            ))))
-        },
-    },
+    class_activation_map(
+        "gradcam",
+        "a layer's channels by their mean gradient",
+        "https://arxiv.org/abs/1610.02391",
+        GRADIENTS,
+        map::<MeanGradient>,
+    ),
+    class_activation_map(
+        "gradcam-plus-plus",
+        "a layer's channels by their positive gradients, several objects counting alike",
+        "https://arxiv.org/abs/1710.11063",
+        GRADIENTS,
+        map::<PlusPlus>,
+    ),
+    class_activation_map(
+        "hirescam",
+        "a layer's activation times its gradient, summed over channels",
+        "https://arxiv.org/abs/2011.08891",
+        GRADIENTS,
+        map::<Gradients>,
+    ),
+    class_activation_map(
+        "gradcam-elementwise",
+        "what is positive of a layer's activation times its gradient",
+        "https://github.com/jacobgil/pytorch-grad-cam",
+        GRADIENTS,
+        map::<ElementWise>,
+    ),
+    class_activation_map(
+        "xgradcam",
+        "a layer's channels by their gradients where they are active",
+        "https://arxiv.org/abs/2008.02312",
+        GRADIENTS,
+        map::<Normalised>,
+    ),
+    class_activation_map(
+        "layercam",
+        "a layer's activation times its positive gradient",
+        "https://doi.org/10.1109/TIP.2021.3089943",
+        GRADIENTS,
+        map::<PositiveGradients>,
+    ),
+    class_activation_map(
+        "eigencam",
+        "a layer's first principal component, whatever the target",
+        "https://arxiv.org/abs/2008.00299",
+        FORWARDS,
+        map::<Principal>,
+    ),
+    class_activation_map(
+        "eigen-gradcam",
+        "the first principal component of a layer's activation times gradient",
+        "https://github.com/jacobgil/pytorch-grad-cam",
+        GRADIENTS,
+        map::<PrincipalGradient>,
+    ),
+    class_activation_map(
+        "ablationcam",
+        "a layer's channels by how far the score falls without them",
+        "https://doi.org/10.1109/WACV45572.2020.9093360",
+        FORWARDS,
+        map::<Ablated>,
+    ),
+    class_activation_map(
+        "scorecam",
+        "a layer's channels by the score of the input seen through them",
+        "https://arxiv.org/abs/1910.01279",
+        FORWARDS,
+        map::<Scored>,
+    ),
+    class_activation_map(
+        "shapleycam",
+        "grad-cam with the second-order part of the score",
+        "https://arxiv.org/abs/2501.06261",
+        GRADIENTS,
+        map::<SecondOrder>,
+    ),
+    class_activation_map(
+        "fem",
+        "a layer's channels by how often they are exceptionally active, whatever the target",
+        "https://doi.org/10.1109/IPTA50016.2020.9286629",
+        FORWARDS,
+        map::<Exceptional>,
+    ),
     Entry {
         name: "guided-gradcam",
         krate: "attr-gradient",
@@ -665,6 +533,38 @@ const FORWARDS: Needs = Needs {
     neuron: false,
     segments: false,
 };
+
+/// The entry of a class activation map: they share parameters, and need a layer.
+const fn class_activation_map(
+    name: &'static str,
+    summary: &'static str,
+    paper: &'static str,
+    needs: Needs,
+    build: fn(&mut Given, &Setup) -> Result<Built, Error>,
+) -> Entry {
+    Entry {
+        name,
+        krate: "attr-gradient",
+        summary,
+        paper,
+        needs: Needs {
+            layer: LayerUse::Required,
+            ..needs
+        },
+        parameters: parameters::of::<CamConfig>,
+        build,
+    }
+}
+
+/// A class activation map with these weights.
+fn map<W: Default + 'static>(given: &mut Given, setup: &Setup) -> Result<Built, Error>
+where
+    Cam<W>: LayerMethod,
+{
+    let config = given.config::<CamConfig>()?;
+    let map = Cam::<W>::from_config(config, setup.layers()?);
+    Ok(Built::Layers(Box::new(map)))
+}
 
 const NOISE_TUNNEL: &str = "noise-tunnel";
 

@@ -13,7 +13,7 @@ use attr_core::{
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::rows::{Chunk, RowSums, row_sums};
+use crate::rows::{Chunk, RowSums, complete};
 
 /// Parameters of [`BlurIntegratedGradients`], under PAIR's names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -320,23 +320,6 @@ impl Method for BlurIntegratedGradients {
             }
             run.advance(part.len());
         }
-        let found = sums.finish().into_iter().zip(at_inputs).zip(at_faintest);
-        found
-            .map(|((sums, at_inputs), at_faintest)| {
-                let ends = at_inputs.iter().zip(&at_faintest);
-                let mut delta: Vec<f32> = ends.map(|(x, b)| b - x).collect();
-                for sum in sums.iter().flatten() {
-                    for (delta, total) in delta.iter_mut().zip(row_sums(sum.clone())?) {
-                        *delta += total;
-                    }
-                }
-                let pairs = sums.into_iter().zip(inputs.values());
-                let values = pairs.map(|(sum, x)| Some(Value::from_matrix(sum?, &x.shape())));
-                Ok(Explanation {
-                    delta: Some(delta),
-                    ..Explanation::new(values.collect(), at_inputs)
-                })
-            })
-            .collect()
+        complete(sums, inputs, at_inputs, at_faintest)
     }
 }

@@ -5,11 +5,11 @@
 //! distribution; with [`DeepLift`](crate::DeepLift)'s rules.
 
 use attr_core::{
-    Baselines, Error, Explanation, LayerMethod, Method, Model, Rebase, Run, Target, Value, Values,
-    fix_targets,
+    Baselines, Error, Explanation, Method, Model, Rebase, Run, Target, Value, Values, fix_targets,
 };
 
 use crate::deep_lift::{DeepLiftConfig, DeepLiftRule};
+use crate::layer::{ByRows, LayersOf, owned};
 use crate::rows::{Chunk, RowSums};
 
 /// `A = 1/B Σ_b (x - b) ⊙ m(x, b)` over the `B` rows of a distribution of baselines: an
@@ -79,12 +79,14 @@ impl DeepLiftShap {
         self,
         layers: impl IntoIterator<Item = S>,
     ) -> DeepLiftShapLayers {
-        DeepLiftShapLayers {
+        LayersOf {
             method: self,
-            layers: layers.into_iter().map(Into::into).collect(),
+            layers: owned(layers),
         }
     }
+}
 
+impl ByRows for DeepLiftShap {
     fn explain_rows(
         &self,
         model: &dyn Model,
@@ -183,26 +185,4 @@ impl Method for DeepLiftShap {
 }
 
 /// [`DeepLiftShap`] at some layers.
-#[derive(Clone, Debug)]
-pub struct DeepLiftShapLayers {
-    method: DeepLiftShap,
-    layers: Vec<String>,
-}
-
-impl LayerMethod for DeepLiftShapLayers {
-    fn layers(&self) -> &[String] {
-        &self.layers
-    }
-
-    fn explain_layers(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Vec<Explanation>>, Error> {
-        let layers = Some(&self.layers[..]);
-        self.method
-            .explain_rows(model, inputs, targets, layers, run)
-    }
-}
+pub type DeepLiftShapLayers = LayersOf<DeepLiftShap>;

@@ -9,13 +9,13 @@
 use std::collections::HashMap;
 
 use attr_core::{
-    Baselines, Error, Explanation, LayerMethod, Method, Model, Random, Rebase, Run, Target, Value,
-    Values, Walk, activations, fix_targets, scores, target_gradients, target_walks,
+    Baselines, Error, Explanation, Method, Model, Random, Rebase, Run, Target, Value, Values, Walk,
+    activations, fix_targets, scores, target_gradients, target_walks,
 };
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::layer::{names, reached};
+use crate::layer::{ByRows, LayersOf, names, owned, reached};
 use crate::path::{no_path, take};
 use crate::rows::{Moment, Moments, row_sums};
 
@@ -129,9 +129,9 @@ impl GradientShap {
         self,
         layers: impl IntoIterator<Item = S>,
     ) -> GradientShapLayers {
-        GradientShapLayers {
+        LayersOf {
             method: self,
-            layers: layers.into_iter().map(Into::into).collect(),
+            layers: owned(layers),
         }
     }
 }
@@ -161,7 +161,9 @@ impl GradientShap {
         });
         draws.collect()
     }
+}
 
+impl ByRows for GradientShap {
     fn explain_rows(
         &self,
         model: &dyn Model,
@@ -397,26 +399,4 @@ impl Method for GradientShap {
 }
 
 /// [`GradientShap`] at some layers.
-#[derive(Clone, Debug)]
-pub struct GradientShapLayers {
-    method: GradientShap,
-    layers: Vec<String>,
-}
-
-impl LayerMethod for GradientShapLayers {
-    fn layers(&self) -> &[String] {
-        &self.layers
-    }
-
-    fn explain_layers(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Vec<Explanation>>, Error> {
-        let layers = Some(&self.layers[..]);
-        self.method
-            .explain_rows(model, inputs, targets, layers, run)
-    }
-}
+pub type GradientShapLayers = LayersOf<GradientShap>;

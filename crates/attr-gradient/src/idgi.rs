@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::blur_integrated_gradients::blurred;
 use crate::guided_integrated_gradients::Features;
 use crate::path::{Path, take};
-use crate::rows::{Chunk, RowSums, row_sums};
+use crate::rows::{Chunk, RowSums, complete};
 use crate::{BlurIntegratedGradients, GuidedIntegratedGradients};
 
 /// The path along which [`Idgi`] looks at gradients.
@@ -286,24 +286,7 @@ fn along(
         }
         run.advance(part.len());
     }
-    let found = sums.finish().into_iter().zip(at_inputs).zip(at_start);
-    found
-        .map(|((sums, at_inputs), at_start)| {
-            let ends = at_inputs.iter().zip(&at_start);
-            let mut delta: Vec<f32> = ends.map(|(x, b)| b - x).collect();
-            for sum in sums.iter().flatten() {
-                for (delta, total) in delta.iter_mut().zip(row_sums(sum.clone())?) {
-                    *delta += total;
-                }
-            }
-            let pairs = sums.into_iter().zip(inputs.values());
-            let values = pairs.map(|(sum, x)| Some(Value::from_matrix(sum?, &x.shape())));
-            Ok(Explanation {
-                delta: Some(delta),
-                ..Explanation::new(values.collect(), at_inputs)
-            })
-        })
-        .collect()
+    complete(sums, inputs, at_inputs, at_start)
 }
 
 /// `g² / Σ g²`, the sum over all inputs of a row; zeros where all is zero.

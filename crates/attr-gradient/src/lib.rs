@@ -40,7 +40,7 @@ pub use input_x_gradient::InputXGradient;
 pub use integrated_gradients::{IntegratedGradients, IntegratedGradientsConfig};
 pub use layer::{
     AtLayers, Conductance, ConductanceConfig, GradientXActivation, GradientXActivationConfig,
-    InternalInfluence, InternalInfluenceConfig, LayerActivation, NeuronConductance,
+    InternalInfluence, InternalInfluenceConfig, LayerActivation, LayersOf, NeuronConductance,
     NeuronConductanceConfig,
 };
 pub use noise_tunnel::{NoiseTunnel, NoiseTunnelConfig, NoiseTunnelKind};

@@ -1,6 +1,6 @@
 //! Samples of rows, summed into the rows they belong to.
 
-use attr_core::{Error, Value};
+use attr_core::{Error, Explanation, Value, Values};
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 
 use crate::path::take;
@@ -144,4 +144,32 @@ impl Moments {
 /// `[rows, elements]` summed over each row, on the host.
 pub(crate) fn row_sums(matrix: Tensor<2>) -> Result<Vec<f32>, Error> {
     Value::from(matrix.sum_dim(1)).to_vec()
+}
+
+/// Explanations of sums whose total is to be the change of the output between two ends, with how
+/// far off they are.
+pub(crate) fn complete(
+    sums: RowSums,
+    inputs: &Values,
+    at_inputs: Vec<Vec<f32>>,
+    at_start: Vec<Vec<f32>>,
+) -> Result<Vec<Explanation>, Error> {
+    let found = sums.finish().into_iter().zip(at_inputs).zip(at_start);
+    found
+        .map(|((sums, at_inputs), at_start)| {
+            let ends = at_inputs.iter().zip(&at_start);
+            let mut delta: Vec<f32> = ends.map(|(x, b)| b - x).collect();
+            for sum in sums.iter().flatten() {
+                for (delta, total) in delta.iter_mut().zip(row_sums(sum.clone())?) {
+                    *delta += total;
+                }
+            }
+            let pairs = sums.into_iter().zip(inputs.values());
+            let values = pairs.map(|(sum, x)| Some(Value::from_matrix(sum?, &x.shape())));
+            Ok(Explanation {
+                delta: Some(delta),
+                ..Explanation::new(values.collect(), at_inputs)
+            })
+        })
+        .collect()
 }

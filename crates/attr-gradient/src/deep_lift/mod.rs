@@ -23,13 +23,14 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use attr_core::{
-    Baselines, Collected, Error, Explanation, LayerMethod, Method, Model, NodeView, Rebase, Rule,
-    Run, Target, Value, Values, Walk, fix_targets,
+    Baselines, Collected, Error, Explanation, Method, Model, NodeView, Rebase, Rule, Run, Target,
+    Value, Values, Walk, fix_targets,
 };
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::Quadrature;
+use crate::layer::{ByRows, LayersOf, owned};
 use crate::rows::row_sums;
 
 /// How DeepLIFT passes nonlinearities.
@@ -151,13 +152,14 @@ impl DeepLift {
     /// The same at some layers: the difference of each layer's activation, times its multiplier.
     /// Token inputs are compared with token 0 unless a baseline is given.
     pub fn at_layers<S: Into<String>>(self, layers: impl IntoIterator<Item = S>) -> DeepLiftLayers {
-        DeepLiftLayers {
+        LayersOf {
             method: self,
-            layers: layers.into_iter().map(Into::into).collect(),
+            layers: owned(layers),
         }
     }
+}
 
-    /// Rows, in chunks that fit the budget.
+impl ByRows for DeepLift {
     fn explain_rows(
         &self,
         model: &dyn Model,
@@ -414,26 +416,4 @@ impl Method for DeepLift {
 }
 
 /// [`DeepLift`] at some layers.
-#[derive(Clone, Debug)]
-pub struct DeepLiftLayers {
-    method: DeepLift,
-    layers: Vec<String>,
-}
-
-impl LayerMethod for DeepLiftLayers {
-    fn layers(&self) -> &[String] {
-        &self.layers
-    }
-
-    fn explain_layers(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Vec<Explanation>>, Error> {
-        let layers = Some(&self.layers[..]);
-        self.method
-            .explain_rows(model, inputs, targets, layers, run)
-    }
-}
+pub type DeepLiftLayers = LayersOf<DeepLift>;

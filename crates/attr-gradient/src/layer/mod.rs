@@ -5,6 +5,7 @@ mod at_layers;
 mod conductance;
 mod gradient_x_activation;
 mod internal_influence;
+mod layers_of;
 mod neuron_conductance;
 
 pub use activation::LayerActivation;
@@ -12,6 +13,7 @@ pub use at_layers::AtLayers;
 pub use conductance::{Conductance, ConductanceConfig};
 pub use gradient_x_activation::{GradientXActivation, GradientXActivationConfig};
 pub use internal_influence::{InternalInfluence, InternalInfluenceConfig};
+pub use layers_of::{ByRows, LayersOf};
 pub use neuron_conductance::{NeuronConductance, NeuronConductanceConfig};
 
 use attr_core::{Error, Explanation, Value};
