@@ -2,11 +2,11 @@
 //!
 //! To add a method, add its entry to [`ALL`]; `attrx methods`, `--set` and the errors follow.
 
-use attr_core::{Baselines, LayerMethod, Method, Target, Value};
+use attr_core::{AtLayers, Baselines, LayerMethod, Method, Target, Value};
 use attr_gradient::{
-    Ablated, AtLayers, BlurIntegratedGradients, BlurIntegratedGradientsConfig, Cam, CamConfig,
-    Conductance, ConductanceConfig, Deconvolution, DeepLift, DeepLiftConfig, DeepLiftShap,
-    ElementWise, Exceptional, FullGrad, GradientShap, GradientShapConfig, GradientXActivation,
+    Ablated, BlurIntegratedGradients, BlurIntegratedGradientsConfig, Cam, CamConfig, Conductance,
+    ConductanceConfig, Deconvolution, DeepLift, DeepLiftConfig, DeepLiftShap, ElementWise,
+    Exceptional, FullGrad, GradientShap, GradientShapConfig, GradientXActivation,
     GradientXActivationConfig, Gradients, GuidedBackprop, GuidedGradCam, GuidedGradCamConfig,
     GuidedIntegratedGradients, GuidedIntegratedGradientsConfig, Idgi, IdgiConfig, InputXGradient,
     IntegratedGradients, IntegratedGradientsConfig, InternalInfluence, InternalInfluenceConfig,

@@ -128,6 +128,25 @@ pub enum Error {
         /// What would be right.
         expected: &'static str,
     },
+    /// The numbers of a feature mask are not 0, 1, 2, ... without gaps.
+    #[error("the feature mask is invalid at feature {number}: {reason}")]
+    FeatureMask {
+        /// The number that is wrong, or missing.
+        number: i64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The forward function gave one output for several perturbed copies of the batch.
+    #[error(
+        "the forward function gives an output of shape {output:?} for {rows} rows, so one value for \
+         the whole batch: evaluate one perturbation at a time, with `perturbations_per_eval` = 1"
+    )]
+    WholeBatch {
+        /// Shape of the output.
+        output: Vec<usize>,
+        /// Rows that went in.
+        rows: usize,
+    },
     /// A closure was given to a method that looks inside the model.
     #[error(
         "this method looks inside the model, and a closure has no inside; explain \

@@ -144,7 +144,7 @@ pub fn scores(
         let chunk = inputs.slice(start..(start + at_once).min(rows));
         let output = model.forward(chunk.clone())?;
         for (scores, target) in scores.iter_mut().zip(targets) {
-            scores.extend(target.choose(&output, &chunk)?.scores);
+            scores.extend(target.scores(&output, &chunk)?);
         }
     }
     Ok(scores)

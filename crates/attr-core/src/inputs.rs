@@ -67,8 +67,10 @@ impl<const D: usize> Input for Tensor<D> {
     }
 }
 
+/// Integers such as tokens: methods that perturb them give them an attribution, methods that need
+/// a gradient give none.
 impl<const D: usize> Input for Tensor<D, Int> {
-    type Attribution = ();
+    type Attribution = Option<Tensor<D>>;
     const ATTRIBUTED: bool = true;
 
     fn to_value(&self) -> Value {
@@ -79,8 +81,8 @@ impl<const D: usize> Input for Tensor<D, Int> {
         value.int_tensor()
     }
 
-    fn attribution(_: Option<Value>, _: usize) -> Result<(), Error> {
-        Ok(())
+    fn attribution(value: Option<Value>, _: usize) -> Result<Option<Tensor<D>>, Error> {
+        value.map(|value| value.tensor()).transpose()
     }
 }
 
@@ -157,7 +159,7 @@ impl<const D: usize> Inputs for Tensor<D> {
 }
 
 impl<const D: usize> Inputs for Tensor<D, Int> {
-    type Attributions = ();
+    type Attributions = Option<Tensor<D>>;
     single!();
 }
 

@@ -4,6 +4,7 @@
 //! Start at [`Traced`] (a Burn module as a graph of named layers) or [`Model`] (anything with a
 //! forward function), then pick a method from a method crate; all of them implement [`Method`].
 
+mod at_layers;
 mod baseline;
 mod error;
 mod evaluate;
@@ -13,8 +14,10 @@ mod inputs;
 mod layer;
 mod layer_method;
 mod mask;
+mod masked;
 mod method;
 mod model;
+mod perturbed;
 mod random;
 mod run;
 mod target;
@@ -22,6 +25,7 @@ mod traced;
 mod value;
 mod values;
 
+pub use at_layers::AtLayers;
 pub use baseline::{Baseline, Baselines};
 pub use error::Error;
 pub use evaluate::{
@@ -35,9 +39,13 @@ pub use graph::{
 pub use inputs::{Constant, Input, Inputs};
 pub use layer::Layer;
 pub use layer_method::{LayerAttribution, LayerMethod};
-pub use mask::FeatureMask;
-pub use method::{Attribution, AttributionRecord, Explanation, Method, Rebase, Work};
+pub use mask::{FeatureMask, Features};
+pub use masked::{Blend, Masked, Present, mixed};
+pub use method::{
+    Attribution, AttributionRecord, Explanation, Method, Rebase, Work, prepare, untyped,
+};
 pub use model::{Cut, Gradients, Model, Seeds};
+pub use perturbed::{Copy, Make, Perturbed};
 pub use random::Random;
 pub use run::{Budget, Progress, Run};
 pub use target::{Chosen, Target, TargetFunction};

@@ -1,102 +1,255 @@
 //! Which elements of the input are one feature.
 
-use burn::tensor::{Device, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::{Error, Kind, Value, Values};
 
-/// Groups of input elements that are perturbed together: an integer per element, equal integers
-/// (also across inputs) being one feature.
+/// What counts as one feature: elements of the input that are perturbed together.
+///
+/// Features are numbered across inputs: elements of the same number are one feature, also where
+/// they lie in different inputs.
+#[derive(Clone, Debug, Default)]
+pub enum FeatureMask {
+    /// Every element by itself, Captum's default.
+    #[default]
+    Elements,
+    /// Every position by itself, all channels together: `[batch, channels, ...]`; elements where
+    /// there are no channels, `[batch, features]`.
+    Pixels,
+    /// A regular grid of so many cells along each of the last dimensions, all channels together.
+    Grid(Vec<usize>),
+    /// The number of each element's feature: integers from 0 on without gaps, one tensor per
+    /// explained input, shaped like it with one row for all or one per row.
+    Each(Vec<Value>),
+}
+
+impl From<Value> for FeatureMask {
+    fn from(mask: Value) -> Self {
+        Self::Each(vec![mask])
+    }
+}
+
+impl From<Vec<Value>> for FeatureMask {
+    fn from(masks: Vec<Value>) -> Self {
+        Self::Each(masks)
+    }
+}
+
+impl<const D: usize> From<Tensor<D, Int>> for FeatureMask {
+    fn from(mask: Tensor<D, Int>) -> Self {
+        Self::Each(vec![mask.into()])
+    }
+}
+
+/// A [`FeatureMask`] of particular inputs: which feature each of their elements belongs to.
 #[derive(Clone, Debug)]
-pub struct FeatureMask {
-    masks: Vec<Option<Value>>,
-    features: usize,
+pub struct Features {
+    inputs: Vec<Option<Numbers>>,
+    count: usize,
+}
+
+/// The feature of each element of one input, in one row for all or one per caller's row.
+#[derive(Clone, Debug)]
+pub(crate) struct Numbers {
+    pub ids: Vec<usize>,
+    pub elements: usize,
+}
+
+impl Numbers {
+    /// The features of a caller's row.
+    fn row(&self, row: usize) -> &[usize] {
+        match self.ids.len() == self.elements {
+            true => &self.ids,
+            false => &self.ids[row * self.elements..(row + 1) * self.elements],
+        }
+    }
+
+    /// Whether all rows share one mask.
+    pub fn shared(&self) -> bool {
+        self.ids.len() == self.elements
+    }
 }
 
 impl FeatureMask {
-    /// Every element of every attributed input is a feature of its own, numbered across inputs.
-    pub fn elements(inputs: &Values) -> Self {
-        let mut next = 0i64;
-        let values = inputs.values().iter().enumerate();
-        let masks = values
-            .map(|(i, value)| {
-                inputs.attributed(i).then(|| {
-                    let mut shape = value.shape();
-                    shape[0] = 1;
-                    let count = shape.iter().product::<usize>() as i64;
-                    let ids: Vec<i64> = (next..next + count).collect();
-                    next += count;
-                    Value::from_data(TensorData::new(ids, shape), &value.device())
-                })
-            })
-            .collect();
-        Self {
-            masks,
-            features: next as usize,
-        }
-    }
-
-    /// Given masks, one per attributed input in order: integers shaped like the input, with one
-    /// row for all or one per row. Numbers need not be consecutive; they are renumbered from 0.
+    /// The features of these inputs.
     ///
     /// # Errors
-    /// [`Error::InputCount`], [`Error::Shape`], [`Error::ElementKind`] for masks that do not fit.
-    pub fn new(masks: &[Value], inputs: &Values) -> Result<Self, Error> {
-        let wanted: Vec<usize> = (0..inputs.values().len())
-            .filter(|&i| inputs.attributed(i))
-            .collect();
-        if masks.len() != wanted.len() {
-            return Err(Error::InputCount {
-                expected: wanted.len(),
-                got: masks.len(),
+    /// [`Error::FeatureMask`] for numbers that are negative or leave gaps; [`Error::InputCount`],
+    /// [`Error::Shape`], [`Error::ElementKind`] for masks that do not fit.
+    pub fn resolve(&self, inputs: &Values) -> Result<Features, Error> {
+        let explained = (0..inputs.values().len()).filter(|&i| inputs.explained(i));
+        let explained: Vec<usize> = explained.collect();
+        let mut numbered: Vec<Option<Numbers>> = vec![None; inputs.values().len()];
+        if let Self::Each(masks) = self {
+            if masks.len() != explained.len() {
+                return Err(Error::InputCount {
+                    expected: explained.len(),
+                    got: masks.len(),
+                });
+            }
+            for (mask, &i) in masks.iter().zip(&explained) {
+                numbered[i] = Some(given(mask, inputs, i)?);
+            }
+            let count = consecutive(&numbered)?;
+            return Ok(Features {
+                inputs: numbered,
+                count,
             });
         }
-        let mut hosted: Vec<(usize, Vec<usize>, Vec<i64>, Device)> = Vec::new();
-        for (mask, &i) in masks.iter().zip(&wanted) {
-            let (input, given) = (inputs.values()[i].shape(), mask.shape());
-            if mask.kind() != Kind::Int {
-                return Err(Error::ElementKind {
-                    expected: Kind::Int,
-                    got: mask.kind(),
-                });
+        let mut count = 0;
+        for i in explained {
+            let shape = &inputs.values()[i].shape()[1..];
+            let mut numbers = match self {
+                Self::Grid(cells) => grid(cells, shape, i)?,
+                Self::Pixels if shape.len() > 1 => grid(&shape[1..], shape, i)?,
+                _ => (0..shape.iter().product()).collect(),
+            };
+            for number in &mut numbers {
+                *number += count;
             }
-            let rows_fit = given
-                .first()
-                .is_some_and(|&r| r == 1 || r == inputs.caller_rows());
-            if given.len() != input.len() || given[1..] != input[1..] || !rows_fit {
-                return Err(Error::Shape {
-                    what: format!("the feature mask of input {i}"),
-                    got: given,
-                    expected: format!("{input:?}, or one row of it,"),
-                });
-            }
-            let ids = mask.to_data()?.iter::<i64>().collect();
-            hosted.push((i, given, ids, mask.device()));
+            count = numbers.iter().max().map_or(count, |most| most + 1);
+            numbered[i] = Some(Numbers {
+                elements: numbers.len(),
+                ids: numbers,
+            });
         }
-        let mut numbers: Vec<i64> = hosted.iter().flat_map(|h| h.2.iter().copied()).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        let mut result = vec![None; inputs.values().len()];
-        for (i, shape, ids, device) in hosted {
-            let renumbered: Vec<i64> = ids
-                .iter()
-                .map(|id| numbers.partition_point(|n| n < id) as i64)
-                .collect();
-            let data = TensorData::new(renumbered, shape);
-            result[i] = Some(Value::from_data(data, &device));
-        }
-        Ok(Self {
-            masks: result,
-            features: numbers.len(),
+        Ok(Features {
+            inputs: numbered,
+            count,
         })
     }
+}
 
+/// A given mask, checked against its input.
+fn given(mask: &Value, inputs: &Values, i: usize) -> Result<Numbers, Error> {
+    let (input, shape) = (inputs.values()[i].shape(), mask.shape());
+    if mask.kind() != Kind::Int {
+        return Err(Error::ElementKind {
+            expected: Kind::Int,
+            got: mask.kind(),
+        });
+    }
+    let rows_fit = shape
+        .first()
+        .is_some_and(|&r| r == 1 || r == inputs.caller_rows());
+    if shape.len() != input.len() || shape[1..] != input[1..] || !rows_fit {
+        return Err(Error::Shape {
+            what: format!("the feature mask of input {i}"),
+            got: shape,
+            expected: format!("{input:?}, or one row of it,"),
+        });
+    }
+    let ids = mask.to_data()?.iter::<i64>().collect::<Vec<_>>();
+    let ids = ids.into_iter().map(|id| {
+        usize::try_from(id).map_err(|_| Error::FeatureMask {
+            number: id,
+            reason: "feature numbers start at 0".into(),
+        })
+    });
+    Ok(Numbers {
+        ids: ids.collect::<Result<_, _>>()?,
+        elements: input[1..].iter().product(),
+    })
+}
+
+/// How many features there are, if their numbers leave no gap.
+fn consecutive(inputs: &[Option<Numbers>]) -> Result<usize, Error> {
+    let ids = || inputs.iter().flatten().flat_map(|numbers| &numbers.ids);
+    let elements = ids().count();
+    let mut seen = vec![false; elements];
+    let mut most = 0;
+    for &id in ids() {
+        most = most.max(id);
+        // A number beyond that of elements leaves a gap for certain.
+        if let Some(seen) = seen.get_mut(id) {
+            *seen = true;
+        }
+    }
+    match seen.iter().take(most + 1).position(|&seen| !seen) {
+        None if most < elements => Ok(most + 1),
+        gap => Err(Error::FeatureMask {
+            number: gap.unwrap_or(elements) as i64,
+            reason: format!(
+                "no element has this number, but {most} occurs; number features from 0 on without \
+                 gaps"
+            ),
+        }),
+    }
+}
+
+/// Cells along the last dimensions of an input without its batch, the same for all before.
+fn grid(cells: &[usize], shape: &[usize], i: usize) -> Result<Vec<usize>, Error> {
+    let fits = !cells.is_empty() && cells.len() <= shape.len() && {
+        let sides = &shape[shape.len() - cells.len()..];
+        cells
+            .iter()
+            .zip(sides)
+            .all(|(&n, &side)| n > 0 && n <= side)
+    };
+    if !fits {
+        return Err(Error::Shape {
+            what: format!("the grid of features of input {i}"),
+            got: cells.to_vec(),
+            expected: format!("at most as many cells as there are elements in {shape:?}, and one,"),
+        });
+    }
+    let sides = &shape[shape.len() - cells.len()..];
+    let number = |mut flat: usize| {
+        let (mut number, mut scale) = (0, 1);
+        for (&cells, &side) in cells.iter().zip(sides).rev() {
+            number += scale * (flat % side * cells / side);
+            scale *= cells;
+            flat /= side;
+        }
+        number
+    };
+    Ok((0..shape.iter().product()).map(number).collect())
+}
+
+impl Features {
     /// How many features there are.
-    pub fn features(&self) -> usize {
-        self.features
+    pub fn count(&self) -> usize {
+        self.count
     }
 
-    /// Per input, the feature number of each element; none for inputs without attribution.
-    pub fn masks(&self) -> &[Option<Value>] {
-        &self.masks
+    /// Whether all rows share one mask.
+    pub fn shared(&self) -> bool {
+        self.inputs.iter().flatten().all(Numbers::shared)
+    }
+
+    /// Per input, its features; none for inputs that are not explained.
+    pub(crate) fn numbers(&self) -> &[Option<Numbers>] {
+        &self.inputs
+    }
+
+    /// For a row that stands for a caller's row, the numbers of its elements' features, input by
+    /// input; none for inputs that are not explained.
+    pub fn row(&self, caller_row: usize) -> Vec<Option<&[usize]>> {
+        let inputs = self.inputs.iter();
+        let row = inputs.map(|numbers| Some(numbers.as_ref()?.row(caller_row)));
+        row.collect()
+    }
+
+    /// A number per feature, `[row][feature]`, written to the feature's elements: values shaped
+    /// like the inputs, in their type where that is floating point.
+    pub fn spread(&self, inputs: &Values, values: &[Vec<f64>]) -> Vec<Option<Value>> {
+        let spread = inputs.values().iter().zip(&self.inputs);
+        let spread = spread.map(|(input, numbers)| {
+            let numbers = numbers.as_ref()?;
+            let mut shape = input.shape();
+            shape[0] = values.len();
+            let rows = values.iter().zip(inputs.origin());
+            let data = rows.flat_map(|(values, &row)| {
+                let ids = numbers.row(row).iter();
+                ids.map(|&id| values.get(id).map_or(0.0, |&value| value as f32))
+            });
+            let data = TensorData::new(data.collect::<Vec<f32>>(), shape);
+            let data = match input.kind() {
+                Kind::Float => data.convert_dtype(input.dtype()),
+                _ => data,
+            };
+            Some(Value::from_data(data, &input.device()))
+        });
+        spread.collect()
     }
 }

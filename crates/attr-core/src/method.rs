@@ -148,8 +148,17 @@ impl<T: Method + ?Sized> Method for Box<T> {
 /// Makes other baselines of a method's own.
 pub type Rebase<'a> = dyn Fn(&Baselines) -> Result<Baselines, Error> + 'a;
 
+/// A model without the types of its inputs, for work on it that is no [`Method`].
+pub fn untyped<I: Inputs, M: Model<I>>(model: &M) -> impl Model + use<'_, I, M> {
+    Counted::new(model)
+}
+
 /// Inputs as methods take them, checked, with the model's constants; and how many the caller gave.
-pub(crate) fn prepare<I: Inputs>(
+///
+/// # Errors
+/// [`Error::EmptyBatch`], [`Error::Shape`] and [`Error::NonFinite`] for inputs that nothing can
+/// explain; [`Error::TargetRows`] for targets of another number of rows.
+pub fn prepare<I: Inputs>(
     model: &impl Model<I>,
     inputs: &I,
     targets: &[Target],
@@ -179,6 +188,9 @@ pub struct Explanation {
     /// Like `values`, how far off they may be: the standard error of a mean over samples, for
     /// methods that sample.
     pub standard_error: Option<Vec<Option<Value>>>,
+    /// Per row, how well a simple model fits around the input, for methods that fit one: the
+    /// coefficient of determination.
+    pub r_squared: Option<Vec<f32>>,
 }
 
 impl Explanation {
@@ -189,6 +201,7 @@ impl Explanation {
             scores,
             delta: None,
             standard_error: None,
+            r_squared: None,
         }
     }
 }
@@ -241,6 +254,12 @@ impl<I: Inputs> Attribution<I> {
     /// For methods that sample, the standard error of each value, one entry per input.
     pub fn standard_error(&self) -> Option<&[Option<Value>]> {
         self.explanation.standard_error.as_deref()
+    }
+
+    /// For methods that fit a simple model around each row, how well it fits: the coefficient of
+    /// determination, 1 at best.
+    pub fn r_squared(&self) -> Option<&[f32]> {
+        self.explanation.r_squared.as_deref()
     }
 
     /// Model evaluations it took, shared by all targets of one call.
@@ -365,6 +384,10 @@ impl<I: Inputs, M: Model<I>> Model for Counted<'_, I, M> {
         self.model.constants()
     }
 
+    fn rows(&self) -> Option<usize> {
+        self.model.rows()
+    }
+
     fn bytes_per_row(&self, inputs: &Values) -> Option<usize> {
         self.model.bytes_per_row(inputs)
     }
@@ -400,6 +423,10 @@ impl Model for CountedCut<'_> {
         let forwards = 1 + usize::from(walks.reference.is_some());
         count(&self.work, inputs.rows(), forwards, walks.walked.len());
         Ok(walks)
+    }
+
+    fn rows(&self) -> Option<usize> {
+        self.model.rows()
     }
 
     fn bytes_per_row(&self, inputs: &Values) -> Option<usize> {

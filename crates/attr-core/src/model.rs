@@ -114,6 +114,12 @@ pub trait Model<I = Values> {
         &[]
     }
 
+    /// The number of rows that the model insists on, where its forward fixes it; none for a model
+    /// that takes any number.
+    fn rows(&self) -> Option<usize> {
+        None
+    }
+
     /// Memory that one row takes during a forward and backward pass, where known.
     fn bytes_per_row(&self, inputs: &Values) -> Option<usize> {
         let _ = inputs;

@@ -118,13 +118,7 @@ impl Target {
     /// The `Target*` errors, and [`Error::NonFinite`] when a chosen number is NaN or infinite.
     pub fn choose(&self, output: &Value, inputs: &Values) -> Result<Chosen, Error> {
         let (origin, rows) = (inputs.origin(), inputs.caller_rows());
-        let shape = output.shape();
-        if output.kind() != Kind::Float || shape.first() != Some(&origin.len()) {
-            return Err(self.unfit(
-                &shape,
-                "the output must be floating point, one row per input",
-            ));
-        }
+        self.fits(output, origin.len())?;
         let chosen = match self {
             Self::Weights(weights) => self.weighted(weights, output, origin, rows)?,
             Self::Region(ranges) => {
@@ -137,12 +131,56 @@ impl Target {
                 one_hot(&flat, output)?
             }
         };
-        if chosen.scores.iter().any(|s| !s.is_finite()) {
-            return Err(Error::NonFinite {
-                what: format!("the model's output for target {self}"),
-            });
-        }
+        self.finite(&chosen.scores)?;
         Ok(chosen)
+    }
+
+    /// The numbers of [`choose`](Self::choose) alone; the function of [`Target::Function`] need not
+    /// be differentiable here.
+    ///
+    /// # Errors
+    /// As [`choose`](Self::choose).
+    pub fn scores(&self, output: &Value, inputs: &Values) -> Result<Vec<f32>, Error> {
+        let (origin, rows) = (inputs.origin(), inputs.caller_rows());
+        self.fits(output, origin.len())?;
+        let scores = match self {
+            Self::Weights(_) | Self::Region(_) => return Ok(self.choose(output, inputs)?.scores),
+            Self::Function(function) => self.valued(function, output)?.detached(),
+            _ => picked(&self.positions(output, origin, rows)?, &output.matrix()?).into(),
+        };
+        let scores = scores.to_vec()?;
+        self.finite(&scores)?;
+        Ok(scores)
+    }
+
+    /// Refuses an output without a row of floating-point numbers for each row.
+    fn fits(&self, output: &Value, rows: usize) -> Result<(), Error> {
+        let shape = output.shape();
+        match output.kind() == Kind::Float && shape.first() == Some(&rows) {
+            true => Ok(()),
+            false => Err(self.unfit(
+                &shape,
+                "the output must be floating point, one row per input",
+            )),
+        }
+    }
+
+    fn finite(&self, scores: &[f32]) -> Result<(), Error> {
+        match scores.iter().all(|s| s.is_finite()) {
+            true => Ok(()),
+            false => Err(Error::NonFinite {
+                what: format!("the model's output for target {self}"),
+            }),
+        }
+    }
+
+    /// What a function gives for an output.
+    fn valued(&self, function: &TargetFunction, output: &Value) -> Result<Value, Error> {
+        let scores = (function.0)(output)?;
+        match scores.shape() == [output.rows()] {
+            true => Ok(scores),
+            false => Err(self.unfit(&scores.shape(), "the function must give one number per row")),
+        }
     }
 
     /// The target of other rows: for each its number among those this target was given for.
@@ -303,10 +341,7 @@ impl Target {
     /// A function's values and its derivative at the output.
     fn differentiated(&self, function: &TargetFunction, output: &Value) -> Result<Chosen, Error> {
         let tracked = leaf(output.clone());
-        let scores = (function.0)(&tracked)?;
-        if scores.shape() != [output.rows()] {
-            return Err(self.unfit(&scores.shape(), "the function must give one number per row"));
-        }
+        let scores = self.valued(function, &tracked)?;
         let plain = scores.clone().detached().to_vec()?;
         let unfit = || {
             self.unfit(
@@ -355,13 +390,26 @@ impl Target {
     }
 }
 
+/// One flat position per row, as indices of a gather.
+fn one_each(positions: &[usize], matrix: &Tensor<2>) -> Tensor<2, Int> {
+    let data: Vec<i64> = positions.iter().map(|&p| p as i64).collect();
+    let shape = [positions.len(), 1];
+    Tensor::from_data(TensorData::new(data, shape), &matrix.device())
+}
+
+/// The numbers at one flat position per row.
+fn picked(positions: &[usize], matrix: &Tensor<2>) -> Tensor<2> {
+    let first = positions.first().copied().unwrap_or(0);
+    match positions.iter().all(|&position| position == first) {
+        true => matrix.clone().narrow(1, first, 1),
+        false => matrix.clone().gather(1, one_each(positions, matrix)),
+    }
+}
+
 /// Ones at one flat position per row, and the output there.
 fn one_hot(positions: &[usize], output: &Value) -> Result<Chosen, Error> {
     let matrix = output.matrix()?;
-    let device = matrix.device();
-    let [rows, _] = matrix.dims();
-    let data: Vec<i64> = positions.iter().map(|&p| p as i64).collect();
-    let indices = Tensor::<2, Int>::from_data(TensorData::new(data, [rows, 1]), &device);
+    let indices = one_each(positions, &matrix);
     let scores = matrix.clone().gather(1, indices.clone());
     let ones = scores.ones_like();
     let update = burn::tensor::IndexingUpdateOp::Add;

@@ -494,6 +494,10 @@ impl<I: Inputs> Model<I> for Traced {
         &self.constants
     }
 
+    fn rows(&self) -> Option<usize> {
+        Traced::rows(self)
+    }
+
     fn bytes_per_row(&self, inputs: &Values) -> Option<usize> {
         Some(self.graphs.get(inputs.values()).ok()?.bytes_per_row())
     }

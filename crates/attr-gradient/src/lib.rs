@@ -39,7 +39,7 @@ pub use idgi::{Idgi, IdgiConfig, IdgiPath, IdgiPathKind};
 pub use input_x_gradient::InputXGradient;
 pub use integrated_gradients::{IntegratedGradients, IntegratedGradientsConfig};
 pub use layer::{
-    AtLayers, Conductance, ConductanceConfig, GradientXActivation, GradientXActivationConfig,
+    Conductance, ConductanceConfig, GradientXActivation, GradientXActivationConfig,
     InternalInfluence, InternalInfluenceConfig, LayerActivation, LayersOf, NeuronConductance,
     NeuronConductanceConfig,
 };

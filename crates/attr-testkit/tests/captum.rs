@@ -4,12 +4,13 @@
 use std::collections::HashMap;
 
 use attr_core::{
-    Baseline, Baselines, Explanation, Inputs, LayerMethod, Method, Target, Traced, Value, Values,
+    AtLayers, Baseline, Baselines, Explanation, Inputs, LayerMethod, Method, Target, Traced, Value,
+    Values,
 };
 use attr_gradient::{
-    AtLayers, Conductance, Deconvolution, DeepLift, DeepLiftShap, GradCam, GradientShap,
-    GradientXActivation, GuidedBackprop, GuidedGradCam, InputXGradient, IntegratedGradients,
-    InternalInfluence, LayerActivation, NeuronConductance, Quadrature, Saliency,
+    Conductance, Deconvolution, DeepLift, DeepLiftShap, GradCam, GradientShap, GradientXActivation,
+    GuidedBackprop, GuidedGradCam, InputXGradient, IntegratedGradients, InternalInfluence,
+    LayerActivation, NeuronConductance, Quadrature, Saliency,
 };
 use attr_testkit::compare::assert_close;
 use attr_testkit::device;
@@ -22,13 +23,13 @@ use burn::tensor::{Int, Tensor, TensorData};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
-struct Case {
-    parameters: HashMap<String, Array>,
+pub(crate) struct Case {
+    pub parameters: HashMap<String, Array>,
     inputs: Vec<Array>,
     integer_inputs: bool,
     baselines: Vec<Array>,
     distribution: Vec<Array>,
-    targets: Vec<usize>,
+    pub targets: Vec<usize>,
     output: Array,
     results: Vec<Found>,
     /// DeepLIFT with a step between a ReLU and the max pooling behind it: without, Captum leaves
@@ -60,7 +61,7 @@ struct Options {
 }
 
 impl Case {
-    fn load(name: &str) -> Self {
+    pub fn load(name: &str) -> Self {
         let text = std::fs::read_to_string(path("captum").join(format!("{name}.json")));
         serde_json::from_str(&text.expect("the golden file is there")).expect("of this form")
     }
@@ -74,13 +75,13 @@ impl Case {
         Tensor::<2, Int>::from_data(data, &device()).into()
     }
 
-    fn inputs(&self) -> Values {
+    pub fn inputs(&self) -> Values {
         let values: Vec<Value> = self.inputs.iter().map(|x| self.value(x)).collect();
         let count = values.len();
         Values::new(values, vec![true; count])
     }
 
-    fn baselines(&self) -> Baselines {
+    pub fn baselines(&self) -> Baselines {
         let each = self.baselines.iter();
         Baselines::each(each.map(|b| Baseline::Tensor(self.value(b))).collect())
     }

@@ -4,11 +4,11 @@
 use std::cell::Cell;
 
 use attr_core::{
-    Baseline, Baselines, Budget, Error, Inputs, LayerMethod, Method, Model, Run, Target, Traced,
-    Value, Values,
+    AtLayers, Baseline, Baselines, Budget, Error, Inputs, LayerMethod, Method, Model, Run, Target,
+    Traced, Value, Values,
 };
 use attr_gradient::{
-    AtLayers, BlurIntegratedGradients, Conductance, DeepLift, DeepLiftRule, DeepLiftShap, GradCam,
+    BlurIntegratedGradients, Conductance, DeepLift, DeepLiftRule, DeepLiftShap, GradCam,
     GradientShap, GuidedGradCam, GuidedIntegratedGradients, Idgi, IntegratedGradients,
     LayerActivation, NoiseTunnel, Quadrature, Saliency,
 };

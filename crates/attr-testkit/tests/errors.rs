@@ -118,7 +118,7 @@ fn rows_that_disagree_and_missing_inputs() {
     ));
     let half = (x.0.clone(), Constant(x.1));
     let half = Saliency::new().attribute(&traced, &half, 0).unwrap();
-    let (left, ()) = half.attribution();
+    let (left, _) = half.attribution();
     assert_eq!(left.dims(), [3, 3]);
 }
 
@@ -343,24 +343,40 @@ fn a_constant_output_and_a_foreign_tensor() {
 fn feature_masks_that_do_not_fit() {
     let values = input([3, 4], 2).to_values();
     let mask = |ids: [[i32; 4]; 1]| Value::from(Tensor::<2, Int>::from_ints(ids, &device()));
-    let good = FeatureMask::new(&[mask([[7, 7, 2, 9]])], &values).unwrap();
-    assert_eq!(good.features(), 3);
-    let renumbered = good.masks()[0].as_ref().unwrap().to_vec().unwrap();
-    assert_eq!(renumbered, [1.0, 1.0, 0.0, 2.0]);
-    assert_eq!(FeatureMask::elements(&values).features(), 4);
-    let none = FeatureMask::new(&[], &values).map(|_| ());
-    assert!(matches!(
+    let resolve = |masks: Vec<Value>| FeatureMask::Each(masks).resolve(&values).map(|f| f.count());
+    assert_eq!(resolve(vec![mask([[1, 1, 0, 2]])]), Ok(3));
+    assert_eq!(
+        FeatureMask::Elements.resolve(&values).map(|f| f.count()),
+        Ok(4)
+    );
+    let none = resolve(Vec::new());
+    assert_eq!(
         none,
         Err(Error::InputCount {
             expected: 1,
             got: 0
         })
-    ));
-    let float = FeatureMask::new(&[input([1, 4], 1).into()], &values).map(|_| ());
+    );
+    let float = resolve(vec![input([1, 4], 1).into()]);
     assert!(matches!(float, Err(Error::ElementKind { .. })));
-    let short = Value::from(Tensor::<2, Int>::from_ints([[1, 2]], &device()));
-    let short = FeatureMask::new(&[short], &values).map(|_| ());
+    let short = Tensor::<2, Int>::from_ints([[1, 2]], &device());
+    let short = resolve(vec![short.into()]);
     assert!(matches!(short, Err(Error::Shape { .. })));
+    for (ids, number) in [
+        ([[0, 2, 0, 3]], 1),
+        ([[-1, 0, 0, 0]], -1),
+        ([[0, 1, 9, 2]], 3),
+    ] {
+        let wrong = resolve(vec![mask(ids)]).unwrap_err();
+        assert!(
+            matches!(wrong, Error::FeatureMask { number: n, .. } if n == number),
+            "{ids:?}: {wrong}"
+        );
+    }
+    for cells in [vec![], vec![0], vec![5], vec![2, 2]] {
+        let grid = FeatureMask::Grid(cells).resolve(&values).map(|f| f.count());
+        assert!(matches!(grid, Err(Error::Shape { .. })));
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The conformance suite: one binary, run on every backend.
 
+mod black_boxes;
 mod captum;
 mod cut;
 mod deep_lift;

@@ -1,12 +1,12 @@
 //! What every method must keep: shapes, seeds, budgets, batches, devices.
 
 use attr_core::{
-    Attribution, Budget, Error, Inputs, LayerAttribution, LayerMethod, Method, Model, Run, Target,
-    Traced, Value, Work,
+    AtLayers, Attribution, Budget, Error, Inputs, LayerAttribution, LayerMethod, Method, Model,
+    Run, Target, Traced, Value, Work,
 };
 use attr_gradient::{
-    AblationCam, AtLayers, BlurIntegratedGradients, Conductance, Deconvolution, DeepLift,
-    DeepLiftRule, DeepLiftShap, EigenCam, EigenGradCam, Fem, FullGrad, GradCam, GradCamElementWise,
+    AblationCam, BlurIntegratedGradients, Conductance, Deconvolution, DeepLift, DeepLiftRule,
+    DeepLiftShap, EigenCam, EigenGradCam, Fem, FullGrad, GradCam, GradCamElementWise,
     GradCamPlusPlus, GradientShap, GradientXActivation, GuidedBackprop, GuidedGradCam,
     GuidedIntegratedGradients, HiResCam, Idgi, InputXGradient, IntegratedGradients,
     InternalInfluence, LayerActivation, LayerCam, NeuronConductance, NoiseTunnel, NoiseTunnelKind,

@@ -9,11 +9,11 @@
 //! numbers are Captum's times `n / (n - 1)`.
 
 use attr_core::{
-    Baseline, Baselines, Budget, Constant, Inputs, LayerAttribution, LayerMethod, Method, Run,
-    Target, Traced, Value, Values,
+    AtLayers, Baseline, Baselines, Budget, Constant, Inputs, LayerAttribution, LayerMethod, Method,
+    Run, Target, Traced, Value, Values,
 };
 use attr_gradient::{
-    AtLayers, Conductance, Deconvolution, DeepLift, DeepLiftShap, GradCam, GradientXActivation,
+    Conductance, Deconvolution, DeepLift, DeepLiftShap, GradCam, GradientXActivation,
     GuidedBackprop, GuidedGradCam, InputXGradient, IntegratedGradients, InternalInfluence,
     LayerActivation, NeuronConductance, NoiseTunnel, NoiseTunnelKind, Quadrature, Saliency,
 };

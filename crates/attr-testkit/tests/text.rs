@@ -1,10 +1,8 @@
 //! Texts: attributions to the embeddings of integer tokens, one number per token, through recurrent
 //! networks and transformers.
 
-use attr_core::{Baseline, Inputs, LayerMethod, Method, Model, Traced, Value};
-use attr_gradient::{
-    AtLayers, DeepLift, GradientXActivation, IntegratedGradients, NoiseTunnel, Saliency,
-};
+use attr_core::{AtLayers, Baseline, Inputs, LayerMethod, Method, Model, Traced, Value};
+use attr_gradient::{DeepLift, GradientXActivation, IntegratedGradients, NoiseTunnel, Saliency};
 use attr_testkit::compare::{assert_close, assert_close_slices};
 use attr_testkit::device;
 use attr_testkit::models::{TextGru, TokenClassifier, seeded};

@@ -1,7 +1,6 @@
 //! Methods that look at layers: what they give, what flows back to them, what passes a neuron.
 
 mod activation;
-mod at_layers;
 mod conductance;
 mod gradient_x_activation;
 mod internal_influence;
@@ -9,7 +8,6 @@ mod layers_of;
 mod neuron_conductance;
 
 pub use activation::LayerActivation;
-pub use at_layers::AtLayers;
 pub use conductance::{Conductance, ConductanceConfig};
 pub use gradient_x_activation::{GradientXActivation, GradientXActivationConfig};
 pub use internal_influence::{InternalInfluence, InternalInfluenceConfig};

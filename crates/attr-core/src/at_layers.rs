@@ -1,11 +1,9 @@
 //! Any method, at layers: the method on the model from there on.
 
-use attr_core::{
+use crate::{
     Baseline, Baselines, Error, Explanation, LayerMethod, Method, Model, Run, Target, Value,
     Values, activations, fix_targets,
 };
-
-use super::{names, owned};
 
 /// A method of inputs, applied to the activations of layers: integrated gradients between
 /// activations, noise on an embedding.
@@ -14,6 +12,7 @@ use super::{names, owned};
 /// them, is held. Baselines are said of the *inputs*, as in Captum: their activations are the
 /// method's baselines, and tokens have token 0 as theirs. With several layers the method explains
 /// their activations together, as it does several inputs; each has a share.
+/// Baselines of a method that perturbs, and feature masks, are those of the layers themselves.
 ///
 /// This is Captum's `LayerIntegratedGradients` for integrated gradients.
 ///
@@ -23,24 +22,6 @@ use super::{names, owned};
 /// # Errors
 /// [`Error::NotTraced`] for a closure; [`Error::Layer`] where the model cannot be cut: one of the
 /// layers has its effect through another alone, or dimension 0 is not the batch; the method's own.
-///
-/// ```
-/// use attr_core::{LayerMethod, Traced};
-/// use attr_gradient::{AtLayers, IntegratedGradients};
-/// use burn::nn::{Linear, LinearConfig};
-/// use burn::tensor::{Device, Tensor};
-///
-/// # fn main() -> Result<(), attr_core::Error> {
-/// let device = Device::default();
-/// let net: Linear = LinearConfig::new(3, 4).init(&device);
-/// let x = Tensor::<2>::ones([1, 3], &device);
-/// let model = Traced::new(&net, |n: &Linear, x| n.forward(x).tanh().sum_dim(1), &x)?;
-/// let layer = model.layers()[0].name.clone();
-/// let found = AtLayers::new([layer], IntegratedGradients::new()).attribute(&model, &x, 0)?;
-/// assert!(found.delta().unwrap()[0].abs() < 1e-4);
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Clone, Debug)]
 pub struct AtLayers<M> {
     layers: Vec<String>,
@@ -51,7 +32,7 @@ impl<M: Method> AtLayers<M> {
     /// `method` at the outputs of these layers.
     pub fn new<S: Into<String>>(layers: impl IntoIterator<Item = S>, method: M) -> Self {
         Self {
-            layers: owned(layers),
+            layers: layers.into_iter().map(Into::into).collect(),
             method,
         }
     }
@@ -70,7 +51,11 @@ impl<M: Method> LayerMethod for AtLayers<M> {
         run: &Run<'_>,
     ) -> Result<Vec<Vec<Explanation>>, Error> {
         let targets = fix_targets(model, inputs, targets, run)?;
-        let layers = names(&self.layers);
+        let layers = self
+            .layers
+            .iter()
+            .map(|layer| &layer[..])
+            .collect::<Vec<_>>();
         let (rows, at_once) = (inputs.rows(), run.rows_at_once(model, inputs));
         let mut rest: Option<Box<dyn Model + '_>> = None;
         let mut parts = Vec::new();
@@ -111,6 +96,7 @@ impl<M: Method> LayerMethod for AtLayers<M> {
                 scores: whole.scores.clone(),
                 delta: whole.delta.clone(),
                 standard_error,
+                r_squared: whole.r_squared.clone(),
             });
             layers.collect()
         });

@@ -1,0 +1,310 @@
+//! The model on inputs of which features are present or absent.
+
+use std::cell::RefCell;
+
+use burn::tensor::{Int, Tensor, TensorData};
+
+use crate::{
+    Baselines, Copy, Error, Explanation, FeatureMask, Features, Kind, Model, Perturbed, Run,
+    Target, Value, Values,
+};
+
+/// Writes the presence of each feature in a perturbation; zeros are there before.
+pub type Present<'a> = dyn Fn(usize, &mut [f32]) + 'a;
+
+/// Inputs with each feature present to some degree: `z ⊙ x + (1 - z) ⊙ b`, where `z` is 1 for what is
+/// present, 0 for what is absent, and `b` stands for what is absent.
+pub struct Blend {
+    features: Features,
+    /// Per input, rows that stand for what is absent.
+    absent: Vec<Value>,
+    indices: Vec<Indices>,
+}
+
+/// How presences become elements of an input.
+enum Indices {
+    /// It is not perturbed.
+    Constant,
+    /// Elements and features are the same, in order.
+    Same,
+    /// The feature of each element, `[elements]`, one mask for all rows.
+    Shared(Tensor<1, Int>),
+    /// The feature of each element, `[caller's rows, elements]`.
+    PerRow(Value),
+}
+
+impl Blend {
+    /// Features of these inputs, and the rows (any number) that stand for what is absent.
+    ///
+    /// # Errors
+    /// [`Error::Method`] for inputs without anything to explain; as [`FeatureMask::resolve`].
+    pub fn new(inputs: &Values, mask: &FeatureMask, absent: Values) -> Result<Self, Error> {
+        let features = mask.resolve(inputs)?;
+        if features.count() == 0 {
+            return Err(Error::Method {
+                method: "a perturbation",
+                reason: "no input is explained: all are constants or truth values".into(),
+            });
+        }
+        let all = features.numbers().iter().zip(inputs.values());
+        let indices = all.map(|(numbers, input)| {
+            let Some(numbers) = numbers else {
+                return Indices::Constant;
+            };
+            let same = features.count() == numbers.elements;
+            if same && numbers.ids.iter().copied().eq(0..numbers.elements) {
+                return Indices::Same;
+            }
+            let ids: Vec<i64> = numbers.ids.iter().map(|&id| id as i64).collect();
+            let (count, device) = (ids.len(), input.device());
+            if numbers.shared() {
+                return Indices::Shared(Tensor::from_data(TensorData::new(ids, [count]), &device));
+            }
+            let shape = [count / numbers.elements.max(1), numbers.elements];
+            Indices::PerRow(Value::from_data(TensorData::new(ids, shape), &device))
+        });
+        Ok(Self {
+            indices: indices.collect(),
+            absent: absent.into_values(),
+            features,
+        })
+    }
+
+    /// What counts as a feature.
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+
+    /// The rows of `inputs` at `rows`, blended with the absent ones at `from`; `present` holds the
+    /// presence of each feature in each of them.
+    ///
+    /// # Errors
+    /// None for presences of as many rows.
+    pub fn make(
+        &self,
+        inputs: &Values,
+        rows: &[usize],
+        from: &[usize],
+        present: Vec<f32>,
+    ) -> Result<Values, Error> {
+        let present = TensorData::new(present, [rows.len(), self.features.count()]);
+        let mut results = Vec::with_capacity(self.indices.len());
+        for (i, indices) in self.indices.iter().enumerate() {
+            let input = &inputs.values()[i];
+            let x = input.select_rows(rows);
+            if let Indices::Constant = indices {
+                results.push(x);
+                continue;
+            }
+            let z = Tensor::<2>::from_data(present.clone(), &input.device());
+            let z = match indices {
+                Indices::Constant | Indices::Same => z,
+                Indices::Shared(ids) => z.select(1, ids.clone()),
+                Indices::PerRow(ids) => {
+                    let of = rows.iter().map(|&row| inputs.origin()[row]);
+                    let ids = ids.select_rows(&of.collect::<Vec<_>>());
+                    z.gather(1, ids.int_tensor::<2>()?)
+                }
+            };
+            results.push(mixed(x, self.absent[i].select_rows(from), z)?);
+        }
+        let explained = (0..results.len()).map(|i| inputs.explained(i)).collect();
+        Ok(inputs.select(rows).replaced(results, explained))
+    }
+}
+
+/// `z ⊙ x + (1 - z) ⊙ b` for presences `[rows, elements]`; of integers that which is nearer.
+///
+/// # Errors
+/// [`Error::Rank`] and the like for values of different shapes.
+pub fn mixed(x: Value, absent: Value, z: Tensor<2>) -> Result<Value, Error> {
+    let shape = x.shape();
+    let [rows, elements] = z.dims();
+    if x.kind() != Kind::Float {
+        let x = x.reshape(&[rows, elements]).int_tensor::<2>()?;
+        let absent = absent.reshape(&[rows, elements]).int_tensor::<2>()?;
+        let mixed = absent.mask_where(z.greater_equal_elem(0.5), x);
+        return Ok(Value::from(mixed).reshape(&shape));
+    }
+    let z = z.cast(x.dtype());
+    let there = x.matrix()? * z.clone();
+    let absent = absent.matrix()? * (z.neg() + 1.0);
+    Ok(Value::from_matrix(there + absent, &shape))
+}
+
+/// A model on inputs of which features are present or absent, with its scores where all are
+/// present.
+///
+/// Where a baseline is a distribution, results are means over its rows: what is absent is averaged
+/// out.
+pub struct Masked<'a> {
+    perturbed: Perturbed<'a>,
+    blend: Blend,
+    backgrounds: usize,
+}
+
+impl<'a> Masked<'a> {
+    /// Runs the model on the inputs as they are, and prepares their features and baselines.
+    ///
+    /// # Errors
+    /// As [`Perturbed::new`], [`Blend::new`] and [`Baselines::absent`]; [`Error::Method`] for a mask
+    /// per row where there is one result for all.
+    pub fn new(
+        model: &'a dyn Model,
+        inputs: &'a Values,
+        targets: &[Target],
+        (baselines, mask): (&Baselines, &FeatureMask),
+        perturbations_per_eval: Option<usize>,
+        run: &'a Run<'a>,
+    ) -> Result<Self, Error> {
+        let each = baselines.each_row()?;
+        let backgrounds = each.len();
+        let each = each.iter().map(|baselines| baselines.absent(inputs));
+        let absent = Values::cat(each.collect::<Result<_, _>>()?)?;
+        let blend = Blend::new(inputs, mask, absent)?;
+        let perturbed = Perturbed::new(model, inputs, targets, perturbations_per_eval, run)?;
+        if perturbed.whole_batch() && !blend.features.shared() {
+            return Err(Error::Method {
+                method: "a feature mask per row",
+                reason: "the forward gives one value for the whole batch; give one mask for all \
+                         rows"
+                    .into(),
+            });
+        }
+        Ok(Self {
+            perturbed,
+            blend,
+            backgrounds,
+        })
+    }
+
+    /// How many features there are.
+    pub fn features(&self) -> usize {
+        self.blend.features.count()
+    }
+
+    /// How many results there are: one per row, or one for the whole batch.
+    pub fn rows(&self) -> usize {
+        self.perturbed.rows()
+    }
+
+    /// The model's output for each target with everything present: `[target][row]`.
+    pub fn scores(&self) -> &[Vec<f32>] {
+        self.perturbed.scores()
+    }
+
+    /// The model's output for each target at some copies, `[target][copy]`; the number of a copy's
+    /// perturbation is what `present` is asked about.
+    ///
+    /// # Errors
+    /// As [`Perturbed::evaluate`].
+    pub fn at(&self, copies: &[Copy], present: &Present<'_>) -> Result<Vec<Vec<f64>>, Error> {
+        let inputs = self.perturbed.inputs();
+        let backgrounds = self.backgrounds;
+        let all = copies.iter();
+        let all =
+            all.flat_map(|&(row, k)| (0..backgrounds).map(move |b| (row, k * backgrounds + b)));
+        let all: Vec<Copy> = all.collect();
+        let latest: RefCell<(usize, Vec<f32>)> = RefCell::default();
+        let scores = self.perturbed.evaluate(&all, &|copies| {
+            let mut presences = Vec::with_capacity(copies.len() * self.features());
+            let mut latest = latest.borrow_mut();
+            let (number, presence) = &mut *latest;
+            for &(_, k) in copies {
+                let k = k / backgrounds;
+                // Copies of one perturbation follow each other.
+                if presence.is_empty() || *number != k {
+                    presence.clear();
+                    presence.resize(self.features(), 0.0);
+                    present(k, presence);
+                    *number = k;
+                }
+                presences.extend_from_slice(presence);
+            }
+            let rows: Vec<usize> = copies.iter().map(|copy| copy.0).collect();
+            let from = copies.iter();
+            let from = from.map(|&(row, k)| k % backgrounds * inputs.rows() + row);
+            self.blend
+                .make(inputs, &rows, &from.collect::<Vec<_>>(), presences)
+        })?;
+        let means = scores.into_iter().map(|scores| {
+            let groups = scores.chunks(backgrounds);
+            let mean = |group: &[f32]| {
+                group.iter().map(|&score| f64::from(score)).sum::<f64>() / backgrounds as f64
+            };
+            groups.map(mean).collect()
+        });
+        Ok(means.collect())
+    }
+
+    /// The model's output for each target, row of `rows` and perturbation: `[target][row][number]`.
+    ///
+    /// # Errors
+    /// As [`Perturbed::evaluate`].
+    pub fn evaluate(
+        &self,
+        rows: &[usize],
+        count: usize,
+        present: &Present<'_>,
+    ) -> Result<Vec<Vec<Vec<f64>>>, Error> {
+        let copies = (0..count).flat_map(|k| rows.iter().map(move |&row| (row, k)));
+        let copies: Vec<Copy> = copies.collect();
+        let per_target = self.at(&copies, present)?.into_iter().map(|scores| {
+            let row = |row| {
+                scores
+                    .iter()
+                    .skip(row)
+                    .step_by(rows.len())
+                    .copied()
+                    .collect()
+            };
+            (0..rows.len()).map(row).collect()
+        });
+        Ok(per_target.collect())
+    }
+
+    /// The output with everything absent: `[target][row]`.
+    ///
+    /// # Errors
+    /// As [`Perturbed::evaluate`].
+    pub fn at_baseline(&self) -> Result<Vec<Vec<f64>>, Error> {
+        let copies: Vec<Copy> = (0..self.rows()).map(|row| (row, 0)).collect();
+        self.at(&copies, &|_, _| {})
+    }
+
+    /// Explanations of a number per feature, `[target][row][feature]`, with their standard errors
+    /// where they are known.
+    pub fn explanations(
+        &self,
+        values: &[Vec<Vec<f64>>],
+        errors: Option<&[Vec<Vec<f64>>]>,
+    ) -> Vec<Explanation> {
+        let inputs = self.perturbed.inputs();
+        let features = &self.blend.features;
+        let each = values.iter().enumerate().map(|(t, values)| Explanation {
+            standard_error: errors.map(|errors| features.spread(inputs, &errors[t])),
+            ..Explanation::new(features.spread(inputs, values), self.scores()[t].clone())
+        });
+        each.collect()
+    }
+
+    /// As [`explanations`](Self::explanations), for values that are to add up to the change of the
+    /// output from `start` on, with how far off they are: a feature counts once, however many
+    /// elements it has.
+    pub fn complete(
+        &self,
+        values: &[Vec<Vec<f64>>],
+        errors: Option<&[Vec<Vec<f64>>]>,
+        start: &[Vec<f64>],
+    ) -> Vec<Explanation> {
+        let mut all = self.explanations(values, errors);
+        for (t, explanation) in all.iter_mut().enumerate() {
+            let rows = values[t].iter().zip(&explanation.scores).zip(&start[t]);
+            let delta = rows.map(|((values, &end), start)| {
+                (values.iter().sum::<f64>() - (f64::from(end) - start)) as f32
+            });
+            explanation.delta = Some(delta.collect());
+        }
+        all
+    }
+}

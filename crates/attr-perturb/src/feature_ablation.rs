@@ -1,0 +1,122 @@
+//! Feature ablation: how much the output changes when a feature is replaced by its baseline.
+//!
+//! As Captum's `FeatureAblation`; at layers, through [`attr_core::AtLayers`], its
+//! `LayerFeatureAblation`, and on a model up to a layer its `NeuronFeatureAblation`. Zeiler, Fergus,
+//! 2013 (<https://arxiv.org/abs/1311.2901>) occlude regions in the same way.
+
+use attr_core::{
+    Baselines, Error, Explanation, FeatureMask, Masked, Method, Model, Run, Target, Values,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::setters::setters;
+
+/// Parameters of [`FeatureAblation`], under Captum's names.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct FeatureAblationConfig {
+    /// Perturbed copies of the batch that go through the model together; as many as memory allows
+    /// unless given.
+    pub perturbations_per_eval: Option<usize>,
+}
+
+/// `A_i = f(x) - f(x with feature i replaced by its baseline)`, written to every element of the
+/// feature.
+///
+/// Shapes: the input's, `[batch, ...]`, in units of the output; `[1, ...]` where the forward gives
+/// one value for the whole batch. Integer inputs such as tokens are explained, too. One forward
+/// pass for the inputs, one per feature and row, and one per feature, row and baseline where
+/// baselines are a distribution.
+///
+/// At a layer the baseline and the mask are those of its activation, as in Captum's
+/// `LayerFeatureAblation`.
+///
+/// # Errors
+/// [`Error::FeatureMask`] and [`Error::Shape`] for masks and baselines that do not fit,
+/// [`Error::WholeBatch`], [`Error::NonFinite`] where the model gives NaN.
+///
+/// ```
+/// use attr_core::{AtLayers, LayerMethod, Method, Traced};
+/// use attr_perturb::FeatureAblation;
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::{Device, Int, Tensor};
+///
+/// # fn main() -> Result<(), attr_core::Error> {
+/// let device = Device::default();
+/// let x = Tensor::<2>::from_floats([[1.0, -2.0, 3.0]], &device);
+/// let groups = Tensor::<2, Int>::from_ints([[0, 0, 1]], &device);
+/// let model = |x: Tensor<2>| x.powi_scalar(2).sum_dim(1);
+/// let found = FeatureAblation::new().with_feature_mask(groups).attribute(&model, &x, 0)?;
+/// assert_eq!(found.attribution().into_data().to_vec::<f32>().unwrap(), [5.0, 5.0, 9.0]);
+///
+/// let net: Linear = LinearConfig::new(3, 4).init(&device);
+/// let model = Traced::new(&net, |n: &Linear, x| n.forward(x).tanh().sum_dim(1), &x)?;
+/// let layer = model.layers()[0].name.clone();
+/// let units = AtLayers::new([layer.clone()], FeatureAblation::new()).attribute(&model, &x, 0)?;
+/// assert_eq!(units.tensor::<2>(&layer)?.dims(), [1, 4]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct FeatureAblation {
+    config: FeatureAblationConfig,
+    baselines: Baselines,
+    mask: FeatureMask,
+}
+
+impl From<FeatureAblationConfig> for FeatureAblation {
+    fn from(config: FeatureAblationConfig) -> Self {
+        Self {
+            config,
+            ..Self::default()
+        }
+    }
+}
+
+impl FeatureAblation {
+    /// Each element by itself, replaced by zero.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    setters!();
+
+    pub(crate) fn baselines(&self) -> &Baselines {
+        &self.baselines
+    }
+
+    pub(crate) fn mask(&self) -> &FeatureMask {
+        &self.mask
+    }
+}
+
+impl Method for FeatureAblation {
+    fn explain(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        let what = (&self.baselines, &self.mask);
+        let per_eval = self.config.perturbations_per_eval;
+        let masked = Masked::new(model, inputs, targets, what, per_eval, run)?;
+        let rows: Vec<usize> = (0..masked.rows()).collect();
+        let mut values = masked.evaluate(&rows, masked.features(), &without)?;
+        for (values, scores) in values.iter_mut().zip(masked.scores()) {
+            for (values, &score) in values.iter_mut().zip(scores) {
+                for value in values {
+                    *value = f64::from(score) - *value;
+                }
+            }
+        }
+        Ok(masked.explanations(&values, None))
+    }
+}
+
+/// Everything but one feature.
+pub(crate) fn without(feature: usize, present: &mut [f32]) {
+    present.fill(1.0);
+    present[feature] = 0.0;
+}

@@ -1,0 +1,148 @@
+//! A hierarchy of features: which of them belong together, at every scale.
+
+use attr_core::{Error, Features, Values};
+
+/// A binary tree over features: leaves `0..n` are the features, and inner node `n + k` joins the two
+/// nodes of entry `k`, as in a linkage matrix of SciPy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hierarchy {
+    features: usize,
+    joins: Vec<[usize; 2]>,
+}
+
+impl Hierarchy {
+    /// A given tree: `joins[k]` are the two nodes below node `n + k` for `n` features.
+    ///
+    /// # Errors
+    /// [`Error::Method`] unless each node but the last is joined exactly once, after it was made.
+    pub fn new(features: usize, joins: Vec<[usize; 2]>) -> Result<Self, Error> {
+        let bad = |reason: String| Error::Method {
+            method: "a hierarchy of features",
+            reason,
+        };
+        if features == 0 || joins.len() + 1 != features {
+            return Err(bad(format!(
+                "{} joins are given for {features} features; one less than features are needed",
+                joins.len()
+            )));
+        }
+        let mut joined = vec![false; features + joins.len()];
+        for (k, join) in joins.iter().enumerate() {
+            for &node in join {
+                if node >= features + k || std::mem::replace(&mut joined[node], true) {
+                    return Err(bad(format!(
+                        "join {k} names node {node}, which does not exist yet or is joined already"
+                    )));
+                }
+            }
+        }
+        Ok(Self { features, joins })
+    }
+
+    /// Features that lie near each other together: split in halves along the longest side, again and
+    /// again, as the image masker of the `shap` package does. Different inputs part first.
+    pub(crate) fn of_places(features: &Features, inputs: &Values) -> Self {
+        let places = places(features, inputs);
+        let mut tree = Self {
+            features: places.len(),
+            joins: Vec::with_capacity(places.len().saturating_sub(1)),
+        };
+        let mut all: Vec<usize> = (0..places.len()).collect();
+        tree.split(&mut all, &places);
+        tree
+    }
+
+    /// Joins some features into one node.
+    fn split(&mut self, members: &mut [usize], places: &[Vec<f64>]) -> usize {
+        if let [one] = members {
+            return *one;
+        }
+        let extent = |dim: &usize| {
+            let along = members.iter().map(|&member| places[member][*dim]);
+            let (low, high) = along.fold((f64::MAX, f64::MIN), |(l, h), p| (l.min(p), h.max(p)));
+            high - low
+        };
+        let dims = 0..places[members[0]].len();
+        // The first of equally long sides.
+        let longest = dims.rev().max_by(|a, b| extent(a).total_cmp(&extent(b)));
+        let dim = longest.unwrap_or(0);
+        members.sort_by(|&a, &b| places[a][dim].total_cmp(&places[b][dim]).then(a.cmp(&b)));
+        let (low, high) = members.split_at_mut(members.len().div_ceil(2));
+        let join = [self.split(low, places), self.split(high, places)];
+        self.joins.push(join);
+        self.features + self.joins.len() - 1
+    }
+
+    /// How many features it is over.
+    pub fn features(&self) -> usize {
+        self.features
+    }
+
+    /// The last node, of all features.
+    pub(crate) fn root(&self) -> usize {
+        self.features + self.joins.len() - 1
+    }
+
+    /// The two nodes below a node; none below a feature.
+    pub(crate) fn below(&self, node: usize) -> Option<[usize; 2]> {
+        self.joins.get(node.checked_sub(self.features)?).copied()
+    }
+
+    /// The features of each node.
+    pub(crate) fn members(&self) -> Vec<Vec<usize>> {
+        let mut members: Vec<Vec<usize>> = (0..self.features).map(|f| vec![f]).collect();
+        for &[left, right] in &self.joins {
+            let both = [&members[left][..], &members[right][..]].concat();
+            members.push(both);
+        }
+        members
+    }
+}
+
+/// The middle of each feature: its input (far apart), then its place along each dimension.
+fn places(features: &Features, inputs: &Values) -> Vec<Vec<f64>> {
+    let shapes = inputs.values().iter().map(attr_core::Value::shape);
+    let shapes: Vec<Vec<usize>> = shapes.collect();
+    let dims = shapes.iter().map(Vec::len).max().unwrap_or(1);
+    let far = shapes.iter().flatten().sum::<usize>() as f64;
+    let mut sums = vec![vec![0f64; dims]; features.count()];
+    let mut counts = vec![0f64; features.count()];
+    for (i, numbers) in features.row(0).into_iter().enumerate() {
+        for (element, &feature) in numbers.unwrap_or_default().iter().enumerate() {
+            sums[feature][0] += i as f64 * far;
+            let mut rest = element;
+            for (dim, &length) in shapes[i].iter().enumerate().skip(1).rev() {
+                sums[feature][dim] += (rest % length) as f64;
+                rest /= length;
+            }
+            counts[feature] += 1.0;
+        }
+    }
+    for (sums, &count) in sums.iter_mut().zip(&counts) {
+        for sum in sums {
+            // A feature of other rows' masks alone has no place here.
+            *sum /= count.max(1.0);
+        }
+    }
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trees_that_are_none() {
+        assert!(Hierarchy::new(3, vec![[0, 1], [3, 2]]).is_ok());
+        assert!(Hierarchy::new(1, vec![]).is_ok());
+        for bad in [
+            vec![[0, 1]],
+            vec![[0, 1], [1, 2]],
+            vec![[0, 4], [3, 2]],
+            vec![[0, 0], [3, 2]],
+        ] {
+            assert!(Hierarchy::new(3, bad.clone()).is_err(), "{bad:?}");
+        }
+        assert!(Hierarchy::new(0, vec![]).is_err());
+    }
+}

@@ -1,0 +1,290 @@
+//! Ablation and permutation over a data set that does not fit in memory.
+//!
+//! What a metric of the whole data set loses when a feature is ablated or permuted, in one pass over
+//! batches. As Captum's `DataLoaderAttribution`, which passes over the data again and again.
+
+use attr_core::{
+    Blend, Budget, Copy, Error, Features, Inputs, Model, Random, Run, Value, Values, prepare,
+    untyped,
+};
+
+use crate::{FeatureAblation, FeaturePermutation};
+
+/// How outputs of batches become one number: a state to which each batch is added, and the number that
+/// the last state gives. `L` is what the caller knows of a batch besides its inputs, such as labels.
+pub struct Reduction<S, L, A, F> {
+    /// The state before the first batch.
+    pub start: S,
+    /// Adds a batch: the state so far, the output for the batch, and what is known of it.
+    pub add: A,
+    /// The metric.
+    pub finish: F,
+    labels: std::marker::PhantomData<fn(&L)>,
+}
+
+impl<S, L, A, F> Reduction<S, L, A, F>
+where
+    S: Clone,
+    A: Fn(S, &Value, &L) -> Result<S, Error>,
+    F: Fn(S) -> f64,
+{
+    /// A reduction from its three parts.
+    pub fn new(start: S, add: A, finish: F) -> Self {
+        Self {
+            start,
+            add,
+            finish,
+            labels: std::marker::PhantomData,
+        }
+    }
+}
+
+/// What is done to a feature.
+enum Change {
+    Ablate(FeatureAblation),
+    Permute(FeaturePermutation),
+}
+
+/// `A_i = m(f(X)) - m(f(X with feature i ablated or permuted))` for a metric `m` of a whole data set,
+/// in one pass over its batches; only one batch is in memory at a time.
+///
+/// Permutations stay within a batch, so batches should be large and shuffled.
+///
+/// Shapes: one row of the inputs, `[1, ...]`, in units of the metric. One forward pass for each row and
+/// one per feature and row.
+///
+/// # Errors
+/// [`Error::Method`] for no batches, or a batch of one row that is to be permuted; [`Error::Shape`] for
+/// batches of other shapes than the first; as [`FeatureAblation`] and [`FeaturePermutation`].
+///
+/// ```
+/// use attr_core::{Error, Value};
+/// use attr_perturb::{FeatureAblation, OverData, Reduction};
+/// use burn::tensor::{Device, Tensor};
+///
+/// # fn main() -> Result<(), Error> {
+/// let device = Device::default();
+/// let model = |x: Tensor<2>| x.sum_dim(1);
+/// let batch = |a: f32, b: f32| Tensor::<2>::from_floats([[a, b], [b, a]], &device);
+/// // Inputs with labels, batch by batch.
+/// let batches = vec![(batch(1.0, 2.0), vec![3.0, 3.0]), (batch(0.0, 5.0), vec![5.0, 5.0])];
+/// let mean_error = Reduction::new(
+///     (0.0, 0usize),
+///     |(sum, count), output: &Value, labels: &Vec<f32>| {
+///         let output = output.to_vec()?;
+///         let errors = output.iter().zip(labels).map(|(y, label)| f64::from((y - label).abs()));
+///         Ok((sum + errors.sum::<f64>(), count + labels.len()))
+///     },
+///     |(sum, count)| sum / count as f64,
+/// );
+/// let found = OverData::ablation(FeatureAblation::new()).attribute(&model, batches, &mean_error)?;
+/// assert_eq!(found.metric(), 0.0);
+/// assert_eq!(found.values()[0].as_ref().unwrap().to_vec()?, [-2.0, -2.0]);
+/// # Ok(())
+/// # }
+/// ```
+pub struct OverData {
+    change: Change,
+}
+
+/// What each feature contributes to a metric of a data set.
+#[derive(Clone, Debug)]
+pub struct DataAttribution {
+    values: Vec<Option<Value>>,
+    metric: f64,
+    rows: usize,
+}
+
+impl DataAttribution {
+    /// Per input, values shaped like one row of it; none for inputs without attribution.
+    pub fn values(&self) -> &[Option<Value>] {
+        &self.values
+    }
+
+    /// The metric of the data set as it is.
+    pub fn metric(&self) -> f64 {
+        self.metric
+    }
+
+    /// Rows of the data set.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+}
+
+/// What is known after some batches: the features, and the state of each, after that of the data as
+/// they are.
+struct Pass<S> {
+    first: Values,
+    features: Features,
+    states: Vec<S>,
+}
+
+impl OverData {
+    /// Ablates each feature over the whole data set; baselines have one row for all.
+    pub fn ablation(method: FeatureAblation) -> Self {
+        Self {
+            change: Change::Ablate(method),
+        }
+    }
+
+    /// Permutes each feature within each batch.
+    pub fn permutation(method: FeaturePermutation) -> Self {
+        Self {
+            change: Change::Permute(method),
+        }
+    }
+
+    /// Reads the batches one by one, with the default memory budget.
+    ///
+    /// # Errors
+    /// As the type says, and whatever the reduction reports.
+    pub fn attribute<I: Inputs, L, S, A, F>(
+        &self,
+        model: &impl Model<I>,
+        batches: impl IntoIterator<Item = (I, L)>,
+        reduction: &Reduction<S, L, A, F>,
+    ) -> Result<DataAttribution, Error>
+    where
+        S: Clone,
+        A: Fn(S, &Value, &L) -> Result<S, Error>,
+        F: Fn(S) -> f64,
+    {
+        self.attribute_with(model, batches, reduction, Budget::default())
+    }
+
+    /// As [`attribute`](Self::attribute), with a memory budget.
+    ///
+    /// # Errors
+    /// As [`attribute`](Self::attribute).
+    pub fn attribute_with<I: Inputs, L, S, A, F>(
+        &self,
+        model: &impl Model<I>,
+        batches: impl IntoIterator<Item = (I, L)>,
+        reduction: &Reduction<S, L, A, F>,
+        budget: Budget,
+    ) -> Result<DataAttribution, Error>
+    where
+        S: Clone,
+        A: Fn(S, &Value, &L) -> Result<S, Error>,
+        F: Fn(S) -> f64,
+    {
+        let model = untyped(model);
+        let run = Run::new().with_budget(budget);
+        let mut random = Random::new(match &self.change {
+            Change::Ablate(_) => 0,
+            Change::Permute(method) => method.seed(),
+        });
+        let mut pass: Option<Pass<S>> = None;
+        let mut rows = 0;
+        for (inputs, labels) in batches {
+            let (inputs, _) = prepare(&model, &inputs.to_values(), &[])?;
+            let batch = inputs.rows();
+            let blend = self.blend(&inputs)?;
+            let count = blend.features().count();
+            let pass = pass.get_or_insert_with(|| Pass {
+                first: inputs.slice(0..1).renumbered(),
+                features: blend.features().clone(),
+                states: vec![reduction.start.clone(); count + 1],
+            });
+            alike(&inputs, &pass.first)?;
+            // Number 0 is the data as they are; number k has feature k - 1 changed.
+            let orders = match &self.change {
+                Change::Ablate(_) => vec![(0..batch).collect(); count],
+                Change::Permute(method) => method.permutations(batch, count, &mut random)?,
+            };
+            let at_once = run.rows_at_once(&model, &inputs);
+            let numbers: Vec<usize> = (0..=count).collect();
+            for numbers in numbers.chunks((at_once / batch).max(1)) {
+                let copies = numbers.iter();
+                let copies = copies.flat_map(|&k| (0..batch).map(move |row| (row, k)));
+                let copies: Vec<Copy> = copies.collect();
+                let outputs = copies
+                    .chunks(at_once)
+                    .map(|part| forward(&model, &inputs, &blend, &orders, part));
+                let output = Value::cat_rows(outputs.collect::<Result<_, _>>()?)?;
+                for (place, &k) in numbers.iter().enumerate() {
+                    let output = output.slice_rows(place * batch..(place + 1) * batch);
+                    let state = pass.states[k].clone();
+                    pass.states[k] = (reduction.add)(state, &output, &labels)?;
+                }
+            }
+            rows += batch;
+        }
+        let pass = pass.ok_or(Error::Method {
+            method: "an attribution over a data set",
+            reason: "there are no batches".into(),
+        })?;
+        let mut metrics = pass.states.into_iter().map(&reduction.finish);
+        let metric = metrics.next().unwrap_or_default();
+        let changes: Vec<f64> = metrics.map(|changed| metric - changed).collect();
+        Ok(DataAttribution {
+            values: pass.features.spread(&pass.first, &[changes]),
+            metric,
+            rows,
+        })
+    }
+
+    /// The features of a batch, and the rows that stand for what is changed.
+    fn blend(&self, inputs: &Values) -> Result<Blend, Error> {
+        let (mask, absent) = match &self.change {
+            Change::Ablate(method) => (method.mask(), method.baselines().absent(inputs)?),
+            Change::Permute(method) => (method.mask(), inputs.clone()),
+        };
+        let blend = Blend::new(inputs, mask, absent)?;
+        match blend.features().shared() {
+            true => Ok(blend),
+            false => Err(Error::Method {
+                method: "an attribution over a data set",
+                reason: "give one feature mask for all rows".into(),
+            }),
+        }
+    }
+}
+
+/// The output for some rows of a batch, each with its own feature changed.
+fn forward(
+    model: &dyn Model,
+    inputs: &Values,
+    blend: &Blend,
+    orders: &[Vec<usize>],
+    copies: &[Copy],
+) -> Result<Value, Error> {
+    let count = blend.features().count();
+    let mut present = vec![1f32; copies.len() * count];
+    for (present, &(_, k)) in present.chunks_mut(count).zip(copies) {
+        if let Some(feature) = k.checked_sub(1) {
+            present[feature] = 0.0;
+        }
+    }
+    let from = copies.iter().map(|&(row, k)| match k {
+        0 => row,
+        k => orders[k - 1][row],
+    });
+    let rows: Vec<usize> = copies.iter().map(|copy| copy.0).collect();
+    let changed = blend.make(inputs, &rows, &from.collect::<Vec<_>>(), present)?;
+    let output = model.forward(changed)?;
+    match output.shape().first() == Some(&rows.len()) {
+        true => Ok(output),
+        false => Err(Error::WholeBatch {
+            output: output.shape(),
+            rows: rows.len(),
+        }),
+    }
+}
+
+/// Refuses a batch whose rows are unlike those of the first.
+fn alike(inputs: &Values, first: &Values) -> Result<(), Error> {
+    let pairs = inputs.values().iter().zip(first.values()).enumerate();
+    for (i, (value, first)) in pairs {
+        let (shape, expected) = (value.shape(), first.shape());
+        if shape[1..] != expected[1..] {
+            return Err(Error::Shape {
+                what: format!("input {i} of a batch"),
+                got: shape,
+                expected: format!("rows like those of the first batch, {expected:?},"),
+            });
+        }
+    }
+    Ok(())
+}

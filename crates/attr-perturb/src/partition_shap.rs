@@ -1,0 +1,313 @@
+//! Owen values over a hierarchy of features: SHAP's partition explainer.
+//!
+//! Owen, "Values of games with a priori unions", 1977; Lundberg, Lee, 2017
+//! (<https://arxiv.org/abs/1705.07874>). As `PartitionExplainer` of the `shap` package.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use attr_core::{
+    Baselines, Copy, Error, Explanation, FeatureMask, Masked, Method, Model, Run, Target, Values,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::hierarchy::Hierarchy;
+use crate::setters::setters;
+
+/// Nodes of each row that are opened before the next are chosen, as in `shap`.
+const AT_ONCE: usize = 10;
+
+/// Parameters of [`PartitionShap`], under the `shap` package's names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct PartitionShapConfig {
+    /// Forward passes per row at most, with the two for everything and nothing; 500, as in `shap`.
+    pub max_evals: usize,
+    /// Perturbed copies of the batch that go through the model together; as many as memory allows
+    /// unless given.
+    pub perturbations_per_eval: Option<usize>,
+}
+
+impl Default for PartitionShapConfig {
+    fn default() -> Self {
+        Self {
+            max_evals: 500,
+            perturbations_per_eval: None,
+        }
+    }
+}
+
+/// Shapley values of the two halves of every node of a hierarchy, from the whole down to the features
+/// (Owen values): features only ever join with their whole neighbourhood or without it.
+///
+/// A node whose two halves `l` and `r` are added to a context `C` shares `v(C ∪ l ∪ r) - v(C)` between
+/// them: half of `v(C ∪ l) - v(C)` and half of `v(C ∪ l ∪ r) - v(C ∪ r)` for `l`. The node with the
+/// largest change still to be shared is opened next; where `max_evals` ends the work, a node's features
+/// share its value evenly. So large masks, such as an image's pixels, cost no more than a coarse
+/// picture, refined where it matters.
+///
+/// Features that lie near each other are together unless a [`Hierarchy`] is given: halves along the
+/// longest side, as for images in `shap`. The values add up to `f(x) - f(b)`. With several targets the
+/// next node is that which changes any of them most.
+///
+/// Shapes: the input's, `[batch, ...]`, in units of the output; `[1, ...]` where the forward gives
+/// one value for the whole batch. At most `max_evals` forward passes per row; about `n²` make all values
+/// of `n` features exact.
+///
+/// # Errors
+/// [`Error::Parameter`] for fewer than two evaluations; [`Error::Method`] for a hierarchy of another
+/// number of features; [`Error::FeatureMask`] and [`Error::Shape`] for masks and baselines that do not
+/// fit.
+///
+/// ```
+/// use attr_core::Method;
+/// use attr_perturb::PartitionShap;
+/// use burn::tensor::{Device, Tensor};
+///
+/// # fn main() -> Result<(), attr_core::Error> {
+/// let device = Device::default();
+/// let x = Tensor::<2>::from_floats([[2.0, 3.0, 1.0]], &device);
+/// let model = |x: Tensor<2>| x.clone().narrow(1, 0, 1) * x.clone().narrow(1, 1, 1) + x.narrow(1, 2, 1);
+/// let found = PartitionShap::new().attribute(&model, &x, 0)?;
+/// assert_eq!(found.attribution().into_data().to_vec::<f32>().unwrap(), [3.0, 3.0, 1.0]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct PartitionShap {
+    config: PartitionShapConfig,
+    baselines: Baselines,
+    mask: FeatureMask,
+    hierarchy: Option<Hierarchy>,
+}
+
+impl From<PartitionShapConfig> for PartitionShap {
+    fn from(config: PartitionShapConfig) -> Self {
+        Self {
+            config,
+            ..Self::default()
+        }
+    }
+}
+
+impl PartitionShap {
+    /// Elements, near ones together, with at most 500 evaluations.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets how many forward passes a row gets at most.
+    pub fn with_max_evals(mut self, max_evals: usize) -> Self {
+        self.config.max_evals = max_evals;
+        self
+    }
+
+    /// Sets which features belong together.
+    pub fn with_hierarchy(mut self, hierarchy: Hierarchy) -> Self {
+        self.hierarchy = Some(hierarchy);
+        self
+    }
+
+    setters!();
+}
+
+/// A node to be shared among its halves.
+struct Open {
+    /// The largest change of any target, times the share that this context has.
+    priority: f64,
+    node: usize,
+    /// Features that are present besides.
+    context: Vec<bool>,
+    /// The output without the node, per target, and with it.
+    without: Vec<f64>,
+    with: Vec<f64>,
+    weight: f64,
+    /// When it was made: the earlier of equals goes first.
+    number: usize,
+}
+
+impl PartialEq for Open {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Open {}
+
+impl PartialOrd for Open {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Open {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let priority = self.priority.total_cmp(&other.priority);
+        priority.then(other.number.cmp(&self.number))
+    }
+}
+
+/// What is left to be done for one row, and what was found.
+struct Row {
+    row: usize,
+    queue: BinaryHeap<Open>,
+    /// `[target][feature]`.
+    values: Vec<Vec<f64>>,
+    evaluations: usize,
+    opened: usize,
+}
+
+impl Row {
+    /// Queues a node, or gives a feature its value.
+    fn add(&mut self, hierarchy: &Hierarchy, mut open: Open) {
+        if hierarchy.below(open.node).is_none() {
+            for (t, values) in self.values.iter_mut().enumerate() {
+                values[open.node] += (open.with[t] - open.without[t]) * open.weight;
+            }
+            return;
+        }
+        let changes = open.with.iter().zip(&open.without);
+        let changes = changes.map(|(with, without)| (with - without).abs());
+        open.priority = changes.fold(0.0, f64::max) * open.weight;
+        open.number = self.opened;
+        self.opened += 1;
+        self.queue.push(open);
+    }
+}
+
+impl Method for PartitionShap {
+    fn explain(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        let most = self.config.max_evals;
+        if most < 2 {
+            return Err(Error::Parameter {
+                name: "max_evals",
+                value: most.to_string(),
+                expected: "everything and nothing are two evaluations",
+            });
+        }
+        let what = (&self.baselines, &self.mask);
+        let per_eval = self.config.perturbations_per_eval;
+        let masked = Masked::new(model, inputs, targets, what, per_eval, run)?;
+        let features = masked.features();
+        let hierarchy = match &self.hierarchy {
+            Some(hierarchy) if hierarchy.features() != features => {
+                return Err(Error::Method {
+                    method: "partition SHAP",
+                    reason: format!(
+                        "the hierarchy is of {} features, but there are {features}",
+                        hierarchy.features()
+                    ),
+                });
+            }
+            Some(hierarchy) => hierarchy.clone(),
+            None => Hierarchy::of_places(&self.mask.resolve(inputs)?, inputs),
+        };
+        let members = hierarchy.members();
+        let start = masked.at_baseline()?;
+        let rows = (0..masked.rows()).map(|row| {
+            let mut one = Row {
+                row,
+                queue: BinaryHeap::new(),
+                values: vec![vec![0.0; features]; targets.len()],
+                evaluations: 2,
+                opened: 0,
+            };
+            let whole = Open {
+                priority: 0.0,
+                node: hierarchy.root(),
+                context: vec![false; features],
+                without: start.iter().map(|start| start[row]).collect(),
+                with: masked.scores().iter().map(|s| f64::from(s[row])).collect(),
+                weight: 1.0,
+                number: 0,
+            };
+            one.add(&hierarchy, whole);
+            one
+        });
+        let mut rows: Vec<Row> = rows.collect();
+        loop {
+            let mut opened: Vec<(usize, Open)> = Vec::new();
+            for (r, row) in rows.iter_mut().enumerate() {
+                for _ in 0..AT_ONCE {
+                    if row.evaluations + 2 > most {
+                        break;
+                    }
+                    let Some(open) = row.queue.pop() else { break };
+                    row.evaluations += 2;
+                    opened.push((r, open));
+                }
+            }
+            if opened.is_empty() {
+                break;
+            }
+            let half = |k: usize| {
+                let open = &opened[k / 2].1;
+                hierarchy.below(open.node).map(|halves| halves[k % 2])
+            };
+            let copies = (0..2 * opened.len()).map(|k| (rows[opened[k / 2].0].row, k));
+            let copies: Vec<Copy> = copies.collect();
+            let found = masked.at(&copies, &|k, present| {
+                for (present, &context) in present.iter_mut().zip(&opened[k / 2].1.context) {
+                    *present = f32::from(context);
+                }
+                for &feature in half(k).map_or(&[][..], |half| &members[half]) {
+                    present[feature] = 1.0;
+                }
+            })?;
+            for (k, (r, open)) in opened.into_iter().enumerate() {
+                let Some(halves) = hierarchy.below(open.node) else {
+                    continue;
+                };
+                let alone = |side: usize| -> Vec<f64> {
+                    found.iter().map(|found| found[2 * k + side]).collect()
+                };
+                for (side, &half) in halves.iter().enumerate() {
+                    let other = halves[1 - side];
+                    let mut beside = open.context.clone();
+                    for &feature in &members[other] {
+                        beside[feature] = true;
+                    }
+                    let contexts = [
+                        (open.context.clone(), open.without.clone(), alone(side)),
+                        (beside, alone(1 - side), open.with.clone()),
+                    ];
+                    for (context, without, with) in contexts {
+                        let below = Open {
+                            priority: 0.0,
+                            node: half,
+                            context,
+                            without,
+                            with,
+                            weight: open.weight / 2.0,
+                            number: 0,
+                        };
+                        rows[r].add(&hierarchy, below);
+                    }
+                }
+            }
+        }
+        let mut values: Vec<Vec<Vec<f64>>> = vec![Vec::new(); targets.len()];
+        for mut row in rows {
+            for open in std::mem::take(&mut row.queue) {
+                let members = &members[open.node];
+                for (t, values) in row.values.iter_mut().enumerate() {
+                    let change = (open.with[t] - open.without[t]) * open.weight;
+                    for &feature in members {
+                        values[feature] += change / members.len() as f64;
+                    }
+                }
+            }
+            for (values, own) in values.iter_mut().zip(row.values) {
+                values.push(own);
+            }
+        }
+        Ok(masked.complete(&values, None, &start))
+    }
+}

@@ -1,0 +1,135 @@
+//! Shapley values by antithetic pairs of permutations: SHAP's permutation explainer.
+//!
+//! Mitchell, Cooper, Frank, Holmes, "Sampling permutations for Shapley value estimation", 2022
+//! (<https://arxiv.org/abs/2104.12199>). As `PermutationExplainer` of the `shap` package.
+
+use attr_core::{
+    Baselines, Error, Explanation, FeatureMask, Masked, Method, Model, Run, Target, Values,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::permutations::{Sampling, sample};
+use crate::setters::setters;
+
+/// Parameters of [`PermutationShap`], under the `shap` package's names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct PermutationShapConfig {
+    /// Pairs of permutations, at most where a tolerance is given; 10, as in `shap`.
+    pub npermutations: usize,
+    /// Largest standard error of a feature at which a row has enough pairs; all are used
+    /// unless given.
+    pub tolerance: Option<f64>,
+    /// Seed of the permutations.
+    pub seed: u64,
+    /// Perturbed copies of the batch that go through the model together; as many as memory allows
+    /// unless given.
+    pub perturbations_per_eval: Option<usize>,
+}
+
+impl Default for PermutationShapConfig {
+    fn default() -> Self {
+        Self {
+            npermutations: 10,
+            tolerance: None,
+            seed: 0,
+            perturbations_per_eval: None,
+        }
+    }
+}
+
+/// `A_i = E[v(P_i ∪ i) - v(P_i)]` over random permutations, each followed by its reverse, where `P_i`
+/// are the features that come before `i` and `v(S)` is the output with `S` present and all others at
+/// their baseline.
+///
+/// One pair is exact for a model in which features interact at most two by two. All rows share the
+/// permutations; the values add up to `f(x) - f(b)`. Standard errors are those of the mean over the
+/// pairs.
+///
+/// Shapes: the input's, `[batch, ...]`, in units of the output; `[1, ...]` where the forward gives
+/// one value for the whole batch. At most `2 + 2 npermutations (n - 1)` forward passes per row for `n`
+/// features; a coalition that several permutations share is evaluated once.
+///
+/// # Errors
+/// [`Error::Parameter`] for no samples or a tolerance that is not positive; [`Error::FeatureMask`] and
+/// [`Error::Shape`] for masks and baselines that do not fit; [`Error::WholeBatch`].
+///
+/// ```
+/// use attr_core::Method;
+/// use attr_perturb::PermutationShap;
+/// use burn::tensor::{Device, Tensor};
+///
+/// # fn main() -> Result<(), attr_core::Error> {
+/// let device = Device::default();
+/// let x = Tensor::<2>::from_floats([[2.0, 3.0, 1.0]], &device);
+/// // Two features interact: 2 * 3 is shared between them.
+/// let model = |x: Tensor<2>| x.clone().narrow(1, 0, 1) * x.clone().narrow(1, 1, 1) + x.narrow(1, 2, 1);
+/// let found = PermutationShap::new().with_permutations(1).attribute(&model, &x, 0)?;
+/// assert_eq!(found.attribution().into_data().to_vec::<f32>().unwrap(), [3.0, 3.0, 1.0]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct PermutationShap {
+    config: PermutationShapConfig,
+    baselines: Baselines,
+    mask: FeatureMask,
+}
+
+impl From<PermutationShapConfig> for PermutationShap {
+    fn from(config: PermutationShapConfig) -> Self {
+        Self {
+            config,
+            ..Self::default()
+        }
+    }
+}
+
+impl PermutationShap {
+    /// Ten pairs of permutations of all elements, with zero as baseline.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the number of pairs.
+    pub fn with_permutations(mut self, npermutations: usize) -> Self {
+        self.config.npermutations = npermutations;
+        self
+    }
+
+    /// Sets the standard error at which a row has enough pairs.
+    pub fn with_tolerance(mut self, tolerance: f64) -> Self {
+        self.config.tolerance = Some(tolerance);
+        self
+    }
+
+    /// Sets the seed of the permutations.
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.config.seed = seed;
+        self
+    }
+
+    setters!();
+}
+
+impl Method for PermutationShap {
+    fn explain(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        let what = (&self.baselines, &self.mask);
+        let per_eval = self.config.perturbations_per_eval;
+        let masked = Masked::new(model, inputs, targets, what, per_eval, run)?;
+        let sampling = Sampling {
+            units: self.config.npermutations,
+            antithetic: true,
+            tolerance: self.config.tolerance,
+            seed: self.config.seed,
+        };
+        sample(&masked, &sampling)
+    }
+}

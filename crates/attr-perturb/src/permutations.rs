@@ -1,0 +1,204 @@
+//! Shapley values by sampled permutations: what the two samplers share.
+
+use std::collections::HashMap;
+
+use attr_core::{Error, Explanation, Masked, Random};
+
+/// Units (a permutation, or an antithetic pair) that are evaluated before a tolerance is checked.
+const ROUND: usize = 10;
+
+/// How permutations are sampled.
+pub(crate) struct Sampling {
+    /// Permutations, or pairs of them.
+    pub units: usize,
+    /// Whether each permutation is followed by its reverse.
+    pub antithetic: bool,
+    /// Standard error at which a row has enough.
+    pub tolerance: Option<f64>,
+    pub seed: u64,
+}
+
+/// A running mean and the sum of squares around it (Welford).
+#[derive(Clone, Copy, Default)]
+struct Running {
+    mean: f64,
+    squares: f64,
+}
+
+/// Of one target and row, what is known of each feature.
+#[derive(Clone)]
+struct Estimate {
+    count: usize,
+    features: Vec<Running>,
+}
+
+impl Estimate {
+    fn add(&mut self, sample: &[f64]) {
+        self.count += 1;
+        for (running, &value) in self.features.iter_mut().zip(sample) {
+            let before = value - running.mean;
+            running.mean += before / self.count as f64;
+            running.squares += before * (value - running.mean);
+        }
+    }
+
+    fn means(&self) -> Vec<f64> {
+        self.features.iter().map(|running| running.mean).collect()
+    }
+
+    /// Standard errors of the means.
+    fn errors(&self) -> Vec<f64> {
+        let count = self.count as f64;
+        let scale = 1.0 / (count * (count - 1.0).max(1.0));
+        let errors = self.features.iter();
+        errors.map(|r| (r.squares * scale).sqrt()).collect()
+    }
+}
+
+/// The coalitions evaluated so far, each once.
+///
+/// A coalition goes by the combined random words of its members (Zobrist, 1970): 128 bits, so that
+/// two of a billion coalitions share a word with a probability below 1e-20.
+struct Known {
+    words: Vec<u128>,
+    index: HashMap<u128, usize>,
+    /// `[target][row][coalition]`; zero for rows that were not asked for any more.
+    values: Vec<Vec<Vec<f64>>>,
+}
+
+/// Samples permutations and adds features one by one in their order: the mean change of the output
+/// that each feature brings.
+pub(crate) fn sample(masked: &Masked<'_>, sampling: &Sampling) -> Result<Vec<Explanation>, Error> {
+    check(sampling)?;
+    let (features, rows, targets) = (masked.features(), masked.rows(), masked.scores().len());
+    let start = masked.at_baseline()?;
+    let mut random = Random::new(sampling.seed);
+    // Words of their own seed, so that they do not change the draws.
+    let mut bits = Random::new(0);
+    let word = |_| u128::from(bits.bits()) << 64 | u128::from(bits.bits());
+    let mut known = Known {
+        words: (0..features).map(word).collect(),
+        index: HashMap::new(),
+        values: vec![vec![Vec::new(); rows]; targets],
+    };
+    let empty = Estimate {
+        count: 0,
+        features: vec![Running::default(); features],
+    };
+    let mut estimates = vec![vec![empty; rows]; targets];
+    let mut active: Vec<usize> = (0..rows).collect();
+    let mut done = 0;
+    while done < sampling.units && !active.is_empty() {
+        let left = sampling.units - done;
+        let units = match sampling.tolerance {
+            Some(_) => left.min(ROUND),
+            None => left,
+        };
+        let mut orders = Vec::with_capacity(2 * units);
+        for _ in 0..units {
+            let order = random.permutation(features);
+            if sampling.antithetic {
+                let reverse = order.iter().rev().copied().collect();
+                orders.push(order);
+                orders.push(reverse);
+            } else {
+                orders.push(order);
+            }
+        }
+        let chains = known.evaluate(masked, &active, &orders)?;
+        let per_unit = orders.len() / units;
+        for (t, estimates) in estimates.iter_mut().enumerate() {
+            for &row in &active {
+                let end = f64::from(masked.scores()[t][row]);
+                let values = &known.values[t][row];
+                let both = orders.chunks(per_unit).zip(chains.chunks(per_unit));
+                for (orders, chains) in both {
+                    let mut sample = vec![0.0; features];
+                    for (order, chain) in orders.iter().zip(chains) {
+                        let mut before = start[t][row];
+                        for (i, &feature) in order.iter().enumerate() {
+                            let after = chain.get(i).map_or(end, |&at| values[at]);
+                            sample[feature] += (after - before) / per_unit as f64;
+                            before = after;
+                        }
+                    }
+                    estimates[row].add(&sample);
+                }
+            }
+        }
+        done += units;
+        if let Some(tolerance) = sampling.tolerance {
+            active.retain(|&row| {
+                let worst = estimates.iter().flat_map(|rows| rows[row].errors());
+                done < 2 || worst.fold(0.0, f64::max) > tolerance
+            });
+        }
+    }
+    let each = |of: &dyn Fn(&Estimate) -> Vec<f64>| -> Vec<Vec<Vec<f64>>> {
+        let targets = estimates.iter();
+        targets.map(|rows| rows.iter().map(of).collect()).collect()
+    };
+    let errors = (done > 1).then(|| each(&Estimate::errors));
+    Ok(masked.complete(&each(&Estimate::means), errors.as_deref(), &start))
+}
+
+impl Known {
+    /// Evaluates what is not known of the coalitions on the way of each order. Gives for each order
+    /// the numbers of its coalitions, from one feature to all but one.
+    fn evaluate(
+        &mut self,
+        masked: &Masked<'_>,
+        active: &[usize],
+        orders: &[Vec<usize>],
+    ) -> Result<Vec<Vec<usize>>, Error> {
+        let mut unknown: Vec<(usize, usize)> = Vec::new();
+        let first = self.index.len();
+        let mut chains = Vec::with_capacity(orders.len());
+        for (o, order) in orders.iter().enumerate() {
+            let mut coalition = 0u128;
+            let inner = &order[..order.len().saturating_sub(1)];
+            let chain = inner.iter().enumerate().map(|(i, &feature)| {
+                coalition ^= self.words[feature];
+                let next = first + unknown.len();
+                let at = *self.index.entry(coalition).or_insert(next);
+                if at == next {
+                    unknown.push((o, i + 1));
+                }
+                at
+            });
+            chains.push(chain.collect());
+        }
+        let found = masked.evaluate(active, unknown.len(), &|k, present| {
+            let (order, members) = unknown[k];
+            for &feature in &orders[order][..members] {
+                present[feature] = 1.0;
+            }
+        })?;
+        for (known, found) in self.values.iter_mut().zip(found) {
+            for (&row, found) in active.iter().zip(found) {
+                known[row].resize(first, 0.0);
+                known[row].extend(found);
+            }
+        }
+        Ok(chains)
+    }
+}
+
+/// Refuses no samples, and a tolerance that cannot be reached.
+fn check(sampling: &Sampling) -> Result<(), Error> {
+    if sampling.units == 0 || sampling.units > 1 << 24 {
+        return Err(Error::Parameter {
+            name: "n_samples",
+            value: sampling.units.to_string(),
+            expected: "at least one permutation is needed, and at most 16777216",
+        });
+    }
+    match sampling.tolerance {
+        Some(tolerance) if !(tolerance > 0.0 && tolerance.is_finite()) => Err(Error::Parameter {
+            name: "tolerance",
+            value: tolerance.to_string(),
+            expected: "a standard error is positive",
+        }),
+        _ => Ok(()),
+    }
+}

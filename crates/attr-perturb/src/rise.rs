@@ -1,0 +1,286 @@
+//! RISE: the input seen through random masks, each weighted by the output it gives.
+//!
+//! Petsiuk, Das, Saenko, "RISE: randomized input sampling for explanation of black-box models", 2018
+//! (<https://arxiv.org/abs/1806.07421>).
+
+use attr_core::{
+    Baselines, Error, Explanation, FeatureMask, Masked, Method, Model, Random, Run, Target, Values,
+};
+use serde::{Deserialize, Serialize};
+
+/// Parameters of [`Rise`], under the names of the authors' code.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct RiseConfig {
+    /// Random masks; 4000, as in the paper for VGG16.
+    #[serde(rename = "N")]
+    pub n: usize,
+    /// Cells along each side of the small mask that is enlarged; 7, as in the paper.
+    pub s: usize,
+    /// Probability that a cell is seen; 0.5, as in the paper.
+    pub p1: f64,
+    /// Seed of the masks.
+    pub seed: u64,
+    /// Perturbed copies of the batch that go through the model together; as many as memory allows
+    /// unless given.
+    pub perturbations_per_eval: Option<usize>,
+}
+
+impl Default for RiseConfig {
+    fn default() -> Self {
+        Self {
+            n: 4000,
+            s: 7,
+            p1: 0.5,
+            seed: 0,
+            perturbations_per_eval: None,
+        }
+    }
+}
+
+/// `A = 1 / (N p) Σ_k f(x ⊙ M_k) M_k` over random smooth masks `M_k`: the expected output where a pixel
+/// is seen.
+///
+/// A mask is a grid of `s` cells a side, each seen with probability `p1`, enlarged bilinearly to a
+/// little more than the image and shifted at random by less than a cell. All channels share it; with
+/// several images each has its own. Meant for outputs that are probabilities. What is not seen is
+/// blended with the baseline, zero unless set, as in the paper.
+///
+/// Shapes: the input's, `[batch, channels, ...]`, equal for all channels, in units of the output.
+/// `N + 1` forward passes per row. Standard errors are those of the mean over the masks.
+///
+/// # Errors
+/// [`Error::Parameter`] for no masks or a probability outside (0, 1); [`Error::Shape`] for inputs that
+/// are no images.
+///
+/// ```
+/// use attr_core::Method;
+/// use attr_perturb::Rise;
+/// use burn::tensor::{Device, Tensor};
+///
+/// # fn main() -> Result<(), attr_core::Error> {
+/// let device = Device::default();
+/// let x = Tensor::<4>::ones([1, 1, 8, 8], &device);
+/// let corner = |x: Tensor<4>| x.slice([0..x.dims()[0], 0..1, 0..1, 0..1]).flatten::<2>(1, 3);
+/// let found = Rise::new().with_masks(500).attribute(&corner, &x, 0)?;
+/// let map = found.attribution().into_data().to_vec::<f32>().unwrap();
+/// assert!(map[0] > map[63]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Rise {
+    config: RiseConfig,
+    baselines: Baselines,
+}
+
+impl From<RiseConfig> for Rise {
+    fn from(config: RiseConfig) -> Self {
+        Self {
+            config,
+            ..Self::default()
+        }
+    }
+}
+
+impl Rise {
+    /// 4000 masks of 7 by 7 cells.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the number of masks.
+    pub fn with_masks(mut self, n: usize) -> Self {
+        self.config.n = n;
+        self
+    }
+
+    /// Sets the cells along each side of a mask.
+    pub fn with_cells(mut self, s: usize) -> Self {
+        self.config.s = s;
+        self
+    }
+
+    /// Sets the probability that a cell is seen.
+    pub fn with_probability(mut self, p1: f64) -> Self {
+        self.config.p1 = p1;
+        self
+    }
+
+    /// Sets the seed of the masks.
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.config.seed = seed;
+        self
+    }
+
+    /// Sets what stands for what is not seen.
+    pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
+        self.baselines = baselines.into();
+        self
+    }
+
+    crate::setters::per_eval!();
+
+    fn check(&self, inputs: &Values) -> Result<(), Error> {
+        let RiseConfig { n, s, p1, .. } = self.config;
+        let bad = |name, value: String, expected| {
+            Err(Error::Parameter {
+                name,
+                value,
+                expected,
+            })
+        };
+        if n == 0 || n > 1 << 24 {
+            return bad(
+                "N",
+                n.to_string(),
+                "at least one mask is needed, and at most 16777216",
+            );
+        }
+        if s == 0 || s > 256 {
+            return bad("s", s.to_string(), "a mask has from 1 to 256 cells a side");
+        }
+        if !(p1 > 0.0 && p1 < 1.0) {
+            return bad("p1", p1.to_string(), "a probability lies between 0 and 1");
+        }
+        for (i, value) in inputs.values().iter().enumerate() {
+            if inputs.explained(i) && !inputs.attributed(i) || value.shape().len() < 3 {
+                return Err(Error::Shape {
+                    what: format!("input {i}"),
+                    got: value.shape(),
+                    expected: "an image of floating point, [batch, channels, ...],".into(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A random mask of one image, before it is enlarged: its cells, and how far it is shifted along
+/// each dimension.
+struct Cells {
+    seen: Vec<bool>,
+    shifts: Vec<usize>,
+}
+
+/// The masks of one input: how they are enlarged.
+struct Enlarged {
+    lengths: Vec<usize>,
+    cells: Vec<Cells>,
+    s: usize,
+}
+
+impl Enlarged {
+    fn draw(config: &RiseConfig, lengths: &[usize], random: &mut Random) -> Self {
+        let count = config.s.pow(lengths.len() as u32);
+        let cells = (0..config.n).map(|_| {
+            let seen = (0..count).map(|_| random.uniform() < config.p1).collect();
+            let shifts = lengths.iter();
+            let shifts = shifts.map(|length| random.index(length.div_ceil(config.s)));
+            Cells {
+                seen,
+                shifts: shifts.collect(),
+            }
+        });
+        Self {
+            cells: cells.collect(),
+            lengths: lengths.to_vec(),
+            s: config.s,
+        }
+    }
+
+    /// The pixels of a mask.
+    fn write(&self, number: usize, pixels: &mut [f32]) {
+        let cells = &self.cells[number];
+        let mut current: Vec<f32> = cells.seen.iter().map(|&seen| f32::from(seen)).collect();
+        // One dimension after the other: those before are enlarged, those after still small.
+        let (mut outer, mut inner) = (1, current.len());
+        for (&length, &shift) in self.lengths.iter().zip(&cells.shifts) {
+            inner /= self.s;
+            let mut next = vec![0f32; outer * length * inner];
+            for at in 0..length {
+                let (low, high, part) = self.between(at + shift, length.div_ceil(self.s));
+                for block in 0..outer {
+                    let line = |cell: usize| (block * self.s + cell) * inner;
+                    let to = (block * length + at) * inner;
+                    for i in 0..inner {
+                        next[to + i] =
+                            current[line(low) + i] * (1.0 - part) + current[line(high) + i] * part;
+                    }
+                }
+            }
+            current = next;
+            outer *= length;
+        }
+        pixels.copy_from_slice(&current);
+    }
+
+    /// The two cells between which a pixel lies, and how near it is to the second: bilinear, with
+    /// `s` cells enlarged to `s + 1` times a cell's pixels, half a pixel in from the edge.
+    fn between(&self, pixel: usize, cell: usize) -> (usize, usize, f32) {
+        let scale = self.s as f64 / ((self.s + 1) * cell) as f64;
+        let most = (self.s - 1) as f64;
+        let place = ((pixel as f64 + 0.5) * scale - 0.5).clamp(0.0, most);
+        let low = place as usize;
+        (low, (low + 1).min(self.s - 1), (place - low as f64) as f32)
+    }
+}
+
+impl Method for Rise {
+    fn explain(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        self.check(inputs)?;
+        let n = self.config.n;
+        let per_eval = self.config.perturbations_per_eval;
+        let what = (&self.baselines, &FeatureMask::Pixels);
+        let masked = Masked::new(model, inputs, targets, what, per_eval, run)?;
+        let mut random = Random::new(self.config.seed);
+        let explained = (0..inputs.values().len()).filter(|&i| inputs.explained(i));
+        let images = explained.map(|i| {
+            let shape = inputs.values()[i].shape();
+            Enlarged::draw(&self.config, &shape[2..], &mut random)
+        });
+        let images: Vec<Enlarged> = images.collect();
+        let mask = |number: usize, present: &mut [f32]| {
+            let mut rest = present;
+            for image in &images {
+                let (own, others) = rest.split_at_mut(image.lengths.iter().product());
+                image.write(number, own);
+                rest = others;
+            }
+        };
+        let rows: Vec<usize> = (0..masked.rows()).collect();
+        let found = masked.evaluate(&rows, n, &mask)?;
+
+        let features = masked.features();
+        let mut sums = vec![vec![vec![0f64; features]; rows.len()]; targets.len()];
+        let mut squares = sums.clone();
+        let mut pixels = vec![0f32; features];
+        for number in 0..n {
+            mask(number, &mut pixels);
+            for ((sums, squares), found) in sums.iter_mut().zip(&mut squares).zip(&found) {
+                for ((sums, squares), found) in sums.iter_mut().zip(squares).zip(found) {
+                    let output = found[number];
+                    for ((sum, square), &seen) in sums.iter_mut().zip(squares).zip(&pixels) {
+                        let seen = output * f64::from(seen) / self.config.p1;
+                        *sum += seen / n as f64;
+                        *square += seen * seen / n as f64;
+                    }
+                }
+            }
+        }
+        for (sums, squares) in sums.iter().flatten().zip(squares.iter_mut().flatten()) {
+            for (mean, square) in sums.iter().zip(squares) {
+                let variance = (*square - mean * mean).max(0.0);
+                *square = (variance / (n.max(2) - 1) as f64).sqrt();
+            }
+        }
+        Ok(masked.explanations(&sums, (n > 1).then_some(&squares)))
+    }
+}

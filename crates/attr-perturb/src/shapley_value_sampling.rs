@@ -1,0 +1,140 @@
+//! Shapley values by sampled permutations.
+//!
+//! Castro, Gómez, Tejada, "Polynomial calculation of the Shapley value based on sampling", 2009
+//! (<https://doi.org/10.1016/j.cor.2008.04.004>); Štrumbelj, Kononenko, 2010. As Captum's
+//! `ShapleyValueSampling`; draws come from a seed, each coalition is evaluated once, and the mean
+//! comes with its standard error.
+
+use attr_core::{
+    Baselines, Error, Explanation, FeatureMask, Masked, Method, Model, Run, Target, Values,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::permutations::{Sampling, sample};
+use crate::setters::setters;
+
+/// Parameters of [`ShapleyValueSampling`], under Captum's names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct ShapleyValueSamplingConfig {
+    /// Permutations, at most where a tolerance is given; 25, as in Captum.
+    pub n_samples: usize,
+    /// Largest standard error of a feature at which a row has enough permutations; all are used
+    /// unless given.
+    pub tolerance: Option<f64>,
+    /// Seed of the permutations.
+    pub seed: u64,
+    /// Perturbed copies of the batch that go through the model together; as many as memory allows
+    /// unless given.
+    pub perturbations_per_eval: Option<usize>,
+}
+
+impl Default for ShapleyValueSamplingConfig {
+    fn default() -> Self {
+        Self {
+            n_samples: 25,
+            tolerance: None,
+            seed: 0,
+            perturbations_per_eval: None,
+        }
+    }
+}
+
+/// `A_i = E[v(P_i ∪ i) - v(P_i)]` over random permutations, where `P_i` are the features that come
+/// before `i` and `v(S)` is the output with `S` present and all others at their baseline.
+///
+/// All rows share the permutations, so each is explained as if it were alone. The values add up to
+/// `f(x) - f(b)` for any number of samples: the convergence delta is rounding. Standard errors are
+/// those of the mean over the permutations. [`PermutationShap`](crate::PermutationShap) takes them
+/// in antithetic pairs, which is exact for interactions of two features.
+///
+/// Shapes: the input's, `[batch, ...]`, in units of the output; `[1, ...]` where the forward gives
+/// one value for the whole batch. At most `2 + n_samples (n - 1)` forward passes per row for `n`
+/// features; a coalition that several permutations share is evaluated once.
+///
+/// # Errors
+/// [`Error::Parameter`] for no samples or a tolerance that is not positive; [`Error::FeatureMask`] and
+/// [`Error::Shape`] for masks and baselines that do not fit; [`Error::WholeBatch`].
+///
+/// ```
+/// use attr_core::Method;
+/// use attr_perturb::ShapleyValueSampling;
+/// use burn::tensor::{Device, Tensor};
+///
+/// # fn main() -> Result<(), attr_core::Error> {
+/// let device = Device::default();
+/// let x = Tensor::<2>::from_floats([[2.0, 3.0, 1.0]], &device);
+/// let model = |x: Tensor<2>| x.prod_dim(1);
+/// let sampling = ShapleyValueSampling::new().with_samples(1000).with_tolerance(0.05);
+/// let found = sampling.attribute(&model, &x, 0)?;
+/// let errors = found.standard_error().unwrap()[0].as_ref().unwrap().to_vec()?;
+/// for (value, error) in found.values()[0].as_ref().unwrap().to_vec()?.iter().zip(errors) {
+///     assert!(error <= 0.05 && (value - 2.0).abs() < 5.0 * error);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct ShapleyValueSampling {
+    config: ShapleyValueSamplingConfig,
+    baselines: Baselines,
+    mask: FeatureMask,
+}
+
+impl From<ShapleyValueSamplingConfig> for ShapleyValueSampling {
+    fn from(config: ShapleyValueSamplingConfig) -> Self {
+        Self {
+            config,
+            ..Self::default()
+        }
+    }
+}
+
+impl ShapleyValueSampling {
+    /// 25 permutations of all elements, with zero as baseline.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the number of permutations.
+    pub fn with_samples(mut self, n_samples: usize) -> Self {
+        self.config.n_samples = n_samples;
+        self
+    }
+
+    /// Sets the standard error at which a row has enough permutations.
+    pub fn with_tolerance(mut self, tolerance: f64) -> Self {
+        self.config.tolerance = Some(tolerance);
+        self
+    }
+
+    /// Sets the seed of the permutations.
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.config.seed = seed;
+        self
+    }
+
+    setters!();
+}
+
+impl Method for ShapleyValueSampling {
+    fn explain(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        let what = (&self.baselines, &self.mask);
+        let per_eval = self.config.perturbations_per_eval;
+        let masked = Masked::new(model, inputs, targets, what, per_eval, run)?;
+        let sampling = Sampling {
+            units: self.config.n_samples,
+            antithetic: false,
+            tolerance: self.config.tolerance,
+            seed: self.config.seed,
+        };
+        sample(&masked, &sampling)
+    }
+}

@@ -1,0 +1,161 @@
+//! Exact Shapley values.
+//!
+//! Shapley, "A value for n-person games", 1953; Castro, Gómez, Tejada, 2009
+//! (<https://doi.org/10.1016/j.cor.2008.04.004>). As Captum's `ShapleyValues`, which evaluates `n n!`
+//! copies where `2^n` suffice.
+
+use attr_core::{
+    Baselines, Error, Explanation, FeatureMask, Masked, Method, Model, Run, Target, Values,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::setters::setters;
+
+/// With more features than this there are more than a million coalitions.
+const MOST_FEATURES: usize = 20;
+
+/// Coalitions of all rows that are evaluated before their values are taken together.
+const AT_ONCE: usize = 1 << 22;
+
+/// Parameters of [`ShapleyValues`], under Captum's names.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct ShapleyValuesConfig {
+    /// Perturbed copies of the batch that go through the model together; as many as memory allows
+    /// unless given.
+    pub perturbations_per_eval: Option<usize>,
+}
+
+/// `A_i = Σ_S |S|! (n - |S| - 1)! / n! (v(S ∪ i) - v(S))` over all sets `S` of other features, where
+/// `v(S)` is the output with the features of `S` present and all others at their baseline.
+///
+/// The convergence delta is `Σ_i A_i - (f(x) - f(b))`, each feature counted once; it is rounding.
+///
+/// Shapes: the input's, `[batch, ...]`, in units of the output; `[1, ...]` where the forward gives
+/// one value for the whole batch. `2^n` forward passes per row, each coalition once.
+///
+/// # Errors
+/// [`Error::Method`] for more than 20 features; [`Error::FeatureMask`] and [`Error::Shape`] for masks
+/// and baselines that do not fit; [`Error::WholeBatch`].
+///
+/// ```
+/// use attr_core::Method;
+/// use attr_perturb::ShapleyValues;
+/// use burn::tensor::{Device, Tensor};
+///
+/// # fn main() -> Result<(), attr_core::Error> {
+/// let device = Device::default();
+/// let x = Tensor::<2>::from_floats([[2.0, 3.0]], &device);
+/// let model = |x: Tensor<2>| x.prod_dim(1);
+/// let found = ShapleyValues::new().attribute(&model, &x, 0)?;
+/// assert_eq!(found.attribution().into_data().to_vec::<f32>().unwrap(), [3.0, 3.0]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct ShapleyValues {
+    config: ShapleyValuesConfig,
+    baselines: Baselines,
+    mask: FeatureMask,
+}
+
+impl From<ShapleyValuesConfig> for ShapleyValues {
+    fn from(config: ShapleyValuesConfig) -> Self {
+        Self {
+            config,
+            ..Self::default()
+        }
+    }
+}
+
+impl ShapleyValues {
+    /// Each element by itself, with zero as baseline.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    setters!();
+}
+
+impl Method for ShapleyValues {
+    fn explain(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        let features = self.mask.resolve(inputs)?.count();
+        if features > MOST_FEATURES {
+            return Err(Error::Method {
+                method: "exact Shapley values",
+                reason: format!(
+                    "{features} features have 2^{features} coalitions; group them to at most \
+                     {MOST_FEATURES} with a feature mask, or sample: ShapleyValueSampling, KernelShap"
+                ),
+            });
+        }
+        let what = (&self.baselines, &self.mask);
+        let per_eval = self.config.perturbations_per_eval;
+        let masked = Masked::new(model, inputs, targets, what, per_eval, run)?;
+        let coalitions = 1usize << features;
+        let mut values: Vec<Vec<Vec<f64>>> = vec![Vec::new(); targets.len()];
+        let mut start: Vec<Vec<f64>> = vec![Vec::new(); targets.len()];
+        let rows: Vec<usize> = (0..masked.rows()).collect();
+        for rows in rows.chunks((AT_ONCE / coalitions).max(1)) {
+            // All but the last coalition, which is everything: that is known.
+            let found = masked.evaluate(rows, coalitions - 1, &|coalition, present| {
+                for (feature, present) in present.iter_mut().enumerate() {
+                    *present = f32::from(coalition >> feature & 1 == 1);
+                }
+            })?;
+            for (t, found) in found.into_iter().enumerate() {
+                for (mut outputs, &row) in found.into_iter().zip(rows) {
+                    outputs.push(f64::from(masked.scores()[t][row]));
+                    start[t].push(outputs[0]);
+                    values[t].push(shapley(&outputs, features));
+                }
+            }
+        }
+        Ok(masked.complete(&values, None, &start))
+    }
+}
+
+/// The Shapley values of a game, given by the value of each coalition; bit `i` of a coalition's
+/// number says whether player `i` is in it.
+fn shapley(game: &[f64], players: usize) -> Vec<f64> {
+    // |S|! (n - |S| - 1)! / n! = 1 / (n C(n - 1, |S|)).
+    let mut weights = Vec::with_capacity(players);
+    let mut choose = 1.0;
+    for size in 0..players {
+        weights.push(1.0 / (players as f64 * choose));
+        choose *= (players - 1 - size) as f64 / (size + 1) as f64;
+    }
+    let value = |player: usize| {
+        let bit = 1usize << player;
+        let others = (0..game.len()).filter(|coalition| coalition & bit == 0);
+        let marginal = others.map(|coalition| {
+            let weight = weights[coalition.count_ones() as usize];
+            weight * (game[coalition | bit] - game[coalition])
+        });
+        marginal.sum()
+    };
+    (0..players).map(value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_glove_game() {
+        // One left glove, two right ones; a pair is worth 1: 2/3, 1/6, 1/6.
+        let worth = |coalition: usize| f64::from(coalition & 1 == 1 && coalition & 6 != 0);
+        let game: Vec<f64> = (0..8).map(worth).collect();
+        let found = shapley(&game, 3);
+        for (found, expected) in found.iter().zip([2.0 / 3.0, 1.0 / 6.0, 1.0 / 6.0]) {
+            assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+        }
+    }
+}
