@@ -40,7 +40,7 @@ pub use inputs::{Constant, Input, Inputs};
 pub use layer::Layer;
 pub use layer_method::{LayerAttribution, LayerMethod};
 pub use mask::{FeatureMask, Features};
-pub use masked::{Blend, Masked, Present, mixed};
+pub use masked::{Blend, Masked, Present, Products, mixed};
 pub use method::{
     Attribution, AttributionRecord, Explanation, Method, Rebase, Work, prepare, untyped,
 };

@@ -308,3 +308,62 @@ impl<'a> Masked<'a> {
         all
     }
 }
+
+/// Of one row, the products of the input with itself, with its baseline, and of that with itself,
+/// summed over each feature: distances of blends need no more.
+pub struct Products {
+    features: Vec<[f64; 3]>,
+}
+
+impl Products {
+    /// For an input and its blend with the baseline, where `present` is 0 or 1 for each feature: the
+    /// square of the input's length, the product of the two, the square of the blend's length.
+    pub fn blended(&self, present: &[f64]) -> [f64; 3] {
+        let mut sums = [0f64; 3];
+        for ([xx, xb, bb], present) in self.features.iter().zip(present) {
+            let absent = 1.0 - present;
+            sums[0] += xx;
+            sums[1] += present * xx + absent * xb;
+            sums[2] += present * xx + absent * bb;
+        }
+        sums
+    }
+}
+
+impl Masked<'_> {
+    /// For each result, what distances of its blends need; of a distribution of baselines, the mean;
+    /// of a whole batch, the sum over its rows.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when reading from the device fails.
+    pub fn products(&self) -> Result<Vec<Products>, Error> {
+        let inputs = self.perturbed.inputs();
+        let mut all = vec![vec![[0f64; 3]; self.features()]; self.rows()];
+        let (rows, results) = (inputs.rows(), self.rows());
+        for (i, input) in inputs.values().iter().enumerate() {
+            if self.blend.features.numbers()[i].is_none() {
+                continue;
+            }
+            let (x, b) = (input.to_vec()?, self.blend.absent[i].to_vec()?);
+            let elements = x.len() / rows;
+            for (at, b) in b.chunks(elements).enumerate() {
+                let row = at % rows;
+                let ids = self.blend.features.row(inputs.origin()[row]);
+                let ids = ids[i].unwrap_or_default();
+                let products = &mut all[row.min(results - 1)];
+                let x = &x[row * elements..(row + 1) * elements];
+                for ((&id, &x), &b) in ids.iter().zip(x).zip(b) {
+                    let (x, b) = (f64::from(x), f64::from(b));
+                    let share = 1.0 / self.backgrounds as f64;
+                    for (sum, product) in products[id].iter_mut().zip([x * x, x * b, b * b]) {
+                        *sum += share * product;
+                    }
+                }
+            }
+        }
+        Ok(all
+            .into_iter()
+            .map(|features| Products { features })
+            .collect())
+    }
+}

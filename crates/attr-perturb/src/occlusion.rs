@@ -220,8 +220,13 @@ fn covered(
             continue;
         }
         let shape = here.values()[i].shape();
+        let device = here.values()[i].device();
         // A window is a product of ranges: one row of ones and zeros per dimension.
-        let mut inside: Option<Tensor<2>> = None;
+        let ones = copies
+            .iter()
+            .map(|copy| f32::from(windows[copy.1].input == i));
+        let ones = TensorData::new(ones.collect::<Vec<_>>(), [copies.len(), 1]);
+        let mut inside = Tensor::<2>::from_data(ones, &device);
         let mut elements = 1;
         for (dim, &length) in shape[1..].iter().enumerate() {
             let mut data = vec![0f32; copies.len() * length];
@@ -231,19 +236,12 @@ fn covered(
                     line[window.ranges[dim].clone()].fill(1.0);
                 }
             }
-            let device = here.values()[i].device();
             let data = TensorData::new(data, [copies.len(), length]);
             let line = Tensor::<2>::from_data(data, &device);
             elements *= length;
-            inside = Some(match inside {
-                None => line,
-                Some(inside) => {
-                    let both = inside.unsqueeze_dim::<3>(2) * line.unsqueeze_dim::<3>(1);
-                    both.reshape([copies.len(), elements])
-                }
-            });
+            let both = inside.unsqueeze_dim::<3>(2) * line.unsqueeze_dim::<3>(1);
+            inside = both.reshape([copies.len(), elements]);
         }
-        let Some(inside) = inside else { continue };
         let x = here.values()[i].clone();
         *result = Some(mixed(x, there.values()[i].clone(), inside.neg() + 1.0)?);
     }
@@ -296,7 +294,8 @@ fn means(
 /// The elements of a window as ranges of the flattened row.
 fn lines(ranges: &[Range<usize>], shape: &[usize]) -> Vec<Range<usize>> {
     let Some((last, outer)) = ranges.split_last() else {
-        return Vec::new();
+        // A row of one number.
+        return vec![0..1; 1];
     };
     let mut starts = vec![0];
     for (range, &length) in outer.iter().zip(shape) {

@@ -14,6 +14,7 @@ mod modules;
 mod onnx;
 mod operations;
 mod published;
+mod published_black_boxes;
 mod rules;
 mod text;
 mod tracing;

@@ -1,0 +1,58 @@
+//! How near a sample is to what is explained.
+
+use attr_core::Error;
+use serde::{Deserialize, Serialize};
+
+/// How the distance of two points is measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum DistanceMode {
+    /// One minus the cosine of the angle between them, Captum's default.
+    #[default]
+    Cosine,
+    /// The length of their difference.
+    Euclidean,
+}
+
+impl DistanceMode {
+    /// The distance of points of these squared lengths and this product.
+    pub(crate) fn distance(self, aa: f64, ab: f64, bb: f64) -> f64 {
+        match self {
+            // The angle to nothing counts as a right one.
+            Self::Cosine if aa * bb <= 0.0 => 1.0,
+            Self::Cosine => 1.0 - ab / (aa * bb).sqrt(),
+            Self::Euclidean => (aa - 2.0 * ab + bb).max(0.0).sqrt(),
+        }
+    }
+}
+
+/// `exp(-d² / (2 width²))`, Captum's exponential kernel.
+pub(crate) fn exponential(distance: f64, width: f64) -> f64 {
+    (-0.5 * (distance / width).powi(2)).exp()
+}
+
+/// Refuses a width that is none.
+pub(crate) fn check(width: f64) -> Result<(), Error> {
+    match width > 0.0 && width.is_finite() {
+        true => Ok(()),
+        false => Err(Error::Parameter {
+            name: "kernel_width",
+            value: width.to_string(),
+            expected: "a width is positive",
+        }),
+    }
+}
+
+/// Refuses no samples.
+pub(crate) fn check_samples(name: &'static str, samples: usize, least: usize) -> Result<(), Error> {
+    match (least..=1 << 24).contains(&samples) {
+        true => Ok(()),
+        false => Err(Error::Parameter {
+            name,
+            value: samples.to_string(),
+            expected: "a fit needs at least one sample (KernelSHAP everything, nothing and one \
+                       coalition between), and takes at most 16777216",
+        }),
+    }
+}

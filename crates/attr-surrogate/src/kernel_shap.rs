@@ -1,0 +1,542 @@
+//! KernelSHAP: Shapley values by a weighted regression on coalitions of features.
+//!
+//! Lundberg, Lee, "A unified approach to interpreting model predictions", 2017
+//! (<https://arxiv.org/abs/1705.07874>); Covert, Lee, "Improving KernelSHAP", 2021
+//! (<https://arxiv.org/abs/2012.01536>) for paired samples and standard errors. As Captum's
+//! `KernelShap`, but the sum is exact instead of heavily weighted, and samples are chosen as in the
+//! `shap` package's `KernelExplainer`.
+
+use std::collections::HashMap;
+
+use attr_core::{
+    Baselines, Error, Explanation, FeatureMask, Masked, Method, Model, Random, Run, Target, Values,
+};
+use nalgebra::{DMatrix, DVector};
+use serde::{Deserialize, Serialize};
+
+use crate::interpretable::Fit;
+use crate::kernel;
+use crate::lime::explained;
+
+/// The regression holds a matrix of as many rows and columns as there are features.
+const MOST_FEATURES: usize = 4096;
+
+/// Parameters of [`KernelShap`], under Captum's names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct KernelShapConfig {
+    /// Coalitions that are evaluated at most, everything and nothing among them; 25, as in Captum.
+    /// The `shap` package takes 2048 and two for each feature.
+    pub n_samples: usize,
+    /// Seed of the coalitions.
+    pub seed: u64,
+    /// Perturbed copies of the batch that go through the model together; as many as memory allows
+    /// unless given.
+    pub perturbations_per_eval: Option<usize>,
+}
+
+impl Default for KernelShapConfig {
+    fn default() -> Self {
+        Self {
+            n_samples: 25,
+            seed: 0,
+            perturbations_per_eval: None,
+        }
+    }
+}
+
+/// `argmin_φ Σ_S π(S) (v(S) - v(∅) - Σ_{i ∈ S} φ_i)²` with `Σ φ_i = v(all) - v(∅)` exactly, where `v(S)` is
+/// the output with the features of `S` present and all others at their baseline, and
+/// `π(S) = (n - 1) / (C(n, |S|) |S| (n - |S|))`.
+///
+/// Sizes of coalitions are enumerated from the outside (one feature, all but one) inwards as long as
+/// the samples suffice; of the sizes in between, coalitions are drawn in pairs with their complements.
+/// Where there are samples for all `2^n` coalitions the values are the exact Shapley values. Each
+/// coalition is evaluated once; all rows share the draws, so each is explained as if it were alone.
+///
+/// The convergence delta is rounding. Standard errors are those of the draws (sandwich estimator over
+/// the pairs), 0 where nothing was drawn. R² says how near the outputs are to a sum over features.
+///
+/// Shapes: the input's, `[batch, ...]`, in units of the output; `[1, ...]` where the forward gives
+/// one value for the whole batch. At most `n_samples` forward passes per row.
+///
+/// # Errors
+/// [`Error::Parameter`] for fewer than three samples; [`Error::Method`] for more than 4096 features;
+/// [`Error::FeatureMask`] and [`Error::Shape`] for masks and baselines that do not fit.
+///
+/// ```
+/// use attr_core::Method;
+/// use attr_surrogate::KernelShap;
+/// use burn::tensor::{Device, Tensor};
+///
+/// # fn main() -> Result<(), attr_core::Error> {
+/// let device = Device::default();
+/// let x = Tensor::<2>::from_floats([[2.0, 3.0, 1.0]], &device);
+/// let model = |x: Tensor<2>| x.prod_dim(1);
+/// let found = KernelShap::new().attribute(&model, &x, 0)?;
+/// for value in found.attribution().into_data().to_vec::<f32>().unwrap() {
+///     assert!((value - 2.0).abs() < 1e-5);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct KernelShap {
+    config: KernelShapConfig,
+    baselines: Baselines,
+    mask: FeatureMask,
+}
+
+impl From<KernelShapConfig> for KernelShap {
+    fn from(config: KernelShapConfig) -> Self {
+        Self {
+            config,
+            ..Self::default()
+        }
+    }
+}
+
+impl KernelShap {
+    /// 25 coalitions of all elements, with zero as baseline.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the number of coalitions.
+    pub fn with_samples(mut self, n_samples: usize) -> Self {
+        self.config.n_samples = n_samples;
+        self
+    }
+
+    /// Sets the seed of the coalitions.
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.config.seed = seed;
+        self
+    }
+
+    /// Sets what stands for an absent feature; zero unless set, as in Captum. Over a
+    /// [`Baseline::Distribution`](attr_core::Baseline::Distribution) the output is averaged, as over
+    /// the background data of the `shap` package.
+    pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
+        self.baselines = baselines.into();
+        self
+    }
+
+    /// Sets which elements are one feature; every element by itself unless set.
+    pub fn with_feature_mask(mut self, mask: impl Into<FeatureMask>) -> Self {
+        self.mask = mask.into();
+        self
+    }
+
+    /// Sets how many perturbed copies of the batch go through the model together, instead of as
+    /// many rows as the memory budget allows.
+    pub fn with_perturbations_per_eval(mut self, count: usize) -> Self {
+        self.config.perturbations_per_eval = Some(count);
+        self
+    }
+}
+
+/// The coalitions of a regression, each once, with their weights.
+struct Coalitions {
+    players: usize,
+    members: Vec<Vec<usize>>,
+    weights: Vec<f64>,
+    /// Which coalitions were drawn together, and how often; none of those that were enumerated.
+    draws: Vec<Draw>,
+    /// What one draw weighs for each of its coalitions.
+    draw_weight: f64,
+}
+
+struct Draw {
+    coalitions: Vec<usize>,
+    count: f64,
+}
+
+impl Coalitions {
+    /// At most `budget` coalitions between nothing and everything.
+    fn choose(players: usize, budget: usize, random: &mut Random) -> Self {
+        let mut all = Self {
+            players,
+            members: Vec::new(),
+            weights: Vec::new(),
+            draws: Vec::new(),
+            draw_weight: 0.0,
+        };
+        // What coalitions of a size, together with those of their complements' size, weigh.
+        let groups = players / 2;
+        let weigh = |size: usize| {
+            let one = (players - 1) as f64 / (size * (players - size)) as f64;
+            if 2 * size == players { one } else { 2.0 * one }
+        };
+        let total: f64 = (1..=groups).map(weigh).sum();
+        let everything = players < usize::BITS as usize - 1 && budget >= (1 << players) - 2;
+        let mut left = budget;
+        let mut weight_left = 1.0;
+        let mut size = 1;
+        while size <= groups {
+            let share = weigh(size) / total;
+            let paired = 2 * size != players;
+            let count = choose(players, size) * if paired { 2.0 } else { 1.0 };
+            let enough = left as f64 * share / weight_left >= count * (1.0 - 1e-8);
+            if !(everything || enough) {
+                break;
+            }
+            combinations(players, size, |members| {
+                let weight = share / count;
+                if paired {
+                    all.add(complement(members, players), weight);
+                }
+                all.add(members.to_vec(), weight);
+            });
+            left = left.saturating_sub(count as usize);
+            weight_left -= share;
+            size += 1;
+        }
+        if size <= groups && left > 0 {
+            all.draw(size..=groups, left, weight_left.max(0.0), &weigh, random);
+        }
+        all
+    }
+
+    fn add(&mut self, members: Vec<usize>, weight: f64) -> usize {
+        self.members.push(members);
+        self.weights.push(weight);
+        self.members.len() - 1
+    }
+
+    /// Draws coalitions of some sizes with their complements until `left` different ones are there.
+    fn draw(
+        &mut self,
+        sizes: std::ops::RangeInclusive<usize>,
+        left: usize,
+        weight: f64,
+        weigh: &dyn Fn(usize) -> f64,
+        random: &mut Random,
+    ) {
+        let first = self.members.len();
+        let total: f64 = sizes.clone().map(weigh).sum();
+        let mut known: HashMap<Vec<usize>, usize> = HashMap::new();
+        let mut draws = 0.0;
+        // Small games run out of coalitions before the draws find all of them.
+        for _ in 0..4 * left {
+            let mut at = random.uniform() * total;
+            let mut size = *sizes.end();
+            for candidate in sizes.clone() {
+                at -= weigh(candidate);
+                if at < 0.0 {
+                    size = candidate;
+                    break;
+                }
+            }
+            let mut members = random.permutation(self.players);
+            members.truncate(size);
+            members.sort_unstable();
+            // A pair has two names; that with the first player is the pair's.
+            let mut other = complement(&members, self.players);
+            if other.first() == Some(&0) {
+                std::mem::swap(&mut members, &mut other);
+            }
+            if let Some(&draw) = known.get(&members) {
+                self.draws[draw].count += 1.0;
+                draws += 1.0;
+                continue;
+            }
+            let room = left - (self.members.len() - first);
+            if room == 0 {
+                break;
+            }
+            draws += 1.0;
+            known.insert(members.clone(), self.draws.len());
+            let mut coalitions = vec![self.add(members, 0.0)];
+            // The last sample may be without its pair.
+            if room > 1 {
+                coalitions.push(self.add(other, 0.0));
+            }
+            self.draws.push(Draw {
+                coalitions,
+                count: 1.0,
+            });
+        }
+        self.draw_weight = weight / (2.0 * draws);
+        for draw in &self.draws {
+            for &coalition in &draw.coalitions {
+                self.weights[coalition] = draw.count * self.draw_weight;
+            }
+        }
+    }
+}
+
+/// The other players.
+fn complement(members: &[usize], players: usize) -> Vec<usize> {
+    (0..players)
+        .filter(|player| members.binary_search(player).is_err())
+        .collect()
+}
+
+/// The number of ways to choose `size` of `n`.
+fn choose(n: usize, size: usize) -> f64 {
+    (0..size).fold(1.0, |ways, i| ways * (n - i) as f64 / (i + 1) as f64)
+}
+
+/// Calls `f` with every choice of `size` out of `n`, in order. Of a half of all, with a complement of
+/// the same size, both are visited.
+fn combinations(n: usize, size: usize, mut f: impl FnMut(&[usize])) {
+    let mut members: Vec<usize> = (0..size).collect();
+    loop {
+        f(&members);
+        let Some(i) = (0..size).rev().find(|&i| members[i] < n - size + i) else {
+            return;
+        };
+        members[i] += 1;
+        for j in i + 1..size {
+            members[j] = members[j - 1] + 1;
+        }
+    }
+}
+
+/// The regression of all rows and targets, which share coalitions and weights.
+struct Regression<'a> {
+    coalitions: &'a Coalitions,
+    /// Maps `Σ w z (y - z·1 Δ / n)` to what `φ` is beyond an even share.
+    inverse: DMatrix<f64>,
+    /// `inverse` times each coalition.
+    mapped: DMatrix<f64>,
+}
+
+impl<'a> Regression<'a> {
+    fn new(coalitions: &'a Coalitions) -> Self {
+        let players = coalitions.players;
+        // Even shares satisfy the constraint; what is beyond sums to zero: both sides are centred.
+        let mut gram = DMatrix::<f64>::zeros(players, players);
+        for (members, &weight) in coalitions.members.iter().zip(&coalitions.weights) {
+            for &i in members {
+                for &j in members {
+                    gram[(i, j)] += weight;
+                }
+            }
+        }
+        let means = gram.row_mean();
+        let mean = means.mean();
+        let centred = DMatrix::from_fn(players, players, |i, j| {
+            gram[(i, j)] - means[i] - means[j] + mean
+        });
+        let inverse = pseudo_inverse(centred, coalitions.members.len());
+        let mut mapped = DMatrix::zeros(players, coalitions.members.len());
+        for (k, members) in coalitions.members.iter().enumerate() {
+            let mut column = mapped.column_mut(k);
+            for &member in members {
+                column += inverse.column(member);
+            }
+        }
+        Self {
+            coalitions,
+            inverse,
+            mapped,
+        }
+    }
+
+    /// The fit of outputs at the coalitions, for a game worth `start` with nobody and `end` with all.
+    fn fit(&self, outputs: &[f64], start: f64, end: f64) -> Fit {
+        let Coalitions {
+            players,
+            members,
+            weights,
+            draws,
+            draw_weight,
+        } = self.coalitions;
+        let share = (end - start) / *players as f64;
+        let mut moments = DVector::zeros(*players);
+        for ((members, weight), output) in members.iter().zip(weights).zip(outputs) {
+            let beyond = weight * (output - start - share * members.len() as f64);
+            for &member in members {
+                moments[member] += beyond;
+            }
+        }
+        let values = (&self.inverse * &moments).add_scalar(share);
+        let residual = |k: usize| {
+            let fitted: f64 = members[k].iter().map(|&member| values[member]).sum();
+            outputs[k] - start - fitted
+        };
+        let total: f64 = weights.iter().sum();
+        let mean = weights.iter().zip(outputs).map(|(w, y)| w * y).sum::<f64>() / total;
+        let sum = |of: &dyn Fn(usize) -> f64| -> f64 {
+            let all = weights.iter().enumerate();
+            all.map(|(k, weight)| weight * of(k)).sum()
+        };
+        let spread = sum(&|k| (outputs[k] - mean).powi(2));
+        let left = sum(&|k| residual(k).powi(2));
+        // What each draw adds to the values, around its mean over the draws.
+        let count: f64 = draws.iter().map(|draw| draw.count).sum();
+        let influence = |draw: &Draw| {
+            let mut influence = DVector::zeros(*players);
+            for &k in &draw.coalitions {
+                influence.axpy(draw_weight * residual(k), &self.mapped.column(k), 1.0);
+            }
+            influence
+        };
+        let influences: Vec<DVector<f64>> = draws.iter().map(influence).collect();
+        let mut middle = DVector::zeros(*players);
+        for (draw, influence) in draws.iter().zip(&influences) {
+            middle.axpy(draw.count / count, influence, 1.0);
+        }
+        let mut variances = vec![0f64; *players];
+        for (draw, influence) in draws.iter().zip(&influences) {
+            for (variance, (own, middle)) in variances
+                .iter_mut()
+                .zip(influence.iter().zip(middle.iter()))
+            {
+                *variance += draw.count * (own - middle).powi(2);
+            }
+        }
+        // As many draws as coefficients determine them, and say nothing of their spread.
+        let free = 2.0 * count - (*players - 1) as f64;
+        let scale = 2.0 * count / free;
+        let known = draws.is_empty() || free > 0.0;
+        let errors = || match draws.is_empty() {
+            true => vec![0.0; *players],
+            false => variances.iter().map(|v| (v * scale).sqrt()).collect(),
+        };
+        Fit {
+            coefficients: values.iter().copied().collect(),
+            intercept: start,
+            r_squared: match spread > 0.0 {
+                true => 1.0 - left / spread,
+                false => 1.0,
+            },
+            standard_errors: known.then(errors),
+        }
+    }
+}
+
+/// The inverse of a symmetric matrix on the space that is orthogonal to ones, where it lives; of
+/// smallest norm where coalitions are too few.
+fn pseudo_inverse(centred: DMatrix<f64>, samples: usize) -> DMatrix<f64> {
+    let players = centred.nrows();
+    let even = DMatrix::from_element(players, players, 1.0 / players as f64);
+    let scale = centred.trace() / players as f64;
+    if samples + 1 >= players {
+        let whole = &centred + &even * scale;
+        if let Some(factor) = whole.cholesky() {
+            let diagonal = factor.l_dirty().diagonal();
+            if diagonal.min() > 1e-6 * diagonal.max() {
+                return factor.inverse() - even / scale;
+            }
+        }
+    }
+    let eigen = centred.symmetric_eigen();
+    let largest = eigen.eigenvalues.amax();
+    let inverse = eigen
+        .eigenvalues
+        .map(|value| match value > 1e-10 * largest {
+            true => 1.0 / value,
+            false => 0.0,
+        });
+    &eigen.eigenvectors * DMatrix::from_diagonal(&inverse) * eigen.eigenvectors.transpose()
+}
+
+impl Method for KernelShap {
+    fn explain(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        let budget = self.config.n_samples;
+        kernel::check_samples("n_samples", budget, 3)?;
+        let features = self.mask.resolve(inputs)?.count();
+        if features > MOST_FEATURES {
+            return Err(Error::Method {
+                method: "KernelSHAP",
+                reason: format!(
+                    "{features} features are more than {MOST_FEATURES}; group them with a feature \
+                     mask, such as superpixels"
+                ),
+            });
+        }
+        let what = (&self.baselines, &self.mask);
+        let per_eval = self.config.perturbations_per_eval;
+        let masked = Masked::new(model, inputs, targets, what, per_eval, run)?;
+        let mut random = Random::new(self.config.seed);
+        let coalitions = Coalitions::choose(features, budget - 2, &mut random);
+        let start = masked.at_baseline()?;
+        let rows: Vec<usize> = (0..masked.rows()).collect();
+        let found = masked.evaluate(&rows, coalitions.members.len(), &|k, present| {
+            for &member in &coalitions.members[k] {
+                present[member] = 1.0;
+            }
+        })?;
+        let regression = Regression::new(&coalitions);
+        let fits = found.iter().enumerate().map(|(t, found)| {
+            let rows = found.iter().enumerate();
+            let fit = |(row, outputs): (usize, &Vec<f64>)| {
+                let end = f64::from(masked.scores()[t][row]);
+                regression.fit(outputs, start[t][row], end)
+            };
+            rows.map(fit).collect()
+        });
+        let fits: Vec<Vec<Fit>> = fits.collect();
+        let mut all = explained(&masked, &fits);
+        for (explanation, (fits, start)) in all.iter_mut().zip(fits.iter().zip(&start)) {
+            let rows = fits.iter().zip(&explanation.scores).zip(start);
+            let delta = rows.map(|((fit, &end), start)| {
+                let sum: f64 = fit.coefficients.iter().sum();
+                (sum - (f64::from(end) - start)) as f32
+            });
+            explanation.delta = Some(delta.collect());
+        }
+        Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A game whose Shapley values are known: worth of a pair of players beside single ones.
+    fn game(members: &[usize]) -> f64 {
+        let single = [0.5, -1.0, 2.0, 0.0, 0.25];
+        let pair = f64::from(members.contains(&0) && members.contains(&3));
+        members.iter().map(|&m| single[m]).sum::<f64>() + 3.0 * pair
+    }
+
+    #[test]
+    fn all_coalitions_give_shapley_values() {
+        let coalitions = Coalitions::choose(5, 30, &mut Random::new(1));
+        assert_eq!(coalitions.members.len(), 30);
+        assert!(coalitions.draws.is_empty());
+        let total: f64 = coalitions.weights.iter().sum();
+        assert!((total - 1.0).abs() < 1e-12);
+        let outputs: Vec<f64> = coalitions.members.iter().map(|m| game(m)).collect();
+        let fit = Regression::new(&coalitions).fit(&outputs, 0.0, game(&[0, 1, 2, 3, 4]));
+        for (got, expected) in fit.coefficients.iter().zip([2.0, -1.0, 2.0, 1.5, 0.25]) {
+            assert!((got - expected).abs() < 1e-10, "{got} {expected}");
+        }
+    }
+
+    #[test]
+    fn coalitions_are_different_and_paired() {
+        for (players, budget) in [(5, 13), (8, 60), (13, 100), (30, 500), (2, 1), (3, 1)] {
+            let coalitions = Coalitions::choose(players, budget, &mut Random::new(3));
+            let mut members = coalitions.members.clone();
+            assert!(members.len() <= budget, "{players} {budget}");
+            members.sort();
+            members.dedup();
+            assert_eq!(members.len(), coalitions.members.len());
+            let inside = |m: &Vec<usize>| !m.is_empty() && m.len() < players;
+            assert!(members.iter().all(inside));
+            let single = coalitions.draws.iter().filter(|d| d.coalitions.len() == 1);
+            assert!(single.count() <= 1);
+        }
+    }
+
+    #[test]
+    fn too_few_coalitions_still_keep_the_sum() {
+        let coalitions = Coalitions::choose(30, 6, &mut Random::new(5));
+        let outputs: Vec<f64> = coalitions.members.iter().map(|m| m.len() as f64).collect();
+        let fit = Regression::new(&coalitions).fit(&outputs, 0.0, 30.0);
+        assert!((fit.coefficients.iter().sum::<f64>() - 30.0).abs() < 1e-10);
+        assert!(fit.coefficients.iter().all(|c| (c - 1.0).abs() < 1e-8));
+    }
+}

@@ -1,0 +1,83 @@
+//! The path of the lasso from no feature to least squares: where features come in and go out.
+//!
+//! Efron, Hastie, Johnstone, Tibshirani, "Least angle regression", 2004
+//! (<https://doi.org/10.1214/009053604000000067>), with the modification that makes it the lasso's path.
+
+use nalgebra::{DMatrix, DVector};
+
+/// Correlations and steps that differ by less than this share of the largest are equal.
+const TINY: f64 = 1e-12;
+
+/// The features whose coefficients are not zero at each knot of the path, from the first feature on.
+pub(crate) fn path(x: &DMatrix<f64>, y: &DVector<f64>) -> Vec<Vec<usize>> {
+    let columns = x.ncols();
+    let mut coefficients = DVector::<f64>::zeros(columns);
+    let mut active: Vec<usize> = Vec::new();
+    let mut knots = Vec::new();
+    let mut dropped = None;
+    // Each feature comes in, and may go out and in again; the bound only ends what rounding might
+    // let go on.
+    for _ in 0..8 * columns.min(x.nrows()) {
+        let correlations = x.tr_mul(&(y - x * &coefficients));
+        let largest = correlations.amax();
+        let scale = y.norm() * x.norm();
+        if largest <= TINY * scale {
+            break;
+        }
+        if dropped.is_none() {
+            let outside = (0..columns).filter(|j| !active.contains(j));
+            let next = outside.max_by(|&a, &b| {
+                let size = |j: usize| correlations[j].abs();
+                size(a).total_cmp(&size(b)).then(b.cmp(&a))
+            });
+            match next {
+                Some(next) if correlations[next].abs() >= largest * (1.0 - 1e-9) => {
+                    active.push(next);
+                }
+                _ if active.is_empty() => break,
+                _ => {}
+            }
+        }
+        // The direction in which all active correlations shrink alike.
+        let chosen = x.select_columns(&active);
+        let signs = DVector::from_fn(active.len(), |i, _| correlations[active[i]].signum());
+        let Some(factor) = chosen.tr_mul(&chosen).cholesky() else {
+            // It depends on those that are in: the path cannot use it.
+            active.pop();
+            break;
+        };
+        let direction = factor.solve(&signs);
+        let shrink = x.tr_mul(&(&chosen * &direction));
+        // Until another correlation is as large, or nothing is left.
+        let mut step = largest;
+        for j in (0..columns).filter(|j| !active.contains(j) && Some(*j) != dropped) {
+            for (numerator, denominator) in [
+                (largest - correlations[j], 1.0 - shrink[j]),
+                (largest + correlations[j], 1.0 + shrink[j]),
+            ] {
+                let candidate = numerator / denominator;
+                if denominator > TINY && candidate > TINY * largest && candidate < step {
+                    step = candidate;
+                }
+            }
+        }
+        // Or until a coefficient crosses zero, which the lasso does not allow.
+        dropped = None;
+        for (i, &j) in active.iter().enumerate() {
+            let candidate = -coefficients[j] / direction[i];
+            if candidate > TINY * largest && candidate < step {
+                step = candidate;
+                dropped = Some(j);
+            }
+        }
+        for (i, &j) in active.iter().enumerate() {
+            coefficients[j] += step * direction[i];
+        }
+        if let Some(j) = dropped {
+            coefficients[j] = 0.0;
+            active.retain(|&other| other != j);
+        }
+        knots.push((0..columns).filter(|&j| coefficients[j] != 0.0).collect());
+    }
+    knots
+}

@@ -1,0 +1,359 @@
+//! LIME: a sparse linear model of which features are present, fitted around each input.
+//!
+//! Ribeiro, Singh, Guestrin, "Why should I trust you? Explaining the predictions of any classifier",
+//! 2016 (<https://arxiv.org/abs/1602.04938>). As Captum's `Lime`, with the feature selection of the
+//! `lime` package; draws come from a seed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use attr_core::{
+    Baselines, Error, Explanation, FeatureMask, Inputs, Masked, Method, Model, Random, Run, Target,
+    Values, prepare, untyped,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::interpretable::{Design, Fit, InterpretableModel, Lasso, LinearRegression, Ridge};
+use crate::kernel::{self, DistanceMode};
+use crate::selection::{FeatureSelection, select_features};
+
+/// Parameters of [`Lime`], under Captum's names where it has them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct LimeConfig {
+    /// Samples around each row; 25, as in Captum. Fits of many features need many more.
+    pub n_samples: usize,
+    /// How far a sample is from what is explained.
+    pub distance_mode: DistanceMode,
+    /// Width of the exponential kernel of distances; 1, as in Captum.
+    pub kernel_width: f64,
+    /// The model that is fitted.
+    pub interpretable_model: Surrogate,
+    /// Its penalty, for lasso and ridge; 0.01, as in Captum.
+    pub alpha: f64,
+    /// How the features of the fit are selected.
+    pub feature_selection: FeatureSelection,
+    /// How many features are selected at most, where they are; 10, as in the `lime` package.
+    pub num_features: usize,
+    /// Seed of the samples.
+    pub seed: u64,
+    /// Perturbed copies of the batch that go through the model together; as many as memory allows
+    /// unless given.
+    pub perturbations_per_eval: Option<usize>,
+}
+
+impl Default for LimeConfig {
+    fn default() -> Self {
+        Self {
+            n_samples: 25,
+            distance_mode: DistanceMode::default(),
+            kernel_width: 1.0,
+            interpretable_model: Surrogate::default(),
+            alpha: 0.01,
+            feature_selection: FeatureSelection::default(),
+            num_features: 10,
+            seed: 0,
+            perturbations_per_eval: None,
+        }
+    }
+}
+
+/// The model that is fitted around each row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Surrogate {
+    /// Least squares with a penalty on absolute coefficients, Captum's default.
+    #[default]
+    Lasso,
+    /// Least squares with a penalty on squared coefficients, the `lime` package's default.
+    Ridge,
+    /// Least squares.
+    Linear,
+}
+
+/// The coefficients of `argmin Σ_k w_k (f(x_k) - c₀ - c·z_k)² / (2 Σ w) + alpha ‖c‖₁`, where `z_k` says
+/// at random which features are present in sample `x_k` and all others are at their baseline.
+///
+/// Each feature is present with probability 1/2. A sample weighs `exp(-d² / (2 kernel_width²))`, where
+/// `d` is its distance from the input: one minus the cosine of their angle, or the length of their
+/// difference. For inputs with tokens, whose numbers are mere names, distances are those of `z_k` from
+/// all ones instead. All rows share the draws `z_k`, so each is explained as if it were alone.
+///
+/// The coefficient of a feature is written to all its elements. [`fit`](Self::fit) gives them one by
+/// one, with the intercept; R² and the standard errors come with either. They are those of the draws,
+/// robust to a model that is not linear.
+///
+/// Shapes: the input's, `[batch, ...]`, in units of the output; `[1, ...]` where the forward gives
+/// one value for the whole batch. `1 + n_samples` forward passes per row.
+///
+/// # Errors
+/// [`Error::Parameter`] for no samples, a width that is not positive, a negative penalty or no features
+/// to select; [`Error::FeatureMask`] and [`Error::Shape`] for masks and baselines that do not fit;
+/// [`Error::Method`] where all samples have weight 0.
+///
+/// ```
+/// use attr_core::Method;
+/// use attr_surrogate::Lime;
+/// use burn::tensor::{Device, Tensor};
+///
+/// # fn main() -> Result<(), attr_core::Error> {
+/// let device = Device::default();
+/// let x = Tensor::<2>::from_floats([[2.0, -1.0, 0.5]], &device);
+/// let model = |x: Tensor<2>| x.sum_dim(1);
+/// let found = Lime::new().with_samples(200).with_alpha(0.0).attribute(&model, &x, 0)?;
+/// let values = found.attribution().into_data().to_vec::<f32>().unwrap();
+/// assert!((values[0] - 2.0).abs() < 1e-4 && (values[1] + 1.0).abs() < 1e-4);
+/// assert!(found.r_squared().unwrap()[0] > 0.999);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Default)]
+pub struct Lime {
+    config: LimeConfig,
+    baselines: Baselines,
+    mask: FeatureMask,
+    model: Option<Arc<dyn InterpretableModel>>,
+}
+
+impl fmt::Debug for Lime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Lime").field(&self.config).finish()
+    }
+}
+
+impl From<LimeConfig> for Lime {
+    fn from(config: LimeConfig) -> Self {
+        Self {
+            config,
+            ..Self::default()
+        }
+    }
+}
+
+impl Lime {
+    /// A lasso on 25 samples of all elements, with zero as baseline.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the number of samples.
+    pub fn with_samples(mut self, n_samples: usize) -> Self {
+        self.config.n_samples = n_samples;
+        self
+    }
+
+    /// Sets the seed of the samples.
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.config.seed = seed;
+        self
+    }
+
+    /// Sets how distances are measured.
+    pub fn with_distance_mode(mut self, mode: DistanceMode) -> Self {
+        self.config.distance_mode = mode;
+        self
+    }
+
+    /// Sets the width of the kernel of distances.
+    pub fn with_kernel_width(mut self, width: f64) -> Self {
+        self.config.kernel_width = width;
+        self
+    }
+
+    /// Sets the penalty of the lasso or ridge.
+    pub fn with_alpha(mut self, alpha: f64) -> Self {
+        self.config.alpha = alpha;
+        self
+    }
+
+    /// Sets what is fitted: one of this crate's models with its own parameters, or a closure.
+    pub fn with_interpretable_model(mut self, model: impl InterpretableModel + 'static) -> Self {
+        self.model = Some(Arc::new(model));
+        self
+    }
+
+    /// Sets how features are selected, and how many at most.
+    pub fn with_feature_selection(mut self, selection: FeatureSelection, count: usize) -> Self {
+        self.config.feature_selection = selection;
+        self.config.num_features = count;
+        self
+    }
+
+    /// Sets what stands for an absent feature; zero unless set, as in Captum. Over a
+    /// [`Baseline::Distribution`](attr_core::Baseline::Distribution) the output is averaged.
+    pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
+        self.baselines = baselines.into();
+        self
+    }
+
+    /// Sets which elements are one feature; every element by itself unless set.
+    pub fn with_feature_mask(mut self, mask: impl Into<FeatureMask>) -> Self {
+        self.mask = mask.into();
+        self
+    }
+
+    /// Sets how many perturbed copies of the batch go through the model together, instead of as
+    /// many rows as the memory budget allows.
+    pub fn with_perturbations_per_eval(mut self, count: usize) -> Self {
+        self.config.perturbations_per_eval = Some(count);
+        self
+    }
+
+    /// The model fitted around each row: a coefficient per feature, Captum's
+    /// `return_input_shape=False`.
+    ///
+    /// # Errors
+    /// As [`Method::attribute`].
+    pub fn fit<I: Inputs>(
+        &self,
+        model: &impl Model<I>,
+        inputs: &I,
+        target: impl Into<Target>,
+    ) -> Result<Vec<Fit>, Error> {
+        let targets = [target.into()];
+        let (values, _) = prepare(model, inputs, &targets)?;
+        let (model, run) = (untyped(model), Run::new());
+        let (_, mut fits) = self.fits(&model, &values, &targets, &run)?;
+        Ok(fits.swap_remove(0))
+    }
+
+    /// The inputs with their features, and the fits, `[target][row]`.
+    #[allow(clippy::type_complexity)] // What was masked, and a list per target.
+    fn fits<'a>(
+        &self,
+        model: &'a dyn Model,
+        inputs: &'a Values,
+        targets: &[Target],
+        run: &'a Run<'a>,
+    ) -> Result<(Masked<'a>, Vec<Vec<Fit>>), Error> {
+        let LimeConfig {
+            n_samples,
+            kernel_width,
+            num_features,
+            ..
+        } = self.config;
+        kernel::check_samples("n_samples", n_samples, 1)?;
+        kernel::check(kernel_width)?;
+        if num_features == 0 {
+            return Err(Error::Parameter {
+                name: "num_features",
+                value: "0".into(),
+                expected: "at least one feature is selected",
+            });
+        }
+        let what = (&self.baselines, &self.mask);
+        let per_eval = self.config.perturbations_per_eval;
+        let masked = Masked::new(model, inputs, targets, what, per_eval, run)?;
+        let features = masked.features();
+        let mut random = Random::new(self.config.seed);
+        let presence = (0..n_samples * features).map(|_| f64::from(random.uniform() < 0.5));
+        let samples = Design::new(features, presence.collect())?;
+        let rows: Vec<usize> = (0..masked.rows()).collect();
+        let outputs = masked.evaluate(&rows, n_samples, &|k, present| {
+            for (present, &sample) in present.iter_mut().zip(samples.row(k)) {
+                *present = sample as f32;
+            }
+        })?;
+        let shares = masked.products()?;
+        let tokens =
+            (0..inputs.values().len()).any(|i| inputs.explained(i) && !inputs.attributed(i));
+        let mut fits: Vec<Vec<Fit>> = vec![Vec::with_capacity(rows.len()); targets.len()];
+        for &row in &rows {
+            let weight = |k: usize| {
+                let sample = samples.row(k);
+                let [aa, ab, bb] = match tokens {
+                    true => {
+                        let present: f64 = sample.iter().sum();
+                        [features as f64, present, present]
+                    }
+                    false => shares[row].blended(sample),
+                };
+                let distance = self.config.distance_mode.distance(aa, ab, bb);
+                kernel::exponential(distance, kernel_width)
+            };
+            let weights: Vec<f64> = (0..n_samples).map(weight).collect();
+            for (fits, outputs) in fits.iter_mut().zip(&outputs) {
+                fits.push(self.fit_one(&samples, &outputs[row], &weights)?);
+            }
+        }
+        Ok((masked, fits))
+    }
+
+    /// Selects features and fits those.
+    fn fit_one(&self, samples: &Design, labels: &[f64], weights: &[f64]) -> Result<Fit, Error> {
+        let model = |design: &Design| match (&self.model, self.config.interpretable_model) {
+            (Some(model), _) => model.fit(design, labels, weights),
+            (None, Surrogate::Lasso) => Lasso {
+                alpha: self.config.alpha,
+                ..Lasso::default()
+            }
+            .fit(design, labels, weights),
+            (None, Surrogate::Ridge) => Ridge {
+                alpha: self.config.alpha,
+                ..Ridge::default()
+            }
+            .fit(design, labels, weights),
+            (None, Surrogate::Linear) => LinearRegression::default().fit(design, labels, weights),
+        };
+        if self.config.feature_selection == FeatureSelection::None {
+            return model(samples);
+        }
+        let all = vec![1.0; samples.columns()];
+        let (selection, count) = (self.config.feature_selection, self.config.num_features);
+        let chosen = select_features(selection, count, &all, (samples, labels, weights))?;
+        if chosen.is_empty() {
+            // Nothing explains the labels: their mean is the fit.
+            return LinearRegression::default()
+                .fit(&Design::new(1, vec![0.0; samples.rows()])?, labels, weights)
+                .map(|fit| spread(&fit, &[], samples.columns()));
+        }
+        let fit = model(&samples.with_columns(&chosen))?;
+        Ok(spread(&fit, &chosen, samples.columns()))
+    }
+}
+
+/// A fit of some features as one of all: the others have the coefficient 0.
+pub(crate) fn spread(fit: &Fit, chosen: &[usize], features: usize) -> Fit {
+    let place = |values: &[f64]| {
+        let mut all = vec![0.0; features];
+        for (&feature, &value) in chosen.iter().zip(values) {
+            all[feature] = value;
+        }
+        all
+    };
+    Fit {
+        coefficients: place(&fit.coefficients),
+        standard_errors: fit.standard_errors.as_deref().map(place),
+        ..*fit
+    }
+}
+
+/// Explanations from fits, `[target][row]`.
+pub(crate) fn explained(masked: &Masked<'_>, fits: &[Vec<Fit>]) -> Vec<Explanation> {
+    let each = |of: &dyn Fn(&Fit) -> Option<Vec<f64>>| -> Option<Vec<Vec<Vec<f64>>>> {
+        let targets = fits.iter();
+        targets.map(|fits| fits.iter().map(of).collect()).collect()
+    };
+    let values = each(&|fit| Some(fit.coefficients.clone())).unwrap_or_default();
+    let errors = each(&|fit| fit.standard_errors.clone());
+    let mut all = masked.explanations(&values, errors.as_deref());
+    for (explanation, fits) in all.iter_mut().zip(fits) {
+        explanation.r_squared = Some(fits.iter().map(|fit| fit.r_squared as f32).collect());
+    }
+    all
+}
+
+impl Method for Lime {
+    fn explain(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        let (masked, fits) = self.fits(model, inputs, targets, run)?;
+        Ok(explained(&masked, &fits))
+    }
+}

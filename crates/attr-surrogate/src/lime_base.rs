@@ -1,0 +1,279 @@
+//! LIME in its general form: every part is a trait that a closure satisfies.
+//!
+//! Ribeiro, Singh, Guestrin, 2016 (<https://arxiv.org/abs/1602.04938>). As Captum's `LimeBase`.
+
+use attr_core::{Error, Inputs, Model, Random, Run, Target, Values, prepare, scores, untyped};
+
+use crate::interpretable::{Design, Fit, InterpretableModel};
+use crate::kernel;
+
+/// Draws samples in interpretable space: one number per feature.
+pub trait SampleFeatures: Send + Sync {
+    /// A sample for a row of the inputs.
+    ///
+    /// # Errors
+    /// Whatever makes the row unfit.
+    fn sample(&self, original: &Values, random: &mut Random) -> Result<Vec<f64>, Error>;
+}
+
+impl<F> SampleFeatures for F
+where
+    F: Fn(&Values, &mut Random) -> Result<Vec<f64>, Error> + Send + Sync,
+{
+    fn sample(&self, original: &Values, random: &mut Random) -> Result<Vec<f64>, Error> {
+        self(original, random)
+    }
+}
+
+/// Draws samples as inputs of the model.
+pub trait SampleInputs: Send + Sync {
+    /// A sample, one row, for a row of the inputs.
+    ///
+    /// # Errors
+    /// Whatever makes the row unfit.
+    fn sample(&self, original: &Values, random: &mut Random) -> Result<Values, Error>;
+}
+
+impl<F> SampleInputs for F
+where
+    F: Fn(&Values, &mut Random) -> Result<Values, Error> + Send + Sync,
+{
+    fn sample(&self, original: &Values, random: &mut Random) -> Result<Values, Error> {
+        self(original, random)
+    }
+}
+
+/// Leads from interpretable space to inputs.
+pub trait FromInterpretable: Send + Sync {
+    /// The input, one row, that a sample stands for.
+    ///
+    /// # Errors
+    /// Whatever makes the sample unfit.
+    fn input(&self, sample: &[f64], original: &Values) -> Result<Values, Error>;
+}
+
+impl<F> FromInterpretable for F
+where
+    F: Fn(&[f64], &Values) -> Result<Values, Error> + Send + Sync,
+{
+    fn input(&self, sample: &[f64], original: &Values) -> Result<Values, Error> {
+        self(sample, original)
+    }
+}
+
+/// Leads from inputs to interpretable space.
+pub trait ToInterpretable: Send + Sync {
+    /// The features of a sample, one row.
+    ///
+    /// # Errors
+    /// Whatever makes the sample unfit.
+    fn features(&self, sample: &Values, original: &Values) -> Result<Vec<f64>, Error>;
+}
+
+impl<F> ToInterpretable for F
+where
+    F: Fn(&Values, &Values) -> Result<Vec<f64>, Error> + Send + Sync,
+{
+    fn features(&self, sample: &Values, original: &Values) -> Result<Vec<f64>, Error> {
+        self(sample, original)
+    }
+}
+
+/// How much a sample counts.
+pub trait Similarity: Send + Sync {
+    /// The weight, not negative, of a sample, given as an input and in interpretable space.
+    ///
+    /// # Errors
+    /// Whatever makes the sample unfit.
+    fn similarity(&self, original: &Values, sample: &Values, z: &[f64]) -> Result<f64, Error>;
+}
+
+impl<F> Similarity for F
+where
+    F: Fn(&Values, &Values, &[f64]) -> Result<f64, Error> + Send + Sync,
+{
+    fn similarity(&self, original: &Values, sample: &Values, z: &[f64]) -> Result<f64, Error> {
+        self(original, sample, z)
+    }
+}
+
+/// Where samples are drawn, and how they come to the other side.
+enum Space {
+    Interpretable(Box<dyn SampleFeatures>, Box<dyn FromInterpretable>),
+    Input(Box<dyn SampleInputs>, Box<dyn ToInterpretable>),
+}
+
+/// A model that people can read, fitted to the model's outputs on samples around each row.
+///
+/// The labels are the outputs for the target; [`Target::function`] makes any label of an output, such
+/// as whether a class is predicted. Each row has the same draws, of one seed.
+///
+/// `n_samples` forward passes per row.
+///
+/// # Errors
+/// [`Error::Parameter`] for no samples, [`Error::Shape`] for samples of different lengths, and whatever
+/// the parts report.
+///
+/// ```
+/// use attr_core::{Error, Random, Values};
+/// use attr_surrogate::{LimeBase, LinearRegression};
+/// use burn::tensor::{Device, Tensor};
+///
+/// # fn main() -> Result<(), Error> {
+/// let device = Device::default();
+/// let x = Tensor::<2>::from_floats([[2.0, 3.0]], &device);
+/// let model = |x: Tensor<2>| x.clone().narrow(1, 0, 1) * 2.0 - x.narrow(1, 1, 1);
+/// // Samples nearby, in the input's own space.
+/// let sample = |x: &Values, random: &mut Random| -> Result<Values, Error> {
+///     let x = x.values()[0].tensor::<2>()?;
+///     let noise: Vec<f32> = random.normal(2).collect();
+///     let noise = Tensor::<1>::from_floats(&noise[..], &x.device()).reshape([1, 2]);
+///     Ok(Values::new(vec![(x + noise).into()], vec![true]))
+/// };
+/// let features = |sample: &Values, _: &Values| -> Result<Vec<f64>, Error> {
+///     Ok(sample.values()[0].to_vec()?.into_iter().map(f64::from).collect())
+/// };
+/// let alike = |_: &Values, _: &Values, _: &[f64]| Ok(1.0);
+/// let lime = LimeBase::in_input_space(sample, features, alike, LinearRegression::default());
+/// let fit = &lime.fit(&model, &x, 0)?[0];
+/// assert!((fit.coefficients[0] - 2.0).abs() < 1e-4 && (fit.coefficients[1] + 1.0).abs() < 1e-4);
+/// # Ok(())
+/// # }
+/// ```
+pub struct LimeBase {
+    space: Space,
+    similarity: Box<dyn Similarity>,
+    model: Box<dyn InterpretableModel>,
+    n_samples: usize,
+    seed: u64,
+}
+
+impl LimeBase {
+    /// Samples are drawn in interpretable space; 50 of them, as in Captum.
+    pub fn in_interpretable_space(
+        sample: impl SampleFeatures + 'static,
+        from_interpretable: impl FromInterpretable + 'static,
+        similarity: impl Similarity + 'static,
+        model: impl InterpretableModel + 'static,
+    ) -> Self {
+        let space = Space::Interpretable(Box::new(sample), Box::new(from_interpretable));
+        Self::new(space, Box::new(similarity), Box::new(model))
+    }
+
+    /// Samples are drawn as inputs of the model; 50 of them, as in Captum.
+    pub fn in_input_space(
+        sample: impl SampleInputs + 'static,
+        to_interpretable: impl ToInterpretable + 'static,
+        similarity: impl Similarity + 'static,
+        model: impl InterpretableModel + 'static,
+    ) -> Self {
+        let space = Space::Input(Box::new(sample), Box::new(to_interpretable));
+        Self::new(space, Box::new(similarity), Box::new(model))
+    }
+
+    fn new(
+        space: Space,
+        similarity: Box<dyn Similarity>,
+        model: Box<dyn InterpretableModel>,
+    ) -> Self {
+        Self {
+            space,
+            similarity,
+            model,
+            n_samples: 50,
+            seed: 0,
+        }
+    }
+
+    /// Sets the number of samples.
+    pub fn with_samples(mut self, n_samples: usize) -> Self {
+        self.n_samples = n_samples;
+        self
+    }
+
+    /// Sets the seed of the samples.
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// The model fitted around each row, with the default memory budget and no progress.
+    ///
+    /// # Errors
+    /// As the type says.
+    pub fn fit<I: Inputs>(
+        &self,
+        model: &impl Model<I>,
+        inputs: &I,
+        target: impl Into<Target>,
+    ) -> Result<Vec<Fit>, Error> {
+        self.fit_with(model, inputs, target, &Run::new())
+    }
+
+    /// As [`fit`](Self::fit), with a memory budget and progress.
+    ///
+    /// # Errors
+    /// As the type says.
+    pub fn fit_with<I: Inputs>(
+        &self,
+        model: &impl Model<I>,
+        inputs: &I,
+        target: impl Into<Target>,
+        run: &Run<'_>,
+    ) -> Result<Vec<Fit>, Error> {
+        kernel::check_samples("n_samples", self.n_samples, 1)?;
+        let target = [target.into()];
+        let (inputs, _) = prepare(model, inputs, &target)?;
+        let model = untyped(model);
+        let target = attr_core::fix_targets(&model, &inputs, &target, run)?;
+        run.start(inputs.rows() * self.n_samples);
+        let rows = (0..inputs.rows()).map(|row| {
+            let original = inputs.slice(row..row + 1);
+            let mut random = Random::new(self.seed);
+            let mut samples = Vec::with_capacity(self.n_samples);
+            let mut features: Vec<f64> = Vec::new();
+            let mut columns = None;
+            let mut weights = Vec::with_capacity(self.n_samples);
+            for _ in 0..self.n_samples {
+                let (sample, z) = self.draw(&original, &mut random)?;
+                let expected = *columns.get_or_insert(z.len());
+                if z.len() != expected || sample.rows() != 1 {
+                    return Err(Error::Shape {
+                        what: "a sample of LIME".into(),
+                        got: vec![sample.rows(), z.len()],
+                        expected: format!("one row with {expected} features"),
+                    });
+                }
+                weights.push(self.similarity.similarity(&original, &sample, &z)?);
+                // A sample stands for the row it was drawn around.
+                let explained = (0..sample.values().len()).map(|i| sample.explained(i));
+                let explained = explained.collect();
+                samples.push(original.replaced(sample.into_values(), explained));
+                features.extend(z);
+            }
+            let samples = Values::cat(samples)?;
+            let mut labels = scores(&model, &samples, &target, run)?;
+            run.advance(self.n_samples);
+            let labels = labels.swap_remove(0);
+            let labels: Vec<f64> = labels.into_iter().map(f64::from).collect();
+            let design = Design::new(columns.unwrap_or(0), features)?;
+            self.model.fit(&design, &labels, &weights)
+        });
+        rows.collect()
+    }
+
+    /// A sample on both sides.
+    fn draw(&self, original: &Values, random: &mut Random) -> Result<(Values, Vec<f64>), Error> {
+        match &self.space {
+            Space::Interpretable(sampler, from) => {
+                let z = sampler.sample(original, random)?;
+                Ok((from.input(&z, original)?, z))
+            }
+            Space::Input(sampler, to) => {
+                let sample = sampler.sample(original, random)?;
+                let z = to.features(&sample, original)?;
+                Ok((sample, z))
+            }
+        }
+    }
+}

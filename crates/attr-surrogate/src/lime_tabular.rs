@@ -1,0 +1,396 @@
+//! LIME's own tabular explainer: samples from bins of the training set.
+//!
+//! Ribeiro, Singh, Guestrin, "Why should I trust you?", 2016 (<https://arxiv.org/abs/1602.04938>). As
+//! `LimeTabularExplainer` of the `lime` package; draws come from a seed.
+
+use attr_core::{Error, Explanation, Method, Model, Perturbed, Random, Run, Target, Value, Values};
+use burn::tensor::TensorData;
+use serde::{Deserialize, Serialize};
+
+use crate::interpretable::{Design, Fit, InterpretableModel, Ridge};
+use crate::kernel;
+use crate::lime::spread;
+use crate::selection::{FeatureSelection, select_features};
+use crate::tabular::{Discretization, Discretizer};
+
+/// Parameters of [`LimeTabular`], under the `lime` package's names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct LimeTabularConfig {
+    /// Samples around each row, the row itself among them; 5000, as in `lime`.
+    pub num_samples: usize,
+    /// How many features are used at most; 10, as in `lime`.
+    pub num_features: usize,
+    /// How they are selected.
+    pub feature_selection: FeatureSelection,
+    /// Into which bins features are divided.
+    pub discretizer: Discretizer,
+    /// Columns that hold categories; each category is a bin of its own.
+    pub categorical_features: Vec<usize>,
+    /// Width of the kernel of distances; 3/4 of the root of the number of features unless given, as in
+    /// `lime`.
+    pub kernel_width: Option<f64>,
+    /// Without bins: whether samples lie around the row instead of the training set's mean.
+    pub sample_around_instance: bool,
+    /// Penalty of the ridge regression; 1, as in `lime`.
+    pub alpha: f64,
+    /// Seed of the samples.
+    pub seed: u64,
+    /// Samples of all rows that go through the model together; as many as memory allows unless given.
+    pub perturbations_per_eval: Option<usize>,
+}
+
+impl Default for LimeTabularConfig {
+    fn default() -> Self {
+        Self {
+            num_samples: 5000,
+            num_features: 10,
+            feature_selection: FeatureSelection::Auto,
+            discretizer: Discretizer::default(),
+            categorical_features: Vec::new(),
+            kernel_width: None,
+            sample_around_instance: false,
+            alpha: 1.0,
+            seed: 0,
+            perturbations_per_eval: None,
+        }
+    }
+}
+
+/// The coefficients of `argmin Σ_k w_k (f(x_k) - c₀ - c·z_k)² + alpha ‖c‖²` over samples `x_k` drawn like
+/// the training set.
+///
+/// With bins, a feature of a sample falls into a bin as often as in the training set, and has a normal
+/// value with the bin's mean and deviation there; `z_k` says which features are in the same bin as the
+/// row's. Without, samples are normal with the training set's deviations, and `z_k` are standardised
+/// values. The first sample is the row itself. A sample weighs `√exp(-d² / kernel_width²)`, `d` being the
+/// length of `z_k` minus that of the row.
+///
+/// A coefficient says how the output changes where the feature is in the row's bin; without bins, by
+/// one standard deviation of the feature.
+///
+/// Shapes: input and attribution `[batch, features]`, in units of the output. `num_samples` forward
+/// passes per row. R² and the standard errors of the coefficients come with them.
+///
+/// # Errors
+/// [`Error::Shape`] for an input or training set that is no table of as many features;
+/// [`Error::Parameter`] for no samples or features; [`Error::Method`] for categories that do not exist.
+///
+/// ```
+/// use attr_core::Method;
+/// use attr_surrogate::LimeTabular;
+/// use burn::tensor::{Device, Tensor};
+///
+/// # fn main() -> Result<(), attr_core::Error> {
+/// let device = Device::default();
+/// let training: Vec<Vec<f64>> = (0..100).map(|i| vec![i as f64, (i * 37 % 100) as f64]).collect();
+/// let x = Tensor::<2>::from_floats([[90.0, 10.0]], &device);
+/// // Only the first column matters.
+/// let model = |x: Tensor<2>| x.narrow(1, 0, 1).greater_elem(75.0).float();
+/// let found = LimeTabular::new(training).with_samples(1000).attribute(&model, &x, 0)?;
+/// let values = found.attribution().into_data().to_vec::<f32>().unwrap();
+/// assert!(values[0] > 0.9 && values[1].abs() < 0.1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct LimeTabular {
+    config: LimeTabularConfig,
+    training: Vec<Vec<f64>>,
+}
+
+impl LimeTabular {
+    /// Quartiles of a training set, given as its rows.
+    pub fn new(training: impl Into<Vec<Vec<f64>>>) -> Self {
+        Self::from_config(LimeTabularConfig::default(), training)
+    }
+
+    /// With all parameters given.
+    pub fn from_config(config: LimeTabularConfig, training: impl Into<Vec<Vec<f64>>>) -> Self {
+        Self {
+            config,
+            training: training.into(),
+        }
+    }
+
+    /// Sets the number of samples.
+    pub fn with_samples(mut self, num_samples: usize) -> Self {
+        self.config.num_samples = num_samples;
+        self
+    }
+
+    /// Sets how many features are used at most, and how they are selected.
+    pub fn with_feature_selection(mut self, selection: FeatureSelection, count: usize) -> Self {
+        self.config.feature_selection = selection;
+        self.config.num_features = count;
+        self
+    }
+
+    /// Sets into which bins features are divided.
+    pub fn with_discretizer(mut self, discretizer: Discretizer) -> Self {
+        self.config.discretizer = discretizer;
+        self
+    }
+
+    /// Sets which columns hold categories.
+    pub fn with_categorical_features(mut self, columns: impl Into<Vec<usize>>) -> Self {
+        self.config.categorical_features = columns.into();
+        self
+    }
+
+    /// Sets the seed of the samples.
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.config.seed = seed;
+        self
+    }
+
+    fn columns(&self, inputs: &Values) -> Result<Vec<Column>, Error> {
+        let config = &self.config;
+        kernel::check_samples("num_samples", config.num_samples, 2)?;
+        if config.num_features == 0 {
+            return Err(Error::Parameter {
+                name: "num_features",
+                value: "0".into(),
+                expected: "at least one feature is selected",
+            });
+        }
+        let shape = inputs.values()[0].shape();
+        if inputs.values().len() != 1 || shape.len() != 2 || !inputs.attributed(0) {
+            return Err(Error::Shape {
+                what: "input 0".into(),
+                got: shape,
+                expected: "one table of floating point, [batch, features],".into(),
+            });
+        }
+        let features = shape[1];
+        let unlike = self.training.iter().find(|row| row.len() != features);
+        if self.training.is_empty() || unlike.is_some() {
+            return Err(Error::Shape {
+                what: "the training set".into(),
+                got: vec![self.training.len(), unlike.map_or(0, Vec::len)],
+                expected: format!("rows of {features} features, at least one,"),
+            });
+        }
+        if let Some(column) = config.categorical_features.iter().find(|c| **c >= features) {
+            return Err(Error::Method {
+                method: "LIME for tables",
+                reason: format!("column {column} is to hold categories, but there are {features}"),
+            });
+        }
+        let column = |feature: usize| {
+            let values: Vec<f64> = self.training.iter().map(|row| row[feature]).collect();
+            if config.categorical_features.contains(&feature) {
+                return Column::categories(&values);
+            }
+            match config.discretizer {
+                Discretizer::None => {
+                    let whole = Discretization::new(&values, Discretizer::None)?;
+                    Ok(Column::Numbers {
+                        mean: whole.bins[0].mean,
+                        std: match whole.bins[0].std > 0.0 {
+                            true => whole.bins[0].std,
+                            false => 1.0,
+                        },
+                    })
+                }
+                bins => Ok(Column::Bins(Discretization::new(&values, bins)?)),
+            }
+        };
+        (0..features).map(column).collect()
+    }
+}
+
+/// What the training set says of a column.
+enum Column {
+    Bins(Discretization),
+    /// Values and how often each occurs.
+    Categories(Vec<(f64, f64)>),
+    Numbers {
+        mean: f64,
+        std: f64,
+    },
+}
+
+impl Column {
+    fn categories(values: &[f64]) -> Result<Self, Error> {
+        // Edges at every value: the same checks as for numbers.
+        Discretization::new(values, Discretizer::None)?;
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let share = 1.0 / values.len() as f64;
+        let mut categories: Vec<(f64, f64)> = Vec::new();
+        for value in sorted {
+            match categories.last_mut() {
+                Some((last, frequency)) if *last == value => *frequency += share,
+                _ => categories.push((value, share)),
+            }
+        }
+        Ok(Self::Categories(categories))
+    }
+
+    /// A value, and what it is in interpretable space beside the row's own value.
+    fn draw(&self, own: f64, around: bool, random: &mut Random) -> (f64, f64) {
+        match self {
+            Self::Bins(bins) => {
+                let bin = bins.draw(random);
+                let same = f64::from(bin == bins.bin(own));
+                (bins.value(bin, random), same)
+            }
+            Self::Categories(categories) => {
+                let mut left = random.uniform();
+                let mut value = own;
+                for &(category, frequency) in categories {
+                    value = category;
+                    if left < frequency {
+                        break;
+                    }
+                    left -= frequency;
+                }
+                (value, f64::from(value == own))
+            }
+            Self::Numbers { mean, std } => {
+                let noise = f64::from(random.normal(1).next().unwrap_or_default());
+                let centre = if around { own } else { *mean };
+                let value = centre + std * noise;
+                (value, (value - mean) / std)
+            }
+        }
+    }
+
+    /// The row's own value in interpretable space.
+    fn own(&self, value: f64) -> f64 {
+        match self {
+            Self::Bins(_) | Self::Categories(_) => 1.0,
+            Self::Numbers { mean, std } => (value - mean) / std,
+        }
+    }
+}
+
+/// The samples around a row: as inputs, row by row, and in interpretable space.
+struct Neighbourhood {
+    points: Vec<f32>,
+    design: Design,
+    weights: Vec<f64>,
+    own: Vec<f64>,
+}
+
+impl LimeTabular {
+    fn neighbourhood(&self, columns: &[Column], row: &[f32]) -> Result<Neighbourhood, Error> {
+        let (count, features) = (self.config.num_samples, columns.len());
+        let width = self.config.kernel_width;
+        let width = width.unwrap_or(0.75 * (features as f64).sqrt());
+        kernel::check(width)?;
+        let own = columns.iter().zip(row);
+        let own: Vec<f64> = own.map(|(column, &x)| column.own(f64::from(x))).collect();
+        let mut points = row.to_vec();
+        let mut samples = own.clone();
+        let mut random = Random::new(self.config.seed);
+        for _ in 1..count {
+            for (column, &x) in columns.iter().zip(row) {
+                let around = self.config.sample_around_instance;
+                let (value, sample) = column.draw(f64::from(x), around, &mut random);
+                points.push(value as f32);
+                samples.push(sample);
+            }
+        }
+        let design = Design::new(features, samples)?;
+        let weight = |k: usize| {
+            let pairs = design.row(k).iter().zip(&own);
+            let squares: f64 = pairs.map(|(a, b)| (a - b).powi(2)).sum();
+            (-squares / (width * width)).exp().sqrt()
+        };
+        Ok(Neighbourhood {
+            weights: (0..count).map(weight).collect(),
+            points,
+            design,
+            own,
+        })
+    }
+
+    fn fit(&self, around: &Neighbourhood, labels: &[f64]) -> Result<Fit, Error> {
+        let Neighbourhood {
+            design,
+            weights,
+            own,
+            ..
+        } = around;
+        let (selection, count) = (self.config.feature_selection, self.config.num_features);
+        let mut chosen = select_features(selection, count, own, (design, labels, weights))?;
+        if chosen.is_empty() {
+            chosen = (0..design.columns()).collect();
+        }
+        let ridge = Ridge {
+            alpha: self.config.alpha,
+            ..Ridge::default()
+        };
+        let fit = ridge.fit(&design.with_columns(&chosen), labels, weights)?;
+        Ok(spread(&fit, &chosen, design.columns()))
+    }
+}
+
+impl Method for LimeTabular {
+    fn explain(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        let columns = self.columns(inputs)?;
+        let (count, features) = (self.config.num_samples, columns.len());
+        let per_eval = self.config.perturbations_per_eval;
+        let perturbed = Perturbed::new(model, inputs, targets, per_eval, run)?;
+        if perturbed.whole_batch() {
+            return Err(Error::Method {
+                method: "LIME for tables",
+                reason: "the forward gives one value for the whole batch".into(),
+            });
+        }
+        let input = &inputs.values()[0];
+        let rows = input.to_vec()?;
+        let around = rows
+            .chunks(features)
+            .map(|row| self.neighbourhood(&columns, row));
+        let around: Vec<Neighbourhood> = around.collect::<Result<_, _>>()?;
+        let copies = (0..inputs.rows()).flat_map(|row| (0..count).map(move |k| (row, k)));
+        let outputs = perturbed.evaluate(&copies.collect::<Vec<_>>(), &|copies| {
+            let points = copies.iter().flat_map(|&(row, k)| {
+                let points = &around[row].points;
+                points[k * features..(k + 1) * features].iter().copied()
+            });
+            let points = TensorData::new(points.collect::<Vec<f32>>(), [copies.len(), features]);
+            let points = Value::from_data(points.convert_dtype(input.dtype()), &input.device());
+            let of: Vec<usize> = copies.iter().map(|copy| copy.0).collect();
+            Ok(inputs
+                .select(&of)
+                .with(|i, _| (i == 0).then(|| points.clone())))
+        })?;
+        let each = outputs
+            .iter()
+            .zip(perturbed.scores())
+            .map(|(outputs, scores)| {
+                let fits = around
+                    .iter()
+                    .zip(outputs.chunks(count))
+                    .map(|(around, labels)| {
+                        let labels: Vec<f64> = labels.iter().map(|&y| f64::from(y)).collect();
+                        self.fit(around, &labels)
+                    });
+                let fits: Vec<Fit> = fits.collect::<Result<_, _>>()?;
+                let table = |of: &dyn Fn(&Fit) -> Option<Vec<f64>>| {
+                    let all: Option<Vec<Vec<f64>>> = fits.iter().map(of).collect();
+                    let all: Vec<f32> = all?.concat().into_iter().map(|v| v as f32).collect();
+                    let data = TensorData::new(all, input.shape()).convert_dtype(input.dtype());
+                    Some(Value::from_data(data, &input.device()))
+                };
+                let values = table(&|fit| Some(fit.coefficients.clone()));
+                let errors = table(&|fit| fit.standard_errors.clone());
+                let mut explanation = Explanation::new(vec![values], scores.clone());
+                explanation.standard_error = errors.map(|errors| vec![Some(errors)]);
+                explanation.r_squared = Some(fits.iter().map(|fit| fit.r_squared as f32).collect());
+                Ok(explanation)
+            });
+        each.collect()
+    }
+}

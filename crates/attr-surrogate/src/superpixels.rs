@@ -1,0 +1,129 @@
+//! Superpixels: segments of similar colour, as the features of an image.
+//!
+//! Achanta, Shaji, Smith, Lucchi, Fua, Süsstrunk, "SLIC superpixels compared to state-of-the-art
+//! superpixel methods", 2012 (<https://doi.org/10.1109/TPAMI.2012.120>).
+
+use attr_core::{Error, FeatureMask, Value};
+use burn::tensor::TensorData;
+
+/// Parameters of [`superpixels`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slic {
+    /// About how many segments an image has; 100, as in scikit-image.
+    pub n_segments: u32,
+    /// How much nearness counts beside colour, from 1 to 20: larger values make squarer segments; 10,
+    /// as in scikit-image.
+    pub compactness: u8,
+    /// Rounds of clustering; 10, as in scikit-image.
+    pub max_num_iter: u8,
+}
+
+impl Default for Slic {
+    fn default() -> Self {
+        Self {
+            n_segments: 100,
+            compactness: 10,
+            max_num_iter: 10,
+        }
+    }
+}
+
+/// A feature mask of SLIC superpixels for images `[batch, channels, height, width]`, one mask per row
+/// and the same for all channels.
+///
+/// Three channels are taken for red, green and blue; otherwise the mean of the channels is taken for
+/// grey. Each row is stretched to the range of colours from its smallest to its largest value.
+///
+/// # Errors
+/// [`Error::Shape`] for what is no image; [`Error::Parameter`] for no segments.
+///
+/// ```
+/// use attr_surrogate::{Slic, superpixels};
+/// use burn::tensor::{Device, Tensor};
+///
+/// # fn main() -> Result<(), attr_core::Error> {
+/// let device = Device::default();
+/// let dark = Tensor::<4>::zeros([1, 3, 16, 8], &device);
+/// let image = Tensor::cat(vec![dark.clone(), dark + 1.0], 3);
+/// let slic = Slic { n_segments: 8, ..Slic::default() };
+/// let mask = superpixels(&image.into(), &slic)?;
+/// # let _ = mask;
+/// # Ok(())
+/// # }
+/// ```
+pub fn superpixels(image: &Value, slic: &Slic) -> Result<FeatureMask, Error> {
+    let shape = image.shape();
+    let size = |side: usize| u32::try_from(side).ok().filter(|&side| side > 0);
+    let [rows, channels, height, width] = shape[..] else {
+        return Err(no_image(shape));
+    };
+    let (Some(tall), Some(wide), true) = (size(height), size(width), channels > 0) else {
+        return Err(no_image(shape));
+    };
+    if slic.n_segments == 0 || slic.max_num_iter == 0 || slic.compactness == 0 {
+        return Err(Error::Parameter {
+            name: "n_segments",
+            value: format!("{slic:?}"),
+            expected: "segments, compactness and rounds must be positive",
+        });
+    }
+    let pixels = height * width;
+    let mut ids: Vec<i64> = Vec::with_capacity(rows * channels * pixels);
+    for row in image.to_vec()?.chunks(channels * pixels) {
+        let bytes = colours(row, channels, pixels);
+        let labels = simple_clustering::slic_from_bytes(
+            slic.n_segments.min((pixels as u32).max(1)),
+            slic.compactness,
+            wide,
+            tall,
+            Some(slic.max_num_iter),
+            &bytes,
+        );
+        let labels = labels.map_err(|error| Error::Method {
+            method: "SLIC",
+            reason: error.to_string(),
+        })?;
+        let mut known: Vec<usize> = labels.clone();
+        known.sort_unstable();
+        known.dedup();
+        let numbers = labels
+            .iter()
+            .map(|label| known.partition_point(|k| k < label) as i64);
+        let numbers: Vec<i64> = numbers.collect();
+        for _ in 0..channels {
+            ids.extend(&numbers);
+        }
+    }
+    let ids = TensorData::new(ids, shape);
+    Ok(FeatureMask::Each(vec![Value::from_data(
+        ids,
+        &image.device(),
+    )]))
+}
+
+fn no_image(shape: Vec<usize>) -> Error {
+    Error::Shape {
+        what: "what is to be segmented".into(),
+        got: shape,
+        expected: "an image [batch, channels, height, width]".into(),
+    }
+}
+
+/// An image as red, green and blue bytes, pixel by pixel.
+fn colours(row: &[f32], channels: usize, pixels: usize) -> Vec<u8> {
+    let (low, high) = row
+        .iter()
+        .fold((f32::MAX, f32::MIN), |(l, h), &v| (l.min(v), h.max(v)));
+    let scale = 255.0 / (high - low).max(f32::MIN_POSITIVE);
+    let byte = |value: f32| ((value - low) * scale).round() as u8;
+    let mean = |pixel: usize| {
+        let all = (0..channels).map(|channel| row[channel * pixels + pixel]);
+        all.sum::<f32>() / channels as f32
+    };
+    (0..pixels)
+        .flat_map(|pixel| match channels {
+            3 => [0, 1, 2].map(|channel| byte(row[channel * pixels + pixel])),
+            _ => [byte(mean(pixel)); 3],
+        })
+        .collect()
+}
