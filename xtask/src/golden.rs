@@ -40,7 +40,7 @@ pub fn run() -> Result<(), String> {
 }
 
 /// The Python of a virtual environment with the pinned packages of a folder of `tools`.
-fn environment(name: &str) -> Result<PathBuf, String> {
+pub fn environment(name: &str) -> Result<PathBuf, String> {
     let environment = target().join(format!("{name}-venv"));
     crate::run(
         Command::new("python3")

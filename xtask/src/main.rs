@@ -25,7 +25,8 @@ enum Task {
     Tidy,
     /// Trains the digits network and writes it to assets/digits, as weights and as ONNX.
     Train,
-    /// Measures what a walk back costs beside Burn's plain autodiff.
+    /// Measures walks back beside Burn's plain autodiff, and black-box methods beside Captum, where
+    /// there is Python.
     Bench,
     /// Writes the golden values anew with the pinned peers and compares with them; needs Python.
     Golden,
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Train => cargo(&["run", "--release", "--example", "train"])
             .and_then(|()| cargo(&["run", "--release", "--example", "export"])),
-        Task::Bench => cargo(&["bench", "--workspace", "--bench", "walk_back"]),
+        Task::Bench => bench(),
         Task::Golden => golden::run(),
         Task::Fuzz { seconds } => fuzz(seconds),
     };
@@ -54,6 +55,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs the benchmarks; without Python those of attr alone.
+fn bench() -> Result<(), String> {
+    cargo(&["bench", "--workspace", "--bench", "walk_back"])?;
+    let mut black_boxes = Command::new(env!("CARGO"));
+    black_boxes.args(["bench", "--workspace", "--bench", "black_boxes"]);
+    match golden::environment("bench") {
+        Ok(python) => drop(black_boxes.env("ATTR_PEER_PYTHON", python)),
+        Err(error) => eprintln!("without the peer: {error}"),
+    }
+    run(&mut black_boxes)
 }
 
 /// Fuzzes the reader of model files. Plain builds, without a sanitizer, need no nightly compiler.

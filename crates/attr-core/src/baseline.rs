@@ -103,9 +103,18 @@ impl Baselines {
                 continue;
             }
             absent[i] = Some(match self.get(i, count)? {
-                Baseline::Scalar(number) => filled(value, *number, i)?,
+                Baseline::Zero => value.zeros_like(),
+                Baseline::Scalar(number) if number.fract() == 0.0 => filled(value, *number, i)?,
                 Baseline::Tensor(tensor) => tensor_rows(tensor, value, inputs, i)?,
-                _ => value.zeros_like(),
+                other => {
+                    return Err(Error::Method {
+                        method: "a baseline of integers",
+                        reason: format!(
+                            "input {i} holds integers such as tokens, and {other:?} is none; give a \
+                             whole number or a tensor of integers"
+                        ),
+                    });
+                }
             });
         }
         Ok(inputs.with(|i, _| absent[i].clone()))

@@ -44,8 +44,8 @@ pub use masked::{Blend, Masked, Present, Products, mixed};
 pub use method::{
     Attribution, AttributionRecord, Explanation, Method, Rebase, Work, prepare, untyped,
 };
-pub use model::{Cut, Gradients, Model, Seeds};
-pub use perturbed::{Copy, Make, Perturbed};
+pub use model::{Cut, Gradients, Model, Near, Seeds};
+pub use perturbed::{Copy, Make, Perturbed, Windows};
 pub use random::Random;
 pub use run::{Budget, Progress, Run};
 pub use target::{Chosen, Target, TargetFunction};

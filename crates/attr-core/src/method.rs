@@ -2,13 +2,14 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::rc::Rc;
 
 use burn::tensor::TensorData;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Baselines, Cut, Error, Gradients, Inputs, Model, Run, Seeds, Target, Value, Values, Walk,
+    Baselines, Cut, Error, Gradients, Inputs, Model, Near, Run, Seeds, Target, Value, Values, Walk,
     WalkSeeds, Walks,
 };
 
@@ -384,12 +385,38 @@ impl<I: Inputs, M: Model<I>> Model for Counted<'_, I, M> {
         self.model.constants()
     }
 
+    fn near(
+        &self,
+        row: &Values,
+        input: usize,
+        size: &[usize],
+    ) -> Result<Option<Box<dyn Near + '_>>, Error> {
+        let near = self.model.near(row, input, size)?;
+        Ok(near.map(|near| {
+            count(&self.work, row.rows(), 1, 0);
+            let work = self.work.clone();
+            Box::new(CountedNear { near, work }) as Box<dyn Near>
+        }))
+    }
+
     fn rows(&self) -> Option<usize> {
         self.model.rows()
     }
 
     fn bytes_per_row(&self, inputs: &Values) -> Option<usize> {
         self.model.bytes_per_row(inputs)
+    }
+}
+
+struct CountedNear<'a> {
+    near: Box<dyn Near + 'a>,
+    work: Rc<Cell<Work>>,
+}
+
+impl Near for CountedNear<'_> {
+    fn forward(&self, rows: &Values, windows: &[Vec<Range<usize>>]) -> Result<Value, Error> {
+        count(&self.work, rows.rows(), 1, 0);
+        self.near.forward(rows, windows)
     }
 }
 
@@ -423,6 +450,20 @@ impl Model for CountedCut<'_> {
         let forwards = 1 + usize::from(walks.reference.is_some());
         count(&self.work, inputs.rows(), forwards, walks.walked.len());
         Ok(walks)
+    }
+
+    fn near(
+        &self,
+        row: &Values,
+        input: usize,
+        size: &[usize],
+    ) -> Result<Option<Box<dyn Near + '_>>, Error> {
+        let near = self.model.near(row, input, size)?;
+        Ok(near.map(|near| {
+            count(&self.work, row.rows(), 1, 0);
+            let work = self.work.clone();
+            Box::new(CountedNear { near, work }) as Box<dyn Near>
+        }))
     }
 
     fn rows(&self) -> Option<usize> {

@@ -1,5 +1,6 @@
 //! What can be explained: anything with a forward function.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::backend::ops::FloatTensorOps;
@@ -28,6 +29,16 @@ pub struct Cut<'a> {
     pub model: Box<dyn Model + 'a>,
     /// These, for the inputs that the model was cut with; the activations get an attribution.
     pub inputs: Values,
+}
+
+/// A model that knows its activations on one row, for rows that differ from it in a window.
+pub trait Near {
+    /// The output for rows that equal the known one but in a window each: ranges of the spatial
+    /// dimensions, those after batch and channels, of the input that the windows are in.
+    ///
+    /// # Errors
+    /// Whatever makes the rows unfit for the model.
+    fn forward(&self, rows: &Values, windows: &[Vec<Range<usize>>]) -> Result<Value, Error>;
 }
 
 /// A model over inputs `I`: one required method.
@@ -112,6 +123,21 @@ pub trait Model<I = Values> {
     /// of the layers before.
     fn constants(&self) -> &[Value] {
         &[]
+    }
+
+    /// The model beside one row, where rows that differ from it in a window of `size` (per spatial
+    /// dimension) of an input cost less than others; none where they do not, or are not known to.
+    ///
+    /// # Errors
+    /// Whatever makes the row unfit for the model.
+    fn near(
+        &self,
+        row: &Values,
+        input: usize,
+        size: &[usize],
+    ) -> Result<Option<Box<dyn Near + '_>>, Error> {
+        let _ = (row, input, size);
+        Ok(None)
     }
 
     /// The number of rows that the model insists on, where its forward fixes it; none for a model

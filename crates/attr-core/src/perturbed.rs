@@ -1,5 +1,7 @@
 //! The model on perturbed copies of its inputs: what black-box methods stand on.
 
+use std::ops::Range;
+
 use burn::tensor::TensorData;
 
 use crate::{Error, Kind, Model, Run, Target, Value, Values};
@@ -23,7 +25,20 @@ pub struct Perturbed<'a> {
     targets: Vec<Target>,
     scores: Vec<Vec<f32>>,
     at_once: usize,
+    /// Whether the budget decides how many go together.
+    free: bool,
     whole: bool,
+}
+
+/// Copies that differ from their rows in windows of one input, each a range of its spatial
+/// dimensions.
+pub struct Windows<'a> {
+    /// The input.
+    pub input: usize,
+    /// The number of the first window's perturbation; the others follow.
+    pub first: usize,
+    /// The windows.
+    pub ranges: &'a [Vec<Range<usize>>],
 }
 
 impl<'a> Perturbed<'a> {
@@ -86,6 +101,7 @@ impl<'a> Perturbed<'a> {
             run,
             targets,
             at_once,
+            free: perturbations_per_eval.is_none(),
             whole,
         })
     }
@@ -144,7 +160,7 @@ impl<'a> Perturbed<'a> {
             padded.resize(part.len().next_multiple_of(fixed), last);
             let batch = make(&padded)?;
             let mut output = float(self.model.forward(batch.clone())?)?;
-            if output.shape().is_empty() && batch.rows() == 1 {
+            if batch.rows() == 1 && output.shape().first() != Some(&1) {
                 output = one_row(output);
             }
             if output.shape().first() != Some(&batch.rows()) {
@@ -156,6 +172,62 @@ impl<'a> Perturbed<'a> {
                 Ok(scores)
             })?;
             self.run.advance(part.len());
+        }
+        Ok(scores)
+    }
+}
+
+impl Perturbed<'_> {
+    /// The model's output for each target with each window changed in each row:
+    /// `[target][window * rows + row]`. Where the model can, it evaluates only what a window
+    /// reaches.
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate).
+    pub fn evaluate_windows(
+        &self,
+        windows: &Windows<'_>,
+        make: &Make<'_>,
+    ) -> Result<Vec<Vec<f32>>, Error> {
+        let &Windows {
+            input,
+            first,
+            ranges,
+        } = windows;
+        let (rows, count) = (self.rows(), ranges.len());
+        let dims = 0..ranges.first().map_or(0, Vec::len);
+        let widest = |dim: usize| ranges.iter().map(|range| range[dim].len()).max();
+        let size: Vec<usize> = dims.filter_map(widest).collect();
+        let mut scores = vec![vec![0f32; rows * count]; self.targets.len()];
+        let numbers: Vec<usize> = (0..count).collect();
+        for row in 0..rows {
+            let near = match self.free && !self.whole {
+                true => {
+                    let one = self.inputs.slice(row..row + 1);
+                    self.model.near(&one, input, &size)?
+                }
+                false => None,
+            };
+            let Some(near) = near else {
+                // One row is like the others in this.
+                let copies = (0..count).flat_map(|k| (0..rows).map(move |row| (row, first + k)));
+                return self.evaluate(&copies.collect::<Vec<_>>(), make);
+            };
+            if row == 0 {
+                self.run.start(rows * count);
+            }
+            for part in numbers.chunks(self.at_once) {
+                let copies: Vec<Copy> = part.iter().map(|k| (row, first + k)).collect();
+                let batch = make(&copies)?;
+                let output = float(near.forward(&batch, &ranges[part[0]..part[0] + part.len()])?)?;
+                for (scores, target) in scores.iter_mut().zip(&self.targets) {
+                    let found = target.scores(&output, &batch)?;
+                    for (k, score) in part.iter().zip(found) {
+                        scores[k * rows + row] = score;
+                    }
+                }
+                self.run.advance(part.len());
+            }
         }
         Ok(scores)
     }

@@ -9,7 +9,7 @@ use crate::graph::{
     FunctionRecorder, Keep, ModuleRecorder, Place, SlotId, Walk, WalkSeeds, Walked, Walker, Walks,
 };
 use crate::graphs::{Graphs, Step, shape_at};
-use crate::{Cut, Error, Gradients, Inputs, Kind, Layer, Model, Seeds, Value, Values};
+use crate::{Cut, Error, Gradients, Inputs, Kind, Layer, Model, Near, Seeds, Value, Values};
 
 /// A Burn module as a graph of named layers that can be run forwards and backwards, whole or in
 /// part.
@@ -492,6 +492,18 @@ impl<I: Inputs> Model<I> for Traced {
 
     fn constants(&self) -> &[Value] {
         &self.constants
+    }
+
+    fn near(
+        &self,
+        row: &Values,
+        input: usize,
+        size: &[usize],
+    ) -> Result<Option<Box<dyn Near + '_>>, Error> {
+        let row = self.complete_values(row)?;
+        let graph = self.fold_batch_norm().graphs.get(row.values())?;
+        let near = graph.nearby(row.values(), input, size)?;
+        Ok(near.map(|near| Box::new(near) as Box<dyn Near>))
     }
 
     fn rows(&self) -> Option<usize> {

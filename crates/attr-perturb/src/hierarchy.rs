@@ -40,7 +40,8 @@ impl Hierarchy {
     }
 
     /// Features that lie near each other together: split in halves along the longest side, again and
-    /// again, as the image masker of the `shap` package does. Different inputs part first.
+    /// again, and by channels last, as the image masker of the `shap` package does. Different inputs
+    /// part first.
     pub(crate) fn of_places(features: &Features, inputs: &Values) -> Self {
         let places = places(features, inputs);
         let mut tree = Self {
@@ -63,9 +64,11 @@ impl Hierarchy {
             high - low
         };
         let dims = 0..places[members[0]].len();
-        // The first of equally long sides.
-        let longest = dims.rev().max_by(|a, b| extent(a).total_cmp(&extent(b)));
-        let dim = longest.unwrap_or(0);
+        // The first of equally long sides; the last place is the channel.
+        let sides = dims.rev().skip(1);
+        let longest = sides.max_by(|a, b| extent(a).total_cmp(&extent(b)));
+        let dim = longest.filter(|dim| extent(dim) > 0.0);
+        let dim = dim.unwrap_or(places[members[0]].len() - 1);
         members.sort_by(|&a, &b| places[a][dim].total_cmp(&places[b][dim]).then(a.cmp(&b)));
         let (low, high) = members.split_at_mut(members.len().div_ceil(2));
         let join = [self.split(low, places), self.split(high, places)];
@@ -99,20 +102,21 @@ impl Hierarchy {
     }
 }
 
-/// The middle of each feature: its input (far apart), then its place along each dimension.
+/// The middle of each feature: its input (far apart), its place along each dimension, its channel.
 fn places(features: &Features, inputs: &Values) -> Vec<Vec<f64>> {
     let shapes = inputs.values().iter().map(attr_core::Value::shape);
     let shapes: Vec<Vec<usize>> = shapes.collect();
     let dims = shapes.iter().map(Vec::len).max().unwrap_or(1);
     let far = shapes.iter().flatten().sum::<usize>() as f64;
-    let mut sums = vec![vec![0f64; dims]; features.count()];
+    let mut sums = vec![vec![0f64; dims + 1]; features.count()];
     let mut counts = vec![0f64; features.count()];
     for (i, numbers) in features.row(0).into_iter().enumerate() {
         for (element, &feature) in numbers.unwrap_or_default().iter().enumerate() {
             sums[feature][0] += i as f64 * far;
             let mut rest = element;
             for (dim, &length) in shapes[i].iter().enumerate().skip(1).rev() {
-                sums[feature][dim] += (rest % length) as f64;
+                let channel = dim == 1 && shapes[i].len() > 2;
+                sums[feature][if channel { dims } else { dim }] += (rest % length) as f64;
                 rest /= length;
             }
             counts[feature] += 1.0;

@@ -3,7 +3,8 @@
 //! Novello, Fel, Vigouroux, "Making sense of dependence: efficient black-box explanations using
 //! dependence measure", 2022 (<https://arxiv.org/abs/2206.06219>); Gretton, Bousquet, Smola,
 //! Schölkopf, "Measuring statistical dependence with Hilbert-Schmidt norms", 2005. Defaults are those
-//! of the authors' `xplique`, but the output's kernel has the median *distance* as its width.
+//! of the authors' `xplique`; masks are balanced at random instead of a rounded Sobol sequence, and the
+//! output's kernel has the median *distance* of two outputs as its width, not the median output.
 
 use attr_core::{
     Baselines, Error, Explanation, FeatureMask, Masked, Method, Model, Random, Run, Target, Values,
@@ -44,8 +45,8 @@ impl Default for HsicAttributionConfig {
 ///
 /// `K_i` is 1/2 for two masks that agree on feature `i` and -1/2 for two that do not; `L` is the
 /// Gaussian kernel of the outputs, `exp(-(y - y')² / (2 σ²))` with the median distance of two different
-/// outputs as `σ`; `H = I - 1/n` centres both. In each half of the masks, up to one, a feature is
-/// present. Where the output does not vary, all values are zero. Values are not negative and do not
+/// outputs as `σ`; `H = I - 1/n` centres both. Each feature is present in half of the masks, rounded
+/// down. Where the output does not vary, all values are zero. Values are not negative and do not
 /// say in which direction a feature moves the output.
 ///
 /// Features are the cells of a `grid_size` grid for images `[batch, channels, ...]`, and elements for

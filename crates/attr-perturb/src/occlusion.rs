@@ -5,7 +5,7 @@
 
 use attr_core::{
     Baselines, Copy, Error, Explanation, Kind, Method, Model, Perturbed, Run, Target, Value,
-    Values, mixed,
+    Values, Windows, mixed,
 };
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
@@ -186,10 +186,25 @@ impl Method for Occlusion {
         let per_eval = self.config.perturbations_per_eval;
         let perturbed = Perturbed::new(model, inputs, targets, per_eval, run)?;
         let rows = perturbed.rows();
-        let copies = (0..windows.len()).flat_map(|k| (0..rows).map(move |row| (row, k)));
-        let found = perturbed.evaluate(&copies.collect::<Vec<_>>(), &|copies| {
-            covered(inputs, &absent, &windows, copies)
-        })?;
+        let mut found: Vec<Vec<f32>> = vec![Vec::new(); targets.len()];
+        let mut first = 0;
+        for own in windows.chunk_by(|a, b| a.input == b.input) {
+            // Channels are not in space: a window reaches the same places in whichever they are.
+            let spatial = own.iter();
+            let spatial = spatial.map(|w| w.ranges.iter().skip(1).cloned().collect());
+            let spatial: Vec<Vec<Range<usize>>> = spatial.collect();
+            let near = Windows {
+                input: own[0].input,
+                first,
+                ranges: &spatial,
+            };
+            let make = |copies: &[Copy]| covered(inputs, &absent, &windows, copies);
+            let scores = perturbed.evaluate_windows(&near, &make)?;
+            for (found, scores) in found.iter_mut().zip(scores) {
+                found.extend(scores);
+            }
+            first += own.len();
+        }
         let each = found.into_iter().zip(perturbed.scores());
         let each = each.map(|(found, scores)| {
             let changes = found.chunks(rows).map(|found| {

@@ -1,7 +1,8 @@
 //! Ablation and permutation over a data set that does not fit in memory.
 //!
 //! What a metric of the whole data set loses when a feature is ablated or permuted, in one pass over
-//! batches. As Captum's `DataLoaderAttribution`, which passes over the data again and again.
+//! batches. As Captum's `DataLoaderAttribution`, which passes over the data once for each of its
+//! features unless `perturbations_per_pass` says otherwise.
 
 use attr_core::{
     Blend, Budget, Copy, Error, Features, Inputs, Model, Random, Run, Value, Values, prepare,

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::hierarchy::Hierarchy;
 use crate::setters::setters;
 
-/// Nodes of each row that are opened before the next are chosen, as in `shap`.
-const AT_ONCE: usize = 10;
+/// Nodes of each row that are opened before the next are chosen: ten evaluations, as in `shap`.
+const AT_ONCE: usize = 5;
 
 /// Parameters of [`PartitionShap`], under the `shap` package's names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,12 +48,12 @@ impl Default for PartitionShapConfig {
 /// picture, refined where it matters.
 ///
 /// Features that lie near each other are together unless a [`Hierarchy`] is given: halves along the
-/// longest side, as for images in `shap`. The values add up to `f(x) - f(b)`. With several targets the
+/// longest side, channels last, as for images in `shap`. The values add up to `f(x) - f(b)`. With several targets the
 /// next node is that which changes any of them most.
 ///
 /// Shapes: the input's, `[batch, ...]`, in units of the output; `[1, ...]` where the forward gives
-/// one value for the whole batch. At most `max_evals` forward passes per row; about `n²` make all values
-/// of `n` features exact.
+/// one value for the whole batch. At most `max_evals` forward passes per row; `2 + 2 (n² - 1) / 3` make all
+/// values of `n` features exact where the hierarchy splits them evenly, more where it does not.
 ///
 /// # Errors
 /// [`Error::Parameter`] for fewer than two evaluations; [`Error::Method`] for a hierarchy of another

@@ -145,7 +145,7 @@ impl Rise {
             return bad("p1", p1.to_string(), "a probability lies between 0 and 1");
         }
         for (i, value) in inputs.values().iter().enumerate() {
-            if inputs.explained(i) && !inputs.attributed(i) || value.shape().len() < 3 {
+            if inputs.explained(i) && (!inputs.attributed(i) || value.shape().len() < 3) {
                 return Err(Error::Shape {
                     what: format!("input {i}"),
                     got: value.shape(),

@@ -4,7 +4,8 @@
 macro_rules! setters {
     () => {
         /// Sets what stands for an absent feature; zero unless set, as in Captum. Over a
-        /// [`Baseline::Distribution`](attr_core::Baseline::Distribution) the output is averaged.
+        /// [`Baseline::Distribution`](attr_core::Baseline::Distribution) the output is averaged, at
+        /// as many times the forward passes as it has rows.
         pub fn with_baseline(mut self, baselines: impl Into<attr_core::Baselines>) -> Self {
             self.baselines = baselines.into();
             self

@@ -9,7 +9,8 @@
 use std::collections::HashMap;
 
 use attr_core::{
-    Baselines, Error, Explanation, FeatureMask, Masked, Method, Model, Random, Run, Target, Values,
+    Baselines, Error, Explanation, FeatureMask, Inputs, Masked, Method, Model, Random, Run, Target,
+    Values, prepare, untyped,
 };
 use nalgebra::{DMatrix, DVector};
 use serde::{Deserialize, Serialize};
@@ -117,7 +118,7 @@ impl KernelShap {
 
     /// Sets what stands for an absent feature; zero unless set, as in Captum. Over a
     /// [`Baseline::Distribution`](attr_core::Baseline::Distribution) the output is averaged, as over
-    /// the background data of the `shap` package.
+    /// the background data of the `shap` package, at as many times the forward passes as it has rows.
     pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
         self.baselines = baselines.into();
         self
@@ -435,14 +436,48 @@ fn pseudo_inverse(centred: DMatrix<f64>, samples: usize) -> DMatrix<f64> {
     &eigen.eigenvectors * DMatrix::from_diagonal(&inverse) * eigen.eigenvectors.transpose()
 }
 
-impl Method for KernelShap {
-    fn explain(
+impl KernelShap {
+    /// The regression of each row: a value per feature, Captum's `return_input_shape=False`. The
+    /// intercept is the output with everything absent.
+    ///
+    /// # Errors
+    /// As [`Method::attribute`].
+    pub fn fit<I: Inputs>(
         &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
+        model: &impl Model<I>,
+        inputs: &I,
+        target: impl Into<Target>,
+    ) -> Result<Vec<Fit>, Error> {
+        self.fit_with(model, inputs, target, &Run::new())
+    }
+
+    /// As [`fit`](Self::fit), with a memory budget and progress.
+    ///
+    /// # Errors
+    /// As [`Method::attribute`].
+    pub fn fit_with<I: Inputs>(
+        &self,
+        model: &impl Model<I>,
+        inputs: &I,
+        target: impl Into<Target>,
         run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
+    ) -> Result<Vec<Fit>, Error> {
+        let targets = [target.into()];
+        let (values, _) = prepare(model, inputs, &targets)?;
+        let model = untyped(model);
+        let (_, mut fits) = self.fits(&model, &values, &targets, run)?;
+        Ok(fits.swap_remove(0))
+    }
+
+    /// The inputs with their features, and the fits, `[target][row]`.
+    #[allow(clippy::type_complexity)] // What was masked, and a list per target.
+    fn fits<'a>(
+        &self,
+        model: &'a dyn Model,
+        inputs: &'a Values,
+        targets: &[Target],
+        run: &'a Run<'a>,
+    ) -> Result<(Masked<'a>, Vec<Vec<Fit>>), Error> {
         let budget = self.config.n_samples;
         kernel::check_samples("n_samples", budget, 3)?;
         let features = self.mask.resolve(inputs)?.count();
@@ -476,13 +511,26 @@ impl Method for KernelShap {
             };
             rows.map(fit).collect()
         });
-        let fits: Vec<Vec<Fit>> = fits.collect();
+        let fits = fits.collect();
+        Ok((masked, fits))
+    }
+}
+
+impl Method for KernelShap {
+    fn explain(
+        &self,
+        model: &dyn Model,
+        inputs: &Values,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        let (masked, fits) = self.fits(model, inputs, targets, run)?;
         let mut all = explained(&masked, &fits);
-        for (explanation, (fits, start)) in all.iter_mut().zip(fits.iter().zip(&start)) {
-            let rows = fits.iter().zip(&explanation.scores).zip(start);
-            let delta = rows.map(|((fit, &end), start)| {
+        for (explanation, fits) in all.iter_mut().zip(&fits) {
+            let rows = fits.iter().zip(&explanation.scores);
+            let delta = rows.map(|(fit, &end)| {
                 let sum: f64 = fit.coefficients.iter().sum();
-                (sum - (f64::from(end) - start)) as f32
+                (sum - (f64::from(end) - fit.intercept)) as f32
             });
             explanation.delta = Some(delta.collect());
         }

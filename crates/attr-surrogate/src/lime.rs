@@ -182,7 +182,8 @@ impl Lime {
     }
 
     /// Sets what stands for an absent feature; zero unless set, as in Captum. Over a
-    /// [`Baseline::Distribution`](attr_core::Baseline::Distribution) the output is averaged.
+    /// [`Baseline::Distribution`](attr_core::Baseline::Distribution) the output is averaged, at as many
+    /// times the forward passes as it has rows.
     pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
         self.baselines = baselines.into();
         self
@@ -212,10 +213,24 @@ impl Lime {
         inputs: &I,
         target: impl Into<Target>,
     ) -> Result<Vec<Fit>, Error> {
+        self.fit_with(model, inputs, target, &Run::new())
+    }
+
+    /// As [`fit`](Self::fit), with a memory budget and progress.
+    ///
+    /// # Errors
+    /// As [`Method::attribute`].
+    pub fn fit_with<I: Inputs>(
+        &self,
+        model: &impl Model<I>,
+        inputs: &I,
+        target: impl Into<Target>,
+        run: &Run<'_>,
+    ) -> Result<Vec<Fit>, Error> {
         let targets = [target.into()];
         let (values, _) = prepare(model, inputs, &targets)?;
-        let (model, run) = (untyped(model), Run::new());
-        let (_, mut fits) = self.fits(&model, &values, &targets, &run)?;
+        let model = untyped(model);
+        let (_, mut fits) = self.fits(&model, &values, &targets, run)?;
         Ok(fits.swap_remove(0))
     }
 

@@ -2,7 +2,9 @@
 //!
 //! Ribeiro, Singh, Guestrin, 2016 (<https://arxiv.org/abs/1602.04938>). As Captum's `LimeBase`.
 
-use attr_core::{Error, Inputs, Model, Random, Run, Target, Values, prepare, scores, untyped};
+use attr_core::{
+    Copy, Error, Inputs, Model, Perturbed, Random, Run, Target, Values, prepare, untyped,
+};
 
 use crate::interpretable::{Design, Fit, InterpretableModel};
 use crate::kernel;
@@ -108,7 +110,7 @@ enum Space {
 /// The labels are the outputs for the target; [`Target::function`] makes any label of an output, such
 /// as whether a class is predicted. Each row has the same draws, of one seed.
 ///
-/// `n_samples` forward passes per row.
+/// `1 + n_samples` forward passes per row.
 ///
 /// # Errors
 /// [`Error::Parameter`] for no samples, [`Error::Shape`] for samples of different lengths, and whatever
@@ -225,8 +227,7 @@ impl LimeBase {
         let target = [target.into()];
         let (inputs, _) = prepare(model, inputs, &target)?;
         let model = untyped(model);
-        let target = attr_core::fix_targets(&model, &inputs, &target, run)?;
-        run.start(inputs.rows() * self.n_samples);
+        let perturbed = Perturbed::new(&model, &inputs, &target, None, run)?;
         let rows = (0..inputs.rows()).map(|row| {
             let original = inputs.slice(row..row + 1);
             let mut random = Random::new(self.seed);
@@ -252,8 +253,11 @@ impl LimeBase {
                 features.extend(z);
             }
             let samples = Values::cat(samples)?;
-            let mut labels = scores(&model, &samples, &target, run)?;
-            run.advance(self.n_samples);
+            let copies: Vec<Copy> = (0..self.n_samples).map(|k| (row, k)).collect();
+            let mut labels = perturbed.evaluate(&copies, &|copies| {
+                let of: Vec<usize> = copies.iter().map(|copy| copy.1).collect();
+                Ok(samples.select(&of))
+            })?;
             let labels = labels.swap_remove(0);
             let labels: Vec<f64> = labels.into_iter().map(f64::from).collect();
             let design = Design::new(columns.unwrap_or(0), features)?;

@@ -70,7 +70,7 @@ impl Default for LimeTabularConfig {
 /// A coefficient says how the output changes where the feature is in the row's bin; without bins, by
 /// one standard deviation of the feature.
 ///
-/// Shapes: input and attribution `[batch, features]`, in units of the output. `num_samples` forward
+/// Shapes: input and attribution `[batch, features]`, in units of the output. `1 + num_samples` forward
 /// passes per row. R² and the standard errors of the coefficients come with them.
 ///
 /// # Errors

@@ -35,7 +35,8 @@ impl Default for Slic {
 /// grey. Each row is stretched to the range of colours from its smallest to its largest value.
 ///
 /// # Errors
-/// [`Error::Shape`] for what is no image; [`Error::Parameter`] for no segments.
+/// [`Error::Shape`] for what is no image; [`Error::Parameter`] for no segments or rounds, or a compactness
+/// outside 1 to 20.
 ///
 /// ```
 /// use attr_surrogate::{Slic, superpixels};
@@ -60,12 +61,20 @@ pub fn superpixels(image: &Value, slic: &Slic) -> Result<FeatureMask, Error> {
     let (Some(tall), Some(wide), true) = (size(height), size(width), channels > 0) else {
         return Err(no_image(shape));
     };
-    if slic.n_segments == 0 || slic.max_num_iter == 0 || slic.compactness == 0 {
-        return Err(Error::Parameter {
-            name: "n_segments",
-            value: format!("{slic:?}"),
-            expected: "segments, compactness and rounds must be positive",
-        });
+    let bad = |name, value: u32, expected| Error::Parameter {
+        name,
+        value: value.to_string(),
+        expected,
+    };
+    if slic.n_segments == 0 {
+        return Err(bad("n_segments", 0, "at least one segment is needed"));
+    }
+    if !(1..=20).contains(&slic.compactness) {
+        let value = slic.compactness.into();
+        return Err(bad("compactness", value, "it lies between 1 and 20"));
+    }
+    if slic.max_num_iter == 0 {
+        return Err(bad("max_num_iter", 0, "at least one round is needed"));
     }
     let pixels = height * width;
     let mut ids: Vec<i64> = Vec::with_capacity(rows * channels * pixels);

@@ -11,6 +11,7 @@
 //! exec.rs    runs one node, with elementwise.rs, reduce.rs, conv.rs, pool.rs
 //! vjp.rs     pulls one node's gradient back
 //! replay.rs  runs a graph             rule.rs   walks a graph backwards by rules
+//! nearby.rs  runs a graph on what a window of the input reaches
 //! ```
 
 mod build;
@@ -23,6 +24,7 @@ mod linear;
 mod lower;
 mod modules;
 mod names;
+mod nearby;
 mod op;
 mod pool;
 mod record;
