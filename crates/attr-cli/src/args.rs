@@ -106,6 +106,13 @@ pub struct ModelArguments {
 ///
 ///   attrx explain --model net.onnx --input x.npy --method gradcam --layer /conv2/Conv
 ///   attrx explain --model net.onnx --input x.npy --method saliency --neuron /conv2/Conv:3,0,0
+///
+/// Without gradients: superpixels of an image by LIME, what a window hides:
+///
+///   attrx explain --model net.onnx --input cat.png --method lime --set n_samples=500 \
+///       --feature-mask slic:50 --image why.png
+///   attrx explain --model net.onnx --input cat.png --method occlusion \
+///       --set sliding_window_shapes=3,15,15 --set strides=3,8,8 --baseline blur:5
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub struct ExplainArguments {
@@ -132,16 +139,23 @@ pub struct ExplainArguments {
     #[arg(long, value_name = "LAYER:i,j,k")]
     pub neuron: Option<String>,
 
-    /// What stands for absent: a number, or a .npy with one row or one per row (or, for methods that
-    /// average over a distribution, with any number of rows); 0 unless given. Once for all inputs,
-    /// or NAME= for each. Repeatable.
+    /// What stands for absent: a number, min or max of each row, blur:SIGMA for a blurred image,
+    /// inpaint for what surrounds the absent part, or a .npy with one row or one per row (or, for
+    /// methods that average over a distribution, with any number of rows); 0 unless given. Once for
+    /// all inputs, or NAME= for each. Repeatable.
     #[arg(long, value_name = "[NAME=]VALUE|FILE.npy", allow_hyphen_values = true)]
     pub baseline: Vec<String>,
 
-    /// A .npy of integers that groups the elements of the input, equal numbers belonging together;
-    /// for methods that look at regions.
+    /// What counts as one feature: slic:SEGMENTS for superpixels of an image, grid:HEIGHTxWIDTH for
+    /// cells, pixels for all channels of a pixel together, or a .npy of integers shaped like the
+    /// input (an image's channels may be left out), numbered from 0, equal numbers belonging
+    /// together. Repeatable, once for each explained input. Every element by itself unless given.
+    #[arg(long, value_name = "FEATURES|FILE.npy")]
+    pub feature_mask: Vec<String>,
+
+    /// A .npy of rows like those explained, for methods that learn from a training set.
     #[arg(long, value_name = "FILE.npy")]
-    pub feature_mask: Option<PathBuf>,
+    pub training: Option<PathBuf>,
 
     /// A parameter of the method, by its name in `attrx methods`; lists are written 1,2,3.
     /// Repeatable.
@@ -164,6 +178,10 @@ pub struct ExplainArguments {
     /// Writes the convergence delta of each row, for methods that have one.
     #[arg(long, value_name = "FILE.npy")]
     pub delta: Option<PathBuf>,
+
+    /// Writes the standard error of each value, for methods that sample; as --out.
+    #[arg(long, value_name = "FILE")]
+    pub standard_error: Option<PathBuf>,
 
     /// Draws the attribution beside the input; of several, the first.
     #[arg(long, value_name = "FILE.png")]

@@ -18,7 +18,7 @@ pub fn parse(
     explained: &[bool],
     device: &Device,
     rows: Range<usize>,
-    total: usize,
+    (total, averaged): (usize, bool),
 ) -> Result<Baselines, Error> {
     let mut all: Vec<Option<Baseline>> = vec![None; ports.len()];
     let mut common = None;
@@ -51,28 +51,55 @@ pub fn parse(
             ))
         })?;
         match value.parse::<f64>() {
-            Ok(number) if name.is_none() && texts.len() == 1 => common = Some(number),
+            Ok(number) if name.is_none() && texts.len() == 1 => {
+                common = Some(Baseline::Scalar(number))
+            }
             Ok(number) => all[at] = Some(Baseline::Scalar(number)),
+            Err(_) if named(value)?.is_some() => match named(value)? {
+                Some(one) if name.is_none() && texts.len() == 1 => common = Some(one),
+                one => all[at] = one,
+            },
             Err(_) => {
                 let path = Path::new(value);
                 if !path.exists() {
                     return Err(Error::input(format!(
-                        "--baseline {value}: neither a number nor a file"
+                        "--baseline {value}: neither a number nor a file, nor min, max, blur:SIGMA or \
+                         inpaint"
                     )));
                 }
                 let array = input::array(path)?;
                 let value = input::upload(array, &ports[at].name, ports[at].kind, device)?;
-                all[at] = Some(Baseline::Tensor(match value.rows() == total {
-                    true => value.slice_rows(rows.clone()),
-                    false => value,
-                }));
+                all[at] = Some(match value.rows() {
+                    own if own == total => Baseline::Tensor(value.slice_rows(rows.clone())),
+                    2.. if averaged => Baseline::Distribution(value),
+                    _ => Baseline::Tensor(value),
+                });
             }
         }
     }
-    if let Some(number) = common {
-        return Ok(Baselines::from(number));
+    if let Some(one) = common {
+        return Ok(Baselines::from(one));
     }
     Ok(Baselines::each(
         all.into_iter().map(Option::unwrap_or_default).collect(),
     ))
+}
+
+/// A baseline that goes by a name.
+fn named(text: &str) -> Result<Option<Baseline>, Error> {
+    let sigma = text.strip_prefix("blur:");
+    Ok(match (text, sigma) {
+        ("min", _) => Some(Baseline::Min),
+        ("max", _) => Some(Baseline::Max),
+        ("inpaint", _) => Some(Baseline::Inpaint),
+        (_, Some(sigma)) => match sigma.parse() {
+            Ok(sigma) => Some(Baseline::Blur(sigma)),
+            Err(_) => {
+                return Err(Error::input(format!(
+                    "--baseline {text}: give the deviation in pixels, such as blur:5"
+                )));
+            }
+        },
+        _ => None,
+    })
 }

@@ -1,5 +1,6 @@
 //! `attrx explain`.
 
+use std::path::Path;
 use std::time::Instant;
 
 use attr_core::{Target, Value, Values};
@@ -52,14 +53,25 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
 
     // Guided Grad-CAM looks at a layer and explains the input: its file is checked again below.
     let attributed = match arguments.layer.len() {
-        0 => names(&opened, &inputs.values).iter().flatten().count(),
+        0 => names(&opened, &inputs.values, needs)
+            .iter()
+            .flatten()
+            .count(),
         layers => layers,
     };
-    if let (Some(out), 2..) = (&arguments.out, attributed)
-        && out.extension().is_some_and(|e| e == "npy")
+    let files = [
+        ("--out", &arguments.out),
+        ("--standard-error", &arguments.standard_error),
+    ];
+    for (flag, out) in files
+        .into_iter()
+        .filter_map(|(flag, out)| Some((flag, out.as_ref()?)))
     {
+        if attributed < 2 || out.extension().is_none_or(|e| e != "npy") {
+            continue;
+        }
         return Err(Error::input(format!(
-            "--out {}: {attributed} inputs or layers get an attribution; write a .safetensors file",
+            "{flag} {}: {attributed} inputs or layers get an attribution; write a .safetensors file",
             out.display()
         )));
     }
@@ -76,7 +88,7 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
         };
         parts.push(part.explain(
             arguments,
-            entry,
+            (entry, needs),
             given.clone(),
             rows_of(&target, &rows),
             &bar,
@@ -87,10 +99,12 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
     let explained = Explained::join(parts.into_iter().collect::<Result<_, _>>()?)?;
     let target = whole_target.unwrap_or(Target::Predicted);
 
-    let names = match explained.at_layers {
+    let names: Vec<Option<String>> = match explained.at_layers {
         true => arguments.layer.iter().cloned().map(Some).collect(),
-        false => names(&opened, &inputs.values),
+        false => names(&opened, &inputs.values, needs),
     };
+    let errors = explained.errors.unwrap_or_default().into_iter();
+    let errors = errors.zip(names.clone());
     let values = explained.values.into_iter().zip(names);
     let named = values.filter_map(|(value, name)| Some((name?, value?)));
     let summary = Summary {
@@ -108,6 +122,10 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
         target: target.to_string(),
         scores: explained.scores,
         delta: explained.delta,
+        r_squared: explained.r_squared,
+        errors: errors
+            .filter_map(|(value, name)| Some((name?, value?)))
+            .collect(),
         attributions: named.collect(),
         layers: arguments.layer.clone(),
         neuron: arguments.neuron.clone(),
@@ -117,10 +135,16 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
     write(arguments, &summary, &inputs)
 }
 
-/// Of each input that gets an attribution, its name.
-fn names(opened: &Opened, inputs: &Values) -> Vec<Option<String>> {
+/// Of each input that gets an attribution, its name: integers have no gradient.
+fn names(opened: &Opened, inputs: &Values, needs: Needs) -> Vec<Option<String>> {
     let ports = opened.ports().iter().enumerate();
-    let name = |(i, port): (usize, &Port)| inputs.attributed(i).then(|| port.name.clone());
+    let name = |(i, port): (usize, &Port)| {
+        let gets_one = match needs.gradients {
+            true => inputs.attributed(i),
+            false => inputs.explained(i),
+        };
+        gets_one.then(|| port.name.clone())
+    };
     ports.map(name).collect()
 }
 
@@ -140,9 +164,19 @@ fn given(arguments: &ExplainArguments, entry: &Entry) -> Result<(Given, Needs), 
     if !needs.baseline && !arguments.baseline.is_empty() {
         return refuse("--baseline");
     }
-    match (needs.segments, &arguments.feature_mask) {
-        (false, Some(_)) => return refuse("--feature-mask"),
-        (true, None) => return lacks("--feature-mask", "a .npy with the number of each segment"),
+    match (needs.mask, arguments.feature_mask.is_empty()) {
+        (false, false) => return refuse("--feature-mask"),
+        (true, true) if needs.segments => {
+            return lacks(
+                "--feature-mask",
+                "such as slic:50, or a .npy with each pixel's segment",
+            );
+        }
+        _ => {}
+    }
+    match (needs.training, &arguments.training) {
+        (false, Some(_)) => return refuse("--training"),
+        (true, None) => return lacks("--training", "a .npy with rows like those explained"),
         _ => {}
     }
     match (needs.layer, arguments.layer.is_empty()) {
@@ -180,6 +214,13 @@ fn check_outputs(arguments: &ExplainArguments) -> Result<(), Error> {
     if let Some(delta) = &arguments.delta {
         paths.push(("--delta", delta.as_path(), &["npy"][..]));
     }
+    if let Some(errors) = &arguments.standard_error {
+        paths.push((
+            "--standard-error",
+            errors.as_path(),
+            &["npy", "safetensors"][..],
+        ));
+    }
     if let Some(image) = &arguments.image {
         paths.push(("--image", image.as_path(), &["png"][..]));
     }
@@ -216,16 +257,16 @@ fn write(
 ) -> Result<(), Error> {
     let mut outputs = Outputs::default();
     if let Some(path) = &arguments.out {
-        let named = summary.attributions.iter();
-        let named: Vec<(&str, &Value)> = named.map(|(name, value)| (&name[..], value)).collect();
-        let content = match (
-            &named[..],
-            path.extension().is_some_and(|e| e == "safetensors"),
-        ) {
-            ([(_, value)], false) => output::npy(value)?,
-            _ => output::safetensors(&named)?,
-        };
-        outputs.add(path, content);
+        outputs.add(path, encoded(&summary.attributions, path)?);
+    }
+    if let Some(path) = &arguments.standard_error {
+        if summary.errors.is_empty() {
+            return Err(Error::input(format!(
+                "--standard-error: {} draws no samples, or too few",
+                summary.method
+            )));
+        }
+        outputs.add(path, encoded(&summary.errors, path)?);
     }
     if let Some(path) = &arguments.delta {
         let delta = summary.delta.as_ref().ok_or_else(|| {
@@ -258,6 +299,21 @@ fn write(
     }
 }
 
+/// Values as the file that a path names: of several, one with an entry for each.
+fn encoded(values: &[(String, Value)], path: &Path) -> Result<Vec<u8>, Error> {
+    let named: Vec<(&str, &Value)> = values
+        .iter()
+        .map(|(name, value)| (&name[..], value))
+        .collect();
+    match (
+        &named[..],
+        path.extension().is_some_and(|e| e == "safetensors"),
+    ) {
+        ([(_, value)], false) => output::npy(value),
+        _ => output::safetensors(&named),
+    }
+}
+
 /// The picture of the first attribution.
 fn image(summary: &Summary<'_>, inputs: &Inputs) -> Result<Vec<u8>, Error> {
     let Some((_, attribution)) = summary.attributions.first() else {
@@ -265,7 +321,7 @@ fn image(summary: &Summary<'_>, inputs: &Inputs) -> Result<Vec<u8>, Error> {
     };
     let values = &inputs.values;
     let first = (0..values.values().len())
-        .find(|&i| values.attributed(i))
+        .find(|&i| values.explained(i))
         .unwrap_or(0);
     let predicted = predicted(&summary.output)?;
     let labels = summary.scores.iter().enumerate().map(|(row, score)| {

@@ -13,7 +13,7 @@ use crate::print;
 pub fn run(arguments: &MethodsArguments) -> Result<(), Error> {
     let entries: Vec<&Entry> = match &arguments.name {
         Some(name) => vec![methods::find(name)?],
-        None => methods::ALL.iter().collect(),
+        None => methods::all().collect(),
     };
     let text = match arguments.json {
         true => {
@@ -38,7 +38,8 @@ fn needs(entry: &Entry) -> Vec<&'static str> {
         (needs.seed, "seed"),
         (needs.layer == LayerUse::Required, "layer"),
         (needs.neuron, "neuron"),
-        (needs.segments, "feature mask"),
+        (needs.mask, "feature mask"),
+        (needs.training, "training"),
     ];
     all.iter()
         .filter(|(needed, _)| *needed)

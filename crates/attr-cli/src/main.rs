@@ -17,6 +17,7 @@ mod explain;
 mod input;
 mod layers;
 mod list;
+mod mask;
 mod methods;
 mod model;
 mod npy;

@@ -253,6 +253,15 @@ fn read(text: &str, parameter: &Parameter) -> Result<Value, Error> {
         },
     };
     let value = match parameter.kind.starts_with("array") {
+        // A list for each input: 1,3,3;2
+        true if parameter.kind.starts_with("array of array") => {
+            let lists = text.split(';').map(|list| {
+                let inner = list.trim_matches(['[', ']', '(', ')', ' ']);
+                let parts = inner.split(',').map(str::trim);
+                Value::Array(parts.filter(|part| !part.is_empty()).map(plain).collect())
+            });
+            Value::Array(lists.collect())
+        }
         true => {
             let inner = text
                 .trim_start_matches(['[', '('])
@@ -278,6 +287,10 @@ fn read(text: &str, parameter: &Parameter) -> Result<Value, Error> {
         "number" => value.is_number(),
         "boolean" => value.is_boolean(),
         "number or none" | "integer or none" => value.is_number() || value.is_null(),
+        "array of array of integer" => value.as_array().is_some_and(|lists| {
+            let mut lists = lists.iter().filter_map(Value::as_array);
+            lists.all(|list| list.iter().all(Value::is_u64))
+        }),
         "array of number" => value
             .as_array()
             .is_some_and(|a| a.iter().all(Value::is_number)),
@@ -291,6 +304,9 @@ fn read(text: &str, parameter: &Parameter) -> Result<Value, Error> {
 
 fn article(kind: &str) -> String {
     match kind.split_once("array of ") {
+        Some((_, "array of integer")) => {
+            "whole numbers, such as 1,3,3, or 1,3,3;2 for two inputs".into()
+        }
         Some((_, items)) => format!("{items}s, such as 1,2,3"),
         None if kind.starts_with(['a', 'i']) => format!("an {kind}"),
         None => format!("a {kind}"),

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use attr_core::{
-    Budget, Kind, LayerMethod, Method, Model, Run, Target, Traced, Value, Values, Work,
+    Budget, Explanation, LayerMethod, Method, Model, Run, Target, Traced, Value, Values, Work,
 };
 
 use crate::args::ExplainArguments;
@@ -15,7 +15,7 @@ use crate::methods::{Built, Entry, Needs, Setup};
 use crate::model::Opened;
 use crate::parameters::Given;
 use crate::progress::Bar;
-use crate::{baseline, input, target};
+use crate::{baseline, input, mask, target};
 
 /// Which rows go together: all of them, or as many as a model insists on.
 pub fn groups(model: &Traced, inputs: &Values) -> Result<Vec<Range<usize>>, Error> {
@@ -103,18 +103,33 @@ impl Part {
                     &all.explained,
                     &opened.device,
                     rows.clone(),
-                    total,
+                    (total, needs.averaged),
                 )?)
             }
         };
-        let mask = arguments.feature_mask.as_deref();
-        let mask = mask.map(|path| segments(path, &inputs, rows, all.values.rows()));
+        let mask = mask::parse(
+            &arguments.feature_mask,
+            &mask::Explained {
+                inputs: &inputs,
+                rows,
+                total: all.values.rows(),
+                at_layers: !arguments.layer.is_empty(),
+            },
+        )?;
+        let segments = match (&mask, needs.segments) {
+            (Some(mask), true) => vec![mask::segments(mask, &inputs)?],
+            _ => Vec::new(),
+        };
+        let training = arguments.training.as_deref();
+        let training = training.map(table).transpose()?;
         let count = inputs.values().len();
         let setup = Setup {
             baselines,
             layers: arguments.layer.clone(),
             neuron: neuron.map(|(layer, unit)| (layer.to_string(), unit)),
-            segments: mask.transpose()?.into_iter().collect(),
+            mask,
+            segments,
+            training: training.unwrap_or_default(),
             integers: (0..count).all(|i| !inputs.attributed(i)),
         };
         Ok(Self {
@@ -137,7 +152,7 @@ impl Part {
     pub fn explain(
         self,
         arguments: &ExplainArguments,
-        entry: &Entry,
+        (entry, needs): (&Entry, Needs),
         given: Given,
         target: Target,
         bar: &Bar,
@@ -155,6 +170,8 @@ impl Part {
                     values: found.values().to_vec(),
                     scores: found.scores().to_vec(),
                     delta: found.delta().map(<[f32]>::to_vec),
+                    errors: found.standard_error().map(<[_]>::to_vec),
+                    r_squared: found.r_squared().map(<[f32]>::to_vec),
                     at_layers: false,
                     work: found.work(),
                     output: self.output,
@@ -169,6 +186,11 @@ impl Part {
                     values: values.collect(),
                     scores: found.scores().to_vec(),
                     delta: found.delta().map(<[f32]>::to_vec),
+                    errors: errors(found.explanations()),
+                    r_squared: found
+                        .explanations()
+                        .first()
+                        .and_then(|e| e.r_squared.clone()),
                     at_layers: true,
                     work: found.work(),
                     output: self.output,
@@ -178,9 +200,14 @@ impl Part {
         for value in explained.values.iter().flatten() {
             if !value.is_finite()? {
                 return Err(Error::input(format!(
-                    "{} gives NaN or infinity: the model has no finite gradient at a point that it \
-                     needs, such as a root or a logarithm of 0 at the baseline",
-                    entry.name
+                    "{} gives NaN or infinity: the model has no finite {} at a point that it needs, \
+                     such as a root or a logarithm of 0 at the baseline",
+                    entry.name,
+                    if needs.gradients {
+                        "gradient"
+                    } else {
+                        "output"
+                    },
                 )));
             }
         }
@@ -188,27 +215,19 @@ impl Part {
     }
 }
 
-/// The segments of `--feature-mask`, `[rows or 1, 1, height, width]` or `[height, width]`.
-fn segments(
-    path: &Path,
-    inputs: &Values,
-    rows: &Range<usize>,
-    total: usize,
-) -> Result<Value, Error> {
-    let mut array = input::array(path)?;
-    let images = inputs.values().iter().enumerate();
-    let mut images = images.filter(|(i, value)| inputs.attributed(*i) && value.shape().len() > 2);
-    let (_, image) = images.next().ok_or_else(|| {
-        Error::input("--feature-mask: no input is an image [rows, channels, height, width]")
-    })?;
-    if array.shape[..] == image.shape()[2..] {
-        array.shape = [&[1, 1], &array.shape[..]].concat();
-    }
-    let labels = input::upload(array, "feature mask", Kind::Int, &image.device())?;
-    Ok(match labels.rows() == total {
-        true => labels.slice_rows(rows.clone()),
-        false => labels,
-    })
+/// The rows of a table.
+fn table(path: &Path) -> Result<Vec<Vec<f64>>, Error> {
+    let array = input::array(path)?;
+    let [_, columns] = array.shape[..] else {
+        return Err(Error::input(format!(
+            "--training {}: it has shape {:?}, but [rows, features] is needed",
+            path.display(),
+            array.shape
+        )));
+    };
+    let values = array.elements.into_floats().into_iter();
+    let values: Vec<f64> = values.map(f64::from).collect();
+    Ok(values.chunks(columns.max(1)).map(<[f64]>::to_vec).collect())
 }
 
 /// What was found, for some rows or for all.
@@ -216,6 +235,10 @@ pub struct Explained {
     pub values: Vec<Option<Value>>,
     pub scores: Vec<f32>,
     pub delta: Option<Vec<f32>>,
+    /// Standard errors, for methods that sample.
+    pub errors: Option<Vec<Option<Value>>>,
+    /// How well the simple model of each row fits, for methods that fit one.
+    pub r_squared: Option<Vec<f32>>,
     /// Whether the values are those of layers instead of inputs.
     pub at_layers: bool,
     pub work: Work,
@@ -229,12 +252,21 @@ impl Explained {
             return Ok(parts.remove(0));
         }
         let inputs = parts.first().map_or(0, |part| part.values.len());
-        let values = (0..inputs).map(|i| {
-            let rows: Option<Vec<Value>> =
-                parts.iter().map(|part| part.values[i].clone()).collect();
-            rows.map(Value::cat_rows).transpose()
-        });
-        let deltas: Option<Vec<Vec<f32>>> = parts.iter().map(|part| part.delta.clone()).collect();
+        let join = |of: &dyn Fn(&Self) -> Option<&[Option<Value>]>| {
+            let each = (0..inputs).map(|i| {
+                let rows: Option<Vec<Value>> = parts.iter().map(|p| of(p)?[i].clone()).collect();
+                rows.map(Value::cat_rows).transpose()
+            });
+            each.collect::<Result<Vec<Option<Value>>, _>>()
+        };
+        let values = join(&|part| Some(&part.values))?;
+        let errors = join(&|part| part.errors.as_deref())?;
+        let numbers = |of: &dyn Fn(&Self) -> Option<Vec<f32>>| {
+            let each: Option<Vec<Vec<f32>>> = parts.iter().map(of).collect();
+            each.map(|each| each.concat())
+        };
+        let delta = numbers(&|part| part.delta.clone());
+        let r_squared = numbers(&|part| part.r_squared.clone());
         let mut work = Work::default();
         for part in &parts {
             work.forward_rows += part.work.forward_rows;
@@ -242,12 +274,22 @@ impl Explained {
             work.passes += part.work.passes;
         }
         Ok(Self {
-            values: values.collect::<Result<_, _>>()?,
+            values,
+            errors: errors.iter().any(Option::is_some).then_some(errors),
             scores: parts.iter().flat_map(|part| part.scores.clone()).collect(),
-            delta: deltas.map(|deltas| deltas.concat()),
+            delta,
+            r_squared,
             at_layers: parts.first().is_some_and(|part| part.at_layers),
             work,
             output: Value::cat_rows(parts.into_iter().map(|part| part.output).collect())?,
         })
     }
+}
+
+/// Standard errors at layers, where there are any.
+fn errors(explanations: &[Explanation]) -> Option<Vec<Option<Value>>> {
+    let each = explanations.iter();
+    let each = each.map(|e| e.standard_error.as_ref()?.first()?.clone());
+    let each: Vec<Option<Value>> = each.collect();
+    each.iter().any(Option::is_some).then_some(each)
 }

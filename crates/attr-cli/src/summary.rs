@@ -20,6 +20,10 @@ pub struct Summary<'a> {
     pub targets: Vec<Json>,
     pub scores: Vec<f32>,
     pub delta: Option<Vec<f32>>,
+    /// How well a simple model fits around each row.
+    pub r_squared: Option<Vec<f32>>,
+    /// Name and standard error of each attribution that was sampled.
+    pub errors: Vec<(String, Value)>,
     /// Name and value of each attribution.
     pub attributions: Vec<(String, Value)>,
     pub layers: Vec<String>,
@@ -89,11 +93,23 @@ impl Summary<'_> {
             "target": self.targets,
             "score": self.scores,
             "delta": self.delta,
+            "r_squared": self.r_squared,
+            "largest_standard_error": self.largest_error()?,
             "attributions": attributions,
             "time": self.time.as_secs_f64(),
             "evaluations": self.work.forward_rows,
             "work": self.work,
         }))
+    }
+
+    /// The largest standard error of a value, where values were sampled.
+    fn largest_error(&self) -> Result<Option<f32>, Error> {
+        let mut largest: Option<f32> = None;
+        for (_, errors) in &self.errors {
+            let own = errors.to_vec()?.into_iter().fold(0.0, f32::max);
+            largest = Some(largest.map_or(own, |known| known.max(own)));
+        }
+        Ok(largest)
     }
 
     /// The summary for people.
@@ -109,8 +125,10 @@ impl Summary<'_> {
             };
             let delta = self.delta.as_ref().and_then(|d| d.get(row));
             let delta = delta.map_or(String::new(), |d| format!(", delta {d:.1e}"));
+            let fit = self.r_squared.as_ref().and_then(|r| r.get(row));
+            let fit = fit.map_or(String::new(), |r| format!(", R² {r:.3}"));
             lines.push(format!(
-                "row {row}: {predicted}target {target}, score {score:.6}{delta}"
+                "row {row}: {predicted}target {target}, score {score:.6}{delta}{fit}"
             ));
         }
         let shown: Vec<String> = self
@@ -118,8 +136,10 @@ impl Summary<'_> {
             .iter()
             .map(|(name, value)| format!("{name} {:?}", value.shape()))
             .collect();
+        let error = self.largest_error()?;
+        let error = error.map_or(String::new(), |e| format!(", standard error up to {e:.1e}"));
         lines.push(format!(
-            "{} of {} in {:.3} s, {} evaluations",
+            "{} of {} in {:.3} s, {} evaluations{error}",
             self.method,
             shown.join(", "),
             self.time.as_secs_f64(),

@@ -201,9 +201,18 @@ fn every_method_explains_the_digit() {
     let mask = bench.array("mask.npy", &[8, 8], (0..64i64).map(|i| i / 16).collect());
     let listed: Value = serde_json::from_str(&succeeds(&["methods", "--json"])).unwrap();
     let listed = listed.as_array().unwrap();
-    assert!(listed.len() >= 30, "{}", listed.len());
+    assert!(listed.len() >= 45, "{}", listed.len());
+    let digits = bench.floats(
+        "digits.npy",
+        &[2, 1, 8, 8],
+        (0..128).map(|i| (i * 7 % 16) as f32).collect(),
+    );
+    let model = asset("digits.onnx");
     for method in listed {
         let name = method["name"].as_str().unwrap();
+        if name == "lime-tabular" {
+            continue; // It explains tables.
+        }
         let needs = |what: &str| method["needs"].as_array().unwrap().contains(&what.into());
         let mut more = vec!["--method", name, "--out", &out, "--target", "7", "--json"];
         if needs("layer") {
@@ -215,13 +224,113 @@ fn every_method_explains_the_digit() {
         if needs("feature mask") {
             more.extend(["--feature-mask", &mask]);
         }
-        let text = succeeds(&explain_seven(&more));
+        if name == "occlusion" {
+            more.extend(["--set", "sliding_window_shapes=1,3,3"]);
+        }
+        // A permutation needs several rows.
+        let text = match name == "feature-permutation" {
+            true => {
+                let both = ["explain", "--model", &model, "--input", &digits];
+                succeeds(&[&both[..], &more].concat())
+            }
+            false => succeeds(&explain_seven(&more)),
+        };
         let summary: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(summary["method"], name);
         let (shape, values) = bench.read("a.npy");
-        assert_eq!(shape[0], 1, "{name}");
+        assert_eq!(
+            shape[0],
+            if name == "feature-permutation" { 2 } else { 1 },
+            "{name}"
+        );
         assert!(values.iter().all(|v| v.is_finite()), "{name}");
         assert!(values.iter().any(|v| *v != 0.0), "{name} found nothing");
+    }
+}
+
+#[test]
+fn features_and_baselines_by_name() {
+    let bench = Bench::new();
+    let (out, error) = (bench.path("a.npy"), bench.path("e.npy"));
+    let files = ["--out", &out[..], "--standard-error", &error];
+    for features in ["slic:12", "grid:4x4", "pixels"] {
+        for baseline in ["0.5", "min", "max", "blur:1.5", "inpaint"] {
+            let method = ["--method", "kernel-shap", "--set", "n_samples=60", "--json"];
+            let more = ["--feature-mask", features, "--baseline", baseline];
+            let text = succeeds(&explain_seven(&[&method[..], &more, &files].concat()));
+            let summary: Value = serde_json::from_str(&text).unwrap();
+            assert!(summary["r_squared"][0].as_f64().unwrap() <= 1.0);
+            assert!(summary["delta"][0].as_f64().unwrap().abs() < 1e-5);
+            let (_, values) = bench.read("a.npy");
+            let (shape, errors) = bench.read("e.npy");
+            assert_eq!(shape, [1, 1, 8, 8]);
+            assert!(values.iter().any(|v| *v != 0.0), "{features} {baseline}");
+            assert!(errors.iter().all(|e| *e >= 0.0), "{features} {baseline}");
+        }
+    }
+    let cells = bench.array("m.npy", &[8, 8], (0..64i64).map(|i| i / 8 / 4).collect());
+    let twice = ["--feature-mask", &cells, "--feature-mask", "pixels"];
+    let gaps = bench.array("g.npy", &[8, 8], vec![3i64; 64]);
+    let short = bench.array("s.npy", &[4], vec![0i64; 4]);
+    let ablation = ["--method", "feature-ablation"];
+    let cases: &[(&[&str], &str)] = &[
+        (&["--feature-mask", "slic:many"], "slic:50"),
+        (&["--feature-mask", "slic:0"], "n_segments = 0"),
+        (&["--feature-mask", "grid:9x9"], "at most as many cells"),
+        (&["--feature-mask", "grid:x"], "grid:7x7"),
+        (&["--feature-mask", "squares"], "neither a file"),
+        (&["--feature-mask", &gaps], "without gaps"),
+        (&["--feature-mask", &short], "has shape [4]"),
+        (&twice, "for 1 explained inputs"),
+        (&["--baseline", "blur:x"], "blur:5"),
+        (&["--baseline", "blur:-1"], "sigma = -1"),
+        (&["--set", "perturbations_per_eval=0"], "at least one"),
+        (&["--training", &cells], "has no use for it"),
+    ];
+    for (more, message) in cases {
+        let errors = fails(&explain_seven(&[&ablation[..], more].concat()));
+        assert!(errors.contains(message), "{more:?}: {errors}");
+    }
+    let windows = ["--method", "occlusion", "--set"];
+    for (shape, message) in [
+        ("sliding_window_shapes=1,9,3", "[1, 9, 3]"),
+        ("sliding_window_shapes=1,x", "whole numbers"),
+    ] {
+        let errors = fails(&explain_seven(&[&windows[..], &[shape]].concat()));
+        assert!(errors.contains(message), "{shape}: {errors}");
+    }
+}
+
+#[test]
+fn tables_and_tokens_are_explained_without_gradients() {
+    let bench = Bench::new();
+    let out = bench.path("a.npy");
+    let table = exported("sklearn_mlp.onnx");
+    let layers: Value =
+        serde_json::from_str(&succeeds(&["layers", "--model", &table, "--json"])).unwrap();
+    assert!(!layers.as_array().unwrap().is_empty());
+    let columns = 64;
+    let x = bench.floats("x.npy", &[2, columns], vec![0.4; 2 * columns as usize]);
+    let rows = (0..40 * columns).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0);
+    let training = bench.floats("t.npy", &[40, columns], rows.collect());
+    let explain = ["explain", "--model", &table, "--input", &x, "--out", &out];
+    let more = ["--method", "lime-tabular", "--training", &training];
+    succeeds(&[&explain[..], &more].concat());
+    let (shape, values) = bench.read("a.npy");
+    assert_eq!(shape, [2, columns]);
+    assert!(values.iter().any(|v| *v != 0.0));
+    let errors = fails(&[&explain[..], &["--method", "lime-tabular"]].concat());
+    assert!(errors.contains("needs --training"), "{errors}");
+
+    let model = exported("gpt_tiny_dynamo18.onnx");
+    let ids = bench.array("ids.npy", &[2, 6], (0..12i64).map(|i| i % 7).collect());
+    let explain = ["explain", "--model", &model, "--input", &ids, "--out", &out];
+    for method in ["feature-ablation", "shapley-values", "lime"] {
+        let more = ["--method", method, "--target", "5,1", "--baseline", "3"];
+        succeeds(&[&explain[..], &more].concat());
+        let (shape, values) = bench.read("a.npy");
+        assert_eq!(shape, [2, 6], "{method}");
+        assert!(values.iter().any(|v| *v != 0.0), "{method}");
     }
 }
 

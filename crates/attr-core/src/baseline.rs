@@ -2,6 +2,7 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 
+use crate::blur::blurred;
 use crate::{Error, Kind, Value, Values};
 
 /// The reference value of one input.
@@ -20,6 +21,11 @@ pub enum Baseline {
     Max,
     /// Rows to draw from, or to average over: any number of rows shaped like the input's.
     Distribution(Value),
+    /// The image `[batch, channels, ...]` blurred by a Gaussian of this deviation, in pixels.
+    Blur(f64),
+    /// What surrounds the absent part of the image `[batch, channels, height, width]`; for methods
+    /// that perturb, zero where everything is absent.
+    Inpaint,
 }
 
 /// The baselines of all inputs: one for all of them, or one each.
@@ -60,9 +66,7 @@ impl Baselines {
     pub fn get(&self, i: usize, count: usize) -> Result<&Baseline, Error> {
         match &self.each[..] {
             [] => Ok(&Baseline::Zero),
-            [one @ (Baseline::Zero | Baseline::Scalar(_) | Baseline::Min | Baseline::Max)] => {
-                Ok(one)
-            }
+            [one] if !matches!(one, Baseline::Tensor(_) | Baseline::Distribution(_)) => Ok(one),
             all if all.len() == count => Ok(&all[i]),
             all => Err(Error::InputCount {
                 expected: count,
@@ -141,11 +145,10 @@ impl Baselines {
                     }
                     Baseline::Zero => 0.0,
                     Baseline::Scalar(number) => *number,
-                    Baseline::Min | Baseline::Max => {
+                    Baseline::Min | Baseline::Max | Baseline::Blur(_) | Baseline::Inpaint => {
                         return Err(Error::Method {
                             method: "a distribution of baselines",
-                            reason: "the smallest or largest value of a row is its own; give rows \
-                                     to draw from"
+                            reason: "what is made of a row is its own; give rows to draw from"
                                 .into(),
                         });
                     }
@@ -186,6 +189,36 @@ impl Baselines {
         Ok((0..count).map(row).collect())
     }
 
+    /// Per input, whether it is inpainted where it is absent; and the same with zeros instead.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for inpainting of what is no image; as [`get`](Self::get).
+    pub fn inpainting(&self, inputs: &Values) -> Result<(Vec<bool>, Baselines), Error> {
+        let count = self.count(inputs);
+        let values = inputs.values().iter().enumerate();
+        let inpainted = values.map(|(i, value)| {
+            let inpaint = inputs.explained(i) && matches!(self.get(i, count)?, Baseline::Inpaint);
+            let image = inputs.attributed(i) && value.shape().len() == 4;
+            match inpaint && !image {
+                true => Err(Error::Shape {
+                    what: format!("input {i}, which is to be inpainted,"),
+                    got: value.shape(),
+                    expected: "an image [batch, channels, height, width] of floating point".into(),
+                }),
+                false => Ok(inpaint),
+            }
+        });
+        let plain = self.each.iter().map(|one| match one {
+            Baseline::Inpaint => Baseline::Zero,
+            other => other.clone(),
+        });
+        let plain = Self {
+            each: plain.collect(),
+            drawn: self.drawn,
+        };
+        Ok((inpainted.collect::<Result<_, _>>()?, plain))
+    }
+
     /// Of how many inputs there are baselines: constants that a cut model appends have none.
     fn count(&self, inputs: &Values) -> usize {
         let count = inputs.values().len();
@@ -212,6 +245,14 @@ fn one(baseline: &Baseline, input: &Value, inputs: &Values, i: usize) -> Result<
             Ok(Value::from_matrix(one.expand([rows, elements]), &shape))
         }
         Baseline::Tensor(tensor) => tensor_rows(tensor, input, inputs, i),
+        Baseline::Blur(sigma) => blurred(input, *sigma, i),
+        Baseline::Inpaint => Err(Error::Method {
+            method: "this method",
+            reason:
+                "inpainting needs something to surround what is absent; it serves methods that \
+                     take parts of the input away"
+                    .into(),
+        }),
         Baseline::Distribution(_) => Err(Error::Method {
             method: "this method",
             reason: "it needs one baseline per row, not a distribution".into(),

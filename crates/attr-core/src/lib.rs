@@ -6,10 +6,12 @@
 
 mod at_layers;
 mod baseline;
+mod blur;
 mod error;
 mod evaluate;
 mod graph;
 mod graphs;
+mod inpaint;
 mod inputs;
 mod layer;
 mod layer_method;
@@ -27,6 +29,7 @@ mod values;
 
 pub use at_layers::AtLayers;
 pub use baseline::{Baseline, Baselines};
+pub use blur::{LONGEST_BLUR, gaussian, separable};
 pub use error::Error;
 pub use evaluate::{
     Collected, activations, fix_targets, gradients, scores, target_gradients, target_walks,
@@ -36,6 +39,7 @@ pub use graph::{
     Interpolation, NodeView, Number, Op, Padding, PoolGeometry, Reduce, Role, Rule, Rules,
     SliceDim, Unary, Walk, WalkSeeds, Walked, Walks, tap, tap_value,
 };
+pub use inpaint::inpainted;
 pub use inputs::{Constant, Input, Inputs};
 pub use layer::Layer;
 pub use layer_method::{LayerAttribution, LayerMethod};

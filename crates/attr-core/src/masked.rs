@@ -6,7 +6,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::{
     Baselines, Copy, Error, Explanation, FeatureMask, Features, Kind, Model, Perturbed, Run,
-    Target, Value, Values,
+    Target, Value, Values, inpainted,
 };
 
 /// Writes the presence of each feature in a perturbation; zeros are there before.
@@ -16,8 +16,9 @@ pub type Present<'a> = dyn Fn(usize, &mut [f32]) + 'a;
 /// present, 0 for what is absent, and `b` stands for what is absent.
 pub struct Blend {
     features: Features,
-    /// Per input, rows that stand for what is absent.
+    /// Per input, rows that stand for what is absent, and whether the surroundings do instead.
     absent: Vec<Value>,
+    inpaint: Vec<bool>,
     indices: Vec<Indices>,
 }
 
@@ -65,9 +66,16 @@ impl Blend {
         });
         Ok(Self {
             indices: indices.collect(),
+            inpaint: vec![false; inputs.values().len()],
             absent: absent.into_values(),
             features,
         })
+    }
+
+    /// Sets for each input whether what is absent is taken from what surrounds it.
+    pub fn with_inpainting(mut self, inpaint: Vec<bool>) -> Self {
+        self.inpaint = inpaint;
+        self
     }
 
     /// What counts as a feature.
@@ -106,7 +114,10 @@ impl Blend {
                     z.gather(1, ids.int_tensor::<2>()?)
                 }
             };
-            results.push(mixed(x, self.absent[i].select_rows(from), z)?);
+            results.push(match self.inpaint[i] {
+                true => inpainted(&x, z)?,
+                false => mixed(x, self.absent[i].select_rows(from), z)?,
+            });
         }
         let explained = (0..results.len()).map(|i| inputs.explained(i)).collect();
         Ok(inputs.select(rows).replaced(results, explained))
@@ -157,11 +168,12 @@ impl<'a> Masked<'a> {
         perturbations_per_eval: Option<usize>,
         run: &'a Run<'a>,
     ) -> Result<Self, Error> {
+        let (inpaint, baselines) = baselines.inpainting(inputs)?;
         let each = baselines.each_row()?;
         let backgrounds = each.len();
         let each = each.iter().map(|baselines| baselines.absent(inputs));
         let absent = Values::cat(each.collect::<Result<_, _>>()?)?;
-        let blend = Blend::new(inputs, mask, absent)?;
+        let blend = Blend::new(inputs, mask, absent)?.with_inpainting(inpaint);
         let perturbed = Perturbed::new(model, inputs, targets, perturbations_per_eval, run)?;
         if perturbed.whole_batch() && !blend.features.shared() {
             return Err(Error::Method {
@@ -331,6 +343,14 @@ impl Products {
 }
 
 impl Masked<'_> {
+    /// Whether a perturbed input is `z ⊙ x + (1 - z) ⊙ b`: not where it holds integers, whose numbers are
+    /// mere names, nor where the surroundings fill what is absent.
+    pub fn is_linear(&self) -> bool {
+        let inputs = self.perturbed.inputs();
+        let mut explained = (0..inputs.values().len()).filter(|&i| inputs.explained(i));
+        explained.all(|i| inputs.attributed(i) && !self.blend.inpaint[i])
+    }
+
     /// For each result, what distances of its blends need; of a distribution of baselines, the mean;
     /// of a whole batch, the sum over its rows.
     ///

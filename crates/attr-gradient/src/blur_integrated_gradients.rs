@@ -7,10 +7,10 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use attr_core::{
-    Error, Explanation, Method, Model, Run, Target, Value, Values, fix_targets, scores,
-    target_gradients,
+    Error, Explanation, LONGEST_BLUR, Method, Model, Run, Target, Value, Values, fix_targets,
+    gaussian, scores, separable, target_gradients,
 };
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::rows::{Chunk, RowSums, complete};
@@ -73,9 +73,6 @@ impl Default for BlurIntegratedGradientsConfig {
 pub struct BlurIntegratedGradients {
     config: BlurIntegratedGradientsConfig,
 }
-
-/// A blur of a line is a matrix of its length, squared: at most half a gibibyte.
-const LONGEST: usize = 8192;
 
 impl From<BlurIntegratedGradientsConfig> for BlurIntegratedGradients {
     fn from(config: BlurIntegratedGradientsConfig) -> Self {
@@ -144,11 +141,11 @@ impl BlurIntegratedGradients {
                     expected: "an image to blur, [batch, channels, ...],".into(),
                 });
             }
-            if inputs.attributed(i) && shape[2..].iter().any(|&length| length > LONGEST) {
+            if inputs.attributed(i) && shape[2..].iter().any(|&length| length > LONGEST_BLUR) {
                 return Err(Error::Shape {
                     what: format!("input {i}"),
                     got: shape,
-                    expected: format!("an image of at most {LONGEST} pixels a side"),
+                    expected: format!("an image of at most {LONGEST_BLUR} pixels a side"),
                 });
             }
         }
@@ -182,7 +179,7 @@ pub(crate) fn blurred(inputs: &Values, sigmas: &[f64]) -> Result<Values, Error> 
 /// deviation go together.
 fn blur(value: &Value, sigmas: &[f64]) -> Result<Value, Error> {
     by_sigma(value, sigmas, |rows, sigma| {
-        separable(rows, |_, length| kernel(sigma, length))
+        separable(rows, |_, length| gaussian(sigma, length))
     })
 }
 
@@ -195,11 +192,11 @@ fn blur_difference(value: &Value, sigmas: &[f64], step: f64) -> Result<Value, Er
         let mut sum: Option<Tensor<2>> = None;
         for changed in 2..rows.shape().len() {
             let part = separable(rows, |dim, length| match dim.cmp(&changed) {
-                Ordering::Less => kernel(sigma, length),
-                Ordering::Greater => kernel(sigma + step, length),
+                Ordering::Less => gaussian(sigma, length),
+                Ordering::Greater => gaussian(sigma + step, length),
                 Ordering::Equal => {
-                    let after = kernel(sigma + step, length).into_iter();
-                    let pairs = after.zip(kernel(sigma, length));
+                    let after = gaussian(sigma + step, length).into_iter();
+                    let pairs = after.zip(gaussian(sigma, length));
                     pairs.map(|(after, before)| after - before).collect()
                 }
             })?;
@@ -235,48 +232,6 @@ fn by_sigma(
         }
     }
     Ok(Value::cat_rows(parts)?.select_rows(&place))
-}
-
-/// Applies a matrix `[length, length]` along each spatial dimension.
-fn separable(value: &Value, matrix: impl Fn(usize, usize) -> Vec<f64>) -> Result<Value, Error> {
-    let shape = value.shape();
-    let rows = shape[0];
-    let mut current = value.clone();
-    for dim in 2..shape.len() {
-        let length = shape[dim];
-        let outer: usize = shape[1..dim].iter().product();
-        let inner = shape[dim + 1..].iter().product();
-        let data = TensorData::new(matrix(dim, length), [1, length, length]);
-        let data = data.convert_dtype(value.dtype());
-        let matrix = Tensor::<3>::from_data(data, &value.device());
-        let matrix = matrix.expand([rows * outer, length, length]);
-        let lines = current.reshape(&[rows * outer, length, inner]);
-        current = Value::from(matrix.matmul(lines.tensor::<3>()?));
-    }
-    Ok(current.reshape(&shape))
-}
-
-/// The blur of a line of so many pixels, as a matrix.
-fn kernel(sigma: f64, length: usize) -> Vec<f64> {
-    let mut matrix = vec![0f64; length * length];
-    let radius = match sigma > 1e-15 {
-        true => (4.0 * sigma + 0.5) as usize,
-        false => 0,
-    };
-    let weight = |distance: usize| match distance {
-        0 => 1.0,
-        distance => (-0.5 * (distance as f64 / sigma).powi(2)).exp(),
-    };
-    let total: f64 = weight(0) + 2.0 * (1..=radius).map(weight).sum::<f64>();
-    for (i, row) in matrix.chunks_mut(length).enumerate() {
-        for (j, cell) in row.iter_mut().enumerate() {
-            let distance = i.abs_diff(j);
-            if distance <= radius {
-                *cell = weight(distance) / total;
-            }
-        }
-    }
-    matrix
 }
 
 impl Method for BlurIntegratedGradients {

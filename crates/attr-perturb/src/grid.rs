@@ -1,22 +1,34 @@
 //! The features of methods that look at an image in coarse cells.
 
-use attr_core::{FeatureMask, Values};
+use attr_core::{Error, FeatureMask, Values};
 
 /// The mask given; without one, cells of a `size x size` grid for images, elements for the rest.
-pub(crate) fn cells(mask: &Option<FeatureMask>, size: usize, inputs: &Values) -> FeatureMask {
+pub(crate) fn cells(
+    mask: &Option<FeatureMask>,
+    size: usize,
+    inputs: &Values,
+) -> Result<FeatureMask, Error> {
     if let Some(mask) = mask {
-        return mask.clone();
+        return Ok(mask.clone());
+    }
+    if size == 0 {
+        return Err(Error::Parameter {
+            name: "grid_size",
+            value: "0".into(),
+            expected: "a grid has at least one cell along each side",
+        });
     }
     let explained = (0..inputs.values().len()).filter(|&i| inputs.explained(i));
     let shapes: Vec<Vec<usize>> = explained.map(|i| inputs.values()[i].shape()).collect();
     let images = shapes.iter().all(|shape| shape.len() > 2);
     let Some(first) = shapes.first().filter(|_| images) else {
-        return FeatureMask::Elements;
+        return Ok(FeatureMask::Elements);
     };
     let dims = shapes.iter().map(Vec::len).min().unwrap_or(first.len()) - 2;
     let smallest = |dim: usize| {
         let lengths = shapes.iter().map(|shape| shape[shape.len() - dims + dim]);
         lengths.min().unwrap_or(1)
     };
-    FeatureMask::Grid((0..dims).map(|dim| size.min(smallest(dim))).collect())
+    let cells = (0..dims).map(|dim| size.min(smallest(dim)));
+    Ok(FeatureMask::Grid(cells.collect()))
 }

@@ -139,7 +139,7 @@ impl Method for HsicAttribution {
                 expected: "dependence needs at least two masks, and at most 16384 are compared",
             });
         }
-        let mask = cells(&self.mask, self.config.grid_size, inputs);
+        let mask = cells(&self.mask, self.config.grid_size, inputs)?;
         let what = (&self.baselines, &mask);
         let per_eval = self.config.perturbations_per_eval;
         let masked = Masked::new(model, inputs, targets, what, per_eval, run)?;

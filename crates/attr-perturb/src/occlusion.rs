@@ -5,7 +5,7 @@
 
 use attr_core::{
     Baselines, Copy, Error, Explanation, Kind, Method, Model, Perturbed, Run, Target, Value,
-    Values, Windows, mixed,
+    Values, Windows, inpainted, mixed,
 };
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
@@ -99,8 +99,17 @@ impl Occlusion {
         let explained: Vec<usize> = explained.collect();
         let shapes = &self.config.sliding_window_shapes;
         let strides = &self.config.strides;
-        for given in [shapes.len(), strides.len().max(explained.len())] {
-            if given != explained.len() {
+        if shapes.is_empty() {
+            return Err(Error::Parameter {
+                name: "sliding_window_shapes",
+                value: "none".into(),
+                expected: "give the window's size along each dimension but the batch, such as 1,3,3",
+            });
+        }
+        for given in [shapes.len(), strides.len()] {
+            // No stride at all is one everywhere.
+            let none = given == 0 && strides.is_empty();
+            if given != explained.len() && !none {
                 return Err(Error::Method {
                     method: "occlusion",
                     reason: format!(
@@ -182,7 +191,11 @@ impl Method for Occlusion {
         run: &Run<'_>,
     ) -> Result<Vec<Explanation>, Error> {
         let windows = self.windows(inputs)?;
-        let absent = self.baselines.absent(inputs)?;
+        let (inpaint, baselines) = self.baselines.inpainting(inputs)?;
+        let absent = Absent {
+            rows: baselines.absent(inputs)?,
+            inpaint,
+        };
         let per_eval = self.config.perturbations_per_eval;
         let perturbed = Perturbed::new(model, inputs, targets, per_eval, run)?;
         let rows = perturbed.rows();
@@ -219,16 +232,22 @@ impl Method for Occlusion {
     }
 }
 
+/// What windows are covered with: rows, or the surroundings.
+struct Absent {
+    rows: Values,
+    inpaint: Vec<bool>,
+}
+
 /// The rows of some copies with their windows covered.
 fn covered(
     inputs: &Values,
-    absent: &Values,
+    absent: &Absent,
     windows: &[Window],
     copies: &[Copy],
 ) -> Result<Values, Error> {
     let rows: Vec<usize> = copies.iter().map(|copy| copy.0).collect();
     let here = inputs.select(&rows);
-    let there = absent.select(&rows);
+    let there = absent.rows.select(&rows);
     let mut results: Vec<Option<Value>> = vec![None; inputs.values().len()];
     for (i, result) in results.iter_mut().enumerate() {
         if !copies.iter().any(|copy| windows[copy.1].input == i) {
@@ -258,7 +277,11 @@ fn covered(
             inside = both.reshape([copies.len(), elements]);
         }
         let x = here.values()[i].clone();
-        *result = Some(mixed(x, there.values()[i].clone(), inside.neg() + 1.0)?);
+        let seen = inside.neg() + 1.0;
+        *result = Some(match absent.inpaint[i] {
+            true => inpainted(&x, seen)?,
+            false => mixed(x, there.values()[i].clone(), seen)?,
+        });
     }
     Ok(here.with(|i, _| results[i].clone()))
 }

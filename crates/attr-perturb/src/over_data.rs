@@ -228,11 +228,14 @@ impl OverData {
 
     /// The features of a batch, and the rows that stand for what is changed.
     fn blend(&self, inputs: &Values) -> Result<Blend, Error> {
-        let (mask, absent) = match &self.change {
-            Change::Ablate(method) => (method.mask(), method.baselines().absent(inputs)?),
-            Change::Permute(method) => (method.mask(), inputs.clone()),
+        let blend = match &self.change {
+            Change::Ablate(method) => {
+                let (inpaint, baselines) = method.baselines().inpainting(inputs)?;
+                let absent = baselines.absent(inputs)?;
+                Blend::new(inputs, method.mask(), absent)?.with_inpainting(inpaint)
+            }
+            Change::Permute(method) => Blend::new(inputs, method.mask(), inputs.clone())?,
         };
-        let blend = Blend::new(inputs, mask, absent)?;
         match blend.features().shared() {
             true => Ok(blend),
             false => Err(Error::Method {

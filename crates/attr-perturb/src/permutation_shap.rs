@@ -126,6 +126,7 @@ impl Method for PermutationShap {
         let masked = Masked::new(model, inputs, targets, what, per_eval, run)?;
         let sampling = Sampling {
             units: self.config.npermutations,
+            name: "npermutations",
             antithetic: true,
             tolerance: self.config.tolerance,
             seed: self.config.seed,

@@ -11,6 +11,8 @@ const ROUND: usize = 10;
 pub(crate) struct Sampling {
     /// Permutations, or pairs of them.
     pub units: usize,
+    /// The name of the parameter that says how many.
+    pub name: &'static str,
     /// Whether each permutation is followed by its reverse.
     pub antithetic: bool,
     /// Standard error at which a row has enough.
@@ -188,7 +190,7 @@ impl Known {
 fn check(sampling: &Sampling) -> Result<(), Error> {
     if sampling.units == 0 || sampling.units > 1 << 24 {
         return Err(Error::Parameter {
-            name: "n_samples",
+            name: sampling.name,
             value: sampling.units.to_string(),
             expected: "at least one permutation is needed, and at most 16777216",
         });

@@ -131,6 +131,7 @@ impl Method for ShapleyValueSampling {
         let masked = Masked::new(model, inputs, targets, what, per_eval, run)?;
         let sampling = Sampling {
             units: self.config.n_samples,
+            name: "n_samples",
             antithetic: false,
             tolerance: self.config.tolerance,
             seed: self.config.seed,

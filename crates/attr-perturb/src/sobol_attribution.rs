@@ -162,7 +162,7 @@ impl Method for SobolAttribution {
                 expected: "a variance needs at least two points, and at most 65536 are taken",
             });
         }
-        let mask = cells(&self.mask, self.config.grid_size, inputs);
+        let mask = cells(&self.mask, self.config.grid_size, inputs)?;
         let what = (&self.baselines, &mask);
         let per_eval = self.config.perturbations_per_eval;
         let masked = Masked::new(model, inputs, targets, what, per_eval, run)?;

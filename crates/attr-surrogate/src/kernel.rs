@@ -51,8 +51,14 @@ pub(crate) fn check_samples(name: &'static str, samples: usize, least: usize) ->
         false => Err(Error::Parameter {
             name,
             value: samples.to_string(),
-            expected: "a fit needs at least one sample (KernelSHAP everything, nothing and one \
-                       coalition between), and takes at most 16777216",
+            expected: match least {
+                1 => "a fit needs at least one sample, and takes at most 16777216",
+                2 => "a fit needs the row and one more sample, and takes at most 16777216",
+                _ => {
+                    "a fit needs everything, nothing and one coalition between, and takes at most \
+                      16777216"
+                }
+            },
         }),
     }
 }

@@ -78,8 +78,8 @@ pub enum Surrogate {
 ///
 /// Each feature is present with probability 1/2. A sample weighs `exp(-d² / (2 kernel_width²))`, where
 /// `d` is its distance from the input: one minus the cosine of their angle, or the length of their
-/// difference. For inputs with tokens, whose numbers are mere names, distances are those of `z_k` from
-/// all ones instead. All rows share the draws `z_k`, so each is explained as if it were alone.
+/// difference. For inputs with tokens, whose numbers are mere names, and for inpainted images distances
+/// are those of `z_k` from all ones instead. All rows share the draws `z_k`, so each is explained as if it were alone.
 ///
 /// The coefficient of a feature is written to all its elements. [`fit`](Self::fit) gives them one by
 /// one, with the intercept; R² and the standard errors come with either. They are those of the draws,
@@ -272,18 +272,17 @@ impl Lime {
             }
         })?;
         let shares = masked.products()?;
-        let tokens =
-            (0..inputs.values().len()).any(|i| inputs.explained(i) && !inputs.attributed(i));
+        let linear = masked.is_linear();
         let mut fits: Vec<Vec<Fit>> = vec![Vec::with_capacity(rows.len()); targets.len()];
         for &row in &rows {
             let weight = |k: usize| {
                 let sample = samples.row(k);
-                let [aa, ab, bb] = match tokens {
-                    true => {
+                let [aa, ab, bb] = match linear {
+                    true => shares[row].blended(sample),
+                    false => {
                         let present: f64 = sample.iter().sum();
                         [features as f64, present, present]
                     }
-                    false => shares[row].blended(sample),
                 };
                 let distance = self.config.distance_mode.distance(aa, ab, bb);
                 kernel::exponential(distance, kernel_width)

@@ -54,13 +54,13 @@ impl Default for Slic {
 /// ```
 pub fn superpixels(image: &Value, slic: &Slic) -> Result<FeatureMask, Error> {
     let shape = image.shape();
-    let size = |side: usize| u32::try_from(side).ok().filter(|&side| side > 0);
     let [rows, channels, height, width] = shape[..] else {
         return Err(no_image(shape));
     };
-    let (Some(tall), Some(wide), true) = (size(height), size(width), channels > 0) else {
+    // The library counts pixels in 32 bits.
+    if channels * height * width == 0 || height.saturating_mul(width) > 1 << 28 {
         return Err(no_image(shape));
-    };
+    }
     let bad = |name, value: u32, expected| Error::Parameter {
         name,
         value: value.to_string(),
@@ -76,22 +76,15 @@ pub fn superpixels(image: &Value, slic: &Slic) -> Result<FeatureMask, Error> {
     if slic.max_num_iter == 0 {
         return Err(bad("max_num_iter", 0, "at least one round is needed"));
     }
+    if !image.is_finite()? {
+        return Err(Error::NonFinite {
+            what: "the image to be segmented".into(),
+        });
+    }
     let pixels = height * width;
     let mut ids: Vec<i64> = Vec::with_capacity(rows * channels * pixels);
     for row in image.to_vec()?.chunks(channels * pixels) {
-        let bytes = colours(row, channels, pixels);
-        let labels = simple_clustering::slic_from_bytes(
-            slic.n_segments.min((pixels as u32).max(1)),
-            slic.compactness,
-            wide,
-            tall,
-            Some(slic.max_num_iter),
-            &bytes,
-        );
-        let labels = labels.map_err(|error| Error::Method {
-            method: "SLIC",
-            reason: error.to_string(),
-        })?;
+        let labels = labels(slic, row, [channels, height, width])?;
         let mut known: Vec<usize> = labels.clone();
         known.sort_unstable();
         known.dedup();
@@ -108,6 +101,44 @@ pub fn superpixels(image: &Value, slic: &Slic) -> Result<FeatureMask, Error> {
         ids,
         &image.device(),
     )]))
+}
+
+/// The segment of each pixel of a row.
+///
+/// The library searches around its seeds in steps of whole pixels, and pixels beyond the last step fall
+/// to its first segment. So the image is continued below and on the right by its edges, and the
+/// continuation is left out of the result.
+fn labels(
+    slic: &Slic,
+    row: &[f32],
+    [channels, height, width]: [usize; 3],
+) -> Result<Vec<usize>, Error> {
+    let pixels = height * width;
+    let step = (pixels as f64 / f64::from(slic.n_segments)).sqrt() as usize;
+    if step < 2 {
+        return Ok((0..pixels).collect());
+    }
+    let (tall, wide) = (height + 2 * step, width + 2 * step);
+    let small = colours(row, channels, pixels);
+    let places = (0..tall * wide).flat_map(|pixel| {
+        let (y, x) = (pixel / wide, pixel % wide);
+        let at = y.min(height - 1) * width + x.min(width - 1);
+        small[3 * at..3 * at + 3].iter().copied()
+    });
+    let labels = simple_clustering::slic_from_bytes(
+        (tall * wide / (step * step)) as u32,
+        slic.compactness,
+        wide as u32,
+        tall as u32,
+        Some(slic.max_num_iter),
+        &places.collect::<Vec<u8>>(),
+    );
+    let labels = labels.map_err(|error| Error::Method {
+        method: "SLIC",
+        reason: error.to_string(),
+    })?;
+    let lines = labels.chunks(wide).take(height);
+    Ok(lines.flat_map(|line| line[..width].to_vec()).collect())
 }
 
 fn no_image(shape: Vec<usize>) -> Error {

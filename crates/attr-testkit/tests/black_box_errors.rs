@@ -4,8 +4,8 @@
 use std::fmt;
 
 use attr_core::{
-    Baseline, Baselines, Constant, Error, FeatureMask, Inputs, Kind, Method, Model, Random, Value,
-    Values,
+    Baseline, Baselines, Constant, Error, FeatureMask, Inputs, Kind, Method, Model, Random, Target,
+    Value, Values,
 };
 use attr_perturb::{
     FeatureAblation, FeaturePermutation, Hierarchy, HsicAttribution, HsicAttributionConfig,
@@ -32,6 +32,7 @@ macro_rules! refused {
     )+};
 }
 
+#[track_caller]
 fn failure<T>(what: impl fmt::Display, result: Result<T, Error>) -> Error {
     match result {
         Ok(_) => panic!("{what} is accepted"),
@@ -39,8 +40,12 @@ fn failure<T>(what: impl fmt::Display, result: Result<T, Error>) -> Error {
     }
 }
 
+#[track_caller]
 fn refuse<I: Inputs>(method: impl Method, model: &impl Model<I>, x: &I) -> Error {
-    failure("what should be refused", method.attribute(model, x, 0))
+    failure(
+        "what should be refused",
+        method.attribute(model, x, Target::Single),
+    )
 }
 
 fn sum(x: Tensor<2>) -> Tensor<2> {
@@ -48,6 +53,7 @@ fn sum(x: Tensor<2>) -> Tensor<2> {
 }
 
 /// Refused with a sum of columns as the model, at a table of two rows.
+#[track_caller]
 fn refuse_table(method: impl Method) -> Error {
     refuse(method, &sum, &table())
 }
@@ -228,7 +234,8 @@ fn masks() {
         refused! {
             name, error(mask([0, 2, 2])) => Error::FeatureMask { number: 1, .. }, "feature 1:";
             name, error(mask([1, 2, 3])) => Error::FeatureMask { number: 0, .. }, "feature 0:";
-            name, error(mask([0, 1, i64::MAX])) => Error::FeatureMask { number: 2, .. }, "feature 2:";
+            name, error(mask([0, 1, 1 << 30])) =>
+                Error::FeatureMask { number: 2, .. }, "feature 2:";
             name, error(mask([0, -1, 1])) => Error::FeatureMask { number: -1, .. }, "feature -1:";
             name, error(integers([1, 2], &[0, 1]).into()) => Error::Shape { .. }, "[1, 2]";
             name, error(integers([3], &[0, 1, 2]).into()) => Error::Shape { .. }, "[3]";
@@ -260,11 +267,14 @@ fn windows() {
         "of another rank", refuse_table(occlusion(&[1, 3])) => Error::Shape { .. }, "[1, 3]";
         "of no rank", refuse_table(occlusion(&[])) => Error::Shape { .. }, "[]";
         "empty", refuse_table(occlusion(&[0])) => Error::Shape { .. }, "[0]";
-        "no step", refuse_table(strides(&[0])) => Error::Parameter { name: "strides", .. }, "strides = 0";
-        "gaps", refuse_table(strides(&[3])) => Error::Parameter { name: "strides", .. }, "strides = 3";
+        "no step", refuse_table(strides(&[0])) =>
+            Error::Parameter { name: "strides", .. }, "strides = 0";
+        "gaps", refuse_table(strides(&[3])) =>
+            Error::Parameter { name: "strides", .. }, "strides = 3";
         "step of another rank", refuse_table(strides(&[1, 1])) => Error::Shape { .. }, "[1, 1]";
         "no window", refuse_table(Occlusion::new([])) => Error::Method { .. }, "0 windows";
-        "one window for two", refuse(occlusion(&[1]), &both, &pair) => Error::Method { .. }, "1 windows";
+        "one window for two", refuse(occlusion(&[1]), &both, &pair) =>
+            Error::Method { .. }, "1 windows";
         "one step for two",
             refuse(Occlusion::new([vec![1], vec![1]]).with_strides([vec![1]]), &both, &pair) =>
             Error::Method { .. }, "1 windows or strides";
@@ -366,7 +376,8 @@ fn tolerances() {
         let sampling = ShapleyValueSampling::new().with_tolerance(tolerance);
         let pairs = PermutationShap::new().with_tolerance(tolerance);
         refused! {
-            "sampling", refuse_table(sampling) => Error::Parameter { name: "tolerance", .. }, &words;
+            "sampling", refuse_table(sampling) =>
+                Error::Parameter { name: "tolerance", .. }, &words;
             "pairs", refuse_table(pairs) => Error::Parameter { name: "tolerance", .. }, &words;
         }
     }
@@ -382,7 +393,8 @@ fn no_perturbation_at_once() {
         };
         refused! {
             name, refuse(method(0), &of_any, &x) =>
-                Error::Parameter { name: "perturbations_per_eval", .. }, "perturbations_per_eval = 0";
+                Error::Parameter { name: "perturbations_per_eval", .. },
+                "perturbations_per_eval = 0";
         }
     }
 }
@@ -402,20 +414,22 @@ fn one_value_for_the_whole_batch() {
         let by_row = method(16).attribute(&each, &x, 0).unwrap();
         let by_row = values(&by_row.values()[0]);
         let expected: Vec<f32> = (0..3).map(|i| by_row[i] + by_row[3 + i]).collect();
-        let found = method(1).attribute(&total, &x.to_values(), 0).unwrap();
+        let found = method(1)
+            .attribute(&total, &x.to_values(), Target::Single)
+            .unwrap();
         let found = found.values()[0].as_ref().unwrap();
         assert_eq!(found.shape(), [1, 3], "{name}");
         assert_close_slices(name, &found.to_vec().unwrap(), &expected, 1e-5);
         // A single row is no batch.
         let one = x.clone().narrow(0, 0, 1).to_values();
-        let found = method(1).attribute(&total, &one, 0).unwrap();
+        let found = method(1).attribute(&total, &one, Target::Single).unwrap();
         assert_close_slices(name, &values(&found.values()[0]), &by_row[..3], 1e-5);
     }
     for (name, method) in with_perturbations_per_eval() {
         if !["rise", "tabular"].contains(&name) {
             refused! {
-                name, refuse(method(2), &total, &x.to_values()) => Error::WholeBatch { rows: 2, .. },
-                    "output of shape [1] for 2 rows";
+                name, refuse(method(2), &total, &x.to_values()) =>
+                    Error::WholeBatch { rows: 2, .. }, "output of shape [1] for 2 rows";
             }
         }
     }
@@ -460,10 +474,13 @@ fn outputs_that_are_no_numbers() {
     let elsewhere_infinite = move |x: Values| range(&x).lower_elem(0.1).float().recip();
     for (name, method, x) in all() {
         refused! {
-            name, refuse(&method, &at_input_nan, &x) => Error::NonFinite { .. }, "output for target 0";
-            name, refuse(&method, &at_input_infinite, &x) => Error::NonFinite { .. }, "target 0";
-            name, refuse(&method, &elsewhere_nan, &x) => Error::NonFinite { .. }, "target 0";
-            name, refuse(&method, &elsewhere_infinite, &x) => Error::NonFinite { .. }, "target 0";
+            name, refuse(&method, &at_input_nan, &x) =>
+                Error::NonFinite { .. }, "output for target single";
+            name, refuse(&method, &at_input_infinite, &x) =>
+                Error::NonFinite { .. }, "target single";
+            name, refuse(&method, &elsewhere_nan, &x) => Error::NonFinite { .. }, "target single";
+            name, refuse(&method, &elsewhere_infinite, &x) =>
+                Error::NonFinite { .. }, "target single";
         }
     }
 }
@@ -477,7 +494,8 @@ fn baselines() {
         for bad in [f32::NAN, f32::INFINITY] {
             let row = with([0.0, bad, 0.0]);
             refused! {
-                name, error(f64::from(bad).into()) => Error::NonFinite { .. }, "baseline of input 0";
+                name, error(f64::from(bad).into()) =>
+                    Error::NonFinite { .. }, "baseline of input 0";
                 name, error(row.clone().into()) => Error::NonFinite { .. }, "baseline of input 0";
             }
             if name != "occlusion" {
@@ -490,7 +508,8 @@ fn baselines() {
         }
         let three = Tensor::cat(vec![numbers.clone(); 3], 0);
         refused! {
-            name, error(Tensor::<2>::zeros([1, 2], &device()).into()) => Error::Shape { .. }, "[1, 2]";
+            name, error(Tensor::<2>::zeros([1, 2], &device()).into()) =>
+                Error::Shape { .. }, "[1, 2]";
             name, error(three.into()) => Error::Shape { .. }, "[3, 3]";
         }
     }
@@ -508,9 +527,12 @@ fn features() {
     let hierarchy = PartitionShap::new().with_hierarchy(hierarchy);
     let joined = |joins: &[[usize; 2]]| failure("a tree", Hierarchy::new(3, joins.to_vec()));
     refused! {
-        "too many", refuse(ShapleyValues::new(), &sum, &wide(21)) => Error::Method { .. }, "21 features";
-        "too many", refuse(KernelShap::new(), &sum, &wide(4097)) => Error::Method { .. }, "4097 features";
-        "one row", refuse(FeaturePermutation::new(), &sum, &one_row) => Error::Method { .. }, "single row";
+        "too many", refuse(ShapleyValues::new(), &sum, &wide(21)) =>
+            Error::Method { .. }, "21 features";
+        "too many", refuse(KernelShap::new(), &sum, &wide(4097)) =>
+            Error::Method { .. }, "4097 features";
+        "one row", refuse(FeaturePermutation::new(), &sum, &one_row) =>
+            Error::Method { .. }, "single row";
         "twice", refuse_table(order(&[0, 0])) => Error::Method { .. }, "[0, 0]";
         "beyond", refuse_table(order(&[0, 2])) => Error::Method { .. }, "[0, 2]";
         "too short", refuse_table(order(&[0])) => Error::Method { .. }, "[0]";
@@ -543,7 +565,8 @@ fn kernels_and_penalties() {
     for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         let words = format!("kernel_width = {bad}");
         refused! {
-            "lime", refuse_table(Lime::new().with_kernel_width(bad)) => Error::Parameter { .. }, &words;
+            "lime", refuse_table(Lime::new().with_kernel_width(bad)) =>
+                Error::Parameter { .. }, &words;
             "tabular", refuse_table(tabular(Some(bad), 1.0)) => Error::Parameter { .. }, &words;
         }
         if bad == 0.0 {
@@ -604,7 +627,8 @@ fn samples_that_cannot_be_fitted() {
     let selected = |selection| far.clone().with_feature_selection(selection, 3);
     refused! {
         "no columns", failure("a design", Design::new(0, vec![])) => Error::Shape { .. }, "[0]";
-        "a part of a row", failure("a design", Design::new(2, vec![0.0; 3])) => Error::Shape { .. }, "[3]";
+        "a part of a row", failure("a design", Design::new(2, vec![0.0; 3])) =>
+            Error::Shape { .. }, "[3]";
         "far", refuse(far.clone(), &sum, &wide) => Error::Method { .. }, "kernel width";
         "forward", refuse(selected(FeatureSelection::ForwardSelection), &sum, &wide) =>
             Error::Method { .. }, "kernel width";
@@ -631,6 +655,7 @@ fn samples_of_ones_own() {
     };
     let error = |lime: LimeBase| failure("a sample", lime.fit(&sum, &table(), 0));
     let log = |x: Tensor<2>| sum(x.neg().log());
+    let rows = table().to_values();
     refused! {
         "none", error(lime(1, &[2], 1.0).with_samples(0)) =>
             Error::Parameter { name: "n_samples", .. }, "n_samples = 0";
@@ -639,8 +664,10 @@ fn samples_of_ones_own() {
         "lengths", error(lime(1, &[2, 3], 1.0)) => Error::Shape { .. }, "[1, 2]";
         "weight", error(lime(1, &[2], f64::NAN)) => Error::Method { .. }, "not finite";
         "weight", error(lime(1, &[2], -1.0)) => Error::Method { .. }, "negative";
-        "output", failure("a label", lime(1, &[2], 1.0).fit(&log, &table(), 0)) =>
-            Error::NonFinite { .. }, "target 0";
+        "one value", failure("a sum", lime(1, &[2], 1.0).fit(&total, &rows, Target::Single)) =>
+            Error::WholeBatch { rows: 2, .. }, "shape [1]";
+        "output", failure("a label", lime(1, &[2], 1.0).fit(&log, &table(), Target::Single)) =>
+            Error::NonFinite { .. }, "target single";
     }
 }
 
@@ -662,20 +689,25 @@ fn tables() {
     let rise = || Rise::new().with_masks(5);
     refused! {
         "nothing", refuse_table(tabular(Vec::new())) => Error::Shape { .. }, "training set";
-        "other columns", refuse_table(tabular(vec![vec![0.0; 4]; 3])) => Error::Shape { .. }, "[3, 4]";
+        "other columns", refuse_table(tabular(vec![vec![0.0; 4]; 3])) =>
+            Error::Shape { .. }, "[3, 4]";
         "uneven rows", refuse_table(tabular(uneven)) => Error::Shape { .. }, "[20, 2]";
-        "no number", refuse_table(tabular(holes.clone())) => Error::NonFinite { .. }, "training set";
+        "no number", refuse_table(tabular(holes.clone())) =>
+            Error::NonFinite { .. }, "training set";
         "no number", refuse_table(tabular(holes).with_discretizer(Discretizer::None)) =>
             Error::NonFinite { .. }, "training set";
         "no such column", refuse_table(categories(&[0, 3])) => Error::Method { .. }, "column 3";
-        "an image", refuse(tabular(training()), &of_image, &image()) => Error::Shape { .. }, "[2, 1, 3]";
-        "tokens", refuse(tabular(training()), &of_tokens, &table().int()) => Error::Shape { .. }, "[2, 3]";
+        "an image", refuse(tabular(training()), &of_image, &image()) =>
+            Error::Shape { .. }, "[2, 1, 3]";
+        "tokens", refuse(tabular(training()), &of_tokens, &table().int()) =>
+            Error::Shape { .. }, "[2, 3]";
         "two tables", refuse(tabular(training()), &both, &(table(), table())) =>
             Error::Shape { .. }, "one table";
         "no values", bins(&[]) => Error::Method { .. }, "no training values";
         "infinity", bins(&[1.0, f64::INFINITY]) => Error::NonFinite { .. }, "training set";
         "rise on a table", refuse(rise(), &sum, &table()) => Error::Shape { .. }, "[2, 3]";
-        "rise on tokens", refuse(rise(), &of_tokens, &table().int()) => Error::Shape { .. }, "[2, 3]";
+        "rise on tokens", refuse(rise(), &of_tokens, &table().int()) =>
+            Error::Shape { .. }, "[2, 3]";
     }
 }
 
@@ -713,12 +745,17 @@ fn data_sets() {
     refused! {
         "no batches", over(ablation(), vec![]) => Error::Method { .. }, "no batches";
         "no batches", over(permutation(), vec![]) => Error::Method { .. }, "no batches";
-        "one row", over(permutation(), vec![table(), one_row]) => Error::Method { .. }, "single row";
-        "other rows", over(ablation(), vec![table(), wide.clone()]) => Error::Shape { .. }, "[2, 4]";
+        "one row", over(permutation(), vec![table(), one_row]) =>
+            Error::Method { .. }, "single row";
+        "other rows", over(ablation(), vec![table(), wide.clone()]) =>
+            Error::Shape { .. }, "[2, 4]";
         "other rows", over(permutation(), vec![table(), wide]) => Error::Shape { .. }, "[2, 4]";
-        "mask", over(OverData::ablation(gap), vec![table()]) => Error::FeatureMask { .. }, "feature 1:";
-        "mask per row", over(OverData::ablation(per_row), vec![table()]) => Error::Method { .. }, "one feature mask";
-        "baseline", over(OverData::ablation(nan), vec![table()]) => Error::NonFinite { .. }, "baseline";
+        "mask", over(OverData::ablation(gap), vec![table()]) =>
+            Error::FeatureMask { .. }, "feature 1:";
+        "mask per row", over(OverData::ablation(per_row), vec![table()]) =>
+            Error::Method { .. }, "one feature mask";
+        "baseline", over(OverData::ablation(nan), vec![table()]) =>
+            Error::NonFinite { .. }, "baseline";
         "inputs", over(ablation(), vec![table() * f32::NAN]) => Error::NonFinite { .. }, "input 0";
         "one value", failure("a sum", ablation().attribute(&single, [(table(), ())], &mean)) =>
             Error::WholeBatch { .. }, "shape [1]";
@@ -730,25 +767,23 @@ fn data_sets() {
 #[test]
 fn segments() {
     let image = Value::from(input([1, 3, 8, 8], 1));
-    let none = |slic| failure("no segments", superpixels(&image, &slic));
     let flat = Value::from(input([3, 8, 8], 1));
     let slic = Slic::default();
-    let no_segments = Slic {
-        n_segments: 0,
-        ..slic
-    };
-    let no_compactness = Slic {
-        compactness: 0,
-        ..slic
-    };
-    let no_rounds = Slic {
-        max_num_iter: 0,
-        ..slic
+    let with = |change: fn(&mut Slic)| {
+        let mut slic = slic;
+        change(&mut slic);
+        failure("a parameter", superpixels(&image, &slic))
     };
     refused! {
-        "segments", none(no_segments) => Error::Parameter { .. }, "n_segments: 0";
-        "compactness", none(no_compactness) => Error::Parameter { .. }, "compactness: 0";
-        "rounds", none(no_rounds) => Error::Parameter { .. }, "max_num_iter: 0";
-        "rank", failure("three dimensions", superpixels(&flat, &slic)) => Error::Shape { .. }, "[3, 8, 8]";
+        "segments", with(|slic| slic.n_segments = 0) =>
+            Error::Parameter { .. }, "n_segments = 0";
+        "compactness", with(|slic| slic.compactness = 0) =>
+            Error::Parameter { .. }, "compactness = 0";
+        "compactness", with(|slic| slic.compactness = 21) =>
+            Error::Parameter { .. }, "compactness = 21";
+        "rounds", with(|slic| slic.max_num_iter = 0) =>
+            Error::Parameter { .. }, "max_num_iter = 0";
+        "rank", failure("three dimensions", superpixels(&flat, &slic)) =>
+            Error::Shape { .. }, "[3, 8, 8]";
     }
 }

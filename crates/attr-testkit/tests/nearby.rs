@@ -14,6 +14,8 @@ use burn::tensor::{Device, Tensor};
 
 const CHANNELS: usize = 48;
 
+type Forward = fn(&Wide, Tensor<4>) -> Tensor<2>;
+
 /// Wide layers, so that patches are worth their handling.
 #[derive(Module, Debug)]
 struct Wide {
@@ -148,7 +150,7 @@ fn images() {
     let module = seeded(Wide::new(&device()), 5);
     let x = || input([2, 2, 30, 26], 6);
     let windows = || (vec![1, 4, 5], vec![1, 4, 4]);
-    let cases: [(&str, fn(&Wide, Tensor<4>) -> Tensor<2>); 7] = [
+    let cases: [(&str, Forward); 7] = [
         ("plain", plain),
         ("normalised", normalised),
         ("pooled", pooled),

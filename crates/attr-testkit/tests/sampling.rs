@@ -10,7 +10,7 @@ use attr_perturb::{
     PermutationShap, Rise, ShapleyValueSampling, ShapleyValues, SobolAttribution, SobolOrder,
 };
 use attr_surrogate::{
-    Design, DistanceMode, InterpretableModel, KernelShap, Lime, LinearRegression,
+    Design, DistanceMode, InterpretableModel, KernelShap, Lime, LimeTabular, LinearRegression,
 };
 use attr_testkit::compare::assert_close_slices;
 use attr_testkit::device;
@@ -47,20 +47,18 @@ fn curved(x: Tensor<2>) -> Tensor<2> {
     weigh(2.0, 0.5).tanh() + weigh(3.0, 1.0).powi_scalar(2) * 0.2 + product
 }
 
+/// Values and their standard errors.
+type Sampled = (Vec<f32>, Vec<f32>);
+
 /// Explains with many seeds: the mean is `exact` within three of its standard errors and a share
 /// `bias` of one explanation's, and each value is as far off as its standard error says.
 #[track_caller]
-fn right_and_honest(
-    name: &str,
-    exact: &[f64],
-    bias: f64,
-    explain: impl Fn(u64) -> (Vec<f32>, Vec<f32>),
-) {
+fn right_and_honest(name: &str, exact: &[f64], bias: f64, explain: impl Fn(u64) -> Sampled) {
     let n = SEEDS as f64;
-    let all: Vec<(Vec<f32>, Vec<f32>)> = (0..SEEDS).map(explain).collect();
+    let all: Vec<Sampled> = (0..SEEDS).map(explain).collect();
     for (i, exact) in exact.iter().enumerate() {
         let what = format!("{name}, feature {i}");
-        let mean = |of: &dyn Fn(&(Vec<f32>, Vec<f32>)) -> f64| all.iter().map(of).sum::<f64>() / n;
+        let mean = |of: &dyn Fn(&Sampled) -> f64| all.iter().map(of).sum::<f64>() / n;
         let average = mean(&|found| f64::from(found.0[i]));
         let spread = mean(&|found| (f64::from(found.0[i]) - average).powi(2));
         let deviation = (spread * n / (n - 1.0)).sqrt();
@@ -270,6 +268,9 @@ enum Passes {
     AtMost(usize),
 }
 
+/// A name, inputs, a method, its forward passes, and whether its points are all different.
+type Case = (&'static str, Values, Box<dyn Method>, Passes, bool);
+
 #[test]
 fn each_perturbation_is_evaluated_once() {
     use Passes::{AtMost, Exactly};
@@ -279,8 +280,9 @@ fn each_perturbation_is_evaluated_once() {
     let image = || Values::new(vec![input([rows, 2, 4, 4], 8).into()], vec![true]);
     let lime = || Lime::new().with_samples(40);
     let sobol = || SobolAttribution::new().with_design(16);
+    let training: Vec<Vec<f64>> = (0..9).map(|i| vec![f64::from(i); 5]).collect();
     let distribution = Baseline::Distribution(input([3, 5], 9).into());
-    let cases: Vec<(&str, Values, Box<dyn Method>, Passes, bool)> = vec![
+    let cases: Vec<Case> = vec![
         (
             "exact Shapley values",
             table(6),
@@ -402,6 +404,13 @@ fn each_perturbation_is_evaluated_once() {
             false,
         ),
         ("lime", table(5), Box::new(lime()), Exactly(1 + 40), false),
+        (
+            "lime for tables",
+            table(5),
+            Box::new(LimeTabular::new(training).with_samples(30)),
+            Exactly(1 + 30),
+            false,
+        ),
     ];
     for (name, x, method, expected, distinct) in cases {
         let seen: RefCell<Vec<Vec<u32>>> = RefCell::default();

@@ -325,13 +325,13 @@ fn features_are_selected_as_by_lime() {
     }
 }
 
+/// Samples and their weights.
+type Seen = Arc<Mutex<Option<(Design, Vec<f64>)>>>;
+
 /// A least squares that keeps what it is given.
-fn spy() -> (
-    impl InterpretableModel + 'static,
-    Arc<Mutex<Option<(Design, Vec<f64>)>>>,
-) {
-    let seen = Arc::default();
-    let keep: Arc<Mutex<_>> = Arc::clone(&seen);
+fn spy() -> (impl InterpretableModel + 'static, Seen) {
+    let seen = Seen::default();
+    let keep = Arc::clone(&seen);
     let model = move |design: &Design, labels: &[f64], weights: &[f64]| {
         *keep.lock().unwrap() = Some((design.clone(), weights.to_vec()));
         LinearRegression::default().fit(design, labels, weights)
@@ -664,6 +664,9 @@ fn kernel_shap_is_lime_over_all_coalitions() {
         let got: Vec<f32> = fit.coefficients.iter().map(|&c| c as f32).collect();
         let expected = values(&expected.values()[0]);
         assert_close_slices(&format!("class {class}"), &got, &expected, 1e-3);
+        let whole = shap.fit(&curved, &x, class).unwrap().remove(0);
+        close("fit", &whole.coefficients, &doubles(&expected), 1e-6);
+        close("nothing", &[fit.intercept], &[whole.intercept], 1e-3);
     }
 }
 

@@ -1,0 +1,171 @@
+//! `--feature-mask`.
+
+use std::ops::Range;
+use std::path::Path;
+
+use attr_core::{FeatureMask, Kind, Value, Values};
+use attr_surrogate::{Slic, superpixels};
+use burn::tensor::TensorData;
+
+use crate::error::Error;
+use crate::input;
+
+/// What is explained: some of the rows of some inputs, or layers.
+pub struct Explained<'a> {
+    pub inputs: &'a Values,
+    /// Which of all rows these are, and how many there are.
+    pub rows: &'a Range<usize>,
+    pub total: usize,
+    pub at_layers: bool,
+}
+
+/// The features that the texts mean.
+pub fn parse(texts: &[String], explained: &Explained<'_>) -> Result<Option<FeatureMask>, Error> {
+    let [first, ..] = texts else {
+        return Ok(None);
+    };
+    let named = match first.split_once(':') {
+        Some(("slic", count)) => Some(slic(first, count, explained)?),
+        Some(("grid", cells)) => Some(grid(first, cells)?),
+        None if first == "pixels" => Some(FeatureMask::Pixels),
+        _ => None,
+    };
+    match named {
+        Some(named) if texts.len() == 1 => return Ok(Some(named)),
+        Some(_) => {
+            return Err(Error::input(format!(
+                "--feature-mask {first}: it serves all inputs; give it alone"
+            )));
+        }
+        None => {}
+    }
+    let inputs = explained.inputs;
+    let values = inputs.values().iter().enumerate();
+    let wanted: Vec<&Value> = values
+        .filter(|(i, _)| inputs.explained(*i))
+        .map(|(_, value)| value)
+        .collect();
+    if !explained.at_layers && wanted.len() != texts.len() {
+        return Err(Error::input(format!(
+            "--feature-mask: {} are given for {} explained inputs; give one for each, in the model's \
+             order",
+            texts.len(),
+            wanted.len()
+        )));
+    }
+    let device = inputs.values()[0].device();
+    let masks = texts.iter().enumerate().map(|(n, text)| {
+        let path = Path::new(text);
+        if !path.exists() {
+            return Err(Error::input(format!(
+                "--feature-mask {text}: neither a file, nor slic:SEGMENTS, grid:HEIGHTxWIDTH or pixels"
+            )));
+        }
+        let array = input::array(path)?;
+        let mask = input::upload(array, "feature mask", Kind::Int, &device)?;
+        let mask = match explained.at_layers {
+            true => mask,
+            false => spread(mask, &wanted[n].shape(), text)?,
+        };
+        Ok(match mask.rows() == explained.total {
+            true => mask.slice_rows(explained.rows.clone()),
+            false => mask,
+        })
+    });
+    Ok(Some(FeatureMask::Each(masks.collect::<Result<_, _>>()?)))
+}
+
+/// A mask in the shape of its input: without the rows and channels it is for all of them.
+fn spread(mask: Value, shape: &[usize], text: &str) -> Result<Value, Error> {
+    let given = mask.shape();
+    let rows = match given.len() == shape.len() {
+        true => given[0],
+        false => 1,
+    };
+    let mut expected = shape.to_vec();
+    expected[0] = rows;
+    if given == expected {
+        return Ok(mask);
+    }
+    let no_channels = shape.len() > 2
+        && (given == shape[2..]
+            || (given.len() == shape.len() && given[1] == 1 && given[2..] == shape[2..]));
+    if given == shape[1..] {
+        return Ok(mask.reshape(&expected));
+    }
+    if !no_channels {
+        return Err(Error::input(format!(
+            "--feature-mask {text} has shape {given:?}, but the input has {shape:?}; give its shape, \
+             with one row or all, or that of an image without channels"
+        )));
+    }
+    let pixels: usize = shape[2..].iter().product();
+    let data = mask.to_data()?;
+    let ids: Vec<i64> = data.iter::<i64>().collect();
+    let ids = ids.chunks(pixels);
+    let all: Vec<i64> = ids.flat_map(|row| row.repeat(shape[1])).collect();
+    Ok(Value::from_data(
+        TensorData::new(all, expected),
+        &mask.device(),
+    ))
+}
+
+fn slic(text: &str, count: &str, explained: &Explained<'_>) -> Result<FeatureMask, Error> {
+    let count = count.parse().map_err(|_| {
+        Error::input(format!(
+            "--feature-mask {text}: give a number of segments, such as slic:50"
+        ))
+    })?;
+    if explained.at_layers {
+        return Err(Error::input(format!(
+            "--feature-mask {text}: superpixels are those of an image, not of a layer"
+        )));
+    }
+    let inputs = explained.inputs;
+    let values = inputs.values().iter().enumerate();
+    let images: Vec<&Value> = values
+        .filter(|(i, _)| inputs.explained(*i))
+        .map(|(_, value)| value)
+        .collect();
+    let [image] = images[..] else {
+        return Err(Error::input(format!(
+            "--feature-mask {text}: superpixels need one image as the only explained input"
+        )));
+    };
+    let slic = Slic {
+        n_segments: count,
+        ..Slic::default()
+    };
+    Ok(superpixels(image, &slic)?)
+}
+
+fn grid(text: &str, cells: &str) -> Result<FeatureMask, Error> {
+    let cells: Option<Vec<usize>> = cells.split(['x', ',']).map(|n| n.parse().ok()).collect();
+    cells.map(FeatureMask::Grid).ok_or_else(|| {
+        Error::input(format!(
+            "--feature-mask {text}: give the cells along each side, such as grid:7x7"
+        ))
+    })
+}
+
+/// The segments of the first image that a mask makes, `[rows or 1, 1, height, width]`.
+pub fn segments(mask: &FeatureMask, inputs: &Values) -> Result<Value, Error> {
+    let images = inputs.values().iter().enumerate();
+    let mut images = images.filter(|(i, value)| inputs.attributed(*i) && value.shape().len() > 2);
+    let (at, image) = images.next().ok_or_else(|| {
+        Error::input("--feature-mask: no input is an image [rows, channels, height, width]")
+    })?;
+    let features = mask.resolve(inputs)?;
+    let mut shape = image.shape();
+    let pixels: usize = shape[2..].iter().product();
+    shape[1] = 1;
+    let mut ids: Vec<i64> = Vec::with_capacity(shape[0] * pixels);
+    for row in 0..shape[0] {
+        let own = features.row(row)[at].unwrap_or_default();
+        ids.extend(own.iter().take(pixels).map(|&id| id as i64));
+    }
+    Ok(Value::from_data(
+        TensorData::new(ids, shape),
+        &image.device(),
+    ))
+}

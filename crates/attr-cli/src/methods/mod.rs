@@ -1,0 +1,361 @@
+//! The methods that the program offers: one entry each, in a list per crate.
+//!
+//! To add a method, add its entry to the list of its crate; `attrx methods`, `--set` and the errors
+//! follow.
+
+mod gradient;
+mod perturb;
+mod surrogate;
+
+use attr_core::{AtLayers, Baselines, FeatureMask, LayerMethod, Method, Target, Value};
+use attr_gradient::{NoiseTunnel, NoiseTunnelConfig};
+
+use crate::error::Error;
+use crate::parameters::{self, Given, Parameter};
+
+/// A method's entry.
+pub struct Entry {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// The crate it comes from.
+    pub krate: &'static str,
+    /// What it computes.
+    pub summary: &'static str,
+    /// The paper.
+    pub paper: &'static str,
+    /// What it needs of the model and the command line.
+    pub needs: Needs,
+    /// Its parameters, with defaults.
+    pub parameters: fn() -> Vec<Parameter>,
+    /// Makes it.
+    build: fn(&mut Given, &Setup) -> Result<Built, Error>,
+}
+
+/// A method that was made.
+pub enum Built {
+    /// It explains the inputs.
+    Inputs(Box<dyn Method>),
+    /// It explains the layers.
+    Layers(Box<dyn LayerMethod>),
+}
+
+/// What a method needs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Needs {
+    /// Gradients of the model.
+    pub gradients: bool,
+    /// It compares with `--baseline`.
+    pub baseline: bool,
+    /// `--baseline` is a distribution, of any number of rows.
+    pub distribution: bool,
+    /// Of a baseline of any number of rows it takes the mean, where that is not one for each row.
+    pub averaged: bool,
+    /// It draws random numbers, from `--seed`.
+    pub seed: bool,
+    /// What `--layer` means to it.
+    pub layer: LayerUse,
+    /// `--neuron` says what it looks at, beside `--target`.
+    pub neuron: bool,
+    /// It takes features from `--feature-mask`.
+    pub mask: bool,
+    /// It does not do without.
+    pub segments: bool,
+    /// It learns from `--training`.
+    pub training: bool,
+}
+
+/// What `--layer` means to a method.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LayerUse {
+    /// It explains the input, or layers where given.
+    #[default]
+    Optional,
+    /// It needs one.
+    Required,
+    /// It explains the input only.
+    Refused,
+}
+
+/// What the command line says besides parameters.
+#[derive(Clone, Default)]
+pub struct Setup {
+    /// From `--baseline`.
+    pub baselines: Option<Baselines>,
+    /// From `--layer`.
+    pub layers: Vec<String>,
+    /// From `--neuron`.
+    pub neuron: Option<(String, Target)>,
+    /// From `--feature-mask`.
+    pub mask: Option<FeatureMask>,
+    /// The same as segments of images.
+    pub segments: Vec<Value>,
+    /// Rows from `--training`.
+    pub training: Vec<Vec<f64>>,
+    /// Whether nothing explained is floating point, as with tokens.
+    pub integers: bool,
+}
+
+impl Setup {
+    fn baselines(&self) -> Baselines {
+        self.baselines.clone().unwrap_or_default()
+    }
+
+    /// The features given, or elements.
+    fn mask(&self) -> FeatureMask {
+        self.mask.clone().unwrap_or_default()
+    }
+
+    fn layers(&self) -> Result<Vec<String>, Error> {
+        match self.layers.is_empty() {
+            true => Err(Error::input("this method needs --layer")),
+            false => Ok(self.layers.clone()),
+        }
+    }
+
+    fn one_layer(&self) -> Result<String, Error> {
+        match &self.layers[..] {
+            [layer] => Ok(layer.clone()),
+            _ => Err(Error::input("this method needs one --layer")),
+        }
+    }
+
+    fn neuron(&self) -> Result<(String, Target), Error> {
+        let neuron = self.neuron.clone();
+        neuron.ok_or_else(|| Error::input("this method needs --neuron"))
+    }
+
+    /// A method of the inputs, at the layers where some are given.
+    fn at(&self, method: impl Method + 'static) -> Result<Built, Error> {
+        Ok(match self.layers[..] {
+            [] => Built::Inputs(Box::new(method)),
+            _ => Built::Layers(Box::new(AtLayers::new(self.layers.clone(), method))),
+        })
+    }
+}
+
+/// All methods.
+pub fn all() -> impl Iterator<Item = &'static Entry> {
+    [gradient::ALL, perturb::ALL, surrogate::ALL, &[NOISE]]
+        .into_iter()
+        .flatten()
+}
+
+/// The noise tunnel, around any of them.
+const NOISE: Entry = Entry {
+    name: NOISE_TUNNEL,
+    krate: "attr-gradient",
+    summary: "the mean, mean square or variance of another method over noisy copies of the input",
+    paper: "https://arxiv.org/abs/1706.03825",
+    needs: Needs {
+        baseline: true,
+        seed: true,
+        ..GRADIENTS
+    },
+    parameters: noise_tunnel_parameters,
+    build: noise_tunnel,
+};
+
+const GRADIENTS: Needs = Needs {
+    gradients: true,
+    ..FORWARDS
+};
+
+/// Any model will do; absent features have a baseline.
+const PERTURBED: Needs = Needs {
+    baseline: true,
+    averaged: true,
+    mask: true,
+    ..FORWARDS
+};
+
+const FORWARDS: Needs = Needs {
+    gradients: false,
+    baseline: false,
+    distribution: false,
+    averaged: false,
+    seed: false,
+    layer: LayerUse::Optional,
+    neuron: false,
+    mask: false,
+    segments: false,
+    training: false,
+};
+
+const NOISE_TUNNEL: &str = "noise-tunnel";
+
+/// The parameter that says which method the noise tunnel is around.
+const OF: &str = "of";
+const OF_DEFAULT: &str = "saliency";
+
+fn noise_tunnel_parameters() -> Vec<Parameter> {
+    let of = Parameter {
+        name: OF.into(),
+        kind: "string".into(),
+        default: OF_DEFAULT.into(),
+        description: "The method it is around; that one's own parameters are set beside.".into(),
+        values: Vec::new(),
+    };
+    std::iter::once(of)
+        .chain(parameters::of::<NoiseTunnelConfig>())
+        .collect()
+}
+
+/// Noise goes on the inputs, wherever the attribution is; on the layers where the inputs are
+/// integers.
+fn noise_tunnel(given: &mut Given, setup: &Setup) -> Result<Built, Error> {
+    let of = given.take(OF).unwrap_or_else(|| OF_DEFAULT.into());
+    let inner = inner(&of)?;
+    given.note(OF, of.clone());
+    let config = given.config::<NoiseTunnelConfig>()?;
+    let at_layers = setup.integers && inner.needs.layer == LayerUse::Optional;
+    let within = Setup {
+        layers: match at_layers {
+            true => Vec::new(),
+            false => setup.layers.clone(),
+        },
+        ..setup.clone()
+    };
+    Ok(match (inner.build)(given, &within)? {
+        Built::Inputs(method) if at_layers => setup.at(NoiseTunnel::from_config(method, config))?,
+        Built::Inputs(method) => Built::Inputs(Box::new(NoiseTunnel::from_config(method, config))),
+        Built::Layers(method) => Built::Layers(Box::new(NoiseTunnel::from_config(method, config))),
+    })
+}
+
+/// The entry of the method that a noise tunnel is around.
+fn inner(of: &str) -> Result<&'static Entry, Error> {
+    let inner = find(of)?;
+    match inner.name == NOISE_TUNNEL {
+        true => Err(Error::input(
+            "--set of=noise-tunnel: it cannot be put around itself",
+        )),
+        false => Ok(inner),
+    }
+}
+
+/// The entry of that name.
+pub fn find(name: &str) -> Result<&'static Entry, Error> {
+    if let Some(entry) = all().find(|entry| entry.name == name) {
+        return Ok(entry);
+    }
+    let mut nearest: Vec<&str> = all().map(|entry| entry.name).collect();
+    nearest.sort_by(|a, b| strsim::jaro_winkler(name, b).total_cmp(&strsim::jaro_winkler(name, a)));
+    nearest.truncate(3);
+    Err(Error::input(format!(
+        "there is no method {name:?}; the nearest are {} (`attrx methods` lists all)",
+        nearest.join(", ")
+    )))
+}
+
+impl Entry {
+    /// What the command line must and may say for this method; the noise tunnel asks what the
+    /// method inside asks.
+    pub fn needs(&self, given: &Given) -> Result<Needs, Error> {
+        if self.name != NOISE_TUNNEL {
+            return Ok(self.needs);
+        }
+        let of = given.texts().find(|(key, _)| *key == OF);
+        let inner = inner(of.map_or(OF_DEFAULT, |(_, of)| of))?;
+        Ok(Needs {
+            seed: true,
+            ..inner.needs
+        })
+    }
+
+    /// The method with the parameters given; all of them must be its own.
+    pub fn build(&self, mut given: Given, setup: &Setup) -> Result<Built, Error> {
+        let mut known = (self.parameters)();
+        if let Some((_, of)) = given.texts().find(|(key, _)| *key == OF)
+            && known.iter().any(|p| p.name == OF)
+        {
+            known.extend((find(of)?.parameters)());
+        }
+        let method = (self.build)(&mut given, setup)?;
+        given.finish(self.name, &known)?;
+        Ok(method)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(name: &str, set: &[&str]) -> Result<(), String> {
+        let set: Vec<String> = set.iter().map(|s| s.to_string()).collect();
+        let given = Given::parse(&set).map_err(|e| e.to_string())?;
+        let built = find(name).and_then(|entry| {
+            let required = entry.needs.layer == LayerUse::Required;
+            let setup = Setup {
+                layers: match required {
+                    true => vec!["layer".into()],
+                    false => Vec::new(),
+                },
+                neuron: Some(("layer".into(), Target::unit([0]))),
+                ..Setup::default()
+            };
+            entry.build(given, &setup)
+        });
+        built.map(drop).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn every_method_is_built_with_each_default_written_out() {
+        for entry in all() {
+            assert_eq!(build(entry.name, &[]), Ok(()), "{}", entry.name);
+            for parameter in (entry.parameters)() {
+                assert!(!parameter.description.is_empty(), "{}", parameter.name);
+                let text = match &parameter.default {
+                    serde_json::Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                };
+                let set = format!("{}={text}", parameter.name);
+                assert_eq!(build(entry.name, &[&set]), Ok(()), "{} {set}", entry.name);
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_parameters_are_named() {
+        let errors = [
+            (
+                build("integrated-gradients", &["n_step=3"]),
+                "did you mean n_steps?",
+            ),
+            (
+                build("integrated-gradients", &["n_steps=many"]),
+                "n_steps=many: it takes an integer",
+            ),
+            (build("integrated-gradients", &["n_steps=-1"]), "n_steps=-1"),
+            (
+                build("integrated-gradients", &["method=simpson"]),
+                "gausslegendre, riemann_left",
+            ),
+            (build("saliency", &["abs=2"]), "abs=2: it takes a boolean"),
+            (build("saliency", &["abs"]), "give key=value"),
+            (build("saliency", &["abs=true", "abs=false"]), "given twice"),
+            (
+                build("noise-tunnel", &["of=nothing"]),
+                "there is no method \"nothing\"",
+            ),
+            (build("noise-tunnel", &["of=noise-tunnel"]), "around itself"),
+            (build("input-x-gradient", &["abs=true"]), "it has none"),
+            (build("salience", &[]), "the nearest are saliency"),
+        ];
+        for (result, expected) in errors {
+            let message = result.unwrap_err();
+            assert!(message.contains(expected), "{message:?} lacks {expected:?}");
+        }
+    }
+
+    #[test]
+    fn the_inner_methods_parameters_are_set_beside() {
+        let set = [
+            "of=integrated-gradients",
+            "n_steps=7",
+            "nt_samples=3",
+            "stdevs=0.1,0.2",
+        ];
+        assert_eq!(build("noise-tunnel", &set), Ok(()));
+        assert!(build("noise-tunnel", &["n_steps=7"]).is_err());
+    }
+}

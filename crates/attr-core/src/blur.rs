@@ -1,0 +1,89 @@
+//! Gaussian blur, one spatial dimension after the other.
+
+use burn::tensor::{Tensor, TensorData};
+
+use crate::{Error, Value};
+
+/// A blur along a line costs as much memory as the line's length squared.
+pub const LONGEST_BLUR: usize = 8192;
+
+/// Applies a matrix `[length, length]` along each spatial dimension.
+///
+/// # Errors
+/// [`Error::ElementKind`] when the value is not floating point.
+pub fn separable(value: &Value, matrix: impl Fn(usize, usize) -> Vec<f64>) -> Result<Value, Error> {
+    let shape = value.shape();
+    let rows = shape[0];
+    let mut current = value.clone();
+    for dim in 2..shape.len() {
+        let length = shape[dim];
+        let outer: usize = shape[1..dim].iter().product();
+        let inner = shape[dim + 1..].iter().product();
+        let data = TensorData::new(matrix(dim, length), [1, length, length]);
+        let data = data.convert_dtype(value.dtype());
+        let matrix = Tensor::<3>::from_data(data, &value.device());
+        let matrix = matrix.expand([rows * outer, length, length]);
+        let lines = current.reshape(&[rows * outer, length, inner]);
+        current = Value::from(matrix.matmul(lines.tensor::<3>()?));
+    }
+    Ok(current.reshape(&shape))
+}
+
+/// The Gaussian blur of a line of so many pixels, as a matrix; nothing lies beyond its ends. The
+/// kernel is cut off at four deviations, as in SciPy.
+pub fn gaussian(sigma: f64, length: usize) -> Vec<f64> {
+    let mut matrix = vec![0f64; length * length];
+    let radius = match sigma > 1e-15 {
+        true => (4.0 * sigma + 0.5) as usize,
+        false => 0,
+    };
+    let weight = |distance: usize| match distance {
+        0 => 1.0,
+        distance => (-0.5 * (distance as f64 / sigma).powi(2)).exp(),
+    };
+    let total: f64 = weight(0) + 2.0 * (1..=radius).map(weight).sum::<f64>();
+    for (i, row) in matrix.chunks_mut(length).enumerate() {
+        for (j, cell) in row.iter_mut().enumerate() {
+            let distance = i.abs_diff(j);
+            if distance <= radius {
+                *cell = weight(distance) / total;
+            }
+        }
+    }
+    matrix
+}
+
+/// An image `[batch, channels, ...]` blurred; at the edges the mean is of what is there.
+///
+/// # Errors
+/// [`Error::Parameter`] for a deviation that is not positive; [`Error::Shape`] for what is no image, or
+/// one of more than 8192 pixels a side.
+pub(crate) fn blurred(image: &Value, sigma: f64, i: usize) -> Result<Value, Error> {
+    if !(sigma > 0.0 && sigma <= 1e5) {
+        return Err(Error::Parameter {
+            name: "sigma",
+            value: sigma.to_string(),
+            expected: "the deviation of a blur is positive, and at most 100000",
+        });
+    }
+    let shape = image.shape();
+    if shape.len() < 3 || shape[2..].iter().any(|&side| side > LONGEST_BLUR) {
+        return Err(Error::Shape {
+            what: format!("input {i}, which is to be blurred,"),
+            got: shape,
+            expected: format!(
+                "an image [batch, channels, ...] of at most {LONGEST_BLUR} pixels a side"
+            ),
+        });
+    }
+    separable(image, |_, length| {
+        let mut matrix = gaussian(sigma, length);
+        for line in matrix.chunks_mut(length) {
+            let total: f64 = line.iter().sum();
+            for weight in line {
+                *weight /= total;
+            }
+        }
+        matrix
+    })
+}

@@ -1,0 +1,75 @@
+//! Fills what is masked of an image from what surrounds it.
+//!
+//! Pull and push (Gortler, Grzeszczuk, Szeliski, Cohen, "The lumigraph", 1996,
+//! <https://doi.org/10.1145/237170.237200>): means of what is known over ever larger blocks, then from
+//! coarse to fine each pixel that is not known takes the coarser level's colour.
+
+use burn::tensor::Tensor;
+use burn::tensor::module::interpolate;
+use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
+
+use crate::{Error, Value};
+
+/// An image `[batch, channels, height, width]` with `1 - known` of each element replaced by what
+/// surrounds it; `known` lies in [0, 1], `[batch, elements]`. Zero where nothing is known.
+///
+/// # Errors
+/// [`Error::Shape`] for what is no image.
+pub fn inpainted(image: &Value, known: Tensor<2>) -> Result<Value, Error> {
+    let shape = image.shape();
+    let Ok([rows, channels, height, width]) = <[usize; 4]>::try_from(&shape[..]) else {
+        return Err(Error::Shape {
+            what: "what is to be inpainted".into(),
+            got: shape,
+            expected: "an image [batch, channels, height, width]".into(),
+        });
+    };
+    let image = image.tensor::<4>()?;
+    let weight = known.cast(image.dtype());
+    let weight = weight.reshape([rows, channels, height, width]);
+    // Pull: colours times weights, and weights, over blocks of 2 by 2.
+    let mut levels = vec![(image * weight.clone(), weight)];
+    while let Some((colour, weight)) = levels.last() {
+        let [.., height, width] = weight.dims();
+        if height == 1 && width == 1 {
+            break;
+        }
+        levels.push((halved(colour.clone()), halved(weight.clone())));
+    }
+    // Push: weights above one are as good as one.
+    let mut filled: Option<Tensor<4>> = None;
+    for (colour, weight) in levels.into_iter().rev() {
+        let [.., height, width] = weight.dims();
+        let nothing = weight.clone().lower_equal_elem(0.0);
+        let total = weight.clone().mask_fill(nothing, 1.0);
+        let sure = weight.clamp(0.0, 1.0);
+        let own = colour / total * sure.clone();
+        filled = Some(match filled {
+            None => own,
+            Some(coarse) => {
+                let options = InterpolateOptions::new(InterpolateMode::Bilinear)
+                    .with_align_corners(false)
+                    .with_output_size([height, width]);
+                let coarse = interpolate(coarse, options);
+                own + coarse * (sure.neg() + 1.0)
+            }
+        });
+    }
+    let filled = filled.ok_or(Error::Internal("an image without pixels"))?;
+    Ok(filled.into())
+}
+
+/// Sums over blocks of 2 by 2; an odd last line stands alone.
+fn halved(x: Tensor<4>) -> Tensor<4> {
+    let [rows, channels, height, width] = x.dims();
+    let (tall, wide) = (height.div_ceil(2), width.div_ceil(2));
+    let x = match (2 * tall - height, 2 * wide - width) {
+        (0, 0) => x,
+        (below, right) => x.pad((0, right, 0, below), 0.0),
+    };
+    x.reshape([rows, channels, tall, 2, wide * 2])
+        .sum_dim(3)
+        .reshape([rows, channels, tall, wide, 2])
+        .sum_dim(4)
+        .reshape([rows, channels, tall, wide])
+}
