@@ -9,12 +9,13 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 const TOPS: [&str; 4] = ["attr-cli", "attr-testkit", "attr-examples", "xtask"];
 
 /// Third-party crates that only one crate may name (I2).
-const OWNED: [(&str, &str); 7] = [
+const OWNED: [(&str, &str); 8] = [
     ("image", "attr-viz"),
     ("plotters", "attr-viz"),
     ("colorgrad", "attr-viz"),
     ("dejavu", "attr-viz"),
     ("onnx-ir", "attr-onnx"),
+    ("simple_clustering", "attr-surrogate"),
     ("burn-ir", "attr-core"),
     ("burn-capture", "attr-core"),
 ];

@@ -205,7 +205,7 @@ fn every_method_explains_the_digit() {
     let digits = bench.floats(
         "digits.npy",
         &[2, 1, 8, 8],
-        (0..128).map(|i| (i * 7 % 16) as f32).collect(),
+        (0..128).map(|i| (i * i % 17) as f32).collect(),
     );
     let model = asset("digits.onnx");
     for method in listed {
@@ -255,7 +255,13 @@ fn features_and_baselines_by_name() {
     let files = ["--out", &out[..], "--standard-error", &error];
     for features in ["slic:12", "grid:4x4", "pixels"] {
         for baseline in ["0.5", "min", "max", "blur:1.5", "inpaint"] {
-            let method = ["--method", "kernel-shap", "--set", "n_samples=60", "--json"];
+            let method = [
+                "--method",
+                "kernel-shap",
+                "--set",
+                "n_samples=250",
+                "--json",
+            ];
             let more = ["--feature-mask", features, "--baseline", baseline];
             let text = succeeds(&explain_seven(&[&method[..], &more, &files].concat()));
             let summary: Value = serde_json::from_str(&text).unwrap();

@@ -48,7 +48,7 @@ pub struct FeatureAblationConfig {
 /// let groups = Tensor::<2, Int>::from_ints([[0, 0, 1]], &device);
 /// let model = |x: Tensor<2>| x.powi_scalar(2).sum_dim(1);
 /// let found = FeatureAblation::new().with_feature_mask(groups).attribute(&model, &x, 0)?;
-/// assert_eq!(found.attribution().into_data().to_vec::<f32>().unwrap(), [5.0, 5.0, 9.0]);
+/// assert_eq!(found.attribution().into_data().try_to_vec::<f32>().unwrap(), [5.0, 5.0, 9.0]);
 ///
 /// let net: Linear = LinearConfig::new(3, 4).init(&device);
 /// let model = Traced::new(&net, |n: &Linear, x| n.forward(x).tanh().sum_dim(1), &x)?;

@@ -47,7 +47,7 @@ pub struct FeaturePermutationConfig {
 /// let x = Tensor::<2>::from_floats([[1.0, 5.0], [2.0, 5.0]], &device);
 /// let model = |x: Tensor<2>| x.sum_dim(1);
 /// let found = FeaturePermutation::new().with_permutation([1, 0]).attribute(&model, &x, 0)?;
-/// assert_eq!(found.attribution().into_data().to_vec::<f32>().unwrap(), [-1.0, 0.0, 1.0, 0.0]);
+/// assert_eq!(found.attribution().into_data().try_to_vec::<f32>().unwrap(), [-1.0, 0.0, 1.0, 0.0]);
 /// # Ok(())
 /// # }
 /// ```

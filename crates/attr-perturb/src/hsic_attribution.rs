@@ -69,7 +69,7 @@ impl Default for HsicAttributionConfig {
 /// let x = Tensor::<2>::from_floats([[3.0, 1.0, 0.0]], &device);
 /// let model = |x: Tensor<2>| x.sum_dim(1);
 /// let found = HsicAttribution::new().attribute(&model, &x, 0)?;
-/// let found = found.attribution().into_data().to_vec::<f32>().unwrap();
+/// let found = found.attribution().into_data().try_to_vec::<f32>().unwrap();
 /// assert!(found[0] > found[1] && found[1] > found[2]);
 /// # Ok(())
 /// # }

@@ -49,7 +49,7 @@ pub struct OcclusionConfig {
 /// let x = Tensor::<2>::from_floats([[1.0, 2.0, 3.0]], &device);
 /// let model = |x: Tensor<2>| x.sum_dim(1);
 /// let found = Occlusion::new([vec![2]]).attribute(&model, &x, 0)?;
-/// assert_eq!(found.attribution().into_data().to_vec::<f32>().unwrap(), [3.0, 4.0, 5.0]);
+/// assert_eq!(found.attribution().into_data().try_to_vec::<f32>().unwrap(), [3.0, 4.0, 5.0]);
 /// # Ok(())
 /// # }
 /// ```

@@ -70,7 +70,7 @@ impl Default for PartitionShapConfig {
 /// let x = Tensor::<2>::from_floats([[2.0, 3.0, 1.0]], &device);
 /// let model = |x: Tensor<2>| x.clone().narrow(1, 0, 1) * x.clone().narrow(1, 1, 1) + x.narrow(1, 2, 1);
 /// let found = PartitionShap::new().attribute(&model, &x, 0)?;
-/// assert_eq!(found.attribution().into_data().to_vec::<f32>().unwrap(), [3.0, 3.0, 1.0]);
+/// assert_eq!(found.attribution().into_data().try_to_vec::<f32>().unwrap(), [3.0, 3.0, 1.0]);
 /// # Ok(())
 /// # }
 /// ```

@@ -66,7 +66,7 @@ impl Default for PermutationShapConfig {
 /// // Two features interact: 2 * 3 is shared between them.
 /// let model = |x: Tensor<2>| x.clone().narrow(1, 0, 1) * x.clone().narrow(1, 1, 1) + x.narrow(1, 2, 1);
 /// let found = PermutationShap::new().with_permutations(1).attribute(&model, &x, 0)?;
-/// assert_eq!(found.attribution().into_data().to_vec::<f32>().unwrap(), [3.0, 3.0, 1.0]);
+/// assert_eq!(found.attribution().into_data().try_to_vec::<f32>().unwrap(), [3.0, 3.0, 1.0]);
 /// # Ok(())
 /// # }
 /// ```

@@ -62,9 +62,9 @@ impl Default for RiseConfig {
 /// # fn main() -> Result<(), attr_core::Error> {
 /// let device = Device::default();
 /// let x = Tensor::<4>::ones([1, 1, 8, 8], &device);
-/// let corner = |x: Tensor<4>| x.slice([0..x.dims()[0], 0..1, 0..1, 0..1]).flatten::<2>(1, 3);
+/// let corner = |x: Tensor<4>| x.narrow(2, 0, 1).narrow(3, 0, 1).flatten::<2>(1, 3);
 /// let found = Rise::new().with_masks(500).attribute(&corner, &x, 0)?;
-/// let map = found.attribution().into_data().to_vec::<f32>().unwrap();
+/// let map = found.attribution().into_data().try_to_vec::<f32>().unwrap();
 /// assert!(map[0] > map[63]);
 /// # Ok(())
 /// # }

@@ -66,11 +66,11 @@ impl Default for ShapleyValueSamplingConfig {
 /// let device = Device::default();
 /// let x = Tensor::<2>::from_floats([[2.0, 3.0, 1.0]], &device);
 /// let model = |x: Tensor<2>| x.prod_dim(1);
-/// let sampling = ShapleyValueSampling::new().with_samples(1000).with_tolerance(0.05);
+/// let sampling = ShapleyValueSampling::new().with_samples(1000).with_tolerance(0.2);
 /// let found = sampling.attribute(&model, &x, 0)?;
 /// let errors = found.standard_error().unwrap()[0].as_ref().unwrap().to_vec()?;
 /// for (value, error) in found.values()[0].as_ref().unwrap().to_vec()?.iter().zip(errors) {
-///     assert!(error <= 0.05 && (value - 2.0).abs() < 5.0 * error);
+///     assert!(error <= 0.2 && (value - 2.0).abs() < 5.0 * error);
 /// }
 /// # Ok(())
 /// # }

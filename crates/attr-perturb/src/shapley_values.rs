@@ -49,7 +49,7 @@ pub struct ShapleyValuesConfig {
 /// let x = Tensor::<2>::from_floats([[2.0, 3.0]], &device);
 /// let model = |x: Tensor<2>| x.prod_dim(1);
 /// let found = ShapleyValues::new().attribute(&model, &x, 0)?;
-/// assert_eq!(found.attribution().into_data().to_vec::<f32>().unwrap(), [3.0, 3.0]);
+/// assert_eq!(found.attribution().into_data().try_to_vec::<f32>().unwrap(), [3.0, 3.0]);
 /// # Ok(())
 /// # }
 /// ```

@@ -82,7 +82,7 @@ pub enum SobolOrder {
 /// let x = Tensor::<2>::from_floats([[3.0, 1.0, 0.0]], &device);
 /// let model = |x: Tensor<2>| x.sum_dim(1);
 /// let found = SobolAttribution::new().with_design(512).attribute(&model, &x, 0)?;
-/// let shares = found.attribution().into_data().to_vec::<f32>().unwrap();
+/// let shares = found.attribution().into_data().try_to_vec::<f32>().unwrap();
 /// // Variances of 3 z and z are as 9 to 1.
 /// assert!((shares[0] - 0.9).abs() < 0.02 && (shares[1] - 0.1).abs() < 0.02 && shares[2] == 0.0);
 /// # Ok(())

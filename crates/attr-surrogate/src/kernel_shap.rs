@@ -76,7 +76,7 @@ impl Default for KernelShapConfig {
 /// let x = Tensor::<2>::from_floats([[2.0, 3.0, 1.0]], &device);
 /// let model = |x: Tensor<2>| x.prod_dim(1);
 /// let found = KernelShap::new().attribute(&model, &x, 0)?;
-/// for value in found.attribution().into_data().to_vec::<f32>().unwrap() {
+/// for value in found.attribution().into_data().try_to_vec::<f32>().unwrap() {
 ///     assert!((value - 2.0).abs() < 1e-5);
 /// }
 /// # Ok(())

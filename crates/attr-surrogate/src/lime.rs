@@ -103,7 +103,7 @@ pub enum Surrogate {
 /// let x = Tensor::<2>::from_floats([[2.0, -1.0, 0.5]], &device);
 /// let model = |x: Tensor<2>| x.sum_dim(1);
 /// let found = Lime::new().with_samples(200).with_alpha(0.0).attribute(&model, &x, 0)?;
-/// let values = found.attribution().into_data().to_vec::<f32>().unwrap();
+/// let values = found.attribution().into_data().try_to_vec::<f32>().unwrap();
 /// assert!((values[0] - 2.0).abs() < 1e-4 && (values[1] + 1.0).abs() < 1e-4);
 /// assert!(found.r_squared().unwrap()[0] > 0.999);
 /// # Ok(())

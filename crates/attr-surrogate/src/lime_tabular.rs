@@ -89,7 +89,7 @@ impl Default for LimeTabularConfig {
 /// // Only the first column matters.
 /// let model = |x: Tensor<2>| x.narrow(1, 0, 1).greater_elem(75.0).float();
 /// let found = LimeTabular::new(training).with_samples(1000).attribute(&model, &x, 0)?;
-/// let values = found.attribution().into_data().to_vec::<f32>().unwrap();
+/// let values = found.attribution().into_data().try_to_vec::<f32>().unwrap();
 /// assert!(values[0] > 0.9 && values[1].abs() < 0.1);
 /// # Ok(())
 /// # }

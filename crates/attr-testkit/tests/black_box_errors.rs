@@ -272,7 +272,8 @@ fn windows() {
         "gaps", refuse_table(strides(&[3])) =>
             Error::Parameter { name: "strides", .. }, "strides = 3";
         "step of another rank", refuse_table(strides(&[1, 1])) => Error::Shape { .. }, "[1, 1]";
-        "no window", refuse_table(Occlusion::new([])) => Error::Method { .. }, "0 windows";
+        "no window", refuse_table(Occlusion::new([])) =>
+            Error::Parameter { name: "sliding_window_shapes", .. }, "sliding_window_shapes = none";
         "one window for two", refuse(occlusion(&[1]), &both, &pair) =>
             Error::Method { .. }, "1 windows";
         "one step for two",
