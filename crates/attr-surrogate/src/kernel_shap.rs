@@ -308,21 +308,10 @@ struct Regression<'a> {
 impl<'a> Regression<'a> {
     fn new(coalitions: &'a Coalitions) -> Self {
         let players = coalitions.players;
-        // Even shares satisfy the constraint; what is beyond sums to zero: both sides are centred.
-        let mut gram = DMatrix::<f64>::zeros(players, players);
-        for (members, &weight) in coalitions.members.iter().zip(&coalitions.weights) {
-            for &i in members {
-                for &j in members {
-                    gram[(i, j)] += weight;
-                }
-            }
-        }
-        let means = gram.row_mean();
-        let mean = means.mean();
-        let centred = DMatrix::from_fn(players, players, |i, j| {
-            gram[(i, j)] - means[i] - means[j] + mean
-        });
-        let inverse = pseudo_inverse(centred, coalitions.members.len());
+        let inverse = match coalitions.members.len() < players {
+            true => inverse_of_few(coalitions),
+            false => inverse_of_many(coalitions),
+        };
         let mut mapped = DMatrix::zeros(players, coalitions.members.len());
         for (k, members) in coalitions.members.iter().enumerate() {
             let mut column = mapped.column_mut(k);
@@ -410,30 +399,71 @@ impl<'a> Regression<'a> {
     }
 }
 
-/// The inverse of a symmetric matrix on the space that is orthogonal to ones, where it lives; of
-/// smallest norm where coalitions are too few.
-fn pseudo_inverse(centred: DMatrix<f64>, samples: usize) -> DMatrix<f64> {
-    let players = centred.nrows();
-    let even = DMatrix::from_element(players, players, 1.0 / players as f64);
-    let scale = centred.trace() / players as f64;
-    if samples + 1 >= players {
-        let whole = &centred + &even * scale;
-        if let Some(factor) = whole.cholesky() {
-            let diagonal = factor.l_dirty().diagonal();
-            if diagonal.min() > 1e-6 * diagonal.max() {
-                return factor.inverse() - even / scale;
+// Even shares satisfy the constraint; what is beyond sums to zero. So both sides are centred, and the
+// matrix is inverted on the space orthogonal to ones, where it lives.
+
+/// The inverse where coalitions determine the values, through the players' matrix.
+fn inverse_of_many(coalitions: &Coalitions) -> DMatrix<f64> {
+    let players = coalitions.players;
+    let mut gram = DMatrix::<f64>::zeros(players, players);
+    for (members, &weight) in coalitions.members.iter().zip(&coalitions.weights) {
+        for &i in members {
+            for &j in members {
+                gram[(i, j)] += weight;
             }
         }
     }
+    let means = gram.row_mean();
+    let mean = means.mean();
+    let centred = DMatrix::from_fn(players, players, |i, j| {
+        gram[(i, j)] - means[i] - means[j] + mean
+    });
+    let even = DMatrix::from_element(players, players, 1.0 / players as f64);
+    let scale = centred.trace() / players as f64;
+    let whole = &centred + &even * scale;
+    if let Some(factor) = whole.cholesky() {
+        let diagonal = factor.l_dirty().diagonal();
+        if diagonal.min() > 1e-6 * diagonal.max() {
+            return factor.inverse() - even / scale;
+        }
+    }
     let eigen = centred.symmetric_eigen();
-    let largest = eigen.eigenvalues.amax();
-    let inverse = eigen
-        .eigenvalues
-        .map(|value| match value > 1e-10 * largest {
-            true => 1.0 / value,
-            false => 0.0,
-        });
+    let inverse = inverses(&eigen.eigenvalues);
     &eigen.eigenvectors * DMatrix::from_diagonal(&inverse) * eigen.eigenvectors.transpose()
+}
+
+/// The pseudo-inverse where they do not, for values of smallest norm, through the coalitions' matrix:
+/// with `X` the centred coalitions times the roots of their weights, `(XᵀX)⁺ = Xᵀ ((XXᵀ)⁺)² X`.
+fn inverse_of_few(coalitions: &Coalitions) -> DMatrix<f64> {
+    let Coalitions {
+        players, members, ..
+    } = coalitions;
+    if members.is_empty() {
+        // A single player.
+        return DMatrix::zeros(*players, *players);
+    }
+    let mut x = DMatrix::<f64>::zeros(members.len(), *players);
+    for (k, (members, weight)) in members.iter().zip(&coalitions.weights).enumerate() {
+        let mut row = x.row_mut(k);
+        row.fill(-(members.len() as f64) / *players as f64);
+        for &member in members {
+            row[member] += 1.0;
+        }
+        row.scale_mut(weight.sqrt());
+    }
+    let eigen = (&x * x.transpose()).symmetric_eigen();
+    let inverse = inverses(&eigen.eigenvalues);
+    let half = x.tr_mul(&eigen.eigenvectors) * DMatrix::from_diagonal(&inverse);
+    &half * half.transpose()
+}
+
+/// Inverses of eigenvalues, without those that are rounding errors of zero.
+fn inverses(eigenvalues: &DVector<f64>) -> DVector<f64> {
+    let largest = eigenvalues.amax();
+    eigenvalues.map(|value| match value > 1e-10 * largest {
+        true => 1.0 / value,
+        false => 0.0,
+    })
 }
 
 impl KernelShap {

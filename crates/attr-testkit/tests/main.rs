@@ -1,5 +1,6 @@
 //! The conformance suite: one binary, run on every backend.
 
+mod absent;
 mod black_box_errors;
 mod black_boxes;
 mod captum;
