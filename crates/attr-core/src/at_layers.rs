@@ -65,12 +65,7 @@ impl<M: Method> LayerMethod for AtLayers<M> {
             parts.push(cut.inputs);
         }
         let rest = rest.ok_or(Error::Internal("a model was not cut"))?;
-        // Each row has an activation of its own, whichever of the caller's rows it stands for.
-        let here = Values::cat(parts)?.renumbered();
-        let targets: Vec<Target> = targets
-            .iter()
-            .map(|target| target.select(inputs.origin()))
-            .collect();
+        let here = Values::cat(parts)?;
         let rebased = self.method.rebased(&|own| {
             let (absent, drawn) = match own.is_drawn() {
                 true => (pool(own, inputs)?, true),
@@ -83,7 +78,12 @@ impl<M: Method> LayerMethod for AtLayers<M> {
             }))
         })?;
         let found = match rebased {
-            Some(method) => method.explain(&*rest, &here, &targets, run)?,
+            // Each row has a baseline of its own, whichever of the caller's rows it stands for.
+            Some(method) => {
+                let targets = targets.iter().map(|target| target.select(inputs.origin()));
+                let targets: Vec<Target> = targets.collect();
+                method.explain(&*rest, &here.renumbered(), &targets, run)?
+            }
             None => self.method.explain(&*rest, &here, &targets, run)?,
         };
         let each = found.into_iter().map(|whole| {

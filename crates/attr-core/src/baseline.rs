@@ -108,7 +108,7 @@ impl Baselines {
             }
             absent[i] = Some(match self.get(i, count)? {
                 Baseline::Zero => value.zeros_like(),
-                Baseline::Scalar(number) if number.fract() == 0.0 => filled(value, *number, i)?,
+                Baseline::Scalar(number) => filled(value, *number, i)?,
                 Baseline::Tensor(tensor) => tensor_rows(tensor, value, inputs, i)?,
                 other => {
                     return Err(Error::Method {
@@ -267,10 +267,28 @@ fn filled(value: &Value, number: f64, i: usize) -> Result<Value, Error> {
             what: format!("the baseline of input {i}"),
         });
     }
+    let dtype = value.dtype();
+    if value.kind() == Kind::Int {
+        let most = 2f64.powi(8 * dtype.size() as i32 - i32::from(dtype.is_int()));
+        let least = if dtype.is_int() { -most } else { 0.0 };
+        if number.fract() != 0.0 || number < least || number >= most {
+            return Err(Error::Method {
+                method: "a baseline of integers",
+                reason: format!(
+                    "input {i} holds integers such as tokens ({dtype:?}), and {number} is none of them"
+                ),
+            });
+        }
+    }
     let shape = value.shape();
     let numbers = TensorData::new(vec![number; shape.iter().product()], shape);
-    let numbers = numbers.convert_dtype(value.dtype());
-    Ok(Value::from_data(numbers, &value.device()))
+    let filled = Value::from_data(numbers.convert_dtype(dtype), &value.device());
+    match filled.is_finite()? {
+        true => Ok(filled),
+        false => Err(Error::NonFinite {
+            what: format!("the baseline of input {i}, {number} as {dtype:?},"),
+        }),
+    }
 }
 
 /// A tensor's row for each row of the input: one for all, or one per caller's row.
@@ -324,6 +342,18 @@ fn like(tensor: &Value, input: &Value, i: usize) -> Result<Value, Error> {
 impl From<Baseline> for Baselines {
     fn from(baseline: Baseline) -> Self {
         Self::each(vec![baseline])
+    }
+}
+
+impl From<Vec<Baseline>> for Baselines {
+    fn from(baselines: Vec<Baseline>) -> Self {
+        Self::each(baselines)
+    }
+}
+
+impl<const D: usize> From<Tensor<D, Int>> for Baselines {
+    fn from(tokens: Tensor<D, Int>) -> Self {
+        Baseline::Tensor(tokens.into()).into()
     }
 }
 

@@ -13,7 +13,9 @@ pub const LONGEST_BLUR: usize = 8192;
 /// [`Error::ElementKind`] when the value is not floating point.
 pub fn separable(value: &Value, matrix: impl Fn(usize, usize) -> Vec<f64>) -> Result<Value, Error> {
     let shape = value.shape();
-    let rows = shape[0];
+    let Some(&rows) = shape.first() else {
+        return Ok(value.clone());
+    };
     let mut current = value.clone();
     for dim in 2..shape.len() {
         let length = shape[dim];

@@ -4,9 +4,9 @@
 //! <https://doi.org/10.1145/237170.237200>): means of what is known over ever larger blocks, then from
 //! coarse to fine each pixel that is not known takes the coarser level's colour.
 
-use burn::tensor::Tensor;
 use burn::tensor::module::interpolate;
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
+use burn::tensor::{DType, Tensor};
 
 use crate::{Error, Value};
 
@@ -24,8 +24,17 @@ pub fn inpainted(image: &Value, known: Tensor<2>) -> Result<Value, Error> {
             expected: "an image [batch, channels, height, width]".into(),
         });
     };
-    let image = image.tensor::<4>()?;
-    let weight = known.cast(image.dtype());
+    if known.dims() != [rows, channels * height * width] {
+        return Err(Error::Shape {
+            what: "what is known of an image".into(),
+            got: known.dims().to_vec(),
+            expected: format!("{:?}", [rows, channels * height * width]),
+        });
+    }
+    let dtype = image.dtype();
+    // Sums over an image do not fit into 16 bits.
+    let image = image.tensor::<4>()?.cast(DType::F32);
+    let weight = known.cast(DType::F32);
     let weight = weight.reshape([rows, channels, height, width]);
     // Pull: colours times weights, and weights, over blocks of 2 by 2.
     let mut levels = vec![(image * weight.clone(), weight)];
@@ -56,7 +65,7 @@ pub fn inpainted(image: &Value, known: Tensor<2>) -> Result<Value, Error> {
         });
     }
     let filled = filled.ok_or(Error::Internal("an image without pixels"))?;
-    Ok(filled.into())
+    Ok(filled.cast(dtype).into())
 }
 
 /// Sums over blocks of 2 by 2; an odd last line stands alone.

@@ -62,7 +62,8 @@ impl Blend {
                 return Indices::Shared(Tensor::from_data(TensorData::new(ids, [count]), &device));
             }
             let shape = [count / numbers.elements.max(1), numbers.elements];
-            Indices::PerRow(Value::from_data(TensorData::new(ids, shape), &device))
+            let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, shape), &device);
+            Indices::PerRow(ids.into())
         });
         Ok(Self {
             indices: indices.collect(),
@@ -95,6 +96,13 @@ impl Blend {
         from: &[usize],
         present: Vec<f32>,
     ) -> Result<Values, Error> {
+        if present.len() != rows.len() * self.features.count() || from.len() != rows.len() {
+            return Err(Error::Shape {
+                what: "the presences of a blend".into(),
+                got: vec![from.len(), present.len()],
+                expected: format!("one for each of {} rows and features", rows.len()),
+            });
+        }
         let present = TensorData::new(present, [rows.len(), self.features.count()]);
         let mut results = Vec::with_capacity(self.indices.len());
         for (i, indices) in self.indices.iter().enumerate() {
@@ -127,20 +135,37 @@ impl Blend {
 /// `z ⊙ x + (1 - z) ⊙ b` for presences `[rows, elements]`; of integers that which is nearer.
 ///
 /// # Errors
-/// [`Error::Rank`] and the like for values of different shapes.
+/// [`Error::Shape`] for values of different shapes.
 pub fn mixed(x: Value, absent: Value, z: Tensor<2>) -> Result<Value, Error> {
     let shape = x.shape();
     let [rows, elements] = z.dims();
+    let fits = |value: &Value| {
+        let shape = value.shape();
+        shape.first() == Some(&rows) && shape.iter().product::<usize>() == rows * elements
+    };
+    if !fits(&x) || !fits(&absent) {
+        return Err(Error::Shape {
+            what: "what is blended".into(),
+            got: if fits(&x) { absent.shape() } else { shape },
+            expected: format!("{rows} rows of {elements} elements"),
+        });
+    }
     if x.kind() != Kind::Float {
         let x = x.reshape(&[rows, elements]).int_tensor::<2>()?;
         let absent = absent.reshape(&[rows, elements]).int_tensor::<2>()?;
         let mixed = absent.mask_where(z.greater_equal_elem(0.5), x);
         return Ok(Value::from(mixed).reshape(&shape));
     }
+    let (all, none) = (
+        z.clone().greater_equal_elem(1.0),
+        z.clone().lower_equal_elem(0.0),
+    );
     let z = z.cast(x.dtype());
-    let there = x.matrix()? * z.clone();
-    let absent = absent.matrix()? * (z.neg() + 1.0);
-    Ok(Value::from_matrix(there + absent, &shape))
+    let (x, absent) = (x.matrix()?, absent.matrix()?);
+    let part = x.clone() * z.clone() + absent.clone() * (z.neg() + 1.0);
+    // An activation may be infinite where it is hidden, and infinity times zero is no number.
+    let mixed = part.mask_where(all, x).mask_where(none, absent);
+    Ok(Value::from_matrix(mixed, &shape))
 }
 
 /// A model on inputs of which features are present or absent, with its scores where all are
@@ -188,6 +213,12 @@ impl<'a> Masked<'a> {
             blend,
             backgrounds,
         })
+    }
+
+    /// How many rows a distribution of baselines has: so many forward passes each perturbation
+    /// takes.
+    pub fn backgrounds(&self) -> usize {
+        self.backgrounds
     }
 
     /// How many features there are.

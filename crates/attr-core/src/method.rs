@@ -247,7 +247,7 @@ impl<I: Inputs> Attribution<I> {
     }
 
     /// The convergence delta per row, `sum(attribution) - (f(x) - f(baseline))`, for methods that
-    /// promise completeness.
+    /// promise completeness. Where a feature has several elements, it counts once.
     pub fn delta(&self) -> Option<&[f32]> {
         self.explanation.delta.as_deref()
     }
@@ -414,6 +414,10 @@ struct CountedNear<'a> {
 }
 
 impl Near for CountedNear<'_> {
+    fn output(&self) -> Result<Value, Error> {
+        self.near.output()
+    }
+
     fn forward(&self, rows: &Values, windows: &[Vec<Range<usize>>]) -> Result<Value, Error> {
         count(&self.work, rows.rows(), 1, 0);
         self.near.forward(rows, windows)

@@ -33,6 +33,12 @@ pub struct Cut<'a> {
 
 /// A model that knows its activations on one row, for rows that differ from it in a window.
 pub trait Near {
+    /// The output for the known row.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for an output that was not kept.
+    fn output(&self) -> Result<Value, Error>;
+
     /// The output for rows that equal the known one but in a window each: ranges of the spatial
     /// dimensions, those after batch and channels, of the input that the windows are in.
     ///

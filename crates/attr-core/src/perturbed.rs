@@ -25,6 +25,8 @@ pub struct Perturbed<'a> {
     targets: Vec<Target>,
     scores: Vec<Vec<f32>>,
     at_once: usize,
+    /// How many rows the model insists on.
+    fixed: Option<usize>,
     /// Whether the budget decides how many go together.
     free: bool,
     whole: bool,
@@ -67,16 +69,24 @@ impl<'a> Perturbed<'a> {
             Some(count) => count.saturating_mul(rows),
             None => run.rows_at_once(model, inputs),
         };
-        // A model that insists on its rows gets a multiple of them.
-        let fixed = model.rows().unwrap_or(1).max(1);
-        let at_once = (at_once / fixed).max(1) * fixed;
+        let fixed = model.rows().filter(|&rows| rows > 0);
+        let at_once = fixed.unwrap_or(at_once).max(1);
         let mut outputs = Vec::new();
         let mut whole = false;
         for start in (0..rows).step_by(at_once) {
-            let chunk = inputs.slice(start..(start + at_once).min(rows));
+            let own: Vec<usize> = (start..(start + at_once).min(rows)).collect();
+            let chunk = inputs.select(&padded(&own, fixed));
             let output = float(model.forward(chunk.clone())?)?;
             if output.shape().first() == Some(&chunk.rows()) {
-                outputs.push(output);
+                // One value for one row may be one value for any number of rows.
+                if start == 0 && rows > 1 && chunk.rows() == 1 && output.shape().len() == 1 {
+                    let two = inputs.slice(0..2);
+                    let output = float(model.forward(two.clone())?)?;
+                    if output.shape().first() != Some(&2) {
+                        return Err(whole_batch(&output, &two));
+                    }
+                }
+                outputs.push(output.slice_rows(0..own.len()));
                 continue;
             }
             let together = chunk.rows() == rows;
@@ -101,6 +111,7 @@ impl<'a> Perturbed<'a> {
             run,
             targets,
             at_once,
+            fixed,
             free: perturbations_per_eval.is_none(),
             whole,
         })
@@ -153,12 +164,8 @@ impl<'a> Perturbed<'a> {
             }
             return Ok(scores);
         }
-        let fixed = self.model.rows().unwrap_or(1).max(1);
         for part in copies.chunks(self.at_once) {
-            let mut padded = part.to_vec();
-            let last = part.last().copied().unwrap_or_default();
-            padded.resize(part.len().next_multiple_of(fixed), last);
-            let batch = make(&padded)?;
+            let batch = make(&padded(part, self.fixed))?;
             let mut output = float(self.model.forward(batch.clone())?)?;
             if batch.rows() == 1 && output.shape().first() != Some(&1) {
                 output = one_row(output);
@@ -216,14 +223,22 @@ impl Perturbed<'_> {
             if row == 0 {
                 self.run.start(rows * count);
             }
+            // Its own arithmetic differs by rounding: what a window changes is counted from there.
+            let one = self.inputs.slice(row..row + 1);
+            let known = float(near.output()?)?;
+            let starts = self
+                .targets
+                .iter()
+                .map(|target| target.scores(&known, &one));
+            let starts: Vec<Vec<f32>> = starts.collect::<Result<_, _>>()?;
             for part in numbers.chunks(self.at_once) {
                 let copies: Vec<Copy> = part.iter().map(|k| (row, first + k)).collect();
                 let batch = make(&copies)?;
                 let output = float(near.forward(&batch, &ranges[part[0]..part[0] + part.len()])?)?;
-                for (scores, target) in scores.iter_mut().zip(&self.targets) {
+                for (t, target) in self.targets.iter().enumerate() {
                     let found = target.scores(&output, &batch)?;
                     for (k, score) in part.iter().zip(found) {
-                        scores[k * rows + row] = score;
+                        scores[t][k * rows + row] = self.scores[t][row] + (score - starts[t][0]);
                     }
                 }
                 self.run.advance(part.len());
@@ -231,6 +246,15 @@ impl Perturbed<'_> {
         }
         Ok(scores)
     }
+}
+
+/// Rows that go together, with the last repeated where the model insists on a number.
+fn padded<T: Clone>(rows: &[T], fixed: Option<usize>) -> Vec<T> {
+    let mut all = rows.to_vec();
+    if let (Some(fixed), Some(last)) = (fixed, rows.last()) {
+        all.resize(fixed.max(rows.len()), last.clone());
+    }
+    all
 }
 
 /// An output as floating point: labels count as numbers.

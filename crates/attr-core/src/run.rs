@@ -81,8 +81,11 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// How many rows go through the model at once.
+    /// How many rows go through the model at once: as many as it insists on, where it does.
     pub fn rows_at_once(&self, model: &dyn Model, inputs: &Values) -> usize {
+        if let Some(rows) = model.rows().filter(|&rows| rows > 0) {
+            return rows;
+        }
         match self.budget {
             Budget::Rows(rows) => rows.max(1),
             Budget::Bytes(bytes) => {

@@ -198,6 +198,17 @@ impl Value {
         if values.len() == 1 {
             return Ok(values.remove(0));
         }
+        let (shape, dtype) = (first.shape(), first.dtype());
+        for other in &values {
+            let own = other.shape();
+            if own.len() != shape.len() || own[1..] != shape[1..] || other.dtype() != dtype {
+                return Err(Error::Shape {
+                    what: "what is joined".into(),
+                    got: own,
+                    expected: format!("rows like those of {shape:?}, of one type,"),
+                });
+            }
+        }
         let kind = first.kind();
         let tensors = values.into_iter().map(Value::into_dispatch).collect();
         Ok(Self(match kind {

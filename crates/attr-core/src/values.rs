@@ -62,7 +62,7 @@ impl Values {
     /// Whether input `i` is explained, or would be were it not made of integers such as tokens: it
     /// was not marked constant.
     pub fn explained(&self, i: usize) -> bool {
-        self.attributed.get(i).copied().unwrap_or(false)
+        self.attributed.get(i).copied().unwrap_or(false) && self.values[i].kind() != Kind::Bool
     }
 
     /// The same rows as other inputs: their values, and which of them are explained.

@@ -144,6 +144,15 @@ impl Method for FeaturePermutation {
         targets: &[Target],
         run: &Run<'_>,
     ) -> Result<Vec<Explanation>, Error> {
+        if !inputs.origin().iter().copied().eq(0..inputs.caller_rows()) {
+            return Err(Error::Method {
+                method: "feature permutation",
+                reason:
+                    "copies of rows, such as a noise tunnel makes, are not those of a data set; \
+                         permute the rows themselves"
+                        .into(),
+            });
+        }
         // What is absent is another row's.
         let blend = Blend::new(inputs, &self.mask, inputs.clone())?;
         let count = blend.features().count();
@@ -151,6 +160,14 @@ impl Method for FeaturePermutation {
         let orders = self.permutations(inputs.rows(), count, &mut random)?;
         let per_eval = self.config.perturbations_per_eval;
         let perturbed = Perturbed::new(model, inputs, targets, per_eval, run)?;
+        if perturbed.whole_batch() && !blend.features().shared() {
+            return Err(Error::Method {
+                method: "a feature mask per row",
+                reason: "the forward gives one value for the whole batch; give one mask for all \
+                         rows"
+                    .into(),
+            });
+        }
         let rows = perturbed.rows();
         let copies = (0..count).flat_map(|k| (0..rows).map(move |row| (row, k)));
         let found = perturbed.evaluate(&copies.collect::<Vec<_>>(), &|copies| {

@@ -42,8 +42,8 @@ impl Hierarchy {
     /// Features that lie near each other together: split in halves along the longest side, again and
     /// again, and by channels last, as the image masker of the `shap` package does. Different inputs
     /// part first.
-    pub(crate) fn of_places(features: &Features, inputs: &Values) -> Self {
-        let places = places(features, inputs);
+    pub(crate) fn of_places(features: &Features, caller_row: usize, inputs: &Values) -> Self {
+        let places = places(features, caller_row, inputs);
         let mut tree = Self {
             features: places.len(),
             joins: Vec::with_capacity(places.len().saturating_sub(1)),
@@ -103,14 +103,14 @@ impl Hierarchy {
 }
 
 /// The middle of each feature: its input (far apart), its place along each dimension, its channel.
-fn places(features: &Features, inputs: &Values) -> Vec<Vec<f64>> {
+fn places(features: &Features, caller_row: usize, inputs: &Values) -> Vec<Vec<f64>> {
     let shapes = inputs.values().iter().map(attr_core::Value::shape);
     let shapes: Vec<Vec<usize>> = shapes.collect();
     let dims = shapes.iter().map(Vec::len).max().unwrap_or(1);
     let far = shapes.iter().flatten().sum::<usize>() as f64;
     let mut sums = vec![vec![0f64; dims + 1]; features.count()];
     let mut counts = vec![0f64; features.count()];
-    for (i, numbers) in features.row(0).into_iter().enumerate() {
+    for (i, numbers) in features.row(caller_row).into_iter().enumerate() {
         for (element, &feature) in numbers.unwrap_or_default().iter().enumerate() {
             sums[feature][0] += i as f64 * far;
             let mut rest = element;

@@ -56,7 +56,7 @@ impl Default for HsicAttributionConfig {
 /// many features there are.
 ///
 /// # Errors
-/// [`Error::Parameter`] for fewer than two masks or more than 16384; [`Error::FeatureMask`] and
+/// [`Error::Parameter`] for fewer than two masks or more than 4096; [`Error::FeatureMask`] and
 /// [`Error::Shape`] for masks and baselines that do not fit.
 ///
 /// ```
@@ -132,11 +132,11 @@ impl Method for HsicAttribution {
         run: &Run<'_>,
     ) -> Result<Vec<Explanation>, Error> {
         let n = self.config.nb_design;
-        if !(2..=1 << 14).contains(&n) {
+        if !(2..=1 << 12).contains(&n) {
             return Err(Error::Parameter {
                 name: "nb_design",
                 value: n.to_string(),
-                expected: "dependence needs at least two masks, and at most 16384 are compared",
+                expected: "dependence needs at least two masks, and at most 4096 are compared",
             });
         }
         let mask = cells(&self.mask, self.config.grid_size, inputs)?;

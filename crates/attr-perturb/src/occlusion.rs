@@ -33,7 +33,7 @@ pub struct OcclusionConfig {
 /// Shapes: the input's, `[batch, ...]`, in units of the output; `[1, ...]` where the forward gives
 /// one value for the whole batch. One forward pass for the inputs and one per window and row. On a
 /// traced model windows are evaluated on that part of each layer which they can reach, where that
-/// is less than the whole.
+/// is less than the whole; that takes one more pass per row.
 ///
 /// # Errors
 /// [`Error::Shape`] for a window that does not fit into the input, [`Error::Parameter`] for a stride

@@ -118,7 +118,9 @@ impl DataAttribution {
 struct Pass<S> {
     first: Values,
     features: Features,
-    states: Vec<S>,
+    /// How many inputs the caller gave; a cut model has more.
+    given: usize,
+    states: Vec<Option<S>>,
 }
 
 impl OverData {
@@ -179,20 +181,21 @@ impl OverData {
         let mut pass: Option<Pass<S>> = None;
         let mut rows = 0;
         for (inputs, labels) in batches {
-            let (inputs, _) = prepare(&model, &inputs.to_values(), &[])?;
+            let (inputs, given) = prepare(&model, &inputs.to_values(), &[])?;
             let batch = inputs.rows();
             let blend = self.blend(&inputs)?;
             let count = blend.features().count();
             let pass = pass.get_or_insert_with(|| Pass {
                 first: inputs.slice(0..1).renumbered(),
                 features: blend.features().clone(),
-                states: vec![reduction.start.clone(); count + 1],
+                given,
+                states: vec![Some(reduction.start.clone()); count + 1],
             });
             alike(&inputs, &pass.first)?;
             // Number 0 is the data as they are; number k has feature k - 1 changed.
             let orders = match &self.change {
-                Change::Ablate(_) => vec![(0..batch).collect(); count],
-                Change::Permute(method) => method.permutations(batch, count, &mut random)?,
+                Change::Ablate(_) => None,
+                Change::Permute(method) => Some(method.permutations(batch, count, &mut random)?),
             };
             let at_once = run.rows_at_once(&model, &inputs);
             let numbers: Vec<usize> = (0..=count).collect();
@@ -202,12 +205,13 @@ impl OverData {
                 let copies: Vec<Copy> = copies.collect();
                 let outputs = copies
                     .chunks(at_once)
-                    .map(|part| forward(&model, &inputs, &blend, &orders, part));
+                    .map(|part| forward(&model, &inputs, &blend, orders.as_deref(), part));
                 let output = Value::cat_rows(outputs.collect::<Result<_, _>>()?)?;
                 for (place, &k) in numbers.iter().enumerate() {
                     let output = output.slice_rows(place * batch..(place + 1) * batch);
-                    let state = pass.states[k].clone();
-                    pass.states[k] = (reduction.add)(state, &output, &labels)?;
+                    let state = pass.states[k].take();
+                    let state = state.ok_or(Error::Internal("a state was lost"))?;
+                    pass.states[k] = Some((reduction.add)(state, &output, &labels)?);
                 }
             }
             rows += batch;
@@ -216,11 +220,13 @@ impl OverData {
             method: "an attribution over a data set",
             reason: "there are no batches".into(),
         })?;
-        let mut metrics = pass.states.into_iter().map(&reduction.finish);
+        let mut metrics = pass.states.into_iter().flatten().map(&reduction.finish);
         let metric = metrics.next().unwrap_or_default();
         let changes: Vec<f64> = metrics.map(|changed| metric - changed).collect();
+        let mut values = pass.features.spread(&pass.first, &[changes]);
+        values.truncate(pass.given);
         Ok(DataAttribution {
-            values: pass.features.spread(&pass.first, &[changes]),
+            values,
             metric,
             rows,
         })
@@ -251,7 +257,7 @@ fn forward(
     model: &dyn Model,
     inputs: &Values,
     blend: &Blend,
-    orders: &[Vec<usize>],
+    orders: Option<&[Vec<usize>]>,
     copies: &[Copy],
 ) -> Result<Value, Error> {
     let count = blend.features().count();
@@ -261,24 +267,39 @@ fn forward(
             present[feature] = 0.0;
         }
     }
-    let from = copies.iter().map(|&(row, k)| match k {
-        0 => row,
-        k => orders[k - 1][row],
+    let from = copies.iter().map(|&(row, k)| match (orders, k) {
+        (Some(orders), 1..) => orders[k - 1][row],
+        _ => row,
     });
     let rows: Vec<usize> = copies.iter().map(|copy| copy.0).collect();
     let changed = blend.make(inputs, &rows, &from.collect::<Vec<_>>(), present)?;
     let output = model.forward(changed)?;
     match output.shape().first() == Some(&rows.len()) {
         true => Ok(output),
-        false => Err(Error::WholeBatch {
-            output: output.shape(),
-            rows: rows.len(),
+        false => Err(Error::Method {
+            method: "an attribution over a data set",
+            reason: format!(
+                "the output has shape {:?} for {} rows; give the output of each row, and reduce it \
+                 with the reduction",
+                output.shape(),
+                rows.len()
+            ),
         }),
     }
 }
 
 /// Refuses a batch whose rows are unlike those of the first.
 fn alike(inputs: &Values, first: &Values) -> Result<(), Error> {
+    let explained = |values: &Values| -> Vec<bool> {
+        let count = values.values().len();
+        (0..count).map(|i| values.explained(i)).collect()
+    };
+    if explained(inputs) != explained(first) {
+        return Err(Error::InputCount {
+            expected: first.values().len(),
+            got: inputs.values().len(),
+        });
+    }
     let pairs = inputs.values().iter().zip(first.values()).enumerate();
     for (i, (value, first)) in pairs {
         let (shape, expected) = (value.shape(), first.shape());

@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::rc::Rc;
 
 use attr_core::{
     Baselines, Copy, Error, Explanation, FeatureMask, Masked, Method, Model, Run, Target, Values,
@@ -117,14 +118,35 @@ struct Open {
     /// The largest change of any target, times the share that this context has.
     priority: f64,
     node: usize,
-    /// Features that are present besides.
-    context: Vec<bool>,
+    /// Nodes that are present besides.
+    context: Option<Rc<Context>>,
     /// The output without the node, per target, and with it.
     without: Vec<f64>,
     with: Vec<f64>,
     weight: f64,
     /// When it was made: the earlier of equals goes first.
     number: usize,
+}
+
+/// Nodes that are present: one, and those before.
+struct Context {
+    node: usize,
+    before: Option<Rc<Context>>,
+}
+
+/// A hierarchy, and the features of each of its nodes.
+struct Tree {
+    hierarchy: Hierarchy,
+    members: Vec<Vec<usize>>,
+}
+
+impl Tree {
+    fn new(hierarchy: Hierarchy) -> Self {
+        Self {
+            members: hierarchy.members(),
+            hierarchy,
+        }
+    }
 }
 
 impl PartialEq for Open {
@@ -196,7 +218,7 @@ impl Method for PartitionShap {
         let per_eval = self.config.perturbations_per_eval;
         let masked = Masked::new(model, inputs, targets, what, per_eval, run)?;
         let features = masked.features();
-        let hierarchy = match &self.hierarchy {
+        let trees: Vec<Tree> = match &self.hierarchy {
             Some(hierarchy) if hierarchy.features() != features => {
                 return Err(Error::Method {
                     method: "partition SHAP",
@@ -206,10 +228,19 @@ impl Method for PartitionShap {
                     ),
                 });
             }
-            Some(hierarchy) => hierarchy.clone(),
-            None => Hierarchy::of_places(&self.mask.resolve(inputs)?, inputs),
+            Some(hierarchy) => vec![Tree::new(hierarchy.clone())],
+            // Where each row has a mask, its features lie elsewhere.
+            None => {
+                let features = self.mask.resolve(inputs)?;
+                let masks = match features.shared() {
+                    true => &inputs.origin()[..1],
+                    false => inputs.origin(),
+                };
+                let of = |&row: &usize| Tree::new(Hierarchy::of_places(&features, row, inputs));
+                masks.iter().map(of).collect()
+            }
         };
-        let members = hierarchy.members();
+        let tree = |row: usize| &trees[row.min(trees.len() - 1)];
         let start = masked.at_baseline()?;
         let rows = (0..masked.rows()).map(|row| {
             let mut one = Row {
@@ -221,14 +252,14 @@ impl Method for PartitionShap {
             };
             let whole = Open {
                 priority: 0.0,
-                node: hierarchy.root(),
-                context: vec![false; features],
+                node: tree(row).hierarchy.root(),
+                context: None,
                 without: start.iter().map(|start| start[row]).collect(),
                 with: masked.scores().iter().map(|s| f64::from(s[row])).collect(),
                 weight: 1.0,
                 number: 0,
             };
-            one.add(&hierarchy, whole);
+            one.add(&tree(row).hierarchy, whole);
             one
         });
         let mut rows: Vec<Row> = rows.collect();
@@ -248,21 +279,28 @@ impl Method for PartitionShap {
                 break;
             }
             let half = |k: usize| {
-                let open = &opened[k / 2].1;
-                hierarchy.below(open.node).map(|halves| halves[k % 2])
+                let (row, open) = &opened[k / 2];
+                let halves = tree(*row).hierarchy.below(open.node);
+                halves.map(|halves| halves[k % 2])
             };
             let copies = (0..2 * opened.len()).map(|k| (rows[opened[k / 2].0].row, k));
             let copies: Vec<Copy> = copies.collect();
             let found = masked.at(&copies, &|k, present| {
-                for (present, &context) in present.iter_mut().zip(&opened[k / 2].1.context) {
-                    *present = f32::from(context);
+                let (row, open) = &opened[k / 2];
+                let mut nodes: Vec<usize> = half(k).into_iter().collect();
+                let mut context = &open.context;
+                while let Some(one) = context {
+                    nodes.push(one.node);
+                    context = &one.before;
                 }
-                for &feature in half(k).map_or(&[][..], |half| &members[half]) {
-                    present[feature] = 1.0;
+                for node in nodes {
+                    for &feature in &tree(*row).members[node] {
+                        present[feature] = 1.0;
+                    }
                 }
             })?;
             for (k, (r, open)) in opened.into_iter().enumerate() {
-                let Some(halves) = hierarchy.below(open.node) else {
+                let Some(halves) = tree(r).hierarchy.below(open.node) else {
                     continue;
                 };
                 let alone = |side: usize| -> Vec<f64> {
@@ -270,10 +308,10 @@ impl Method for PartitionShap {
                 };
                 for (side, &half) in halves.iter().enumerate() {
                     let other = halves[1 - side];
-                    let mut beside = open.context.clone();
-                    for &feature in &members[other] {
-                        beside[feature] = true;
-                    }
+                    let beside = Some(Rc::new(Context {
+                        node: other,
+                        before: open.context.clone(),
+                    }));
                     let contexts = [
                         (open.context.clone(), open.without.clone(), alone(side)),
                         (beside, alone(1 - side), open.with.clone()),
@@ -288,7 +326,7 @@ impl Method for PartitionShap {
                             weight: open.weight / 2.0,
                             number: 0,
                         };
-                        rows[r].add(&hierarchy, below);
+                        rows[r].add(&tree(r).hierarchy, below);
                     }
                 }
             }
@@ -296,7 +334,7 @@ impl Method for PartitionShap {
         let mut values: Vec<Vec<Vec<f64>>> = vec![Vec::new(); targets.len()];
         for mut row in rows {
             for open in std::mem::take(&mut row.queue) {
-                let members = &members[open.node];
+                let members = &tree(row.row).members[open.node];
                 for (t, values) in row.values.iter_mut().enumerate() {
                     let change = (open.with[t] - open.without[t]) * open.weight;
                     for &feature in members {

@@ -8,6 +8,9 @@ use attr_core::{
 };
 use serde::{Deserialize, Serialize};
 
+/// Cells of all masks, each a byte.
+const MOST_CELLS: usize = 1 << 30;
+
 /// Parameters of [`Rise`], under the names of the authors' code.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -145,6 +148,15 @@ impl Rise {
             return bad("p1", p1.to_string(), "a probability lies between 0 and 1");
         }
         for (i, value) in inputs.values().iter().enumerate() {
+            let dims = value.shape().len().saturating_sub(2) as u32;
+            let cells = s.checked_pow(dims).and_then(|cells| cells.checked_mul(n));
+            if inputs.explained(i) && cells.is_none_or(|cells| cells > MOST_CELLS) {
+                return bad(
+                    "s",
+                    s.to_string(),
+                    "all masks together have at most 2^30 cells",
+                );
+            }
             if inputs.explained(i) && (!inputs.attributed(i) || value.shape().len() < 3) {
                 return Err(Error::Shape {
                     what: format!("input {i}"),

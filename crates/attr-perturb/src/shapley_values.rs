@@ -103,7 +103,7 @@ impl Method for ShapleyValues {
         let mut values: Vec<Vec<Vec<f64>>> = vec![Vec::new(); targets.len()];
         let mut start: Vec<Vec<f64>> = vec![Vec::new(); targets.len()];
         let rows: Vec<usize> = (0..masked.rows()).collect();
-        for rows in rows.chunks((AT_ONCE / coalitions).max(1)) {
+        for rows in rows.chunks((AT_ONCE / (coalitions * masked.backgrounds())).max(1)) {
             // All but the last coalition, which is everything: that is known.
             let found = masked.evaluate(rows, coalitions - 1, &|coalition, present| {
                 for (feature, present) in present.iter_mut().enumerate() {

@@ -19,7 +19,8 @@ use crate::grid::cells;
 pub struct SobolAttributionConfig {
     /// Cells along each side of an image, where no feature mask is given; 8, as in the paper's code.
     pub grid_size: usize,
-    /// Points of the design; each costs as many forward passes as there are features, and two; 32.
+    /// Points of the design; each costs a forward pass for each feature, and one or two more; 32, as in
+    /// the paper's code.
     pub nb_design: usize,
     /// Which index is estimated.
     pub order: SobolOrder,

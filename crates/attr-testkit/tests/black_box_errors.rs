@@ -759,7 +759,7 @@ fn data_sets() {
             Error::NonFinite { .. }, "baseline";
         "inputs", over(ablation(), vec![table() * f32::NAN]) => Error::NonFinite { .. }, "input 0";
         "one value", failure("a sum", ablation().attribute(&single, [(table(), ())], &mean)) =>
-            Error::WholeBatch { .. }, "shape [1]";
+            Error::Method { .. }, "each row";
         "reduction", failure("a sum", ablation().attribute(&sum, [(table(), ())], &broken)) =>
             Error::Internal(_), "the reduction";
     }

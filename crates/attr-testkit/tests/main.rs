@@ -2,6 +2,7 @@
 
 mod absent;
 mod black_box_errors;
+mod black_box_traps;
 mod black_boxes;
 mod captum;
 mod cut;

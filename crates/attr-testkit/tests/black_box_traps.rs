@@ -1,0 +1,186 @@
+//! What a review of the black-box methods found.
+
+use attr_core::{
+    AtLayers, Budget, Error, FeatureMask, LayerMethod, Method, Run, Traced, Value, Values, mixed,
+};
+use attr_gradient::NoiseTunnel;
+use attr_perturb::{
+    FeatureAblation, FeaturePermutation, OverData, PartitionShap, Reduction, ShapleyValues,
+};
+use attr_testkit::compare::assert_close_slices;
+use attr_testkit::device;
+use attr_testkit::models::input;
+use burn::module::Param;
+use burn::tensor::{Int, Tensor};
+
+fn nothing() -> Param<Tensor<1>> {
+    Param::from_tensor(Tensor::<1>::zeros([1], &device()))
+}
+
+fn numbers(value: &Option<Value>) -> Vec<f32> {
+    value.as_ref().unwrap().to_vec().unwrap()
+}
+
+#[test]
+fn a_model_bound_to_its_rows_gets_as_many() {
+    for rows in [1usize, 2, 4] {
+        let x = input([rows, 4], 1);
+        let literal = move |_: &Param<Tensor<1>>, x: Tensor<2>| {
+            let x = x.reshape([rows, 4]).narrow(1, 0, 3);
+            x.powi_scalar(2).sum_dim(1)
+        };
+        let model = Traced::new(&nothing(), literal, &x).unwrap();
+        assert_eq!(model.rows(), Some(rows));
+        let free = |x: Tensor<2>| x.narrow(1, 0, 3).powi_scalar(2).sum_dim(1);
+        for budget in [Budget::default(), Budget::Rows(3)] {
+            let run = Run::new().with_budget(budget);
+            let with = |x: &Tensor<2>| {
+                let shapley = ShapleyValues::new();
+                let got = shapley.attribute_with(&model, x, 0, &run).unwrap();
+                let expected = shapley.attribute(&free, x, 0).unwrap();
+                let what = format!("{rows} rows, {budget:?}");
+                assert_close_slices(
+                    &what,
+                    &numbers(&got.values()[0]),
+                    &numbers(&expected.values()[0]),
+                    1e-6,
+                );
+            };
+            with(&x);
+        }
+    }
+}
+
+#[test]
+fn copies_of_rows_keep_their_masks_at_a_layer() {
+    let x = input([2, 4], 2);
+    let model = |_: &Param<Tensor<1>>, x: Tensor<2>| (x * 2.0).powi_scalar(2).sum_dim(1);
+    let model = Traced::new(&nothing(), model, &x).unwrap();
+    let layer = model.layers()[0].name.clone();
+    let masks = Tensor::<2, Int>::from_ints([[0, 0, 1, 2], [2, 1, 0, 0]], &device());
+    let ablation = FeatureAblation::new().with_feature_mask(masks);
+    let at = AtLayers::new([layer.clone()], ablation);
+    let expected = at.attribute(&model, &x, 0).unwrap();
+    let tunnel = NoiseTunnel::new(at).with_samples(2).with_stdevs([0.0]);
+    for rows in [1, 2, 1000] {
+        let run = Run::new().with_budget(Budget::Rows(rows));
+        let got = LayerMethod::attribute_with(&tunnel, &model, &x, 0, &run).unwrap();
+        assert_close_slices(
+            &format!("{rows} rows at once"),
+            &got.value(&layer).unwrap().to_vec().unwrap(),
+            &expected.value(&layer).unwrap().to_vec().unwrap(),
+            1e-6,
+        );
+    }
+}
+
+#[test]
+fn each_row_has_the_hierarchy_of_its_own_mask() {
+    let x = Tensor::<2>::ones([2, 4], &device());
+    let model = |x: Tensor<2>| x.narrow(1, 0, 3).prod_dim(1);
+    let masks = |rows: &[[i64; 4]]| -> FeatureMask {
+        let ids: Vec<i64> = rows.concat();
+        let ids = burn::tensor::TensorData::new(ids, [rows.len(), 4]);
+        Tensor::<2, Int>::from_data(ids, &device()).into()
+    };
+    let both = [[0, 1, 2, 3], [0, 2, 1, 3]];
+    let explain = |x: &Tensor<2>, mask| {
+        let method = PartitionShap::new().with_feature_mask(mask);
+        numbers(&method.attribute(&model, x, 0).unwrap().values()[0])
+    };
+    let together = explain(&x, masks(&both));
+    for row in 0..2 {
+        let alone = explain(&x.clone().narrow(0, row, 1), masks(&both[row..=row]));
+        assert_eq!(together[4 * row..4 * row + 4], alone[..], "row {row}");
+    }
+}
+
+#[test]
+fn one_value_for_a_batch_is_seen_whatever_the_budget() {
+    let x = input([3, 2], 4);
+    let sum = |x: Tensor<2>| x.sum();
+    for rows in [1, 2, 100] {
+        let run = Run::new().with_budget(Budget::Rows(rows));
+        let refused = FeatureAblation::new().attribute_with(&sum, &x, 0, &run);
+        assert!(matches!(refused, Err(Error::WholeBatch { .. })), "{rows}");
+    }
+    let masks = Tensor::<2, Int>::from_ints([[0, 1], [1, 0], [0, 1]], &device());
+    let permutation = FeaturePermutation::new()
+        .with_feature_mask(masks)
+        .with_perturbations_per_eval(1);
+    let refused = permutation.attribute(&sum, &x, attr_core::Target::Single);
+    assert!(matches!(refused, Err(Error::Method { .. })));
+    let copies = NoiseTunnel::new(FeaturePermutation::new());
+    let each = |x: Tensor<2>| x.sum_dim(1);
+    let refused = Method::attribute(&copies, &each, &x, 0);
+    assert!(matches!(refused, Err(Error::Method { .. })));
+}
+
+#[test]
+fn what_is_hidden_may_be_infinite() {
+    let x = Tensor::<2>::from_floats([[f32::NEG_INFINITY, 1.0, 2.0]], &device());
+    let absent = Tensor::<2>::from_floats([[0.5, f32::INFINITY, 4.0]], &device());
+    let z = Tensor::<2>::from_floats([[0.0, 1.0, 0.5]], &device());
+    let got = mixed(x.into(), absent.into(), z.clone()).unwrap();
+    assert_eq!(got.to_vec().unwrap(), [0.5, 1.0, 3.0]);
+    let short = Tensor::<2>::zeros([1, 2], &device());
+    let refused = mixed(short.clone().into(), short.into(), z);
+    assert!(matches!(refused, Err(Error::Shape { .. })));
+}
+
+#[test]
+fn numbers_that_a_type_does_not_hold() {
+    let tokens = Tensor::<2, Int>::from_ints([[1, 2]], &device());
+    let count = |x: Tensor<2, Int>| x.float().sum_dim(1);
+    for number in [1e30, -1e30, 0.5] {
+        let refused = FeatureAblation::new()
+            .with_baseline(number)
+            .attribute(&count, &tokens, 0);
+        assert!(matches!(refused, Err(Error::Method { .. })), "{number}");
+    }
+    let x = input([1, 2], 5);
+    let sum = |x: Tensor<2>| x.sum_dim(1);
+    let refused = FeatureAblation::new()
+        .with_baseline(1e39)
+        .attribute(&sum, &x, 0);
+    assert!(matches!(refused, Err(Error::NonFinite { .. })));
+    let tokens_again = Tensor::<2, Int>::from_ints([[3, 3]], &device());
+    let found = FeatureAblation::new()
+        .with_baseline(tokens_again)
+        .attribute(&count, &tokens, 0);
+    assert_eq!(numbers(&found.unwrap().values()[0]), [-2.0, -1.0]);
+}
+
+#[test]
+fn batches_and_outputs_that_disagree() {
+    let model = |x: Values| {
+        let first = x.values()[0].tensor::<2>().unwrap();
+        Value::from(first.sum_dim(1))
+    };
+    let batch = |inputs: usize| {
+        let values = (0..inputs).map(|i| input([2, 3], i as u64).into());
+        (Values::new(values.collect(), vec![true; inputs]), ())
+    };
+    let mean = Reduction::new(
+        0.0,
+        |sum, output: &Value, (): &()| Ok(sum + f64::from(output.to_vec()?[0])),
+        |sum| sum,
+    );
+    let over = OverData::ablation(FeatureAblation::new());
+    for counts in [[1, 2], [2, 1]] {
+        let refused = over.attribute(&model, counts.map(batch), &mean);
+        assert!(
+            matches!(refused, Err(Error::InputCount { .. })),
+            "{counts:?}"
+        );
+    }
+    // As wide as the first number of the first row says.
+    let ragged = |x: Tensor<2>| {
+        let width: f32 = x.clone().slice([0..1, 0..1]).into_scalar();
+        x.sum_dim(1).repeat_dim(1, width as usize)
+    };
+    let x = Tensor::<2>::from_floats([[1.0, 0.0], [2.0, 0.0]], &device());
+    let run = Run::new().with_budget(Budget::Rows(1));
+    let refused = FeatureAblation::new().attribute_with(&ragged, &x, 0, &run);
+    assert!(matches!(refused, Err(Error::Shape { .. })));
+}
