@@ -10,8 +10,10 @@ pub fn run() -> Result<(), String> {
     let folder = crate::root().join("tools/golden");
     let scripts = std::fs::read_dir(folder);
     let scripts = scripts.map_err(|error| format!("cannot read tools/golden: {error}"))?;
-    for entry in scripts.flatten() {
-        let path = entry.path();
+    // In the order of their names: later ones read what earlier ones write.
+    let mut scripts: Vec<PathBuf> = scripts.flatten().map(|entry| entry.path()).collect();
+    scripts.sort();
+    for path in scripts {
         if path.extension().is_some_and(|extension| extension == "py") {
             crate::run(Command::new(&python).arg(path))?;
         }

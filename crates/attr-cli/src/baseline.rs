@@ -45,6 +45,11 @@ pub fn parse(
                 "--baseline {text}: that input is a constant and has no baseline"
             )));
         }
+        if at.is_some_and(|i| all[i].is_some()) {
+            return Err(Error::input(format!(
+                "--baseline {text}: that input has one already; name each with NAME="
+            )));
+        }
         let at = at.ok_or_else(|| {
             Error::input(format!(
                 "--baseline {text}: there are more baselines than inputs"

@@ -30,6 +30,9 @@ pub fn parse(texts: &[String], explained: &Explained<'_>) -> Result<Option<Featu
         None if first == "pixels" => Some(FeatureMask::Pixels),
         _ => None,
     };
+    if named.is_some() && !explained.at_layers {
+        channels_first(&format!("--feature-mask {first}"), explained.inputs)?;
+    }
     match named {
         Some(named) if texts.len() == 1 => return Ok(Some(named)),
         Some(_) => {
@@ -73,6 +76,24 @@ pub fn parse(texts: &[String], explained: &Explained<'_>) -> Result<Option<Featu
         })
     });
     Ok(Some(FeatureMask::Each(masks.collect::<Result<_, _>>()?)))
+}
+
+/// Refuses images whose channels come last, as Keras has them: positions would be taken for channels.
+pub fn channels_first(flag: &str, inputs: &Values) -> Result<(), Error> {
+    for (i, value) in inputs.values().iter().enumerate() {
+        if let [_, first, _, last] = value.shape()[..]
+            && inputs.explained(i)
+            && matches!(last, 1 | 3 | 4)
+            && !matches!(first, 1 | 3 | 4)
+        {
+            return Err(Error::input(format!(
+                "{flag}: it needs images [rows, channels, height, width], but this model takes {:?}; \
+                 give a .npy",
+                value.shape()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// A mask in the shape of its input: without the rows and channels it is for all of them.

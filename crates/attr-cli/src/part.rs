@@ -85,6 +85,10 @@ impl Part {
             .as_deref()
             .map(target::neuron)
             .transpose()?;
+        let image = |text: &&String| text.contains("blur:") || text.contains("inpaint");
+        if let Some(text) = arguments.baseline.iter().find(image) {
+            mask::channels_first(&format!("--baseline {text}"), &inputs)?;
+        }
         let model = match &neuron {
             Some((layer, _)) if !needs.neuron => whole.to_layer(layer)?,
             _ => whole.clone(),

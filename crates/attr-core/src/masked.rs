@@ -1,6 +1,7 @@
 //! The model on inputs of which features are present or absent.
 
 use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::{Int, Tensor, TensorData};
 
@@ -231,6 +232,23 @@ impl<'a> Masked<'a> {
         self.perturbed.rows()
     }
 
+    /// Rows that have the same features, and these: one group unless each row has a mask of its own.
+    pub fn groups(&self) -> Vec<(Vec<usize>, Vec<usize>)> {
+        if self.blend.features.shared() {
+            return vec![((0..self.rows()).collect(), (0..self.features()).collect())];
+        }
+        let mut groups: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
+        for (row, &caller_row) in self.perturbed.inputs().origin().iter().enumerate() {
+            let own = self.blend.features.row(caller_row).into_iter().flatten();
+            let own: BTreeSet<usize> = own.flatten().copied().collect();
+            groups
+                .entry(own.into_iter().collect())
+                .or_default()
+                .push(row);
+        }
+        groups.into_iter().map(|(own, rows)| (rows, own)).collect()
+    }
+
     /// The model's output for each target with everything present: `[target][row]`.
     pub fn scores(&self) -> &[Vec<f32>] {
         self.perturbed.scores()
@@ -359,11 +377,14 @@ pub struct Products {
 }
 
 impl Products {
-    /// For an input and its blend with the baseline, where `present` is 0 or 1 for each feature: the
-    /// square of the input's length, the product of the two, the square of the blend's length.
-    pub fn blended(&self, present: &[f64]) -> [f64; 3] {
+    /// For an input and its blend with the baseline, where `present` is 0 or 1 for each of `features`:
+    /// the square of the input's length, the product of the two, the square of the blend's length.
+    pub fn blended(&self, features: &[usize], present: &[f64]) -> [f64; 3] {
         let mut sums = [0f64; 3];
-        for ([xx, xb, bb], present) in self.features.iter().zip(present) {
+        let own = features
+            .iter()
+            .filter_map(|&feature| self.features.get(feature));
+        for ([xx, xb, bb], present) in own.zip(present) {
             let absent = 1.0 - present;
             sums[0] += xx;
             sums[1] += present * xx + absent * xb;

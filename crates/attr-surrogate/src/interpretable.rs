@@ -50,7 +50,15 @@ impl Design {
     }
 
     /// The same samples with some features only, in this order.
+    ///
+    /// Features that do not exist are left out.
     pub fn with_columns(&self, columns: &[usize]) -> Self {
+        let columns: Vec<usize> = columns
+            .iter()
+            .copied()
+            .filter(|&c| c < self.columns)
+            .collect();
+        let columns = &columns[..];
         let rows = (0..self.rows).flat_map(|row| columns.iter().map(move |&c| self.row(row)[c]));
         Self {
             rows: self.rows,
@@ -158,6 +166,35 @@ struct Centred {
     fit_intercept: bool,
 }
 
+/// Refuses samples that cannot be fitted.
+pub(crate) fn check(features: &Design, labels: &[f64], weights: &[f64]) -> Result<(), Error> {
+    let rows = features.rows();
+    if rows == 0 || labels.len() != rows || weights.len() != rows {
+        return Err(Error::Shape {
+            what: "the labels and weights".into(),
+            got: vec![labels.len(), weights.len()],
+            expected: format!("one for each of {rows} samples, at least one,"),
+        });
+    }
+    let total: f64 = weights.iter().sum();
+    let bad = |w: &f64| !(*w >= 0.0 && w.is_finite());
+    if weights.iter().any(bad) || total <= 0.0 || !total.is_finite() {
+        return Err(Error::Method {
+            method: "an interpretable model",
+            reason: "all samples have weight 0, or one is negative or not finite; for LIME a \
+                         larger kernel width gives distant samples more weight"
+                .into(),
+        });
+    }
+    let finite = |numbers: &[f64]| numbers.iter().all(|number| number.is_finite());
+    if !finite(labels) || !finite(&features.data) {
+        return Err(Error::NonFinite {
+            what: "a sample of the interpretable model".into(),
+        });
+    }
+    Ok(())
+}
+
 impl Centred {
     fn new(
         features: &Design,
@@ -165,30 +202,9 @@ impl Centred {
         weights: &[f64],
         fit_intercept: bool,
     ) -> Result<Self, Error> {
+        check(features, labels, weights)?;
         let rows = features.rows();
-        if rows == 0 || labels.len() != rows || weights.len() != rows {
-            return Err(Error::Shape {
-                what: "the labels and weights".into(),
-                got: vec![labels.len(), weights.len()],
-                expected: format!("one for each of {rows} samples, at least one,"),
-            });
-        }
         let total: f64 = weights.iter().sum();
-        let bad = |w: &f64| !(*w >= 0.0 && w.is_finite());
-        if weights.iter().any(bad) || total <= 0.0 || !total.is_finite() {
-            return Err(Error::Method {
-                method: "an interpretable model",
-                reason: "all samples have weight 0, or one is negative or not finite; for LIME a \
-                         larger kernel width gives distant samples more weight"
-                    .into(),
-            });
-        }
-        let finite = |numbers: &[f64]| numbers.iter().all(|number| number.is_finite());
-        if !finite(labels) || !finite(&features.data) {
-            return Err(Error::NonFinite {
-                what: "a sample of the interpretable model".into(),
-            });
-        }
         let mean = |of: &dyn Fn(usize) -> f64| match fit_intercept {
             true => (0..rows).map(|i| weights[i] * of(i)).sum::<f64>() / total,
             false => 0.0,
@@ -230,16 +246,14 @@ impl Centred {
             rows.map(|(i, w)| w * of(i)).sum::<f64>()
         };
         // Around the weighted mean, also without an intercept, as scikit-learn scores.
+        let labels: Vec<f64> = self.y.iter().map(|y| y + self.y_mean).collect();
         let mean = weighted(&|i| self.y[i]) / total;
         let spread = weighted(&|i| (self.y[i] - mean).powi(2));
         let left = weighted(&|i| residuals[i].powi(2));
         let means = self.x_means.iter().zip(coefficients.iter());
         Fit {
             intercept: self.y_mean - means.map(|(mean, c)| mean * c).sum::<f64>(),
-            r_squared: match spread > 0.0 {
-                true => 1.0 - left / spread,
-                false => f64::from(left <= 0.0),
-            },
+            r_squared: r_squared(left, spread, &labels, total),
             standard_errors: self.errors(&residuals, penalty, active),
             coefficients: coefficients.iter().copied().collect(),
         }
@@ -250,8 +264,12 @@ impl Centred {
     fn errors(&self, residuals: &DVector<f64>, penalty: f64, active: &[usize]) -> Option<Vec<f64>> {
         let mut errors = vec![0.0; self.x.ncols()];
         let samples = self.weights.iter().filter(|&&weight| weight > 0.0).count();
-        let free = samples.checked_sub(active.len() + usize::from(self.fit_intercept))?;
-        if free == 0 {
+        let coefficients = active.len() + usize::from(self.fit_intercept);
+        let free = samples.checked_sub(coefficients)?;
+        // A few samples that carry all weight are no more than those few.
+        let total: f64 = self.weights.iter().sum();
+        let squares: f64 = self.weights.iter().map(|weight| weight * weight).sum();
+        if free == 0 || total * total / squares <= coefficients as f64 {
             return None;
         }
         if active.is_empty() {
@@ -275,6 +293,19 @@ impl Centred {
             errors[column] = (influence.column(j).norm_squared() * scale).sqrt();
         }
         Some(errors)
+    }
+}
+
+/// `1 - left / spread`; of labels that are constant up to rounding, 1 if they are predicted as exactly
+/// and 0 if not.
+pub(crate) fn r_squared(left: f64, spread: f64, labels: &[f64], total: f64) -> f64 {
+    let largest = labels
+        .iter()
+        .fold(0f64, |most, label| most.max(label.abs()));
+    let rounding = (1e-7 * largest).powi(2) * total;
+    match spread > rounding {
+        true => 1.0 - left / spread,
+        false => f64::from(left <= rounding),
     }
 }
 
@@ -309,9 +340,12 @@ impl InterpretableModel for Ridge {
 fn least_squares(centred: &Centred, alpha: f64) -> Fit {
     let (x, y) = centred.scaled();
     let smallest = f64::EPSILON * x.nrows().max(x.ncols()) as f64;
+    let mut coefficients = DVector::zeros(centred.x.ncols());
+    if coefficients.is_empty() {
+        return centred.fit(coefficients, alpha, &[]);
+    }
     let svd = x.svd(true, true);
     let largest = svd.singular_values.max();
-    let mut coefficients = DVector::zeros(centred.x.ncols());
     if let (Some(u), Some(v)) = (&svd.u, &svd.v_t) {
         for (k, &sigma) in svd.singular_values.iter().enumerate() {
             if sigma > smallest * largest {
@@ -337,13 +371,12 @@ impl InterpretableModel for Lasso {
         let mut coefficients = DVector::zeros(x.ncols());
         let mut residuals = y.clone();
         // Changes of the prediction below this are rounding.
-        let enough = 1e-13 * y.norm();
-        for _ in 0..SWEEPS {
+        let enough = 1e-12 * y.norm();
+        let all: Vec<usize> = (0..x.ncols()).collect();
+        let mut sweep = |columns: &[usize], coefficients: &mut DVector<f64>| {
             let mut largest = 0f64;
-            for (j, column) in x.column_iter().enumerate() {
-                if norms[j] == 0.0 {
-                    continue;
-                }
+            for &j in columns.iter().filter(|&&j| norms[j] > 0.0) {
+                let column = x.column(j);
                 let before: f64 = coefficients[j];
                 let pull = column.dot(&residuals) + norms[j] * before;
                 let over = (pull.abs() - alpha * total).max(0.0);
@@ -354,8 +387,25 @@ impl InterpretableModel for Lasso {
                     largest = largest.max((after - before).abs() * norms[j].sqrt());
                 }
             }
-            if largest <= enough {
-                break;
+            largest
+        };
+        let mut sweeps = 0;
+        while sweep(&all, &mut coefficients) > enough {
+            // Those that are not zero settle among themselves first.
+            let free = all.iter().copied().filter(|&j| coefficients[j] != 0.0);
+            let free: Vec<usize> = free.collect();
+            while sweeps < SWEEPS && sweep(&free, &mut coefficients) > enough {
+                sweeps += 1;
+            }
+            sweeps += 1;
+            if sweeps >= SWEEPS {
+                return Err(Error::Method {
+                    method: "the lasso",
+                    reason: format!(
+                        "it did not settle within {SWEEPS} sweeps; a larger penalty than {alpha}, fewer \
+                         features or more samples help"
+                    ),
+                });
             }
         }
         let active = (0..x.ncols()).filter(|&j| coefficients[j] != 0.0);

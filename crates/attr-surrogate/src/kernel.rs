@@ -44,6 +44,21 @@ pub(crate) fn check(width: f64) -> Result<(), Error> {
     }
 }
 
+/// Refuses samples of so many features that they would not fit into two gibibytes.
+pub(crate) fn check_size(samples: usize, features: usize) -> Result<(), Error> {
+    match samples
+        .checked_mul(features)
+        .is_some_and(|size| size <= 1 << 28)
+    {
+        true => Ok(()),
+        false => Err(Error::Parameter {
+            name: "n_samples",
+            value: samples.to_string(),
+            expected: "samples times features are at most 268435456; group features with a mask",
+        }),
+    }
+}
+
 /// Refuses no samples.
 pub(crate) fn check_samples(name: &'static str, samples: usize, least: usize) -> Result<(), Error> {
     match (least..=1 << 24).contains(&samples) {

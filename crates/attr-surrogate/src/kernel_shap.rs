@@ -15,9 +15,9 @@ use attr_core::{
 use nalgebra::{DMatrix, DVector};
 use serde::{Deserialize, Serialize};
 
-use crate::interpretable::Fit;
+use crate::interpretable::{Fit, r_squared};
 use crate::kernel;
-use crate::lime::explained;
+use crate::lime::{explained, spread};
 
 /// The regression holds a matrix of as many rows and columns as there are features.
 const MOST_FEATURES: usize = 4096;
@@ -379,10 +379,11 @@ impl<'a> Regression<'a> {
                 *variance += draw.count * (own - middle).powi(2);
             }
         }
-        // As many draws as coefficients determine them, and say nothing of their spread.
-        let free = 2.0 * count - (*players - 1) as f64;
-        let scale = 2.0 * count / free;
-        let known = draws.is_empty() || free > 0.0;
+        // A pair is one direction: a coalition and its complement are opposite around an even share.
+        // As many different pairs as directions determine the values, and say nothing of their spread.
+        let free = count - (*players - 1) as f64;
+        let scale = count / free;
+        let known = draws.is_empty() || draws.len() > *players - 1;
         let errors = || match draws.is_empty() {
             true => vec![0.0; *players],
             false => variances.iter().map(|v| (v * scale).sqrt()).collect(),
@@ -390,10 +391,7 @@ impl<'a> Regression<'a> {
         Fit {
             coefficients: values.iter().copied().collect(),
             intercept: start,
-            r_squared: match spread > 0.0 {
-                true => 1.0 - left / spread,
-                false => 1.0,
-            },
+            r_squared: r_squared(left, spread, outputs, total),
             standard_errors: known.then(errors),
         }
     }
@@ -523,25 +521,32 @@ impl KernelShap {
         let what = (&self.baselines, &self.mask);
         let per_eval = self.config.perturbations_per_eval;
         let masked = Masked::new(model, inputs, targets, what, per_eval, run)?;
-        let mut random = Random::new(self.config.seed);
-        let coalitions = Coalitions::choose(features, budget - 2, &mut random);
+        kernel::check_size(budget, features)?;
         let start = masked.at_baseline()?;
-        let rows: Vec<usize> = (0..masked.rows()).collect();
-        let found = masked.evaluate(&rows, coalitions.members.len(), &|k, present| {
-            for &member in &coalitions.members[k] {
-                present[member] = 1.0;
+        let empty = Fit {
+            coefficients: Vec::new(),
+            intercept: 0.0,
+            r_squared: 1.0,
+            standard_errors: None,
+        };
+        let mut fits = vec![vec![empty; masked.rows()]; targets.len()];
+        for (rows, own) in masked.groups() {
+            let mut random = Random::new(self.config.seed);
+            let coalitions = Coalitions::choose(own.len(), budget - 2, &mut random);
+            let found = masked.evaluate(&rows, coalitions.members.len(), &|k, present| {
+                for &member in &coalitions.members[k] {
+                    present[own[member]] = 1.0;
+                }
+            })?;
+            let regression = Regression::new(&coalitions);
+            for (t, found) in found.iter().enumerate() {
+                for (&row, outputs) in rows.iter().zip(found) {
+                    let end = f64::from(masked.scores()[t][row]);
+                    let fit = regression.fit(outputs, start[t][row], end);
+                    fits[t][row] = spread(&fit, &own, features);
+                }
             }
-        })?;
-        let regression = Regression::new(&coalitions);
-        let fits = found.iter().enumerate().map(|(t, found)| {
-            let rows = found.iter().enumerate();
-            let fit = |(row, outputs): (usize, &Vec<f64>)| {
-                let end = f64::from(masked.scores()[t][row]);
-                regression.fit(outputs, start[t][row], end)
-            };
-            rows.map(fit).collect()
-        });
-        let fits = fits.collect();
+        }
         Ok((masked, fits))
     }
 }

@@ -14,7 +14,8 @@ pub(crate) fn path(x: &DMatrix<f64>, y: &DVector<f64>) -> Vec<Vec<usize>> {
     let mut coefficients = DVector::<f64>::zeros(columns);
     let mut active: Vec<usize> = Vec::new();
     let mut knots = Vec::new();
-    let mut dropped = None;
+    let mut dropped: Option<(usize, f64)> = None;
+    let mut dependent: Vec<usize> = Vec::new();
     // Each feature comes in, and may go out and in again; the bound only ends what rounding might
     // let go on.
     for _ in 0..8 * columns.min(x.nrows()) {
@@ -25,7 +26,7 @@ pub(crate) fn path(x: &DMatrix<f64>, y: &DVector<f64>) -> Vec<Vec<usize>> {
             break;
         }
         if dropped.is_none() {
-            let outside = (0..columns).filter(|j| !active.contains(j));
+            let outside = (0..columns).filter(|j| !active.contains(j) && !dependent.contains(j));
             let next = outside.max_by(|&a, &b| {
                 let size = |j: usize| correlations[j].abs();
                 size(a).total_cmp(&size(b)).then(b.cmp(&a))
@@ -42,19 +43,23 @@ pub(crate) fn path(x: &DMatrix<f64>, y: &DVector<f64>) -> Vec<Vec<usize>> {
         let chosen = x.select_columns(&active);
         let signs = DVector::from_fn(active.len(), |i, _| correlations[active[i]].signum());
         let Some(factor) = chosen.tr_mul(&chosen).cholesky() else {
-            // It depends on those that are in: the path cannot use it.
-            active.pop();
-            break;
+            // It depends on those that are in: the path goes on without it.
+            dependent.extend(active.pop());
+            continue;
         };
         let direction = factor.solve(&signs);
         let shrink = x.tr_mul(&(&chosen * &direction));
         // Until another correlation is as large, or nothing is left.
         let mut step = largest;
-        for j in (0..columns).filter(|j| !active.contains(j) && Some(*j) != dropped) {
-            for (numerator, denominator) in [
-                (largest - correlations[j], 1.0 - shrink[j]),
-                (largest + correlations[j], 1.0 + shrink[j]),
+        for j in (0..columns).filter(|j| !active.contains(j) && !dependent.contains(j)) {
+            for (sign, numerator, denominator) in [
+                (1.0, largest - correlations[j], 1.0 - shrink[j]),
+                (-1.0, largest + correlations[j], 1.0 + shrink[j]),
             ] {
+                // What just went out may come in again, but not from the side it had.
+                if dropped == Some((j, sign)) {
+                    continue;
+                }
                 let candidate = numerator / denominator;
                 if denominator > TINY && candidate > TINY * largest && candidate < step {
                     step = candidate;
@@ -67,13 +72,13 @@ pub(crate) fn path(x: &DMatrix<f64>, y: &DVector<f64>) -> Vec<Vec<usize>> {
             let candidate = -coefficients[j] / direction[i];
             if candidate > TINY * largest && candidate < step {
                 step = candidate;
-                dropped = Some(j);
+                dropped = Some((j, signs[i]));
             }
         }
         for (i, &j) in active.iter().enumerate() {
             coefficients[j] += step * direction[i];
         }
-        if let Some(j) = dropped {
+        if let Some((j, _)) = dropped {
             coefficients[j] = 0.0;
             active.retain(|&other| other != j);
         }

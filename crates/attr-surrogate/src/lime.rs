@@ -262,36 +262,43 @@ impl Lime {
         let per_eval = self.config.perturbations_per_eval;
         let masked = Masked::new(model, inputs, targets, what, per_eval, run)?;
         let features = masked.features();
-        let mut random = Random::new(self.config.seed);
-        let presence = (0..n_samples * features).map(|_| f64::from(random.uniform() < 0.5));
-        let samples = Design::new(features, presence.collect())?;
-        let rows: Vec<usize> = (0..masked.rows()).collect();
-        let outputs = masked.evaluate(&rows, n_samples, &|k, present| {
-            for (present, &sample) in present.iter_mut().zip(samples.row(k)) {
-                *present = sample as f32;
-            }
-        })?;
+        kernel::check_size(n_samples, features)?;
         let shares = masked.products()?;
         let linear = masked.is_linear();
-        let mut fits: Vec<Vec<Fit>> = vec![Vec::with_capacity(rows.len()); targets.len()];
-        for &row in &rows {
-            let weight = |k: usize| {
-                let sample = samples.row(k);
-                let [aa, ab, bb] = match linear {
-                    true => shares[row].blended(sample),
-                    false => {
-                        let present: f64 = sample.iter().sum();
-                        [features as f64, present, present]
-                    }
+        let mut fits: Vec<Vec<Option<Fit>>> = vec![vec![None; masked.rows()]; targets.len()];
+        for (rows, own) in masked.groups() {
+            let mut random = Random::new(self.config.seed);
+            let presence = (0..n_samples * own.len()).map(|_| f64::from(random.uniform() < 0.5));
+            let samples = Design::new(own.len(), presence.collect())?;
+            let outputs = masked.evaluate(&rows, n_samples, &|k, present| {
+                for (&feature, &sample) in own.iter().zip(samples.row(k)) {
+                    present[feature] = sample as f32;
+                }
+            })?;
+            for (i, &row) in rows.iter().enumerate() {
+                let weight = |k: usize| {
+                    let sample = samples.row(k);
+                    let [aa, ab, bb] = match linear {
+                        true => shares[row].blended(&own, sample),
+                        false => {
+                            let present: f64 = sample.iter().sum();
+                            [own.len() as f64, present, present]
+                        }
+                    };
+                    let distance = self.config.distance_mode.distance(aa, ab, bb);
+                    kernel::exponential(distance, kernel_width)
                 };
-                let distance = self.config.distance_mode.distance(aa, ab, bb);
-                kernel::exponential(distance, kernel_width)
-            };
-            let weights: Vec<f64> = (0..n_samples).map(weight).collect();
-            for (fits, outputs) in fits.iter_mut().zip(&outputs) {
-                fits.push(self.fit_one(&samples, &outputs[row], &weights)?);
+                let weights: Vec<f64> = (0..n_samples).map(weight).collect();
+                for (fits, outputs) in fits.iter_mut().zip(&outputs) {
+                    let fit = self.fit_one(&samples, &outputs[i], &weights)?;
+                    fits[row] = Some(spread(&fit, &own, features));
+                }
             }
         }
+        let fits = fits
+            .into_iter()
+            .map(|fits| fits.into_iter().flatten().collect());
+        let fits = fits.collect();
         Ok((masked, fits))
     }
 
@@ -312,7 +319,7 @@ impl Lime {
             (None, Surrogate::Linear) => LinearRegression::default().fit(design, labels, weights),
         };
         if self.config.feature_selection == FeatureSelection::None {
-            return model(samples);
+            return checked(model(samples)?, samples.columns());
         }
         let all = vec![1.0; samples.columns()];
         let (selection, count) = (self.config.feature_selection, self.config.num_features);
@@ -323,8 +330,20 @@ impl Lime {
                 .fit(&Design::new(1, vec![0.0; samples.rows()])?, labels, weights)
                 .map(|fit| spread(&fit, &[], samples.columns()));
         }
-        let fit = model(&samples.with_columns(&chosen))?;
+        let fit = checked(model(&samples.with_columns(&chosen))?, chosen.len())?;
         Ok(spread(&fit, &chosen, samples.columns()))
+    }
+}
+
+/// Refuses a fit, by a closure, of another number of features.
+fn checked(fit: Fit, features: usize) -> Result<Fit, Error> {
+    match fit.coefficients.len() == features {
+        true => Ok(fit),
+        false => Err(Error::Shape {
+            what: "the coefficients of the interpretable model".into(),
+            got: vec![fit.coefficients.len()],
+            expected: format!("one for each of {features} features"),
+        }),
     }
 }
 

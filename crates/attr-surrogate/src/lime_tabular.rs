@@ -3,7 +3,9 @@
 //! Ribeiro, Singh, Guestrin, "Why should I trust you?", 2016 (<https://arxiv.org/abs/1602.04938>). As
 //! `LimeTabularExplainer` of the `lime` package; draws come from a seed.
 
-use attr_core::{Error, Explanation, Method, Model, Perturbed, Random, Run, Target, Value, Values};
+use attr_core::{
+    Copy, Error, Explanation, Method, Model, Perturbed, Random, Run, Target, Value, Values,
+};
 use burn::tensor::TensorData;
 use serde::{Deserialize, Serialize};
 
@@ -188,7 +190,8 @@ impl LimeTabular {
                     let whole = Discretization::new(&values, Discretizer::None)?;
                     Ok(Column::Numbers {
                         mean: whole.bins[0].mean,
-                        std: match whole.bins[0].std > 0.0 {
+                        // The deviation of equal numbers may be a rounding error.
+                        std: match whole.bins[0].std > 1e-12 * whole.bins[0].mean.abs() {
                             true => whole.bins[0].std,
                             false => 1.0,
                         },
@@ -349,48 +352,43 @@ impl Method for LimeTabular {
         }
         let input = &inputs.values()[0];
         let rows = input.to_vec()?;
-        let around = rows
-            .chunks(features)
-            .map(|row| self.neighbourhood(&columns, row));
-        let around: Vec<Neighbourhood> = around.collect::<Result<_, _>>()?;
-        let copies = (0..inputs.rows()).flat_map(|row| (0..count).map(move |k| (row, k)));
-        let outputs = perturbed.evaluate(&copies.collect::<Vec<_>>(), &|copies| {
-            let points = copies.iter().flat_map(|&(row, k)| {
-                let points = &around[row].points;
-                points[k * features..(k + 1) * features].iter().copied()
-            });
-            let points = TensorData::new(points.collect::<Vec<f32>>(), [copies.len(), features]);
-            let points = Value::from_data(points.convert_dtype(input.dtype()), &input.device());
-            let of: Vec<usize> = copies.iter().map(|copy| copy.0).collect();
-            Ok(inputs
-                .select(&of)
-                .with(|i, _| (i == 0).then(|| points.clone())))
-        })?;
-        let each = outputs
-            .iter()
-            .zip(perturbed.scores())
-            .map(|(outputs, scores)| {
-                let fits = around
-                    .iter()
-                    .zip(outputs.chunks(count))
-                    .map(|(around, labels)| {
-                        let labels: Vec<f64> = labels.iter().map(|&y| f64::from(y)).collect();
-                        self.fit(around, &labels)
-                    });
-                let fits: Vec<Fit> = fits.collect::<Result<_, _>>()?;
-                let table = |of: &dyn Fn(&Fit) -> Option<Vec<f64>>| {
-                    let all: Option<Vec<Vec<f64>>> = fits.iter().map(of).collect();
-                    let all: Vec<f32> = all?.concat().into_iter().map(|v| v as f32).collect();
-                    let data = TensorData::new(all, input.shape()).convert_dtype(input.dtype());
-                    Some(Value::from_data(data, &input.device()))
-                };
-                let values = table(&|fit| Some(fit.coefficients.clone()));
-                let errors = table(&|fit| fit.standard_errors.clone());
-                let mut explanation = Explanation::new(vec![values], scores.clone());
-                explanation.standard_error = errors.map(|errors| vec![Some(errors)]);
-                explanation.r_squared = Some(fits.iter().map(|fit| fit.r_squared as f32).collect());
-                Ok(explanation)
-            });
-        each.collect()
+        kernel::check_size(count, features)?;
+        let mut fits: Vec<Vec<Fit>> = vec![Vec::with_capacity(inputs.rows()); targets.len()];
+        for (row, own) in rows.chunks(features).enumerate() {
+            let around = self.neighbourhood(&columns, own)?;
+            let copies: Vec<Copy> = (0..count).map(|k| (row, k)).collect();
+            let outputs = perturbed.evaluate(&copies, &|copies| {
+                let points = copies.iter().flat_map(|&(_, k)| {
+                    let points = &around.points;
+                    points[k * features..(k + 1) * features].iter().copied()
+                });
+                let points =
+                    TensorData::new(points.collect::<Vec<f32>>(), [copies.len(), features]);
+                let points = Value::from_data(points.convert_dtype(input.dtype()), &input.device());
+                let of: Vec<usize> = copies.iter().map(|copy| copy.0).collect();
+                Ok(inputs
+                    .select(&of)
+                    .with(|i, _| (i == 0).then(|| points.clone())))
+            })?;
+            for (fits, labels) in fits.iter_mut().zip(outputs) {
+                let labels: Vec<f64> = labels.into_iter().map(f64::from).collect();
+                fits.push(self.fit(&around, &labels)?);
+            }
+        }
+        let each = fits.iter().zip(perturbed.scores()).map(|(fits, scores)| {
+            let table = |of: &dyn Fn(&Fit) -> Option<Vec<f64>>| {
+                let all: Option<Vec<Vec<f64>>> = fits.iter().map(of).collect();
+                let all: Vec<f32> = all?.concat().into_iter().map(|v| v as f32).collect();
+                let data = TensorData::new(all, input.shape()).convert_dtype(input.dtype());
+                Some(Value::from_data(data, &input.device()))
+            };
+            let values = table(&|fit| Some(fit.coefficients.clone()));
+            let errors = table(&|fit| fit.standard_errors.clone());
+            let mut explanation = Explanation::new(vec![values], scores.clone());
+            explanation.standard_error = errors.map(|errors| vec![Some(errors)]);
+            explanation.r_squared = Some(fits.iter().map(|fit| fit.r_squared as f32).collect());
+            explanation
+        });
+        Ok(each.collect())
     }
 }

@@ -7,7 +7,7 @@ use attr_core::Error;
 use nalgebra::{DMatrix, DVector};
 use serde::{Deserialize, Serialize};
 
-use crate::interpretable::{Design, InterpretableModel, Ridge};
+use crate::interpretable::{Design, InterpretableModel, Ridge, check};
 use crate::lars;
 
 /// How the features of a surrogate are selected.
@@ -43,6 +43,7 @@ pub fn select_features(
     instance: &[f64],
     (features, labels, weights): (&Design, &[f64], &[f64]),
 ) -> Result<Vec<usize>, Error> {
+    check(features, labels, weights)?;
     let columns = features.columns();
     let selection = match (selection, count) {
         (FeatureSelection::Auto, ..=6) => FeatureSelection::ForwardSelection,

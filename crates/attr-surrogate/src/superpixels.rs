@@ -114,7 +114,7 @@ fn labels(
     [channels, height, width]: [usize; 3],
 ) -> Result<Vec<usize>, Error> {
     let pixels = height * width;
-    let step = (pixels as f64 / f64::from(slic.n_segments)).sqrt() as usize;
+    let step = (pixels as f64 / f64::from(slic.n_segments)).sqrt().round() as usize;
     if step < 2 {
         return Ok((0..pixels).collect());
     }

@@ -180,12 +180,15 @@ fn compare(
             ratios.push(other / time);
         }
     }
-    println!(
-        "{name:<44} attr {:>9.2} ms   Captum {:>10.2} ms   {:>7.1} times as fast",
-        median(own),
-        median(theirs),
-        median(ratios)
-    );
+    let beside = match ratios.is_empty() {
+        true => String::new(),
+        false => format!(
+            "   Captum {:>10.2} ms   {:>7.1} times as fast",
+            median(theirs),
+            median(ratios)
+        ),
+    };
+    println!("{name:<46} attr {:>9.2} ms{beside}", median(own));
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

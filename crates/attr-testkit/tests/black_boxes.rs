@@ -1,5 +1,5 @@
 //! Ablation, permutation, occlusion and exact Shapley values beside Captum 0.9.0, on five models:
-//! `tools/golden/black_boxes.py` writes what Captum gives.
+//! `tools/golden/perturbation_family.py` writes what Captum gives.
 
 use std::collections::BTreeSet;
 

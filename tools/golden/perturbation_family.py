@@ -19,7 +19,7 @@ definition of its method, without the peer, and must be the same within `ROUNDIN
 Drawn data are multiples of 1/1024, so that float32 and float64 hold the same.
 
     pip install -r requirements.txt
-    python black_boxes.py
+    python perturbation_family.py
 """
 
 import importlib.metadata
