@@ -1,6 +1,7 @@
 //! Attribution by simple models fitted around each input: LIME and KernelSHAP.
 #![doc = include_str!("../README.md")]
 
+mod coalitions;
 mod interpretable;
 mod kernel;
 mod kernel_shap;

@@ -27,7 +27,7 @@ use burn::tensor::{Tensor, TensorData};
 use std::ops::Range;
 
 /// Flat numbers, one list for each input or layer.
-type Numbers = &'static [&'static [f32]];
+pub(crate) type Numbers = &'static [&'static [f32]];
 /// A name, a model with inputs, how it is explained, what is expected.
 type Row<M> = (&'static str, Case, M, Numbers);
 
@@ -37,10 +37,11 @@ macro_rules! table {
         &[$(($name, $case, $by, &[$(&$numbers),+])),+]
     };
 }
+pub(crate) use table;
 
 /// How differences are counted.
 #[derive(Clone, Copy)]
-enum Within {
+pub(crate) enum Within {
     /// Summed over a tensor.
     Sum(f32),
     /// One by one.
@@ -154,7 +155,7 @@ impl Found {
 }
 
 #[track_caller]
-fn close(name: &str, got: &[Vec<f32>], expected: &[impl AsRef<[f32]>], within: Within) {
+pub(crate) fn close(name: &str, got: &[Vec<f32>], expected: &[impl AsRef<[f32]>], within: Within) {
     assert_eq!(got.len(), expected.len(), "{name}: tensors");
     for (got, expected) in got.iter().zip(expected) {
         close_numbers(name, got, expected.as_ref(), within);
@@ -172,15 +173,15 @@ fn close_numbers(name: &str, got: &[f32], expected: &[f32], within: Within) {
     assert!(fits, "{name}:\n got      {got:?}\n expected {expected:?}");
 }
 
-fn tensor<const D: usize>(shape: [usize; D], numbers: &[f32]) -> Tensor<D> {
+pub(crate) fn tensor<const D: usize>(shape: [usize; D], numbers: &[f32]) -> Tensor<D> {
     Tensor::from_data(TensorData::new(numbers.to_vec(), shape), &device())
 }
 
-fn rows<const C: usize>(numbers: &[[f32; C]]) -> Tensor<2> {
+pub(crate) fn rows<const C: usize>(numbers: &[[f32; C]]) -> Tensor<2> {
     tensor([numbers.len(), C], numbers.as_flattened())
 }
 
-fn image(numbers: &[f32; 16]) -> Tensor<4> {
+pub(crate) fn image(numbers: &[f32; 16]) -> Tensor<4> {
     tensor([1, 1, 4, 4], numbers)
 }
 
@@ -274,7 +275,7 @@ fn largest_of_four() -> (Case, Tensor<2>) {
     (case, rows(&[[1.0, 2.0, 3.0, 9.0], [4.0, 8.0, 6.0, 7.0]]))
 }
 
-const RAMP: [f32; 16] = [
+pub(crate) const RAMP: [f32; 16] = [
     0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0,
 ];
 const RAMP_WITH_NEGATIVE: [f32; 16] = [

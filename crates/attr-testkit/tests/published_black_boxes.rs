@@ -25,28 +25,12 @@ use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 use std::ops::Range;
 
-/// Flat numbers, one list for each input or layer.
-type Numbers = &'static [&'static [f32]];
+use crate::published::{Numbers, RAMP, Within, close, image, rows, table, tensor};
+
 /// A name, what is explained, how, what is expected.
 type Row<C, M> = (&'static str, C, M, Numbers);
 /// What is absent, and what is absent together.
 type Features = (Baselines, FeatureMask);
-
-/// A table: per row a name, a case and what explains it; then the numbers of each tensor.
-macro_rules! table {
-    ($($name:literal, $case:expr, $by:expr => $($numbers:expr),+;)+) => {
-        &[$(($name, $case, $by, &[$(&$numbers),+])),+]
-    };
-}
-
-/// How differences are counted.
-#[derive(Clone, Copy)]
-enum Within {
-    /// Summed over a tensor.
-    Sum(f32),
-    /// One by one.
-    Each(f32),
-}
 
 /// A function with its inputs, without their types, and which of its outputs is explained.
 struct Case {
@@ -125,21 +109,6 @@ fn numbers(values: &[Value]) -> Vec<Vec<f32>> {
     each.collect()
 }
 
-#[track_caller]
-fn close(name: &str, got: &[Vec<f32>], expected: &[impl AsRef<[f32]>], within: Within) {
-    assert_eq!(got.len(), expected.len(), "{name}: tensors");
-    for (got, expected) in got.iter().zip(expected) {
-        let expected = expected.as_ref();
-        assert_eq!(got.len(), expected.len(), "{name}: elements");
-        let mut differences = got.iter().zip(expected).map(|(g, e)| (g - e).abs());
-        let fits = match within {
-            Within::Sum(tolerance) => differences.sum::<f32>() <= tolerance,
-            Within::Each(tolerance) => differences.all(|difference| difference <= tolerance),
-        };
-        assert!(fits, "{name}:\n got      {got:?}\n expected {expected:?}");
-    }
-}
-
 /// A GPU, and more so one in software, takes small pieces slowly; that pieces play no part is
 /// tested on every device elsewhere.
 fn first_on_gpu<T>(all: &[T]) -> &[T] {
@@ -157,18 +126,6 @@ fn budgets() -> &'static [Budget] {
 /// Nor does the number of copies of the batch.
 fn perturbations_per_eval() -> &'static [usize] {
     first_on_gpu(&[16, 1, 2, 3])
-}
-
-fn tensor<const D: usize>(shape: [usize; D], numbers: &[f32]) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(numbers.to_vec(), shape), &device())
-}
-
-fn rows<const C: usize>(numbers: &[[f32; C]]) -> Tensor<2> {
-    tensor([numbers.len(), C], numbers.as_flattened())
-}
-
-fn image(numbers: &[f32; 16]) -> Tensor<4> {
-    tensor([1, 1, 4, 4], numbers)
 }
 
 fn integers<const D: usize>(shape: [usize; D], numbers: &[i64]) -> Tensor<D, Int> {
@@ -275,10 +232,6 @@ fn two_and_a_constant() -> Case {
 fn second(x: [[[f32; 3]; 2]; 3]) -> [[[f32; 3]; 1]; 3] {
     x.map(|input| [input[1]])
 }
-
-const RAMP: [f32; 16] = [
-    0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0,
-];
 
 fn two_images() -> Case {
     let module = OneConv::new(&device());

@@ -11,7 +11,7 @@
 //! exec.rs    runs one node, with elementwise.rs, reduce.rs, conv.rs, pool.rs
 //! vjp.rs     pulls one node's gradient back
 //! replay.rs  runs a graph             rule.rs   walks a graph backwards by rules
-//! nearby.rs  runs a graph on what a window of the input reaches
+//! nearby.rs  runs a graph on what a window of the input reaches: boxes of region.rs
 //! ```
 
 mod build;
@@ -29,6 +29,7 @@ mod op;
 mod pool;
 mod record;
 mod reduce;
+mod region;
 mod replay;
 mod rule;
 mod vjp;

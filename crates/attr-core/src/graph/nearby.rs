@@ -13,22 +13,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use burn::backend::Dispatch;
-use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps, PadMode};
-use burn::tensor::Slice;
+use burn::backend::ops::{FloatTensorOps, PadMode};
 
 use super::exec::{self, Place};
 use super::op::{ConvGeometry, Op, PoolGeometry};
+use super::region::{Region, Sight, assigned, cut, cut_one, full, joined, nearly_whole, sliced};
 use super::replay::{Activations, Keep};
 use super::{Dim, Graph, Node, SlotId, panic_message};
-use crate::value::by_kind;
 use crate::{Error, Near, Value, Values};
 
 /// Multiplications that cost about as much as handling one patch of one row; where patches save
 /// less, whole rows are faster.
 const PATCH_COST: usize = 1_000_000;
-
-/// A patch of more than this share of an activation is made whole.
-const NEARLY_WHOLE: f64 = 0.8;
 
 /// A graph and its activations on one row, for runs on rows near it.
 pub(crate) struct Nearby {
@@ -39,47 +35,12 @@ pub(crate) struct Nearby {
     batched: Vec<bool>,
 }
 
-/// Where the rows of a slot differ from the known activation: a box of the same size in each row.
-#[derive(Clone, Debug, PartialEq)]
-struct Region {
-    /// Per row, where the box begins along each spatial dimension.
-    starts: Vec<Vec<usize>>,
-    size: Vec<usize>,
-}
-
 /// What is known of a slot's rows.
 enum Rows {
     /// The known activation in a box of each row replaced, `[rows, channels, ...]`.
     Patch(Value, Region),
     /// All of them.
     Whole(Value),
-}
-
-/// How an operation looks at its input along one dimension.
-#[derive(Clone, Copy)]
-struct Sight {
-    kernel: usize,
-    stride: usize,
-    before: usize,
-    after: usize,
-}
-
-impl Sight {
-    fn outputs(&self, length: usize) -> usize {
-        (length + self.before + self.after - self.kernel) / self.stride + 1
-    }
-
-    /// The size of what `size` elements in a line of `length` reach.
-    fn reach(&self, size: usize, length: usize) -> usize {
-        ((size + self.kernel - 2) / self.stride + 1).min(self.outputs(length))
-    }
-
-    /// Where that begins.
-    fn start(&self, start: usize, size: usize, length: usize) -> usize {
-        let first = (start + self.before + 1).saturating_sub(self.kernel);
-        let last = self.outputs(length) - self.reach(size, length);
-        first.div_ceil(self.stride).min(last)
-    }
 }
 
 /// How a local operation looks at each spatial dimension; none for one that is not local.
@@ -546,83 +507,4 @@ impl Nearby {
             false => known.clone(),
         })
     }
-}
-
-/// Whether a box is so much of an activation that the whole is simpler.
-fn nearly_whole(size: &[usize], lengths: &[usize]) -> bool {
-    let (part, whole): (usize, usize) = (size.iter().product(), lengths.iter().product());
-    part as f64 > NEARLY_WHOLE * whole as f64
-}
-
-/// Boxes of one size around two boxes in each row.
-fn joined(a: &Region, b: &Region, lengths: &[usize]) -> Region {
-    let rows = || a.starts.iter().zip(&b.starts);
-    let side = |dim: usize, (a_starts, b_starts): (&Vec<usize>, &Vec<usize>)| {
-        let low = a_starts[dim].min(b_starts[dim]);
-        let high = (a_starts[dim] + a.size[dim]).max(b_starts[dim] + b.size[dim]);
-        (low, high)
-    };
-    let size = (0..lengths.len()).map(|dim| {
-        let widths = rows().map(|row| {
-            let (low, high) = side(dim, row);
-            high - low
-        });
-        widths.max().unwrap_or(1)
-    });
-    let size: Vec<usize> = size.collect();
-    let starts = rows().map(|row| {
-        let dims = 0..lengths.len();
-        dims.map(|dim| side(dim, row).0.min(lengths[dim] - size[dim]))
-            .collect()
-    });
-    Region {
-        starts: starts.collect(),
-        size,
-    }
-}
-
-/// The ranges of one whole row of a value.
-fn full(row: usize, value: &Value) -> Vec<Range<usize>> {
-    let mut ranges: Vec<Range<usize>> = value.shape().into_iter().map(|size| 0..size).collect();
-    ranges[0] = row..row + 1;
-    ranges
-}
-
-/// Each row's box.
-fn cut(rows: &Value, region: &Region) -> Result<Value, Error> {
-    let parts = region.starts.iter().enumerate();
-    let parts = parts.map(|(row, starts)| cut_one(rows.clone(), row, starts, &region.size));
-    Value::cat_rows(parts.collect())
-}
-
-/// A box of one row.
-fn cut_one(value: Value, row: usize, starts: &[usize], size: &[usize]) -> Value {
-    let mut ranges = full(row, &value);
-    for (dim, (&start, &size)) in starts.iter().zip(size).enumerate() {
-        ranges[dim + 2] = start..start + size;
-    }
-    sliced(value, &ranges)
-}
-
-fn slices(ranges: &[Range<usize>]) -> Vec<Slice> {
-    let each = ranges.iter();
-    each.map(|range| Slice::new(range.start as isize, Some(range.end as isize), 1))
-        .collect()
-}
-
-fn sliced(value: Value, ranges: &[Range<usize>]) -> Value {
-    let slices = slices(ranges);
-    by_kind!(value, float_slice, int_slice, bool_slice, &slices)
-}
-
-fn assigned(value: Value, ranges: &[Range<usize>], part: Value) -> Value {
-    let (slices, part) = (slices(ranges), part.into_dispatch());
-    by_kind!(
-        value,
-        float_slice_assign,
-        int_slice_assign,
-        bool_slice_assign,
-        &slices,
-        part
-    )
 }
