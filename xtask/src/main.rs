@@ -1,5 +1,6 @@
 //! Development tasks: `cargo xtask --help` lists them.
 
+mod features;
 mod golden;
 mod test_all;
 mod tidy;
@@ -21,7 +22,8 @@ struct Arguments {
 enum Task {
     /// Everything CI checks, cheapest first, with a summary.
     TestAll,
-    /// Checks the invariants of ARCHITECTURE.md that text and metadata show.
+    /// Checks the invariants of ARCHITECTURE.md that text and metadata show, and that the
+    /// commands share one build of third-party crates.
     Tidy,
     /// Trains the digits network and writes it to assets/digits, as weights and as ONNX.
     Train,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use attr_core::{
-    Budget, Explanation, LayerMethod, Method, Model, Run, Target, Traced, Value, Values, Work,
+    Budget, Explanation, LayerMethod, Method, Run, Target, Traced, Value, Values, Work,
 };
 
 use crate::args::ExplainArguments;
@@ -71,7 +71,7 @@ impl Part {
         let part = values.map(|value| value.slice_rows(rows.clone()));
         let inputs = Values::new(part.collect(), all.explained.clone());
         // Before anything runs.
-        let needed = <Traced as Model>::bytes_per_row(whole, &inputs).unwrap_or(0);
+        let needed = whole.bytes_per_row(&inputs).unwrap_or(0);
         if needed > LARGEST_ROW.max(arguments.memory.saturating_mul(1 << 20)) {
             return Err(Error::input(format!(
                 "one row needs {} MiB of activations; where that much is there, allow it with \

@@ -1,18 +1,21 @@
 //! Any method, at layers: the method on the model from there on.
 
 use crate::{
-    Baseline, Baselines, Error, Explanation, LayerMethod, Method, Model, Run, Target, Value,
-    Values, activations, fix_targets,
+    Baseline, BaselineUse, Baselines, Error, Explanation, LayerMethod, LayerNames, Method,
+    Question, Target, Value, Values,
 };
 
 /// A method of inputs, applied to the activations of layers: integrated gradients between
 /// activations, noise on an embedding.
 ///
 /// The model is cut behind the layers; what it reads besides, such as a skip connection around
-/// them, is held. Baselines are said of the *inputs*, as in Captum: their activations are the
-/// method's baselines, and tokens have token 0 as theirs. With several layers the method explains
-/// their activations together, as it does several inputs; each has a share.
-/// Baselines of a method that perturbs, and feature masks, are those of the layers themselves.
+/// them, is held. With several layers the method explains their activations together, as it does
+/// several inputs; each has a share. DeepLIFT and its relatives walk the whole model back to the
+/// layers instead, so that nothing is held.
+///
+/// Baselines are given for the model's *inputs*, not for the layer, as in Captum: their activations
+/// are the method's baselines, and tokens have token 0 as theirs. Only methods that perturb take the
+/// baselines, and feature masks, of the layers themselves.
 ///
 /// This is Captum's `LayerIntegratedGradients` for integrated gradients.
 ///
@@ -20,8 +23,8 @@ use crate::{
 /// the method's own work from the layers on.
 ///
 /// # Errors
-/// [`Error::NotTraced`] for a closure; [`Error::Layer`] where the model cannot be cut: one of the
-/// layers has its effect through another alone, or dimension 0 is not the batch; the method's own.
+/// [`Error::NotTraced`] for a closure; [`Error::Layer`] where the model cannot be cut: one layer
+/// influences the output only through another, or dimension 0 is not the batch; the method's own.
 #[derive(Clone, Debug)]
 pub struct AtLayers<M> {
     layers: Vec<String>,
@@ -29,10 +32,10 @@ pub struct AtLayers<M> {
 }
 
 impl<M: Method> AtLayers<M> {
-    /// `method` at the outputs of these layers.
-    pub fn new<S: Into<String>>(layers: impl IntoIterator<Item = S>, method: M) -> Self {
+    /// `method` at the outputs of a layer, or of several.
+    pub fn new(layers: impl Into<LayerNames>, method: M) -> Self {
         Self {
-            layers: layers.into_iter().map(Into::into).collect(),
+            layers: layers.into().into_vec(),
             method,
         }
     }
@@ -43,65 +46,79 @@ impl<M: Method> LayerMethod for AtLayers<M> {
         &self.layers
     }
 
-    fn explain_layers(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Vec<Explanation>>, Error> {
-        let targets = fix_targets(model, inputs, targets, run)?;
-        let layers = self
-            .layers
-            .iter()
-            .map(|layer| &layer[..])
-            .collect::<Vec<_>>();
-        let (rows, at_once) = (inputs.rows(), run.rows_at_once(model, inputs));
-        let mut rest: Option<Box<dyn Model + '_>> = None;
-        let mut parts = Vec::new();
-        for start in (0..rows).step_by(at_once) {
-            let cut = model.cut(&layers, &inputs.slice(start..(start + at_once).min(rows)))?;
-            rest.get_or_insert(cut.model);
-            parts.push(cut.inputs);
-        }
-        let rest = rest.ok_or(Error::Internal("a model was not cut"))?;
-        let here = Values::cat(parts)?;
-        let rebased = self.method.rebased(&|own| {
-            let (absent, drawn) = match own.is_drawn() {
-                true => (pool(own, inputs)?, true),
-                false => (own.absent(inputs)?, false),
-            };
-            let found = activations(model, &absent, &layers, run)?.into_iter();
-            Ok(Baselines::each(match drawn {
-                true => found.map(Baseline::Distribution).collect(),
-                false => found.map(Baseline::Tensor).collect(),
-            }))
-        })?;
-        let found = match rebased {
-            // Each row has a baseline of its own, whichever of the caller's rows it stands for.
-            Some(method) => {
-                let targets = targets.iter().map(|target| target.select(inputs.origin()));
-                let targets: Vec<Target> = targets.collect();
-                method.explain(&*rest, &here.renumbered(), &targets, run)?
-            }
-            None => self.method.explain(&*rest, &here, &targets, run)?,
-        };
-        let each = found.into_iter().map(|whole| {
-            let errors = whole.standard_error.unwrap_or_default().into_iter();
-            let errors = errors.map(|error| error.map(|error| vec![Some(error)]));
-            let errors = errors.chain(std::iter::repeat(None));
-            let values = whole.values.into_iter().take(layers.len()).zip(errors);
-            let layers = values.map(|(value, standard_error)| Explanation {
-                values: vec![value],
-                scores: whole.scores.clone(),
-                delta: whole.delta.clone(),
-                standard_error,
-                r_squared: whole.r_squared.clone(),
-            });
-            layers.collect()
-        });
-        Ok(each.collect())
+    fn explain_at(&self, question: &Question<'_>) -> Result<Vec<Vec<Explanation>>, Error> {
+        self.method.explain_layers(question, &self.layers)
     }
+
+    fn baseline_use(&self) -> BaselineUse {
+        self.method.baseline_use()
+    }
+}
+
+/// A method on the rest of the model from `layers` on, `[target][layer]`: what
+/// [`Method::explain_layers`] does unless a method has a form of its own.
+///
+/// # Errors
+/// As [`AtLayers`].
+pub fn on_the_rest<M: Method + ?Sized>(
+    method: &M,
+    question: &Question<'_>,
+    layers: &[String],
+) -> Result<Vec<Vec<Explanation>>, Error> {
+    let question = question.with_fixed_targets()?;
+    let inputs = question.inputs();
+    let (rest, here) = question.cut(layers)?;
+    let own = method.own_baselines().unwrap_or(question.baselines());
+    let used = method.baseline_use();
+    let activations = |absent: Values| question.with_inputs(absent).activations(layers);
+    let baselines = match used {
+        BaselineUse::None | BaselineUse::Perturbation => None,
+        BaselineUse::Reference => {
+            let each = own.each_row()?;
+            let each = each.iter().map(|one| activations(one.absent(inputs)?));
+            let each: Vec<Vec<Value>> = each.collect::<Result<_, _>>()?;
+            let of_layer = |layer: usize| {
+                let several = each
+                    .iter()
+                    .map(|found| Baseline::Tensor(found[layer].clone()));
+                let mut several: Vec<Baseline> = several.collect();
+                if several.len() == 1 {
+                    several.remove(0)
+                } else {
+                    Baseline::Several(several)
+                }
+            };
+            Some(Baselines::each((0..layers.len()).map(of_layer).collect()))
+        }
+        BaselineUse::Distribution => {
+            let found = activations(pool(own, inputs)?)?.into_iter();
+            Some(Baselines::each(found.map(Baseline::Distribution).collect()))
+        }
+    };
+    let found = match baselines {
+        // Each row has a baseline of its own, whichever of the caller's rows it stands for.
+        Some(baselines) => {
+            let targets = question.targets().iter();
+            let targets: Vec<Target> = targets.map(|one| one.select(inputs.origin())).collect();
+            let about = question.about(&rest, here.renumbered());
+            method.explain(&about.with_targets(targets).with_activations(baselines))?
+        }
+        None => method.explain(&question.about(&rest, here))?,
+    };
+    let each = found.into_iter().map(|whole| {
+        let errors = whole.standard_error.unwrap_or_default().into_iter();
+        let errors = errors.map(|error| error.map(|error| vec![Some(error)]));
+        let errors = errors.chain(std::iter::repeat(None));
+        let values = whole.values.into_iter().take(layers.len()).zip(errors);
+        let layers = values.map(|(value, error)| {
+            Explanation::new(vec![value], whole.scores.clone())
+                .with_delta(whole.delta.clone())
+                .with_standard_error(error)
+                .with_r_squared(whole.r_squared.clone())
+        });
+        layers.collect()
+    });
+    Ok(each.collect())
 }
 
 /// The rows that a method draws baselines from, as inputs of the model.

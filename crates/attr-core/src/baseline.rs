@@ -1,9 +1,11 @@
 //! What "absent" means: the reference that an input is compared with.
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::backend::ops::{FloatTensorOps, IntTensorOps};
+use burn::backend::{Dispatch, Scalar};
+use burn::tensor::{Int, Shape, Tensor, TensorData};
 
 use crate::blur::blurred;
-use crate::{Error, Kind, Value, Values};
+use crate::{Error, Kind, Value, Values, WithBaseline};
 
 /// The reference value of one input.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +23,10 @@ pub enum Baseline {
     Max,
     /// Rows to draw from, or to average over: any number of rows shaped like the input's.
     Distribution(Value),
+    /// Each of these: methods that take a mean over a distribution take it over them. Black and
+    /// white together, or [`Min`](Self::Min) and [`Max`](Self::Max), do not hide what has the
+    /// baseline's colour.
+    Several(Vec<Baseline>),
     /// The image `[batch, channels, ...]` blurred by a Gaussian of this deviation, in pixels.
     Blur(f64),
     /// What surrounds the absent part of the image `[batch, channels, height, width]`; for methods
@@ -28,35 +34,49 @@ pub enum Baseline {
     Inpaint,
 }
 
+/// The rows of one input that stand for it where it is absent.
+pub(crate) struct Absent {
+    rows: Value,
+    /// For each background, its first row, and whether each row of the inputs has one of its own.
+    places: Vec<(usize, bool)>,
+}
+
+impl Absent {
+    /// A row of its own for each row of the inputs.
+    pub fn of_each_row(rows: Value) -> Self {
+        Self {
+            rows,
+            places: vec![(0, true)],
+        }
+    }
+
+    /// All rows.
+    pub fn rows(&self) -> &Value {
+        &self.rows
+    }
+
+    /// The row that stands for a row of the inputs.
+    pub fn place(&self, background: usize, row: usize) -> usize {
+        let (first, own) = self.places[background];
+        if own { first + row } else { first }
+    }
+
+    /// How many backgrounds there are.
+    pub fn backgrounds(&self) -> usize {
+        self.places.len()
+    }
+}
+
 /// The baselines of all inputs: one for all of them, or one each.
 #[derive(Clone, Debug, Default)]
 pub struct Baselines {
     each: Vec<Baseline>,
-    drawn: bool,
 }
 
 impl Baselines {
     /// A baseline for each input, in order; those without attribution included.
     pub fn each(baselines: Vec<Baseline>) -> Self {
-        Self {
-            each: baselines,
-            drawn: false,
-        }
-    }
-
-    /// The same for a method that draws from all rows given, whatever their number: at a layer they
-    /// remain rows to draw from.
-    pub fn drawn(&self) -> Self {
-        Self {
-            drawn: true,
-            ..self.clone()
-        }
-    }
-
-    /// Whether a method draws from these: it said so, or one of them is a distribution.
-    pub fn is_drawn(&self) -> bool {
-        let mut each = self.each.iter();
-        self.drawn || each.any(|one| matches!(one, Baseline::Distribution(_)))
+        Self { each: baselines }
     }
 
     /// Baseline of input `i`, of `count`.
@@ -67,7 +87,7 @@ impl Baselines {
         match &self.each[..] {
             [] => Ok(&Baseline::Zero),
             [one] if !matches!(one, Baseline::Tensor(_) | Baseline::Distribution(_)) => Ok(one),
-            all if all.len() == count => Ok(&all[i]),
+            all if all.len() == count && i < count => Ok(&all[i]),
             all => Err(Error::InputCount {
                 expected: count,
                 got: all.len(),
@@ -145,7 +165,11 @@ impl Baselines {
                     }
                     Baseline::Zero => 0.0,
                     Baseline::Scalar(number) => *number,
-                    Baseline::Min | Baseline::Max | Baseline::Blur(_) | Baseline::Inpaint => {
+                    Baseline::Min
+                    | Baseline::Max
+                    | Baseline::Blur(_)
+                    | Baseline::Inpaint
+                    | Baseline::Several(_) => {
                         return Err(Error::Method {
                             method: "a distribution of baselines",
                             reason: "what is made of a row is its own; give rows to draw from"
@@ -158,35 +182,116 @@ impl Baselines {
             .collect()
     }
 
-    /// Distributions taken apart: the baselines of each of their rows, which belong together where
-    /// several inputs have a distribution. These baselines alone where there is none.
+    /// Distributions, and several baselines for one input, taken apart: the baselines of each of
+    /// their rows, which belong together where several inputs have a distribution. These baselines
+    /// alone where there is none.
     ///
     /// # Errors
     /// [`Error::Method`] for distributions of different lengths, or without rows.
     pub fn each_row(&self) -> Result<Vec<Baselines>, Error> {
-        let lengths = self.each.iter().filter_map(|one| match one {
+        let mut all = Vec::new();
+        for choice in self.choices()? {
+            let Some(count) = choice.drawn()? else {
+                all.push(choice);
+                continue;
+            };
+            all.extend((0..count).map(|row| {
+                let each = choice.each.iter().map(|one| match one {
+                    Baseline::Distribution(rows) => Baseline::Tensor(rows.slice_rows(row..row + 1)),
+                    other => other.clone(),
+                });
+                Self::each(each.collect())
+            }));
+        }
+        Ok(all)
+    }
+
+    /// What stands for each absent input, over the backgrounds that [`each_row`](Self::each_row)
+    /// gives; rows of distributions are there once, whichever rows of the inputs they stand for.
+    ///
+    /// # Errors
+    /// As [`absent`](Self::absent) and [`each_row`](Self::each_row).
+    pub(crate) fn backgrounds(&self, inputs: &Values) -> Result<Vec<Absent>, Error> {
+        let mut blocks: Vec<Vec<Value>> = vec![Vec::new(); inputs.values().len()];
+        let mut places: Vec<Vec<(usize, bool)>> = vec![Vec::new(); blocks.len()];
+        let mut firsts = vec![0; blocks.len()];
+        for choice in self.choices()? {
+            let count = choice.drawn()?.unwrap_or(1);
+            let own = choice.each.iter().map(|one| match one {
+                Baseline::Distribution(_) => Baseline::Zero,
+                other => other.clone(),
+            });
+            let own = Self::each(own.collect()).absent(inputs)?;
+            let given = choice.count(inputs);
+            for (i, mut block) in own.into_values().into_iter().enumerate() {
+                let first = firsts[i];
+                let given = inputs.explained(i).then(|| choice.get(i, given));
+                if let Some(Baseline::Distribution(rows)) = given.transpose()? {
+                    let input = &inputs.values()[i];
+                    fits(rows, input, i, "any number of rows of")?;
+                    block = like(rows, input, i)?;
+                    places[i].extend((first..first + count).map(|row| (row, false)));
+                } else {
+                    places[i].extend(std::iter::repeat_n((first, true), count));
+                }
+                firsts[i] += block.rows();
+                blocks[i].push(block);
+            }
+        }
+        let all = blocks.into_iter().zip(places);
+        let all = all.map(|(blocks, places)| {
+            let rows = Value::cat_rows(blocks)?;
+            Ok(Absent { rows, places })
+        });
+        all.collect()
+    }
+
+    /// Several baselines for one input taken apart, which belong together where several inputs have
+    /// them; distributions stay.
+    fn choices(&self) -> Result<Vec<Baselines>, Error> {
+        let mut counts = self.each.iter().filter_map(|one| match one {
+            Baseline::Several(several) => Some(several.len()),
+            _ => None,
+        });
+        let Some(count) = counts.next() else {
+            return Ok(vec![self.clone()]);
+        };
+        if count == 0 || counts.any(|other| other != count) {
+            return Err(Error::Method {
+                method: "several baselines",
+                reason: "at least one is needed, and as many for each input, since they belong \
+                         together"
+                    .into(),
+            });
+        }
+        let choice = |k: usize| {
+            let each = self.each.iter().map(|one| match one {
+                Baseline::Several(several) => several[k].clone(),
+                other => other.clone(),
+            });
+            Self::each(each.collect()).choices()
+        };
+        let all: Vec<Vec<Baselines>> = (0..count).map(choice).collect::<Result<_, _>>()?;
+        Ok(all.concat())
+    }
+
+    /// How many rows the distributions have; none where there is no distribution.
+    fn drawn(&self) -> Result<Option<usize>, Error> {
+        let mut lengths = self.each.iter().filter_map(|one| match one {
             Baseline::Distribution(rows) => Some(rows.rows()),
             _ => None,
         });
-        let lengths: Vec<usize> = lengths.collect();
-        let Some(&count) = lengths.first() else {
-            return Ok(vec![self.clone()]);
+        let Some(count) = lengths.next() else {
+            return Ok(None);
         };
-        if count == 0 || lengths.iter().any(|&length| length != count) {
+        if count == 0 || lengths.any(|length| length != count) {
             return Err(Error::Method {
                 method: "a distribution of baselines",
                 reason: "it needs rows, and as many for each input, since they belong together"
                     .into(),
             });
         }
-        let row = |row: usize| {
-            let each = self.each.iter().map(|one| match one {
-                Baseline::Distribution(rows) => Baseline::Tensor(rows.slice_rows(row..row + 1)),
-                other => other.clone(),
-            });
-            Self::each(each.collect())
-        };
-        Ok((0..count).map(row).collect())
+        Ok(Some(count))
     }
 
     /// Per input, whether it is inpainted where it is absent; and the same with zeros instead.
@@ -199,14 +304,14 @@ impl Baselines {
         let inpainted = values.map(|(i, value)| {
             let inpaint = inputs.explained(i) && matches!(self.get(i, count)?, Baseline::Inpaint);
             let image = inputs.attributed(i) && value.shape().len() == 4;
-            match inpaint && !image {
-                true => Err(Error::Shape {
+            if inpaint && !image {
+                return Err(Error::Shape {
                     what: format!("input {i}, which is to be inpainted,"),
                     got: value.shape(),
                     expected: "an image [batch, channels, height, width] of floating point".into(),
-                }),
-                false => Ok(inpaint),
+                });
             }
+            Ok(inpaint)
         });
         let plain = self.each.iter().map(|one| match one {
             Baseline::Inpaint => Baseline::Zero,
@@ -214,7 +319,6 @@ impl Baselines {
         });
         let plain = Self {
             each: plain.collect(),
-            drawn: self.drawn,
         };
         Ok((inpainted.collect::<Result<_, _>>()?, plain))
     }
@@ -223,9 +327,10 @@ impl Baselines {
     fn count(&self, inputs: &Values) -> usize {
         let count = inputs.values().len();
         let given = (0..count).rev().find(|&i| inputs.explained(i));
-        match self.each.len() < count {
-            true => self.each.len().max(given.map_or(0, |i| i + 1)),
-            false => count,
+        if self.each.len() < count {
+            self.each.len().max(given.map_or(0, |i| i + 1))
+        } else {
+            count
         }
     }
 }
@@ -253,9 +358,9 @@ fn one(baseline: &Baseline, input: &Value, inputs: &Values, i: usize) -> Result<
                      take parts of the input away"
                     .into(),
         }),
-        Baseline::Distribution(_) => Err(Error::Method {
+        Baseline::Distribution(_) | Baseline::Several(_) => Err(Error::Method {
             method: "this method",
-            reason: "it needs one baseline per row, not a distribution".into(),
+            reason: "it needs one baseline per row, not several or a distribution".into(),
         }),
     }
 }
@@ -280,15 +385,24 @@ fn filled(value: &Value, number: f64, i: usize) -> Result<Value, Error> {
             });
         }
     }
-    let shape = value.shape();
-    let numbers = TensorData::new(vec![number; shape.iter().product()], shape);
-    let filled = Value::from_data(numbers.convert_dtype(dtype), &value.device());
-    match filled.is_finite()? {
-        true => Ok(filled),
-        false => Err(Error::NonFinite {
+    let rounded = TensorData::new(vec![number], [1]).convert_dtype(dtype);
+    if !rounded.iter::<f64>().all(f64::is_finite) {
+        return Err(Error::NonFinite {
             what: format!("the baseline of input {i}, {number} as {dtype:?},"),
-        }),
+        });
     }
+    let (shape, device) = (Shape::from(value.shape()), value.device());
+    let device = device.as_dispatch();
+    Ok(Value::from_dispatch(if value.kind() == Kind::Int {
+        let number = if dtype.is_int() {
+            Scalar::Int(number as i64)
+        } else {
+            Scalar::UInt(number as u64)
+        };
+        Dispatch::int_full(shape, number, device, dtype.into())
+    } else {
+        Dispatch::float_full(shape, Scalar::Float(number), device, dtype.into())
+    }))
 }
 
 /// A tensor's row for each row of the input: one for all, or one per caller's row.
@@ -333,9 +447,17 @@ fn like(tensor: &Value, input: &Value, i: usize) -> Result<Value, Error> {
     let tensor = tensor
         .clone()
         .checked(what.clone(), input.dtype(), device.as_dispatch())?;
-    match tensor.is_finite()? {
-        true => Ok(tensor),
-        false => Err(Error::NonFinite { what }),
+    if tensor.is_finite()? {
+        Ok(tensor)
+    } else {
+        Err(Error::NonFinite { what })
+    }
+}
+
+impl<M> WithBaseline<M> {
+    /// The method without the baselines.
+    pub fn method(&self) -> &M {
+        &self.method
     }
 }
 
@@ -366,6 +488,12 @@ impl From<f64> for Baselines {
 impl<const D: usize> From<Tensor<D>> for Baselines {
     fn from(tensor: Tensor<D>) -> Self {
         Baseline::Tensor(tensor.into()).into()
+    }
+}
+
+impl From<f64> for Baseline {
+    fn from(value: f64) -> Self {
+        Self::Scalar(value)
     }
 }
 

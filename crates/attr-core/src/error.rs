@@ -179,6 +179,16 @@ pub enum Error {
         /// The layer it stands in or after.
         layer: String,
     },
+    /// A convolution or a pooling whose window cannot be computed with.
+    #[error("{layer} with {got} is not supported; {supported}")]
+    Geometry {
+        /// The kind of layer.
+        layer: &'static str,
+        /// What is wrong with its window.
+        got: String,
+        /// What is supported.
+        supported: &'static str,
+    },
     /// The forward function panicked.
     #[error("the forward function panicked: {message}")]
     ForwardPanicked {
@@ -194,6 +204,33 @@ pub enum Error {
         /// The panic's message.
         message: String,
     },
+    /// The forward function returned an error.
+    #[error("the forward function failed: {message}")]
+    ForwardFailed {
+        /// The error, as it prints.
+        message: String,
+    },
+    /// A rule handed back what does not fit the node.
+    #[error("rule {rule} cannot serve layer {layer:?}: {reason}")]
+    Rule {
+        /// The rule.
+        rule: String,
+        /// The layer.
+        layer: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A walk stands on a row that the forward pass does not have.
+    #[error("the walk stands on row {row}, but the forward pass has {rows} rows")]
+    Rows {
+        /// The row.
+        row: usize,
+        /// How many there are.
+        rows: usize,
+    },
+    /// The caller cancelled the work.
+    #[error("the work was cancelled")]
+    Cancelled,
     /// A closure behaves differently under autodiff: some module is in training mode.
     #[error(
         "the model predicts differently under autodiff (by up to {difference:e}): a BatchNorm or \

@@ -1,13 +1,12 @@
 //! Which graph serves which inputs: traced when their shape is new, edited once, remembered.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use burn::backend::DispatchDevice;
 use burn::tensor::Device;
 
-use crate::graph::{self, Graph, Recorder, SlotId, Spec};
+use crate::graph::{self, Graph, Recorder, Spec};
 use crate::{Error, Value};
 
 /// The graphs of one model and one list of edits; clones share them.
@@ -15,7 +14,40 @@ use crate::{Error, Value};
 pub(crate) struct Graphs {
     origin: Arc<Origin>,
     steps: Vec<Step>,
-    edited: Arc<Mutex<HashMap<Key, Arc<Graph>>>>,
+    edited: Arc<Mutex<Cache>>,
+    /// The graph of the example, edited.
+    example: Arc<OnceLock<Arc<Graph>>>,
+    /// The same graphs with BatchNorm folded, for runs that ask for no layer.
+    folded: Arc<OnceLock<Graphs>>,
+}
+
+/// How many graphs are remembered: shapes of inputs that come and go, such as texts of many
+/// lengths, must not fill the memory.
+const REMEMBERED: usize = 64;
+
+/// The latest graphs, by the inputs that they serve; the latest used is last.
+#[derive(Default)]
+struct Cache(Vec<(Key, Arc<Graph>)>);
+
+impl Cache {
+    /// The graph of the first of `keys` that there is one for.
+    fn find(&mut self, keys: &[Key]) -> Option<(Key, Arc<Graph>)> {
+        let at = keys
+            .iter()
+            .find_map(|key| self.0.iter().rposition(|(own, _)| own == key))?;
+        if at + 1 < self.0.len() {
+            let entry = self.0.remove(at);
+            self.0.push(entry);
+        }
+        self.0.last().cloned()
+    }
+
+    fn insert(&mut self, key: Key, graph: Arc<Graph>) {
+        if self.0.len() == REMEMBERED {
+            self.0.remove(0);
+        }
+        self.0.push((key, graph));
+    }
 }
 
 /// Where graphs come from.
@@ -23,7 +55,7 @@ enum Origin {
     Module {
         recorder: Box<dyn Recorder>,
         inputs: usize,
-        graphs: Mutex<HashMap<Key, Arc<Graph>>>,
+        graphs: Mutex<Cache>,
         /// Of the example that the model was traced with.
         first: OnceLock<Arc<Graph>>,
         traces: AtomicUsize,
@@ -39,6 +71,7 @@ pub(crate) enum Step {
     ToLayer(String),
     Logits,
     FoldBatchNorm,
+    ExpandAttention,
 }
 
 /// Inputs that share a graph: shapes without the batch, types, and the batch where it matters.
@@ -67,6 +100,8 @@ impl Graphs {
             origin: Arc::new(origin),
             steps: Vec::new(),
             edited: Arc::default(),
+            example: Arc::default(),
+            folded: Arc::default(),
         }
     }
 
@@ -75,7 +110,15 @@ impl Graphs {
         let mut graphs = self.clone();
         graphs.steps.push(step);
         graphs.edited = Arc::default();
+        graphs.example = Arc::default();
+        graphs.folded = Arc::default();
         graphs
+    }
+
+    /// The same graphs with BatchNorm folded, kept for the next time.
+    pub fn folded(&self) -> &Self {
+        self.folded
+            .get_or_init(|| self.with_step(Step::FoldBatchNorm))
     }
 
     /// How many inputs a graph takes.
@@ -102,12 +145,16 @@ impl Graphs {
     }
 
     /// The graph of the example, edited.
-    pub fn example(&self) -> Result<Graph, Error> {
+    pub fn example(&self) -> Result<Arc<Graph>, Error> {
+        if let Some(graph) = self.example.get() {
+            return Ok(graph.clone());
+        }
         let graph = match &*self.origin {
             Origin::Graph(graph) => Some(graph),
             Origin::Module { first, .. } => first.get(),
         };
-        self.edit(graph.ok_or(Error::Internal("a model without a trace"))?)
+        let graph = self.edit(graph.ok_or(Error::Internal("a model without a trace"))?)?;
+        Ok(self.example.get_or_init(|| Arc::new(graph)).clone())
     }
 
     fn edit(&self, graph: &Graph) -> Result<Graph, Error> {
@@ -117,6 +164,7 @@ impl Graphs {
                 Step::ToLayer(layer) => graph.up_to(graph.layer(layer)?),
                 Step::Logits => graph.logits(),
                 Step::FoldBatchNorm => graph.fold_batch_norm()?,
+                Step::ExpandAttention => graph.expand_attention()?,
             };
         }
         Ok(graph)
@@ -148,12 +196,8 @@ impl Graphs {
             .collect();
         // A graph of exactly this batch size first: it was recorded, not joined.
         let keys = [(shapes.clone(), Some(rows)), (shapes, None)];
-        let find = |map: &HashMap<Key, Arc<Graph>>| {
-            keys.iter()
-                .find_map(|key| map.get(key).map(|graph| (key.clone(), graph.clone())))
-        };
-        let lock = |map| Mutex::lock(map).unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, graph)) = find(&lock(&self.edited)) {
+        let lock = |cache| Mutex::lock(cache).unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, graph)) = lock(&self.edited).find(&keys) {
             return Ok(graph);
         }
         let (key, base) = match &*self.origin {
@@ -173,7 +217,7 @@ impl Graphs {
                 ..
             } => {
                 let mut graphs = lock(graphs);
-                match find(&graphs) {
+                match graphs.find(&keys) {
                     Some(found) => found,
                     None => {
                         traces.fetch_add(1, Ordering::Relaxed);
@@ -195,14 +239,8 @@ impl Graphs {
     }
 }
 
-/// A slot's shape for so many rows.
-pub(crate) fn shape_at(graph: &Graph, slot: SlotId, rows: usize) -> Vec<usize> {
-    let dims = graph.slots[slot].shape.iter();
-    dims.map(|d| d.at(rows).max(0) as usize).collect()
-}
-
-/// Refuses inputs that a cut graph was not made for.
-fn check_shapes(graph: &Graph, values: &[Value]) -> Result<(), Error> {
+/// Refuses inputs that a graph was not made for.
+pub(crate) fn check_shapes(graph: &Graph, values: &[Value]) -> Result<(), Error> {
     if values.len() != graph.inputs.len() {
         return Err(Error::InputCount {
             expected: graph.inputs.len(),
@@ -211,19 +249,19 @@ fn check_shapes(graph: &Graph, values: &[Value]) -> Result<(), Error> {
     }
     let rows = values.first().map_or(1, Value::rows);
     for (i, (value, &slot)) in values.iter().zip(&graph.inputs).enumerate() {
-        let expected = shape_at(graph, slot, graph.rows.unwrap_or(rows));
+        let expected = graph.shape_at(slot, graph.rows.unwrap_or(rows));
         if value.shape() != expected {
             return Err(Error::Shape {
                 what: format!("input {i}"),
                 got: value.shape(),
-                expected: format!("{expected:?}, as the layer's output has,"),
+                expected: format!("{expected:?}, as what the graph was made for has,"),
             });
         }
     }
     Ok(())
 }
 
-fn check_devices(device: &DispatchDevice, values: &[Value]) -> Result<(), Error> {
+pub(crate) fn check_devices(device: &DispatchDevice, values: &[Value]) -> Result<(), Error> {
     let device = Device::new(device.clone());
     for (i, value) in values.iter().enumerate() {
         if value.device() != device {

@@ -1,9 +1,13 @@
 //! Methods that explain activations: one result for each of some layers.
 
 use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
-use crate::method::{Counted, prepare};
-use crate::{Error, Explanation, Inputs, Model, Run, Target, Value, Values, Work};
+use crate::method::{ask, refuse_unused};
+use crate::{
+    AttributionRecord, BaselineUse, Baselines, Error, Explanation, Inputs, Model, Question, Run,
+    Target, Value, WithBaseline, Work,
+};
 
 /// A method that says how much each activation of some layers contributed to a target, where a
 /// [`Method`](crate::Method) speaks of the inputs.
@@ -14,18 +18,28 @@ pub trait LayerMethod: Send + Sync {
     /// The layers that are explained.
     fn layers(&self) -> &[String];
 
-    /// Explains each of several targets at each layer, `[target][layer]`; each explanation has one
-    /// value. Inputs and targets have been checked, and inputs carry the model's own constants.
+    /// Answers a question at each layer, `[target][layer]`; each explanation has one value.
     ///
     /// # Errors
     /// Whatever the model or the method's parameters give rise to.
-    fn explain_layers(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Vec<Explanation>>, Error>;
+    fn explain_at(&self, question: &Question<'_>) -> Result<Vec<Vec<Explanation>>, Error>;
+
+    /// What the method takes the question's baselines for.
+    fn baseline_use(&self) -> BaselineUse {
+        BaselineUse::None
+    }
+
+    /// The method with what stands for absent inputs; see
+    /// [`Method::with_baseline`](crate::Method::with_baseline).
+    fn with_baseline(self, baselines: impl Into<Baselines>) -> WithBaseline<Self>
+    where
+        Self: Sized,
+    {
+        WithBaseline {
+            method: self,
+            baselines: baselines.into(),
+        }
+    }
 
     /// The attribution of `target` to the layers' activations, with default memory budget and no
     /// progress.
@@ -84,16 +98,16 @@ pub trait LayerMethod: Send + Sync {
                 reason: "no layer was named".into(),
             });
         }
-        let (values, _) = prepare(model, inputs, targets)?;
-        let counted = Counted::new(model);
-        let explained = self.explain_layers(&counted, &values, targets, run)?;
-        let work = counted.work();
-        let attributions = explained.into_iter().map(|explanations| LayerAttribution {
-            layers: self.layers().to_vec(),
-            explanations,
-            work,
-        });
-        Ok(attributions.collect())
+        ask(model, inputs, targets, run, |question, _| {
+            let explained = self.explain_at(question)?.into_iter().zip(targets);
+            let attributions = explained.map(|(explanations, target)| LayerAttribution {
+                layers: self.layers().to_vec(),
+                explanations,
+                target: target.to_string(),
+                work: question.work(),
+            });
+            Ok(attributions.collect())
+        })
     }
 }
 
@@ -102,14 +116,12 @@ impl<T: LayerMethod + ?Sized> LayerMethod for &T {
         (**self).layers()
     }
 
-    fn explain_layers(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Vec<Explanation>>, Error> {
-        (**self).explain_layers(model, inputs, targets, run)
+    fn explain_at(&self, question: &Question<'_>) -> Result<Vec<Vec<Explanation>>, Error> {
+        (**self).explain_at(question)
+    }
+
+    fn baseline_use(&self) -> BaselineUse {
+        (**self).baseline_use()
     }
 }
 
@@ -118,14 +130,28 @@ impl<T: LayerMethod + ?Sized> LayerMethod for Box<T> {
         (**self).layers()
     }
 
-    fn explain_layers(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Vec<Explanation>>, Error> {
-        (**self).explain_layers(model, inputs, targets, run)
+    fn explain_at(&self, question: &Question<'_>) -> Result<Vec<Vec<Explanation>>, Error> {
+        (**self).explain_at(question)
+    }
+
+    fn baseline_use(&self) -> BaselineUse {
+        (**self).baseline_use()
+    }
+}
+
+impl<M: LayerMethod> LayerMethod for WithBaseline<M> {
+    fn layers(&self) -> &[String] {
+        self.method.layers()
+    }
+
+    fn explain_at(&self, question: &Question<'_>) -> Result<Vec<Vec<Explanation>>, Error> {
+        refuse_unused(self.method.baseline_use())?;
+        let question = question.with_baselines(self.baselines.clone());
+        self.method.explain_at(&question)
+    }
+
+    fn baseline_use(&self) -> BaselineUse {
+        self.method.baseline_use()
     }
 }
 
@@ -134,13 +160,45 @@ impl<T: LayerMethod + ?Sized> LayerMethod for Box<T> {
 pub struct LayerAttribution {
     layers: Vec<String>,
     explanations: Vec<Explanation>,
+    target: String,
     work: Work,
+}
+
+/// An attribution of layers on the host, for storage and exchange.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerAttributionRecord {
+    /// The layers' names, in the order asked for.
+    pub layers: Vec<String>,
+    /// For each layer, the attribution of its activation.
+    pub attributions: Vec<AttributionRecord>,
 }
 
 impl LayerAttribution {
     /// The layers' names, in the order asked for.
     pub fn layers(&self) -> &[String] {
         &self.layers
+    }
+
+    /// The attribution at the only layer, or the first of several, as a tensor of rank `D`.
+    ///
+    /// # Errors
+    /// [`Error::Rank`].
+    pub fn attribution<const D: usize>(&self) -> Result<Tensor<D>, Error> {
+        let first = self.layers.first().cloned().unwrap_or_default();
+        self.tensor(&first)
+    }
+
+    /// The same as plain data, for storage.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when reading from the device fails.
+    pub fn to_record(&self) -> Result<LayerAttributionRecord, Error> {
+        let each = self.explanations.iter();
+        let each = each.map(|one| AttributionRecord::of(one, &self.target, self.work));
+        Ok(LayerAttributionRecord {
+            layers: self.layers.clone(),
+            attributions: each.collect::<Result<_, _>>()?,
+        })
     }
 
     /// For each layer, the attribution of its activation.

@@ -2,13 +2,15 @@
 //! and what an attribution of it looks like.
 //!
 //! Start at [`Traced`] (a Burn module as a graph of named layers) or [`Model`] (anything with a
-//! forward function), then pick a method from a method crate; all of them implement [`Method`].
+//! forward function), then pick a method from a method crate; all of them implement [`Method`] or
+//! [`LayerMethod`]. Who writes rules finds them in [`walk`], who writes methods in [`build`] and
+//! [`perturb`].
 
 mod at_layers;
 mod baseline;
 mod blur;
 mod error;
-mod evaluate;
+mod explanation;
 mod graph;
 mod graphs;
 mod inpaint;
@@ -20,39 +22,57 @@ mod masked;
 mod method;
 mod model;
 mod perturbed;
+mod question;
 mod random;
 mod run;
 mod target;
 mod traced;
 mod value;
 mod values;
+pub mod walk;
 
 pub use at_layers::AtLayers;
 pub use baseline::{Baseline, Baselines};
-pub use blur::{LONGEST_BLUR, gaussian, separable};
 pub use error::Error;
-pub use evaluate::{
-    Collected, activations, fix_targets, gradients, scores, target_gradients, target_walks,
-};
-pub use graph::{
-    Binary, Compare, ConvGeometry, Cumulative, Dim, Edit, Gate, Gradient, GridPadding,
-    Interpolation, NodeView, Number, Op, Padding, PoolGeometry, Reduce, Role, Rule, Rules,
-    SliceDim, Unary, Walk, WalkSeeds, Walked, Walks, tap, tap_value,
-};
-pub use inpaint::inpainted;
+pub use explanation::{Attribution, AttributionRecord, Explanation, Work};
+pub use graph::tap;
 pub use inputs::{Constant, Input, Inputs};
 pub use layer::Layer;
-pub use layer_method::{LayerAttribution, LayerMethod};
-pub use mask::{FeatureMask, Features};
-pub use masked::{Blend, Masked, Present, Products, mixed};
-pub use method::{
-    Attribution, AttributionRecord, Explanation, Method, Rebase, Work, prepare, untyped,
-};
-pub use model::{Cut, Gradients, Model, Near, Seeds};
-pub use perturbed::{Copy, Make, Perturbed, Windows};
-pub use random::Random;
+pub use layer_method::{LayerAttribution, LayerAttributionRecord, LayerMethod};
+pub use mask::FeatureMask;
+pub use method::{BaselineUse, LayerNames, Method, WithBaseline};
+pub use model::{Model, Output};
+pub use question::Question;
 pub use run::{Budget, Progress, Run};
-pub use target::{Chosen, Target, TargetFunction};
+pub use target::Target;
 pub use traced::Traced;
 pub use value::{Kind, Value};
 pub use values::Values;
+
+/// Operations of traced models: what rules match on, and what models read from files are made of.
+pub mod op {
+    pub use crate::graph::{
+        Binary, Compare, ConvGeometry, Cumulative, Dim, GridPadding, GroupKind, Interpolation,
+        LayerGroup, Number, Op, Padding, PoolGeometry, Reduce, SliceDim, Unary, tap_value,
+    };
+}
+
+/// What methods that perturb stand on: copies of rows, features that are present to a degree.
+pub mod perturb {
+    pub use crate::blur::{LONGEST_BLUR, gaussian, separable};
+    pub use crate::graph::NearRow;
+    pub use crate::inpaint::inpainted;
+    pub use crate::mask::Features;
+    pub use crate::masked::{Blend, Masked, Present, Products, mixed};
+    pub use crate::perturbed::{MakeRows, Perturbation, Perturbed, Windows};
+}
+
+/// What methods are built of: gradients of several targets, results that come in chunks, draws.
+pub mod build {
+    pub use crate::at_layers::on_the_rest;
+    pub use crate::method::ask;
+    pub use crate::model::{Gradients, Seeds};
+    pub use crate::question::{Collected, TargetGradients};
+    pub use crate::random::Random;
+    pub use crate::target::{Chosen, TargetFunction};
+}

@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::{Int, Tensor, TensorData};
 
-use crate::{
-    Baselines, Copy, Error, Explanation, FeatureMask, Features, Kind, Model, Perturbed, Run,
-    Target, Value, Values, inpainted,
-};
+use crate::baseline::Absent;
+use crate::perturb::{Features, Perturbation, Perturbed, inpainted};
+use crate::{Error, Explanation, FeatureMask, Kind, Question, Value, Values};
 
 /// Writes the presence of each feature in a perturbation; zeros are there before.
 pub type Present<'a> = dyn Fn(usize, &mut [f32]) + 'a;
@@ -18,7 +17,7 @@ pub type Present<'a> = dyn Fn(usize, &mut [f32]) + 'a;
 pub struct Blend {
     features: Features,
     /// Per input, rows that stand for what is absent, and whether the surroundings do instead.
-    absent: Vec<Value>,
+    absent: Vec<Absent>,
     inpaint: Vec<bool>,
     indices: Vec<Indices>,
 }
@@ -36,11 +35,16 @@ enum Indices {
 }
 
 impl Blend {
-    /// Features of these inputs, and the rows (any number) that stand for what is absent.
+    /// Features of these inputs, and the rows that stand for what is absent, one for each of theirs.
     ///
     /// # Errors
     /// [`Error::Method`] for inputs without anything to explain; as [`FeatureMask::resolve`].
     pub fn new(inputs: &Values, mask: &FeatureMask, absent: Values) -> Result<Self, Error> {
+        let absent = absent.into_values().into_iter();
+        Self::over(inputs, mask, absent.map(Absent::of_each_row).collect())
+    }
+
+    fn over(inputs: &Values, mask: &FeatureMask, absent: Vec<Absent>) -> Result<Self, Error> {
         let features = mask.resolve(inputs)?;
         if features.count() == 0 {
             return Err(Error::Method {
@@ -69,7 +73,7 @@ impl Blend {
         Ok(Self {
             indices: indices.collect(),
             inpaint: vec![false; inputs.values().len()],
-            absent: absent.into_values(),
+            absent,
             features,
         })
     }
@@ -85,8 +89,8 @@ impl Blend {
         &self.features
     }
 
-    /// The rows of `inputs` at `rows`, blended with the absent ones at `from`; `present` holds the
-    /// presence of each feature in each of them.
+    /// The rows of `inputs` at `rows`, blended with what is absent of the rows at `from`; `present`
+    /// holds the presence of each feature in each of them.
     ///
     /// # Errors
     /// None for presences of as many rows.
@@ -105,6 +109,8 @@ impl Blend {
             });
         }
         let present = TensorData::new(present, [rows.len(), self.features.count()]);
+        // Beyond the rows follow those of the next background.
+        let count = inputs.rows();
         let mut results = Vec::with_capacity(self.indices.len());
         for (i, indices) in self.indices.iter().enumerate() {
             let input = &inputs.values()[i];
@@ -123,9 +129,13 @@ impl Blend {
                     z.gather(1, ids.int_tensor::<2>()?)
                 }
             };
-            results.push(match self.inpaint[i] {
-                true => inpainted(&x, z)?,
-                false => mixed(x, self.absent[i].select_rows(from), z)?,
+            results.push(if self.inpaint[i] {
+                inpainted(&x, z)?
+            } else {
+                let absent = &self.absent[i];
+                let places = from.iter().map(|&at| absent.place(at / count, at % count));
+                let places: Vec<usize> = places.collect();
+                mixed(x, absent.rows().select_rows(&places), z)?
             });
         }
         let explained = (0..results.len()).map(|i| inputs.explained(i)).collect();
@@ -184,23 +194,19 @@ impl<'a> Masked<'a> {
     /// Runs the model on the inputs as they are, and prepares their features and baselines.
     ///
     /// # Errors
-    /// As [`Perturbed::new`], [`Blend::new`] and [`Baselines::absent`]; [`Error::Method`] for a mask
-    /// per row where there is one result for all.
+    /// As [`Perturbed::new`], [`Blend::new`] and [`Baselines::absent`](crate::Baselines::absent);
+    /// [`Error::Method`] for a mask per row where there is one result for all.
     pub fn new(
-        model: &'a dyn Model,
-        inputs: &'a Values,
-        targets: &[Target],
-        (baselines, mask): (&Baselines, &FeatureMask),
+        question: &Question<'a>,
+        mask: &FeatureMask,
         perturbations_per_eval: Option<usize>,
-        run: &'a Run<'a>,
     ) -> Result<Self, Error> {
-        let (inpaint, baselines) = baselines.inpainting(inputs)?;
-        let each = baselines.each_row()?;
-        let backgrounds = each.len();
-        let each = each.iter().map(|baselines| baselines.absent(inputs));
-        let absent = Values::cat(each.collect::<Result<_, _>>()?)?;
-        let blend = Blend::new(inputs, mask, absent)?.with_inpainting(inpaint);
-        let perturbed = Perturbed::new(model, inputs, targets, perturbations_per_eval, run)?;
+        let inputs = question.inputs();
+        let (inpaint, baselines) = question.baselines().inpainting(inputs)?;
+        let absent = baselines.backgrounds(inputs)?;
+        let backgrounds = absent.first().map_or(1, Absent::backgrounds);
+        let blend = Blend::over(inputs, mask, absent)?.with_inpainting(inpaint);
+        let perturbed = Perturbed::new(question, perturbations_per_eval)?;
         if perturbed.whole_batch() && !blend.features.shared() {
             return Err(Error::Method {
                 method: "a feature mask per row",
@@ -254,25 +260,51 @@ impl<'a> Masked<'a> {
         self.perturbed.scores()
     }
 
-    /// The model's output for each target at some copies, `[target][copy]`; the number of a copy's
-    /// perturbation is what `present` is asked about.
+    /// The model's output for each target at `total` copies, `[target][copy]`; the number of a
+    /// copy's perturbation is what `present` is asked about. Copies are made as they are needed.
     ///
     /// # Errors
     /// As [`Perturbed::evaluate`].
-    pub fn at(&self, copies: &[Copy], present: &Present<'_>) -> Result<Vec<Vec<f64>>, Error> {
+    pub fn at(
+        &self,
+        total: usize,
+        copies: impl IntoIterator<Item = Perturbation>,
+        present: &Present<'_>,
+    ) -> Result<Vec<Vec<f64>>, Error> {
+        let mut found: Vec<Vec<f64>> = vec![Vec::with_capacity(total); self.scores().len()];
+        self.at_each(total, copies, present, &mut |target, mean| {
+            found[target].push(mean);
+        })?;
+        Ok(found)
+    }
+
+    /// The same, handed to `take` in the order of the copies: the number of a target, and its output
+    /// at the next copy.
+    ///
+    /// # Errors
+    /// As [`Perturbed::evaluate`].
+    pub fn at_each(
+        &self,
+        total: usize,
+        copies: impl IntoIterator<Item = Perturbation>,
+        present: &Present<'_>,
+        take: &mut dyn FnMut(usize, f64),
+    ) -> Result<(), Error> {
         let inputs = self.perturbed.inputs();
         let backgrounds = self.backgrounds;
-        let all = copies.iter();
-        let all =
-            all.flat_map(|&(row, k)| (0..backgrounds).map(move |b| (row, k * backgrounds + b)));
-        let all: Vec<Copy> = all.collect();
+        let all = copies.into_iter().flat_map(|Perturbation { row, number }| {
+            (0..backgrounds).map(move |background| Perturbation {
+                row,
+                number: number * backgrounds + background,
+            })
+        });
         let latest: RefCell<(usize, Vec<f32>)> = RefCell::default();
-        let scores = self.perturbed.evaluate(&all, &|copies| {
+        let make = |copies: &[Perturbation]| {
             let mut presences = Vec::with_capacity(copies.len() * self.features());
             let mut latest = latest.borrow_mut();
             let (number, presence) = &mut *latest;
-            for &(_, k) in copies {
-                let k = k / backgrounds;
+            for copy in copies {
+                let k = copy.number / backgrounds;
                 // Copies of one perturbation follow each other.
                 if presence.is_empty() || *number != k {
                     presence.clear();
@@ -282,20 +314,26 @@ impl<'a> Masked<'a> {
                 }
                 presences.extend_from_slice(presence);
             }
-            let rows: Vec<usize> = copies.iter().map(|copy| copy.0).collect();
+            let rows: Vec<usize> = copies.iter().map(|copy| copy.row).collect();
             let from = copies.iter();
-            let from = from.map(|&(row, k)| k % backgrounds * inputs.rows() + row);
+            let from = from.map(|copy| copy.number % backgrounds * inputs.rows() + copy.row);
             self.blend
                 .make(inputs, &rows, &from.collect::<Vec<_>>(), presences)
-        })?;
-        let means = scores.into_iter().map(|scores| {
-            let groups = scores.chunks(backgrounds);
-            let mean = |group: &[f32]| {
-                group.iter().map(|&score| f64::from(score)).sum::<f64>() / backgrounds as f64
-            };
-            groups.map(mean).collect()
-        });
-        Ok(means.collect())
+        };
+        // Per target, the sum over the latest copy's backgrounds, and how many of them it has.
+        let mut sums = vec![(0f64, 0); self.scores().len()];
+        self.perturbed
+            .evaluate_each(total * backgrounds, all, &make, &mut |target, scores| {
+                let (sum, count) = &mut sums[target];
+                for score in scores {
+                    *sum += f64::from(*score) / backgrounds as f64;
+                    *count += 1;
+                    if *count == backgrounds {
+                        take(target, *sum);
+                        (*sum, *count) = (0.0, 0);
+                    }
+                }
+            })
     }
 
     /// The model's output for each target, row of `rows` and perturbation: `[target][row][number]`.
@@ -308,20 +346,16 @@ impl<'a> Masked<'a> {
         count: usize,
         present: &Present<'_>,
     ) -> Result<Vec<Vec<Vec<f64>>>, Error> {
-        let copies = (0..count).flat_map(|k| rows.iter().map(move |&row| (row, k)));
-        let copies: Vec<Copy> = copies.collect();
-        let per_target = self.at(&copies, present)?.into_iter().map(|scores| {
-            let row = |row| {
-                scores
-                    .iter()
-                    .skip(row)
-                    .step_by(rows.len())
-                    .copied()
-                    .collect()
-            };
-            (0..rows.len()).map(row).collect()
-        });
-        Ok(per_target.collect())
+        let copies =
+            (0..count).flat_map(|number| rows.iter().map(move |&row| Perturbation { row, number }));
+        let mut found = vec![vec![vec![0f64; count]; rows.len()]; self.scores().len()];
+        let mut next = vec![0; found.len()];
+        self.at_each(count * rows.len(), copies, present, &mut |target, mean| {
+            let at = next[target];
+            found[target][at % rows.len()][at / rows.len()] = mean;
+            next[target] += 1;
+        })?;
+        Ok(found)
     }
 
     /// The output with everything absent: `[target][row]`.
@@ -329,8 +363,8 @@ impl<'a> Masked<'a> {
     /// # Errors
     /// As [`Perturbed::evaluate`].
     pub fn at_baseline(&self) -> Result<Vec<Vec<f64>>, Error> {
-        let copies: Vec<Copy> = (0..self.rows()).map(|row| (row, 0)).collect();
-        self.at(&copies, &|_, _| {})
+        let copies = (0..self.rows()).map(|row| Perturbation { row, number: 0 });
+        self.at(self.rows(), copies, &|_, _| {})
     }
 
     /// Explanations of a number per feature, `[target][row][feature]`, with their standard errors
@@ -342,9 +376,9 @@ impl<'a> Masked<'a> {
     ) -> Vec<Explanation> {
         let inputs = self.perturbed.inputs();
         let features = &self.blend.features;
-        let each = values.iter().enumerate().map(|(t, values)| Explanation {
-            standard_error: errors.map(|errors| features.spread(inputs, &errors[t])),
-            ..Explanation::new(features.spread(inputs, values), self.scores()[t].clone())
+        let each = values.iter().enumerate().map(|(t, values)| {
+            Explanation::new(features.spread(inputs, values), self.scores()[t].clone())
+                .with_standard_error(errors.map(|errors| features.spread(inputs, &errors[t])))
         });
         each.collect()
     }
@@ -416,19 +450,22 @@ impl Masked<'_> {
             if self.blend.features.numbers()[i].is_none() {
                 continue;
             }
-            let (x, b) = (input.to_vec()?, self.blend.absent[i].to_vec()?);
+            let absent = &self.blend.absent[i];
+            let (x, b) = (input.to_vec()?, absent.rows().to_vec()?);
             let elements = x.len() / rows;
-            for (at, b) in b.chunks(elements).enumerate() {
-                let row = at % rows;
-                let ids = self.blend.features.row(inputs.origin()[row]);
-                let ids = ids[i].unwrap_or_default();
-                let products = &mut all[row.min(results - 1)];
-                let x = &x[row * elements..(row + 1) * elements];
-                for ((&id, &x), &b) in ids.iter().zip(x).zip(b) {
-                    let (x, b) = (f64::from(x), f64::from(b));
-                    let share = 1.0 / self.backgrounds as f64;
-                    for (sum, product) in products[id].iter_mut().zip([x * x, x * b, b * b]) {
-                        *sum += share * product;
+            let part = |at: usize| at * elements..(at + 1) * elements;
+            let share = 1.0 / self.backgrounds as f64;
+            for background in 0..self.backgrounds {
+                for (row, x) in x.chunks(elements).enumerate() {
+                    let ids = self.blend.features.row(inputs.origin()[row]);
+                    let ids = ids[i].unwrap_or_default();
+                    let products = &mut all[row.min(results - 1)];
+                    let b = &b[part(absent.place(background, row))];
+                    for ((&id, &x), &b) in ids.iter().zip(x).zip(b) {
+                        let (x, b) = (f64::from(x), f64::from(b));
+                        for (sum, product) in products[id].iter_mut().zip([x * x, x * b, b * b]) {
+                            *sum += share * product;
+                        }
                     }
                 }
             }

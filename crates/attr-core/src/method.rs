@@ -1,44 +1,91 @@
-//! What every attribution method is, and what it returns.
+//! What every attribution method of inputs is.
 
-use std::cell::Cell;
-use std::marker::PhantomData;
-use std::ops::Range;
-use std::rc::Rc;
-
-use burn::tensor::TensorData;
-use serde::{Deserialize, Serialize};
-
+use crate::question::Untyped;
 use crate::{
-    Baselines, Cut, Error, Gradients, Inputs, Model, Near, Run, Seeds, Target, Value, Values, Walk,
-    WalkSeeds, Walks,
+    AtLayers, Attribution, Baselines, Error, Explanation, Inputs, Model, Question, Run, Target,
+    Values, at_layers,
 };
 
 /// An attribution method: says how much each element of the input contributed to a target.
 ///
-/// One method is required; [`attribute`](Self::attribute) and its relatives are what users call.
+/// One method is required; [`attribute`](Self::attribute) and its relatives are what users call. A
+/// method is its parameters, plain data. What stands for absent inputs is part of the question: the
+/// caller gives it by [`with_baseline`](Self::with_baseline).
+///
+/// ```
+/// use attr_core::{Error, Explanation, Method, Question};
+/// use burn::tensor::{Device, Tensor};
+///
+/// /// The gradient's magnitude.
+/// struct Saliency;
+///
+/// impl Method for Saliency {
+///     fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+///         let mut found = question.explained_by_gradients()?;
+///         for value in found.iter_mut().flat_map(|one| &mut one.values).flatten() {
+///             *value = value.map(|gradient| gradient.abs())?;
+///         }
+///         Ok(found)
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Error> {
+/// let x = Tensor::<2>::from_floats([[1.0, -2.0]], &Device::default());
+/// let found = Saliency.attribute(&|x: Tensor<2>| x.powi_scalar(2), &x, 1)?;
+/// assert_eq!(found.scores(), [4.0]);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Method: Send + Sync {
-    /// Explains each of several targets; inputs and targets have been checked, and inputs carry
-    /// the model's own constants.
+    /// Answers a question, with one explanation for each of its targets.
     ///
     /// # Errors
     /// Whatever the model or the method's parameters give rise to.
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error>;
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error>;
 
-    /// The same method with its baselines replaced by what `map` makes of them; none for a method
-    /// without baselines. This is how baselines that are said of the inputs follow a method to a
-    /// layer.
+    /// What the method takes the question's baselines for.
+    fn baseline_use(&self) -> BaselineUse {
+        BaselineUse::None
+    }
+
+    /// The baselines that the method was given by [`with_baseline`](Self::with_baseline), also
+    /// where that stands inside another method.
+    fn own_baselines(&self) -> Option<&Baselines> {
+        None
+    }
+
+    /// The method at some layers: one explanation, of one value, for each target and layer,
+    /// `[target][layer]`. By default it is the method on the rest of the model, as
+    /// [`AtLayers`] describes.
     ///
     /// # Errors
-    /// Whatever `map` reports.
-    fn rebased(&self, map: &Rebase<'_>) -> Result<Option<Box<dyn Method>>, Error> {
-        let _ = map;
-        Ok(None)
+    /// As [`explain`](Self::explain); [`Error::NotTraced`] for a closure.
+    fn explain_layers(
+        &self,
+        question: &Question<'_>,
+        layers: &[String],
+    ) -> Result<Vec<Vec<Explanation>>, Error> {
+        at_layers::on_the_rest(self, question, layers)
+    }
+
+    /// The method with what stands for absent inputs: a number, a tensor with one row or one per
+    /// input row, or [`Baselines::each`] for several inputs. Without it, zeros do.
+    fn with_baseline(self, baselines: impl Into<Baselines>) -> WithBaseline<Self>
+    where
+        Self: Sized,
+    {
+        WithBaseline {
+            method: self,
+            baselines: baselines.into(),
+        }
+    }
+
+    /// The method at the outputs of some layers, instead of at the inputs: a name, or several.
+    fn at_layers(self, layers: impl Into<LayerNames>) -> AtLayers<Self>
+    where
+        Self: Sized,
+    {
+        AtLayers::new(layers, self)
     }
 
     /// The attribution of `target` to `inputs`, with default memory budget and no progress.
@@ -91,79 +138,42 @@ pub trait Method: Send + Sync {
     where
         Self: Sized,
     {
-        let (values, count) = prepare(model, inputs, targets)?;
-        let counted = Counted::new(model);
-        let explanations = self.explain(&counted, &values, targets, run)?;
-        let work = counted.work();
-        explanations
-            .into_iter()
-            .zip(targets)
-            .map(|(mut explanation, target)| {
-                explanation.values.truncate(count);
-                if let Some(errors) = &mut explanation.standard_error {
-                    errors.truncate(count);
-                }
-                Ok(Attribution {
-                    typed: I::attributions(explanation.values.clone())?,
-                    target: target.to_string(),
-                    explanation,
-                    work,
-                })
-            })
-            .collect()
+        ask(model, inputs, targets, run, |question, given| {
+            let found = self.explain(question)?.into_iter().zip(targets);
+            let attributions = found.map(|(explanation, target)| {
+                Attribution::new(explanation, given, target, question.work())
+            });
+            attributions.collect()
+        })
     }
 }
 
-impl<T: Method + ?Sized> Method for &T {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
-        (**self).explain(model, inputs, targets, run)
-    }
-
-    fn rebased(&self, map: &Rebase<'_>) -> Result<Option<Box<dyn Method>>, Error> {
-        (**self).rebased(map)
-    }
+/// What a method takes baselines for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BaselineUse {
+    /// It has none.
+    None,
+    /// Each row is compared with a baseline. At a layer that is the baseline's activation.
+    Reference,
+    /// Rows to draw from. At a layer they are the activations of those rows.
+    Distribution,
+    /// What stands for absent parts of what is perturbed. At a layer that is given for the layer
+    /// itself.
+    Perturbation,
 }
 
-impl<T: Method + ?Sized> Method for Box<T> {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
-        (**self).explain(model, inputs, targets, run)
-    }
-
-    fn rebased(&self, map: &Rebase<'_>) -> Result<Option<Box<dyn Method>>, Error> {
-        (**self).rebased(map)
-    }
-}
-
-/// Makes other baselines of a method's own.
-pub type Rebase<'a> = dyn Fn(&Baselines) -> Result<Baselines, Error> + 'a;
-
-/// A model without the types of its inputs, for work on it that is no [`Method`].
-pub fn untyped<I: Inputs, M: Model<I>>(model: &M) -> impl Model + use<'_, I, M> {
-    Counted::new(model)
-}
-
-/// Inputs as methods take them, checked, with the model's constants; and how many the caller gave.
+/// Asks a question about checked inputs; `answer` also gets how many inputs the caller gave.
 ///
 /// # Errors
 /// [`Error::EmptyBatch`], [`Error::Shape`] and [`Error::NonFinite`] for inputs that nothing can
-/// explain; [`Error::TargetRows`] for targets of another number of rows.
-pub fn prepare<I: Inputs>(
+/// explain; [`Error::TargetRows`] for targets of another number of rows; those of `answer`.
+pub fn ask<I: Inputs, T>(
     model: &impl Model<I>,
     inputs: &I,
     targets: &[Target],
-) -> Result<(Values, usize), Error> {
+    run: &Run<'_>,
+    answer: impl FnOnce(&Question<'_>, usize) -> Result<T, Error>,
+) -> Result<T, Error> {
     let given = inputs.to_values();
     // Whatever rows these are of, they are the caller's.
     let given = given
@@ -174,307 +184,152 @@ pub fn prepare<I: Inputs>(
         target.check(given.rows())?;
     }
     let count = given.values().len();
-    Ok((given.with_constants(model.constants())?, count))
+    let constants = model.traced().map_or(&[][..], |traced| traced.constants());
+    let values: Values = given.with_constants(constants)?;
+    let model = Untyped::new(model);
+    answer(&Question::new(&model, values, targets, run), count)
 }
 
-/// What a method computes for one target.
+/// A method with what stands for absent inputs.
 #[derive(Clone, Debug)]
-pub struct Explanation {
-    /// Per input, values shaped like it; none for inputs without attribution.
-    pub values: Vec<Option<Value>>,
-    /// Per row, the model's output for the target.
-    pub scores: Vec<f32>,
-    /// Per row, the convergence delta, for methods that promise completeness.
-    pub delta: Option<Vec<f32>>,
-    /// Like `values`, how far off they may be: the standard error of a mean over samples, for
-    /// methods that sample.
-    pub standard_error: Option<Vec<Option<Value>>>,
-    /// Per row, how well a simple model fits around the input, for methods that fit one: the
-    /// coefficient of determination.
-    pub r_squared: Option<Vec<f32>>,
+pub struct WithBaseline<M> {
+    pub(crate) method: M,
+    pub(crate) baselines: Baselines,
 }
 
-impl Explanation {
-    /// Values and scores, with no promise of completeness.
-    pub fn new(values: Vec<Option<Value>>, scores: Vec<f32>) -> Self {
-        Self {
-            values,
-            scores,
-            delta: None,
-            standard_error: None,
-            r_squared: None,
+impl<M: Method> Method for WithBaseline<M> {
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        refuse_unused(self.method.baseline_use())?;
+        if question.baselines_are_activations() {
+            // Made of these at a layer.
+            return self.method.explain(question);
         }
-    }
-}
-
-/// Model evaluations, in rows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Work {
-    /// Rows that went through the model forwards.
-    pub forward_rows: usize,
-    /// Rows for which gradients were computed, counted once per target.
-    pub backward_rows: usize,
-    /// Forward passes, each of many rows.
-    pub passes: usize,
-}
-
-/// How much each element of the inputs `I` contributed to a target.
-#[derive(Clone, Debug)]
-pub struct Attribution<I: Inputs> {
-    typed: I::Attributions,
-    explanation: Explanation,
-    target: String,
-    work: Work,
-}
-
-impl<I: Inputs> Attribution<I> {
-    /// The attributions, shaped like the inputs: a tensor for a tensor, a tuple for a tuple.
-    pub fn attribution(&self) -> I::Attributions
-    where
-        I::Attributions: Clone,
-    {
-        self.typed.clone()
+        let question = question.with_baselines(self.baselines.clone());
+        self.method.explain(&question)
     }
 
-    /// The attributions without their types, one entry per input.
-    pub fn values(&self) -> &[Option<Value>] {
-        &self.explanation.values
+    fn baseline_use(&self) -> BaselineUse {
+        self.method.baseline_use()
     }
 
-    /// What was explained: the model's output for the target, per row.
-    pub fn scores(&self) -> &[f32] {
-        &self.explanation.scores
+    fn own_baselines(&self) -> Option<&Baselines> {
+        self.method.own_baselines().or(Some(&self.baselines))
     }
 
-    /// The convergence delta per row, `sum(attribution) - (f(x) - f(baseline))`, for methods that
-    /// promise completeness. Where a feature has several elements, it counts once.
-    pub fn delta(&self) -> Option<&[f32]> {
-        self.explanation.delta.as_deref()
-    }
-
-    /// For methods that sample, the standard error of each value, one entry per input.
-    pub fn standard_error(&self) -> Option<&[Option<Value>]> {
-        self.explanation.standard_error.as_deref()
-    }
-
-    /// For methods that fit a simple model around each row, how well it fits: the coefficient of
-    /// determination, 1 at best.
-    pub fn r_squared(&self) -> Option<&[f32]> {
-        self.explanation.r_squared.as_deref()
-    }
-
-    /// Model evaluations it took, shared by all targets of one call.
-    pub fn work(&self) -> Work {
-        self.work
-    }
-
-    /// The same as plain data, for storage.
-    ///
-    /// # Errors
-    /// [`Error::Device`] when reading from the device fails.
-    pub fn to_record(&self) -> Result<AttributionRecord, Error> {
-        let values = self.explanation.values.iter();
-        Ok(AttributionRecord {
-            target: self.target.clone(),
-            values: values
-                .map(|value| value.as_ref().map(Value::to_data).transpose())
-                .collect::<Result<_, _>>()?,
-            scores: self.explanation.scores.clone(),
-            delta: self.explanation.delta.clone(),
-            work: self.work,
-        })
-    }
-}
-
-/// An attribution on the host, for storage and exchange.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AttributionRecord {
-    /// The target, as text.
-    pub target: String,
-    /// Per input, its attribution.
-    pub values: Vec<Option<TensorData>>,
-    /// Per row, the model's output for the target.
-    pub scores: Vec<f32>,
-    /// Per row, the convergence delta.
-    pub delta: Option<Vec<f32>>,
-    /// Model evaluations it took.
-    pub work: Work,
-}
-
-/// A model without its input type, counting its evaluations and verified before its first
-/// gradient.
-pub(crate) struct Counted<'a, I, M> {
-    model: &'a M,
-    work: Rc<Cell<Work>>,
-    verified: Cell<bool>,
-    inputs: PhantomData<fn(I)>,
-}
-
-impl<'a, I: Inputs, M: Model<I>> Counted<'a, I, M> {
-    pub fn new(model: &'a M) -> Self {
-        Self {
-            model,
-            work: Rc::default(),
-            verified: Cell::new(false),
-            inputs: PhantomData,
-        }
-    }
-
-    /// What has been counted so far.
-    pub fn work(&self) -> Work {
-        self.work.get()
-    }
-}
-
-impl Work {
-    fn count(&mut self, rows: usize, forward_passes: usize, backward_passes: usize) {
-        self.forward_rows += rows * forward_passes;
-        self.backward_rows += rows * backward_passes;
-        self.passes += forward_passes;
-    }
-}
-
-fn count(work: &Cell<Work>, rows: usize, forward_passes: usize, backward_passes: usize) {
-    let mut counted = work.get();
-    counted.count(rows, forward_passes, backward_passes);
-    work.set(counted);
-}
-
-impl<I: Inputs, M: Model<I>> Model for Counted<'_, I, M> {
-    fn forward(&self, inputs: Values) -> Result<Value, Error> {
-        count(&self.work, inputs.rows(), 1, 0);
-        self.model.forward(inputs)
-    }
-
-    fn gradients(&self, inputs: Values, seeds: &Seeds<'_>) -> Result<Gradients, Error> {
-        let rows = inputs.rows();
-        if !self.verified.replace(true) {
-            count(&self.work, rows, self.model.verify(&inputs)?, 0);
-        }
-        let gradients = self.model.gradients(inputs, seeds)?;
-        let (forwards, backwards) = (gradients.forward_passes, gradients.inputs.len());
-        count(&self.work, rows, forwards, backwards);
-        Ok(gradients)
-    }
-
-    fn walk(
+    fn explain_layers(
         &self,
-        inputs: &Values,
-        seeds: &WalkSeeds<'_>,
-        walk: &Walk<'_>,
-    ) -> Result<Walks, Error> {
-        let walks = self.model.walk(inputs, seeds, walk)?;
-        let forwards = 1 + usize::from(walks.reference.is_some());
-        count(&self.work, inputs.rows(), forwards, walks.walked.len());
-        Ok(walks)
+        question: &Question<'_>,
+        layers: &[String],
+    ) -> Result<Vec<Vec<Explanation>>, Error> {
+        refuse_unused(self.method.baseline_use())?;
+        let question = question.with_baselines(self.baselines.clone());
+        self.method.explain_layers(&question, layers)
+    }
+}
+
+pub(crate) fn refuse_unused(used: BaselineUse) -> Result<(), Error> {
+    if used == BaselineUse::None {
+        return Err(Error::Method {
+            method: "a baseline",
+            reason: "the method compares nothing with a baseline; leave it out".into(),
+        });
+    }
+    Ok(())
+}
+
+/// The names of one layer or several.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LayerNames(pub(crate) Vec<String>);
+
+impl LayerNames {
+    /// The names, in the order given.
+    pub fn into_vec(self) -> Vec<String> {
+        self.0
+    }
+}
+
+impl<S: Into<String>> FromIterator<S> for LayerNames {
+    fn from_iter<I: IntoIterator<Item = S>>(names: I) -> Self {
+        Self(names.into_iter().map(Into::into).collect())
+    }
+}
+
+impl From<&str> for LayerNames {
+    fn from(name: &str) -> Self {
+        Self(vec![name.into()])
+    }
+}
+
+impl From<String> for LayerNames {
+    fn from(name: String) -> Self {
+        Self(vec![name])
+    }
+}
+
+impl From<&String> for LayerNames {
+    fn from(name: &String) -> Self {
+        Self(vec![name.clone()])
+    }
+}
+
+impl<S: Into<String>> From<Vec<S>> for LayerNames {
+    fn from(names: Vec<S>) -> Self {
+        Self(names.into_iter().map(Into::into).collect())
+    }
+}
+
+impl<S: Into<String>, const N: usize> From<[S; N]> for LayerNames {
+    fn from(names: [S; N]) -> Self {
+        Self(names.into_iter().map(Into::into).collect())
+    }
+}
+
+impl<S: Into<String> + Clone> From<&[S]> for LayerNames {
+    fn from(names: &[S]) -> Self {
+        Self(names.iter().cloned().map(Into::into).collect())
+    }
+}
+
+impl<T: Method + ?Sized> Method for &T {
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        (**self).explain(question)
     }
 
-    fn cut(&self, layers: &[&str], inputs: &Values) -> Result<Cut<'_>, Error> {
-        let cut = self.model.cut(layers, inputs)?;
-        count(&self.work, inputs.rows(), 1, 0);
-        Ok(Cut {
-            model: Box::new(CountedCut {
-                model: cut.model,
-                work: self.work.clone(),
-            }),
-            inputs: cut.inputs,
-        })
+    fn baseline_use(&self) -> BaselineUse {
+        (**self).baseline_use()
     }
 
-    fn constants(&self) -> &[Value] {
-        self.model.constants()
+    fn own_baselines(&self) -> Option<&Baselines> {
+        (**self).own_baselines()
     }
 
-    fn near(
+    fn explain_layers(
         &self,
-        row: &Values,
-        input: usize,
-        size: &[usize],
-    ) -> Result<Option<Box<dyn Near + '_>>, Error> {
-        let near = self.model.near(row, input, size)?;
-        Ok(near.map(|near| {
-            count(&self.work, row.rows(), 1, 0);
-            let work = self.work.clone();
-            Box::new(CountedNear { near, work }) as Box<dyn Near>
-        }))
-    }
-
-    fn rows(&self) -> Option<usize> {
-        self.model.rows()
-    }
-
-    fn bytes_per_row(&self, inputs: &Values) -> Option<usize> {
-        self.model.bytes_per_row(inputs)
+        question: &Question<'_>,
+        layers: &[String],
+    ) -> Result<Vec<Vec<Explanation>>, Error> {
+        (**self).explain_layers(question, layers)
     }
 }
 
-struct CountedNear<'a> {
-    near: Box<dyn Near + 'a>,
-    work: Rc<Cell<Work>>,
-}
-
-impl Near for CountedNear<'_> {
-    fn output(&self) -> Result<Value, Error> {
-        self.near.output()
+impl<T: Method + ?Sized> Method for Box<T> {
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        (**self).explain(question)
     }
 
-    fn forward(&self, rows: &Values, windows: &[Vec<Range<usize>>]) -> Result<Value, Error> {
-        count(&self.work, rows.rows(), 1, 0);
-        self.near.forward(rows, windows)
-    }
-}
-
-/// The rest of a counted model: only traced models are cut, and those need no verification.
-struct CountedCut<'a> {
-    model: Box<dyn Model + 'a>,
-    work: Rc<Cell<Work>>,
-}
-
-impl Model for CountedCut<'_> {
-    fn forward(&self, inputs: Values) -> Result<Value, Error> {
-        count(&self.work, inputs.rows(), 1, 0);
-        self.model.forward(inputs)
+    fn baseline_use(&self) -> BaselineUse {
+        (**self).baseline_use()
     }
 
-    fn gradients(&self, inputs: Values, seeds: &Seeds<'_>) -> Result<Gradients, Error> {
-        let rows = inputs.rows();
-        let gradients = self.model.gradients(inputs, seeds)?;
-        let (forwards, backwards) = (gradients.forward_passes, gradients.inputs.len());
-        count(&self.work, rows, forwards, backwards);
-        Ok(gradients)
+    fn own_baselines(&self) -> Option<&Baselines> {
+        (**self).own_baselines()
     }
 
-    fn walk(
+    fn explain_layers(
         &self,
-        inputs: &Values,
-        seeds: &WalkSeeds<'_>,
-        walk: &Walk<'_>,
-    ) -> Result<Walks, Error> {
-        let walks = self.model.walk(inputs, seeds, walk)?;
-        let forwards = 1 + usize::from(walks.reference.is_some());
-        count(&self.work, inputs.rows(), forwards, walks.walked.len());
-        Ok(walks)
-    }
-
-    fn near(
-        &self,
-        row: &Values,
-        input: usize,
-        size: &[usize],
-    ) -> Result<Option<Box<dyn Near + '_>>, Error> {
-        let near = self.model.near(row, input, size)?;
-        Ok(near.map(|near| {
-            count(&self.work, row.rows(), 1, 0);
-            let work = self.work.clone();
-            Box::new(CountedNear { near, work }) as Box<dyn Near>
-        }))
-    }
-
-    fn rows(&self) -> Option<usize> {
-        self.model.rows()
-    }
-
-    fn bytes_per_row(&self, inputs: &Values) -> Option<usize> {
-        self.model.bytes_per_row(inputs)
+        question: &Question<'_>,
+        layers: &[String],
+    ) -> Result<Vec<Vec<Explanation>>, Error> {
+        (**self).explain_layers(question, layers)
     }
 }

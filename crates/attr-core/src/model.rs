@@ -1,13 +1,15 @@
 //! What can be explained: anything with a forward function.
 
-use std::ops::Range;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::{AutodiffBackend, Dispatch};
+use burn::tensor::Tensor;
+use burn::tensor::kind::Basic;
 
-use crate::graph::{Walk, WalkSeeds, Walks, backward, leaf};
-use crate::{Error, Inputs, Kind, Value, Values};
+use crate::graph::{backward, leaf};
+use crate::{Error, Inputs, Kind, Traced, Value, Values};
 
 /// Turns a model's output into what is to be differentiated: one weight tensor, shaped like the
 /// output, for each target.
@@ -23,34 +25,10 @@ pub struct Gradients {
     pub inputs: Vec<Vec<Option<Value>>>,
 }
 
-/// The rest of a model, from some layers on.
-pub struct Cut<'a> {
-    /// Takes the activations of the layers, and what else it needs of the layers before.
-    pub model: Box<dyn Model + 'a>,
-    /// These, for the inputs that the model was cut with; the activations get an attribution.
-    pub inputs: Values,
-}
-
-/// A model that knows its activations on one row, for rows that differ from it in a window.
-pub trait Near {
-    /// The output for the known row.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] for an output that was not kept.
-    fn output(&self) -> Result<Value, Error>;
-
-    /// The output for rows that equal the known one but in a window each: ranges of the spatial
-    /// dimensions, those after batch and channels, of the input that the windows are in.
-    ///
-    /// # Errors
-    /// Whatever makes the rows unfit for the model.
-    fn forward(&self, rows: &Values, windows: &[Vec<Range<usize>>]) -> Result<Value, Error>;
-}
-
 /// A model over inputs `I`: one required method.
 ///
-/// Implemented for [`Traced`](crate::Traced) and for every closure from inputs to a tensor. A
-/// closure gets its gradients from Burn's autodiff, a traced model by walking its graph back.
+/// Implemented for [`Traced`] and for every closure from inputs to a tensor, or to a `Result` of
+/// one. A closure gets its gradients from Burn's autodiff, a traced model by walking its graph back.
 /// `I` only says which inputs fit; the methods take them without their types.
 ///
 /// ```
@@ -98,64 +76,42 @@ pub trait Model<I = Values> {
         Ok(2)
     }
 
-    /// Runs forwards and walks the graph back, once for each of the `seeds`, as `walk` says: with
-    /// rules, with a reference, to some layers. Only a traced model has a graph. `inputs` include
-    /// the model's [`constants`](Self::constants).
-    ///
-    /// # Errors
-    /// [`Error::NotTraced`] for a closure; as [`Traced::walk_back`](crate::Traced::walk_back).
-    fn walk(
-        &self,
-        inputs: &Values,
-        seeds: &WalkSeeds<'_>,
-        walk: &Walk<'_>,
-    ) -> Result<Walks, Error> {
-        let _ = (inputs, seeds, walk);
-        Err(Error::NotTraced)
-    }
-
-    /// The model from the outputs of `layers` on, and the activations there for `inputs`. Only a
-    /// traced model can be cut.
-    ///
-    /// # Errors
-    /// [`Error::NotTraced`] for a closure; as [`Traced::from_layer`](crate::Traced::from_layer).
-    fn cut(&self, layers: &[&str], inputs: &Values) -> Result<Cut<'_>, Error> {
-        let _ = (layers, inputs);
-        Err(Error::NotTraced)
-    }
-
-    /// Further inputs, one row per row of what is explained, that the model needs besides those
-    /// the caller gives: what a model cut by [`from_layer`](crate::Traced::from_layer) still reads
-    /// of the layers before.
-    fn constants(&self) -> &[Value] {
-        &[]
-    }
-
-    /// The model beside one row, where rows that differ from it in a window of `size` (per spatial
-    /// dimension) of an input cost less than others; none where they do not, or are not known to.
-    ///
-    /// # Errors
-    /// Whatever makes the row unfit for the model.
-    fn near(
-        &self,
-        row: &Values,
-        input: usize,
-        size: &[usize],
-    ) -> Result<Option<Box<dyn Near + '_>>, Error> {
-        let _ = (row, input, size);
-        Ok(None)
-    }
-
-    /// The number of rows that the model insists on, where its forward fixes it; none for a model
-    /// that takes any number.
-    fn rows(&self) -> Option<usize> {
+    /// The model as a graph, for methods that look inside; none for one that has no graph, such as
+    /// a closure.
+    fn traced(&self) -> Option<&Traced> {
         None
     }
+}
 
-    /// Memory that one row takes during a forward and backward pass, where known.
-    fn bytes_per_row(&self, inputs: &Values) -> Option<usize> {
-        let _ = inputs;
-        None
+/// What a forward function may return: a tensor, a [`Value`], or a `Result` of either.
+pub trait Output {
+    /// The output without its type.
+    ///
+    /// # Errors
+    /// [`Error::ForwardFailed`] for a forward that failed.
+    fn into_output(self) -> Result<Value, Error>;
+}
+
+impl<const D: usize, K: Basic> Output for Tensor<D, K> {
+    fn into_output(self) -> Result<Value, Error> {
+        Ok(self.into())
+    }
+}
+
+impl Output for Value {
+    fn into_output(self) -> Result<Value, Error> {
+        Ok(self)
+    }
+}
+
+impl<T: Output, E: fmt::Display> Output for Result<T, E> {
+    fn into_output(self) -> Result<Value, Error> {
+        match self {
+            Ok(output) => output.into_output(),
+            Err(error) => Err(Error::ForwardFailed {
+                message: error.to_string(),
+            }),
+        }
     }
 }
 
@@ -163,14 +119,15 @@ impl<F, I, O> Model<I> for F
 where
     F: Fn(I) -> O,
     I: Inputs,
-    O: Into<Value>,
+    O: Output,
 {
     fn forward(&self, inputs: Values) -> Result<Value, Error> {
         let inputs = I::from_values(inputs)?;
-        catch_unwind(AssertUnwindSafe(|| self(inputs).into())).map_err(|panic| {
-            Error::ForwardPanicked {
+        let run = || self(inputs).into_output();
+        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+            Err(Error::ForwardPanicked {
                 message: crate::graph::panic_message(panic.as_ref()),
-            }
+            })
         })
     }
 }

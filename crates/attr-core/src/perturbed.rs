@@ -4,14 +4,19 @@ use std::ops::Range;
 
 use burn::tensor::TensorData;
 
-use crate::{Error, Kind, Model, Run, Target, Value, Values};
+use crate::{Error, Kind, Question, Value, Values};
 
-/// Which copies go through the model together: for each its row and the number of its
-/// perturbation.
-pub type Copy = (usize, usize);
+/// One perturbed copy of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Perturbation {
+    /// The row.
+    pub row: usize,
+    /// Which of the perturbations it is.
+    pub number: usize,
+}
 
-/// Makes the inputs of some copies.
-pub type Make<'a> = dyn Fn(&[Copy]) -> Result<Values, Error> + 'a;
+/// Makes the inputs of some perturbed copies.
+pub type MakeRows<'a> = dyn Fn(&[Perturbation]) -> Result<Values, Error> + 'a;
 
 /// A model, its inputs, and its scores there; evaluates perturbed copies of the rows, as many at
 /// once as the memory budget allows.
@@ -19,29 +24,32 @@ pub type Make<'a> = dyn Fn(&[Copy]) -> Result<Values, Error> + 'a;
 /// A forward that gives one value for the whole batch is evaluated on all rows at a time, one
 /// perturbation each; there is one result for all of them then.
 pub struct Perturbed<'a> {
-    model: &'a dyn Model,
-    inputs: &'a Values,
-    run: &'a Run<'a>,
-    targets: Vec<Target>,
+    question: Question<'a>,
     scores: Vec<Vec<f32>>,
     at_once: usize,
     /// How many rows the model insists on.
-    fixed: Option<usize>,
+    bound: Option<usize>,
     /// Whether the budget decides how many go together.
     free: bool,
     whole: bool,
 }
 
-/// Copies that differ from their rows in windows of one input, each a range of its spatial
-/// dimensions.
+/// Copies that differ from their rows in windows of one input.
 pub struct Windows<'a> {
     /// The input.
     pub input: usize,
     /// The number of the first window's perturbation; the others follow.
     pub first: usize,
-    /// The windows.
-    pub ranges: &'a [Vec<Range<usize>>],
+    /// How many windows there are.
+    pub count: usize,
+    /// The size of the largest along each spatial dimension.
+    pub size: &'a [usize],
+    /// Where a window lies, a range of each spatial dimension.
+    pub place: &'a dyn Fn(usize) -> Vec<Range<usize>>,
 }
+
+/// Receives the output at a window: the numbers of the target, the window and the row, and the output.
+pub type TakeWindow<'a> = dyn FnMut(usize, usize, usize, f32) + 'a;
 
 impl<'a> Perturbed<'a> {
     /// Runs the model on the inputs. `perturbations_per_eval` perturbed copies of the batch go
@@ -51,12 +59,10 @@ impl<'a> Perturbed<'a> {
     /// [`Error::Parameter`] for no perturbation at all, [`Error::WholeBatch`] for one value for the
     /// whole batch unless perturbations go one by one; the model's own, and the targets'.
     pub fn new(
-        model: &'a dyn Model,
-        inputs: &'a Values,
-        targets: &[Target],
+        question: &Question<'a>,
         perturbations_per_eval: Option<usize>,
-        run: &'a Run<'a>,
     ) -> Result<Self, Error> {
+        let inputs = question.inputs();
         let rows = inputs.rows();
         let at_once = match perturbations_per_eval {
             Some(0) => {
@@ -67,26 +73,25 @@ impl<'a> Perturbed<'a> {
                 });
             }
             Some(count) => count.saturating_mul(rows),
-            None => run.rows_at_once(model, inputs),
+            None => question.items_at_once(1),
         };
-        let fixed = model.rows().filter(|&rows| rows > 0);
-        let at_once = fixed.unwrap_or(at_once).max(1);
+        let bound = question.bound();
+        let at_once = bound.unwrap_or(at_once).max(1);
         let mut outputs = Vec::new();
         let mut whole = false;
         for start in (0..rows).step_by(at_once) {
-            let own: Vec<usize> = (start..(start + at_once).min(rows)).collect();
-            let chunk = inputs.select(&padded(&own, fixed));
-            let output = float(model.forward(chunk.clone())?)?;
+            let chunk = inputs.slice(start..(start + at_once).min(rows));
+            let output = float(question.forward(&chunk)?)?;
             if output.shape().first() == Some(&chunk.rows()) {
                 // One value for one row may be one value for any number of rows.
                 if start == 0 && rows > 1 && chunk.rows() == 1 && output.shape().len() == 1 {
                     let two = inputs.slice(0..2);
-                    let output = float(model.forward(two.clone())?)?;
+                    let output = float(question.forward(&two)?)?;
                     if output.shape().first() != Some(&2) {
                         return Err(whole_batch(&output, &two));
                     }
                 }
-                outputs.push(output.slice_rows(0..own.len()));
+                outputs.push(output);
                 continue;
             }
             let together = chunk.rows() == rows;
@@ -97,37 +102,33 @@ impl<'a> Perturbed<'a> {
             outputs.push(one_row(output));
         }
         let output = Value::cat_rows(outputs)?;
-        let seen = match whole {
-            true => inputs.slice(0..1).renumbered(),
-            false => inputs.clone(),
+        let seen = if whole {
+            inputs.slice(0..1).renumbered()
+        } else {
+            inputs.clone()
         };
-        let targets = targets.iter().map(|target| target.fix(&output));
-        let targets: Vec<Target> = targets.collect::<Result<_, _>>()?;
-        let scores = targets.iter().map(|target| target.scores(&output, &seen));
+        let targets = question.targets().iter().map(|target| target.fix(&output));
+        let question = question.with_targets(targets.collect::<Result<_, _>>()?);
+        let scores = question.targets().iter();
+        let scores = scores.map(|target| target.scores(&output, &seen));
         Ok(Self {
             scores: scores.collect::<Result<_, _>>()?,
-            model,
-            inputs,
-            run,
-            targets,
+            question,
             at_once,
-            fixed,
+            bound,
             free: perturbations_per_eval.is_none(),
             whole,
         })
     }
 
     /// The inputs that are perturbed.
-    pub fn inputs(&self) -> &'a Values {
-        self.inputs
+    pub fn inputs(&self) -> &Values {
+        self.question.inputs()
     }
 
     /// How many results there are: one per row, or one for the whole batch.
     pub fn rows(&self) -> usize {
-        match self.whole {
-            true => 1,
-            false => self.inputs.rows(),
-        }
+        if self.whole { 1 } else { self.inputs().rows() }
     }
 
     /// Whether there is one result for the whole batch.
@@ -140,53 +141,69 @@ impl<'a> Perturbed<'a> {
         &self.scores
     }
 
-    /// The model's output for each target at some copies: `[target][copy]`.
+    /// The model's output for each target at `total` perturbed copies: `[target][copy]`.
     ///
     /// # Errors
-    /// [`Error::WholeBatch`], the model's own, the targets', and those of `make`.
-    pub fn evaluate(&self, copies: &[Copy], make: &Make<'_>) -> Result<Vec<Vec<f32>>, Error> {
-        self.run.start(copies.len());
-        let mut scores: Vec<Vec<f32>> = vec![Vec::with_capacity(copies.len()); self.targets.len()];
-        let mut add = |scores_of: &dyn Fn(&Target) -> Result<Vec<f32>, Error>| {
-            for (scores, target) in scores.iter_mut().zip(&self.targets) {
-                scores.extend(scores_of(target)?);
-            }
-            Ok::<_, Error>(())
-        };
-        if self.whole {
-            let first = self.inputs.slice(0..1).renumbered();
-            for &(_, perturbation) in copies {
-                let batch = (0..self.inputs.rows()).map(|row| (row, perturbation));
-                let batch = make(&batch.collect::<Vec<_>>())?;
-                let output = one_row(float(self.model.forward(batch)?)?);
-                add(&|target| target.scores(&output, &first))?;
-                self.run.advance(1);
-            }
-            return Ok(scores);
-        }
-        for part in copies.chunks(self.at_once) {
-            let batch = make(&padded(part, self.fixed))?;
-            let mut output = float(self.model.forward(batch.clone())?)?;
-            if batch.rows() == 1 && output.shape().first() != Some(&1) {
-                output = one_row(output);
-            }
-            if output.shape().first() != Some(&batch.rows()) {
-                return Err(whole_batch(&output, &batch));
-            }
-            add(&|target| {
-                let mut scores = target.scores(&output, &batch)?;
-                scores.truncate(part.len());
-                Ok(scores)
-            })?;
-            self.run.advance(part.len());
-        }
+    /// [`Error::WholeBatch`], [`Error::Cancelled`], the model's own, the targets', and those of
+    /// `make`.
+    pub fn evaluate(
+        &self,
+        total: usize,
+        copies: impl IntoIterator<Item = Perturbation>,
+        make: &MakeRows<'_>,
+    ) -> Result<Vec<Vec<f32>>, Error> {
+        let mut scores: Vec<Vec<f32>> = vec![Vec::with_capacity(total); self.scores.len()];
+        self.evaluate_each(total, copies, make, &mut |target, found| {
+            scores[target].extend(found);
+        })?;
         Ok(scores)
     }
-}
 
-impl Perturbed<'_> {
-    /// The model's output for each target with each window changed in each row:
-    /// `[target][window * rows + row]`. Where the model can, it evaluates only what a window
+    /// The same, handed to `take` in order: the number of a target, and its scores at the next
+    /// copies. Copies are made as they are needed, so their number costs no memory.
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate).
+    pub fn evaluate_each(
+        &self,
+        total: usize,
+        copies: impl IntoIterator<Item = Perturbation>,
+        make: &MakeRows<'_>,
+        take: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), Error> {
+        let targets = self.question.targets();
+        if self.whole {
+            let first = self.inputs().slice(0..1).renumbered();
+            return self.question.for_chunks(total, copies, 1, |copy| {
+                let number = copy[0].number;
+                let batch = (0..self.inputs().rows()).map(|row| Perturbation { row, number });
+                let batch = make(&batch.collect::<Vec<_>>())?;
+                let output = one_row(float(self.question.forward(&batch)?)?);
+                for (t, target) in targets.iter().enumerate() {
+                    take(t, &target.scores(&output, &first)?);
+                }
+                Ok(())
+            });
+        }
+        self.question
+            .for_chunks(total, copies, self.at_once, |part| {
+                let batch = make(part)?;
+                let mut output = float(self.question.forward(&batch)?)?;
+                if batch.rows() == 1 && output.shape().first() != Some(&1) {
+                    output = one_row(output);
+                }
+                if output.shape().first() != Some(&batch.rows()) {
+                    return Err(whole_batch(&output, &batch));
+                }
+                for (t, target) in targets.iter().enumerate() {
+                    take(t, &target.scores(&output, &batch)?);
+                }
+                Ok(())
+            })
+    }
+
+    /// The model's output for each target with each window changed in each row, handed to `take`; for
+    /// each row in the order of the windows. Where the model can, it evaluates only what a window
     /// reaches.
     ///
     /// # Errors
@@ -194,67 +211,60 @@ impl Perturbed<'_> {
     pub fn evaluate_windows(
         &self,
         windows: &Windows<'_>,
-        make: &Make<'_>,
-    ) -> Result<Vec<Vec<f32>>, Error> {
-        let &Windows {
-            input,
-            first,
-            ranges,
-        } = windows;
-        let (rows, count) = (self.rows(), ranges.len());
-        let dims = 0..ranges.first().map_or(0, Vec::len);
-        let widest = |dim: usize| ranges.iter().map(|range| range[dim].len()).max();
-        let size: Vec<usize> = dims.filter_map(widest).collect();
-        let mut scores = vec![vec![0f32; rows * count]; self.targets.len()];
-        let numbers: Vec<usize> = (0..count).collect();
-        for row in 0..rows {
-            let near = match self.free && !self.whole {
-                true => {
-                    let one = self.inputs.slice(row..row + 1);
-                    self.model.near(&one, input, &size)?
-                }
-                false => None,
+        make: &MakeRows<'_>,
+        take: &mut TakeWindow<'_>,
+    ) -> Result<(), Error> {
+        let (first, count) = (windows.first, windows.count);
+        let targets = self.question.targets();
+        for row in 0..self.rows() {
+            let one = self.inputs().slice(row..row + 1);
+            let near = if self.free && !self.whole && self.bound.is_none() {
+                self.question.near(&one, windows.input, windows.size)?
+            } else {
+                None
             };
             let Some(near) = near else {
                 // One row is like the others in this.
-                let copies = (0..count).flat_map(|k| (0..rows).map(move |row| (row, first + k)));
-                return self.evaluate(&copies.collect::<Vec<_>>(), make);
-            };
-            if row == 0 {
-                self.run.start(rows * count);
-            }
-            // Its own arithmetic differs by rounding: what a window changes is counted from there.
-            let one = self.inputs.slice(row..row + 1);
-            let known = float(near.output()?)?;
-            let starts = self
-                .targets
-                .iter()
-                .map(|target| target.scores(&known, &one));
-            let starts: Vec<Vec<f32>> = starts.collect::<Result<_, _>>()?;
-            for part in numbers.chunks(self.at_once) {
-                let copies: Vec<Copy> = part.iter().map(|k| (row, first + k)).collect();
-                let batch = make(&copies)?;
-                let output = float(near.forward(&batch, &ranges[part[0]..part[0] + part.len()])?)?;
-                for (t, target) in self.targets.iter().enumerate() {
-                    let found = target.scores(&output, &batch)?;
-                    for (k, score) in part.iter().zip(found) {
-                        scores[t][k * rows + row] = self.scores[t][row] + (score - starts[t][0]);
+                let left = self.rows() - row;
+                let copies = (first..first + count).flat_map(|number| {
+                    let rows = row..self.rows();
+                    rows.map(move |row| Perturbation { row, number })
+                });
+                let mut next = vec![0; targets.len()];
+                return self.evaluate_each(left * count, copies, make, &mut |target, scores| {
+                    for &score in scores {
+                        let at = next[target];
+                        take(target, at / left, row + at % left, score);
+                        next[target] += 1;
                     }
-                }
-                self.run.advance(part.len());
-            }
+                });
+            };
+            // Its own arithmetic differs by rounding: what a window changes is counted from there.
+            let known = float(near.output()?)?;
+            let starts = targets.iter().map(|target| target.scores(&known, &one));
+            let starts: Vec<Vec<f32>> = starts.collect::<Result<_, _>>()?;
+            self.question
+                .for_chunks(count, 0..count, self.at_once, |part| {
+                    let copies = part.iter().map(|k| Perturbation {
+                        row,
+                        number: first + k,
+                    });
+                    let batch = make(&copies.collect::<Vec<_>>())?;
+                    let here: Vec<_> = part.iter().map(|&k| (windows.place)(k)).collect();
+                    self.question.count(part.len(), 1, 0);
+                    let output = float(near.forward(&batch, &here)?)?;
+                    for (t, target) in targets.iter().enumerate() {
+                        let found = target.scores(&output, &batch)?;
+                        for (&k, score) in part.iter().zip(found) {
+                            let change = score - starts[t][0];
+                            take(t, k, row, self.scores[t][row] + change);
+                        }
+                    }
+                    Ok(())
+                })?;
         }
-        Ok(scores)
+        Ok(())
     }
-}
-
-/// Rows that go together, with the last repeated where the model insists on a number.
-fn padded<T: Clone>(rows: &[T], fixed: Option<usize>) -> Vec<T> {
-    let mut all = rows.to_vec();
-    if let (Some(fixed), Some(last)) = (fixed, rows.last()) {
-        all.resize(fixed.max(rows.len()), last.clone());
-    }
-    all
 }
 
 /// An output as floating point: labels count as numbers.

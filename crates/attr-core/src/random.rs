@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
 /// A stream of random numbers. ChaCha8 is portable: its output is part of its definition.
+#[derive(Clone)]
 pub struct Random(ChaCha8Rng);
 
 impl Random {

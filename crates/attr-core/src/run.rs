@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Model, Values};
+use crate::{Kind, Model, Values};
 
 /// How much goes through the model at once. Results do not depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +21,8 @@ impl Default for Budget {
     }
 }
 
-/// Hears how far long work has come. All methods do nothing unless implemented.
+/// Receives progress of long-running work, and may cancel it. All methods do nothing unless
+/// implemented.
 pub trait Progress {
     /// Work of `rows` model evaluations begins.
     fn start(&self, rows: usize) {
@@ -32,6 +33,12 @@ pub trait Progress {
     fn advance(&self, rows: usize) {
         let _ = rows;
     }
+
+    /// Whether the work should end now, with [`Error::Cancelled`](crate::Error::Cancelled). Asked
+    /// before each chunk.
+    fn cancelled(&self) -> bool {
+        false
+    }
 }
 
 /// How a method carries out its work.
@@ -39,6 +46,7 @@ pub trait Progress {
 pub struct Run<'a> {
     budget: Budget,
     progress: Option<&'a dyn Progress>,
+    quiet: bool,
 }
 
 impl<'a> Run<'a> {
@@ -59,47 +67,65 @@ impl<'a> Run<'a> {
         self
     }
 
-    /// The same without progress, for work inside other work.
-    pub fn quiet(&self) -> Run<'static> {
-        Run {
-            budget: self.budget,
-            progress: None,
+    /// The same without reports, for work inside other work; it can still be cancelled.
+    pub(crate) fn quiet(&self) -> Self {
+        Self {
+            quiet: true,
+            ..*self
         }
     }
 
+    pub(crate) fn budget(&self) -> Budget {
+        self.budget
+    }
+
     /// Announces work of `rows` model evaluations.
-    pub fn start(&self, rows: usize) {
-        if let Some(progress) = self.progress {
+    pub(crate) fn start(&self, rows: usize) {
+        if let Some(progress) = self.progress.filter(|_| !self.quiet) {
             progress.start(rows);
         }
     }
 
     /// Reports `rows` evaluations done.
-    pub fn advance(&self, rows: usize) {
-        if let Some(progress) = self.progress {
+    pub(crate) fn advance(&self, rows: usize) {
+        if let Some(progress) = self.progress.filter(|_| !self.quiet) {
             progress.advance(rows);
         }
     }
 
-    /// How many rows go through the model at once: as many as it insists on, where it does.
-    pub fn rows_at_once(&self, model: &dyn Model, inputs: &Values) -> usize {
-        if let Some(rows) = model.rows().filter(|&rows| rows > 0) {
-            return rows;
-        }
+    pub(crate) fn cancelled(&self) -> bool {
+        self.progress.is_some_and(Progress::cancelled)
+    }
+
+    /// How many rows go through the model at once.
+    pub(crate) fn rows_at_once(&self, model: &dyn Model, inputs: &Values) -> usize {
         match self.budget {
             Budget::Rows(rows) => rows.max(1),
             Budget::Bytes(bytes) => {
-                // A closure's activations are unknown; networks rarely hold more than a hundred
-                // times their input.
-                let input: usize = inputs
-                    .values()
-                    .iter()
-                    .map(|v| v.shape()[1..].iter().product::<usize>() * v.dtype().size())
-                    .sum();
-                let row = model.bytes_per_row(inputs).unwrap_or(100 * input);
+                let traced = model.traced();
+                let known = traced.and_then(|traced| traced.bytes_per_row(inputs));
+                let row = known.unwrap_or_else(|| guessed(inputs));
                 // Gradients take about as much as the activations they belong to.
                 (bytes / (2 * row).max(1)).max(1)
             }
         }
     }
+}
+
+/// What a row may take in a closure, whose activations are unknown: networks of numbers rarely hold
+/// more than a hundred times their input; a token becomes a vector, and attention between tokens.
+fn guessed(inputs: &Values) -> usize {
+    const TOKEN: usize = 1024;
+    let input: usize = inputs
+        .values()
+        .iter()
+        .map(|value| {
+            let elements = value.shape()[1..].iter().product::<usize>();
+            match value.kind() {
+                Kind::Int => elements * TOKEN,
+                _ => elements * value.dtype().size(),
+            }
+        })
+        .sum();
+    100 * input
 }

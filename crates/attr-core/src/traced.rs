@@ -2,14 +2,15 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use burn::module::Module;
 
-use crate::graph::{
-    FunctionRecorder, Keep, ModuleRecorder, Place, SlotId, Walk, WalkSeeds, Walked, Walker, Walks,
-};
-use crate::graphs::{Graphs, Step, shape_at};
-use crate::{Cut, Error, Gradients, Inputs, Kind, Layer, Model, Near, Seeds, Value, Values};
+use crate::build::{Gradients, Seeds};
+use crate::graph::{FunctionRecorder, LayerGroup, ModuleRecorder, NearRow, Place, SlotId};
+use crate::graphs::{Graphs, Step};
+use crate::walk::{Composite, GradientEverywhere, Pass, Plan, Walk};
+use crate::{Error, Inputs, Kind, Layer, Model, Output, Value, Values, Work};
 
 /// A Burn module as a graph of named layers that can be run forwards and backwards, whole or in
 /// part.
@@ -57,7 +58,7 @@ impl Traced {
     where
         M: Module + 'static,
         I: Inputs,
-        O: Into<Value> + 'static,
+        O: Output + 'static,
     {
         let values = example.to_values();
         values.check()?;
@@ -85,14 +86,15 @@ impl Traced {
     /// such as a model read from a file.
     ///
     /// `forward` is given a placeholder for each of `parameters` and for each input, without
-    /// values; it computes with [`Op::run`](crate::Op::run) or with typed tensors, and names layers
-    /// with [`tap_value`](crate::tap_value). It runs anew for every shape of inputs.
+    /// values; it computes with [`Op::run`](crate::op::Op::run) or with typed tensors, and names layers
+    /// with [`tap_value`](crate::op::tap_value). It runs anew for every shape of inputs.
     ///
     /// # Errors
     /// As [`Traced::new`], and whatever `forward` reports.
     ///
     /// ```
-    /// use attr_core::{Binary, Op, Traced, Value, Values};
+    /// use attr_core::op::{Binary, Op};
+    /// use attr_core::{Traced, Value, Values};
     /// use burn::tensor::{Device, Tensor};
     ///
     /// # fn main() -> Result<(), attr_core::Error> {
@@ -148,7 +150,7 @@ impl Traced {
     pub fn forward(&self, inputs: &impl Inputs) -> Result<Value, Error> {
         let values = self.complete(inputs)?;
         let graph = self.graphs.get(&values)?;
-        let run = graph.replay(&values, &HashMap::new(), Keep::Slots(&[]))?;
+        let run = graph.replay(&values, &HashMap::new(), &[])?;
         run.get(graph.output).cloned()
     }
 
@@ -171,7 +173,7 @@ impl Traced {
         let mut replacements = HashMap::new();
         for (name, value) in replace {
             let slot = graph.layer(name)?;
-            let expected = shape_at(&graph, slot, rows);
+            let expected = graph.shape_at(slot, rows);
             if value.shape() != expected {
                 return Err(Error::Shape {
                     what: format!("the activation for layer {name:?}"),
@@ -185,7 +187,7 @@ impl Traced {
         }
         let kept = keep.iter().map(|name| graph.layer(name));
         let kept: Vec<SlotId> = kept.collect::<Result<_, _>>()?;
-        let run = graph.replay(&values, &replacements, Keep::Slots(&kept))?;
+        let run = graph.replay(&values, &replacements, &kept)?;
         Ok((run.get(graph.output)?.clone(), run.all(&kept)?))
     }
 
@@ -197,100 +199,64 @@ impl Traced {
         Ok(self.forward_with(inputs, &[], layers)?.1)
     }
 
-    /// Walks back from the output to the inputs, once for each of `seeds` (shaped like the output)
-    /// over one forward pass, with rules, edits, a reference and layers to report as `walk` says.
+    /// Which rule of `composite` serves which node, for walks from the output, or from a layer, to
+    /// the inputs that get an attribution. [`Plan::to_layers`] ends walks earlier. A plan serves any
+    /// inputs of the same shape, whatever their number of rows.
     ///
     /// # Errors
-    /// [`Error::UnknownLayer`]; [`Error::Shape`] or [`Error::Unlike`] for a seed unlike the output or
-    /// a reference unlike the inputs; whatever the rules report.
-    pub fn walk_back(
-        &self,
-        inputs: &impl Inputs,
-        seeds: &Seeds<'_>,
-        walk: &Walk<'_>,
-    ) -> Result<Vec<Walked>, Error> {
-        let seeds: &WalkSeeds<'_> = &|output, _| seeds(output);
-        Ok(self.walk(&inputs.to_values(), seeds, walk)?.walked)
-    }
-
-    fn walk(
-        &self,
-        inputs: &Values,
-        seeds: &WalkSeeds<'_>,
-        walk: &Walk<'_>,
-    ) -> Result<Walks, Error> {
+    /// Those of the composite, for a node that it has no rule for; [`Error::Shape`] and its like
+    /// when the inputs do not fit.
+    pub fn plan(&self, composite: &dyn Composite, inputs: &impl Inputs) -> Result<Plan, Error> {
         let inputs = self.complete_values(inputs)?;
         let graph = self.graphs.get(inputs.values())?;
-        let kept = walk.layers.iter().map(|name| graph.layer(name));
-        let kept: Vec<SlotId> = kept.collect::<Result<_, _>>()?;
-        let through = walk
-            .through
-            .map(|(name, gate)| Ok::<_, Error>((graph.layer(name)?, gate)))
-            .transpose()?;
-        let wanted = match walk.stop {
-            true => kept.clone(),
-            // Layers between constant inputs and the output are reported, too.
-            false => (0..graph.inputs.len())
-                .filter(|&i| !kept.is_empty() || inputs.attributed(i))
-                .map(|i| graph.inputs[i])
-                .collect(),
-        };
-        let active = graph.dependents(&wanted);
-        // Rules and edits may look at anything; the derivative alone reads little.
-        let keep = || match (walk.rules, walk.edit) {
-            (None, None) => Keep::Gradient {
-                active: &active,
-                also: &kept,
-            },
-            _ => Keep::All,
-        };
-        let forward = graph.replay(inputs.values(), &HashMap::new(), keep())?;
-        let reference = match walk.reference {
+        let explained = (0..graph.inputs.len()).filter(|&i| inputs.attributed(i));
+        let explained = explained.map(|i| graph.inputs[i]).collect();
+        Plan::new(graph, composite, explained)
+    }
+
+    /// One forward pass, to be walked back over as often as wanted.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] and its like when the inputs do not fit the model, or are shaped unlike those
+    /// that the plan was made for.
+    pub fn pass(&self, inputs: &impl Inputs, plan: &Plan) -> Result<Pass, Error> {
+        self.run_pass(&inputs.to_values(), None, plan, Rc::default())
+    }
+
+    /// The same with a second forward pass, on a reference of as many rows, which rules see as
+    /// [`NodeView::reference`](crate::walk::NodeView::reference).
+    ///
+    /// # Errors
+    /// As [`pass`](Self::pass); [`Error::Shape`] for a reference unlike the inputs.
+    pub fn pass_with_reference(
+        &self,
+        inputs: &impl Inputs,
+        reference: &impl Inputs,
+        plan: &Plan,
+    ) -> Result<Pass, Error> {
+        let reference = reference.to_values();
+        self.run_pass(&inputs.to_values(), Some(&reference), plan, Rc::default())
+    }
+
+    /// A pass that counts its work, and that of its walks, in `work`.
+    pub(crate) fn run_pass(
+        &self,
+        inputs: &Values,
+        reference: Option<&Values>,
+        plan: &Plan,
+        work: Rc<Cell<Work>>,
+    ) -> Result<Pass, Error> {
+        let inputs = self.complete_values(inputs)?;
+        plan.check(inputs.values())?;
+        let reference = match reference {
             Some(reference) => {
                 let reference = self.complete_values(reference)?;
                 check_like(&reference, &inputs)?;
-                Some(graph.replay(reference.values(), &HashMap::new(), keep())?)
+                Some(reference)
             }
             None => None,
         };
-        let output = forward.get(graph.output)?;
-        let reference_output = match &reference {
-            Some(reference) => Some(reference.get(graph.output)?.clone()),
-            None => None,
-        };
-        let walker = Walker {
-            graph: &graph,
-            forward: &forward,
-            reference: reference.as_ref(),
-            rules: walk.rules,
-            edit: walk.edit,
-            through,
-            keep: &kept,
-            active: &active,
-            varies: &graph.dependents(&graph.inputs),
-        };
-        let seeds = seeds(output, reference_output.as_ref())?;
-        let walked = seeds.into_iter().map(|seed| {
-            if seed.shape() != output.shape() {
-                return Err(Error::Shape {
-                    what: "the seed".into(),
-                    got: seed.shape(),
-                    expected: format!("{:?}, as the output has,", output.shape()),
-                });
-            }
-            walker.run(seed.checked("the seed".into(), output.dtype(), &graph.device)?)
-        });
-        let walked = walked.collect::<Result<_, _>>()?;
-        Ok(Walks {
-            activations: forward.all(&kept)?,
-            reference_activations: match &reference {
-                Some(reference) => reference.all(&kept)?,
-                None => Vec::new(),
-            },
-            output: output.clone(),
-            reference: reference_output,
-            walked,
-        })
+        Pass::new(plan, inputs, reference, work)
     }
 
     /// The model from the output of `layer` on: its only input is that activation.
@@ -305,6 +271,48 @@ impl Traced {
         let (mut model, _, constants) = self.cut_at(&[layer], &self.complete(inputs)?)?;
         model.constants = constants;
         Ok(model)
+    }
+
+    /// The rest of the model from the outputs of `layers` on, and what it takes for `inputs`: the
+    /// activations there, which get an attribution, and what else later layers read.
+    ///
+    /// # Errors
+    /// As [`from_layer`](Self::from_layer); [`Error::Layer`] for a layer given twice, or one that has
+    /// its effect through another of them alone.
+    pub fn cut(&self, layers: &[&str], inputs: &Values) -> Result<(Traced, Values), Error> {
+        let inputs = self.complete_values(inputs)?;
+        let (model, activations, constants) = self.cut_at(layers, inputs.values())?;
+        let attributed = [vec![true; layers.len()], vec![false; constants.len()]].concat();
+        let values = [activations, constants].concat();
+        Ok((model, inputs.replaced(values, attributed)))
+    }
+
+    /// What a model that [`from_layer`](Self::from_layer) cut still reads of the layers before, one
+    /// row for each of the activations it explains.
+    pub fn constants(&self) -> &[Value] {
+        &self.constants
+    }
+
+    /// The model beside one row, where rows that differ from it in a window of `size` (per spatial
+    /// dimension) of an input cost less than others; none where they do not.
+    ///
+    /// # Errors
+    /// Whatever makes the row unfit for the model.
+    pub fn near(
+        &self,
+        row: &Values,
+        input: usize,
+        size: &[usize],
+    ) -> Result<Option<NearRow>, Error> {
+        let row = self.complete_values(row)?;
+        let graph = self.graphs.folded().get(row.values())?;
+        graph.nearby(row.values(), input, size)
+    }
+
+    /// Bytes that all activations of one row take, for inputs like these; none for inputs that do
+    /// not fit.
+    pub fn bytes_per_row(&self, inputs: &Values) -> Option<usize> {
+        Some(self.graphs.get(inputs.values()).ok()?.bytes_per_row())
     }
 
     /// The model from the outputs of `layers` on, the activations there, and what else it takes.
@@ -337,7 +345,7 @@ impl Traced {
             }
         }
         let kept = [&slots[..], &side].concat();
-        let run = whole.replay(values, &HashMap::new(), Keep::Slots(&kept))?;
+        let run = whole.replay(values, &HashMap::new(), &kept)?;
         let model = Self {
             graphs: Graphs::of_graph(graph),
             constants: Vec::new(),
@@ -365,10 +373,29 @@ impl Traced {
     }
 
     /// The model with BatchNorm folded into the convolution or linear layer before it: the same
-    /// function in fewer operations. The folded layer has the BatchNorm's name; the activation between
-    /// the two no longer exists.
+    /// function in fewer operations. The folded layer has the BatchNorm's name and answers to the
+    /// other layer's as well; the activation between the two no longer exists, so both names mean
+    /// the BatchNorm's output.
     pub fn fold_batch_norm(&self) -> Self {
         self.with_step(Step::FoldBatchNorm)
+    }
+
+    /// The model with every attention that is one operation taken apart into matrix products, a
+    /// softmax and what lies between: the same function, with activations to look at.
+    ///
+    /// Of an attention `NAME`, `NAME.scores` are the scores that the softmax takes and
+    /// `NAME.softmax` is what it gives. Where a mask may hide a whole row, `NAME.weights` is that
+    /// with zeros for what is hidden. `NAME` itself, or `NAME.output`, is the last product.
+    pub fn expand_attention(&self) -> Self {
+        self.with_step(Step::ExpandAttention)
+    }
+
+    /// Layers that work as one, such as the sigmoid and the product of a SiLU, in execution order.
+    pub fn groups(&self) -> Vec<LayerGroup> {
+        self.graphs
+            .example()
+            .map(|graph| graph.layer_groups())
+            .unwrap_or_default()
     }
 
     /// The number of rows that the model insists on, where its forward fixes it (a reshape to a
@@ -446,42 +473,20 @@ impl<I: Inputs> Model<I> for Traced {
     }
 
     fn gradients(&self, inputs: Values, seeds: &Seeds<'_>) -> Result<Gradients, Error> {
-        let seen = Cell::new(None);
-        let recorded: &Seeds<'_> = &|output| {
-            if output.kind() != Kind::Float {
-                return Err(Error::NoGradient { input: 0 });
-            }
-            seen.set(Some(output.clone()));
-            seeds(output)
-        };
-        let walked = self.walk_back(&inputs, recorded, &Walk::new())?;
-        let output = seen
-            .take()
-            .ok_or(Error::Internal("a walk without an output"))?;
+        let plan = self.plan(&GradientEverywhere, &inputs)?;
+        let pass = self.pass(&inputs, &plan)?;
+        let output = pass.output()?;
+        if output.kind() != Kind::Float {
+            return Err(Error::NoGradient { input: 0 });
+        }
+        let walks = seeds(&output)?.into_iter().map(|seed| {
+            let walked = pass.walk(Walk::from_output(seed))?;
+            Ok(walked.inputs)
+        });
         Ok(Gradients {
-            output,
+            inputs: walks.collect::<Result<_, Error>>()?,
             forward_passes: 1,
-            inputs: walked.into_iter().map(|walked| walked.inputs).collect(),
-        })
-    }
-
-    fn walk(
-        &self,
-        inputs: &Values,
-        seeds: &WalkSeeds<'_>,
-        walk: &Walk<'_>,
-    ) -> Result<Walks, Error> {
-        Traced::walk(self, inputs, seeds, walk)
-    }
-
-    fn cut(&self, layers: &[&str], inputs: &Values) -> Result<Cut<'_>, Error> {
-        let inputs = self.complete_values(inputs)?;
-        let (model, activations, constants) = self.cut_at(layers, inputs.values())?;
-        let attributed = [vec![true; layers.len()], vec![false; constants.len()]].concat();
-        let values = [activations, constants].concat();
-        Ok(Cut {
-            model: Box::new(model),
-            inputs: inputs.replaced(values, attributed),
+            output,
         })
     }
 
@@ -490,27 +495,7 @@ impl<I: Inputs> Model<I> for Traced {
         Ok(0)
     }
 
-    fn constants(&self) -> &[Value] {
-        &self.constants
-    }
-
-    fn near(
-        &self,
-        row: &Values,
-        input: usize,
-        size: &[usize],
-    ) -> Result<Option<Box<dyn Near + '_>>, Error> {
-        let row = self.complete_values(row)?;
-        let graph = self.fold_batch_norm().graphs.get(row.values())?;
-        let near = graph.nearby(row.values(), input, size)?;
-        Ok(near.map(|near| Box::new(near) as Box<dyn Near>))
-    }
-
-    fn rows(&self) -> Option<usize> {
-        Traced::rows(self)
-    }
-
-    fn bytes_per_row(&self, inputs: &Values) -> Option<usize> {
-        Some(self.graphs.get(inputs.values()).ok()?.bytes_per_row())
+    fn traced(&self) -> Option<&Traced> {
+        Some(self)
     }
 }

@@ -145,6 +145,62 @@ impl Value {
         Self::from(matrix).reshape(shape)
     }
 
+    /// What `f` makes of the elements, as [`matrix`](Self::matrix), in the same shape.
+    ///
+    /// # Errors
+    /// [`Error::ElementKind`] when it is not floating point; [`Error::Shape`] when `f` gives another
+    /// number of elements.
+    pub fn map(&self, f: impl FnOnce(Tensor<2>) -> Tensor<2>) -> Result<Self, Error> {
+        self.shaped(f(self.matrix()?))
+    }
+
+    /// What `f` makes of the elements of two values of one shape, in that shape.
+    ///
+    /// # Errors
+    /// As [`map`](Self::map); [`Error::Shape`] when the shapes differ.
+    pub fn zip(
+        &self,
+        other: &Value,
+        f: impl FnOnce(Tensor<2>, Tensor<2>) -> Tensor<2>,
+    ) -> Result<Self, Error> {
+        if self.shape() != other.shape() {
+            return Err(Error::Shape {
+                what: "the second of two values".into(),
+                got: other.shape(),
+                expected: format!("{:?}, as the first has,", self.shape()),
+            });
+        }
+        self.shaped(f(self.matrix()?, other.matrix()?))
+    }
+
+    /// A matrix in this value's shape.
+    fn shaped(&self, matrix: Tensor<2>) -> Result<Self, Error> {
+        let (shape, got) = (self.shape(), matrix.dims());
+        if got.iter().product::<usize>() != shape.iter().product::<usize>() {
+            return Err(Error::Shape {
+                what: "what was computed".into(),
+                got: got.to_vec(),
+                expected: format!("as many elements as {shape:?}"),
+            });
+        }
+        Ok(Self::from_matrix(matrix, &shape))
+    }
+
+    /// The product with a mask of the same rank, whose sizes of 1 are broadcast.
+    pub(crate) fn times(self, mask: &Value, what: &str) -> Result<Self, Error> {
+        let (shape, own) = (self.shape(), mask.shape());
+        let fits = |(size, own): (&usize, &usize)| own == size || *own == 1;
+        if shape.len() != own.len() || !shape.iter().zip(&own).all(fits) {
+            return Err(Error::Shape {
+                what: what.into(),
+                got: own,
+                expected: format!("{shape:?}, or 1 in place of any size,"),
+            });
+        }
+        let product = Dispatch::float_mul(self.into_dispatch(), mask.clone().into_dispatch());
+        Ok(Self(product))
+    }
+
     /// The same elements in another shape of as many elements.
     pub fn reshape(self, shape: &[usize]) -> Self {
         if self.shape() == shape {
@@ -172,6 +228,21 @@ impl Value {
         let data = TensorData::new(data, [indices.len()]);
         let indices = Tensor::<1, Int>::from_data(data, &self.device()).into_dispatch();
         self.clone().select(0, indices)
+    }
+
+    /// The slices at `indices` along a dimension; each index below its length.
+    pub(crate) fn select_along(&self, dim: usize, indices: &[usize]) -> Self {
+        let mut shape = self.shape();
+        if shape[dim] == 1 {
+            // A view, which takes no memory.
+            shape[dim] = indices.len();
+            let shape = Shape::from(shape);
+            return by_kind!(self.clone(), float_expand, int_expand, bool_expand, shape);
+        }
+        let data: Vec<i64> = indices.iter().map(|&i| i as i64).collect();
+        let data = TensorData::new(data, [indices.len()]);
+        let indices = Tensor::<1, Int>::from_data(data, &self.device()).into_dispatch();
+        self.clone().select(dim, indices)
     }
 
     /// Whole slices along a dimension.
@@ -228,14 +299,16 @@ impl Value {
         })
     }
 
-    /// A zero broadcast to this value's shape, which takes no memory.
-    pub(crate) fn shape_only(&self) -> Self {
-        let (shape, device) = (self.0.shape(), self.0.device());
-        let one = Shape::from(vec![1; shape.num_dims()]);
-        let zero = Self(match self.kind() {
-            Kind::Float => Dispatch::float_zeros(one, &device, self.dtype().into()),
-            Kind::Int => Dispatch::int_zeros(one, &device, self.dtype().into()),
-            Kind::Bool => Dispatch::bool_zeros(one, &device, self.dtype().into()),
+    /// Zeros of a shape that take no memory: for what needs only the shape.
+    pub(crate) fn shape_of(shape: &[usize], dtype: DType, device: &DispatchDevice) -> Self {
+        let (shape, one) = (
+            Shape::from(shape.to_vec()),
+            Shape::from(vec![1; shape.len()]),
+        );
+        let zero = Self(match Kind::from(dtype) {
+            Kind::Float => Dispatch::float_zeros(one, device, dtype.into()),
+            Kind::Int => Dispatch::int_zeros(one, device, dtype.into()),
+            Kind::Bool => Dispatch::bool_zeros(one, device, dtype.into()),
         });
         by_kind!(zero, float_expand, int_expand, bool_expand, shape)
     }

@@ -177,7 +177,8 @@ impl Values {
                     expected: format!("{} rows, as input 0 has,", first.rows()),
                 });
             }
-            if !value.is_finite()? {
+            // A constant may hold infinities: masks that are added to scores do.
+            if self.attributed(i) && !value.is_finite()? {
                 return Err(Error::NonFinite {
                     what: format!("input {i}"),
                 });

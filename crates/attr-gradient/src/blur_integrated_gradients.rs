@@ -6,14 +6,12 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use attr_core::{
-    Error, Explanation, LONGEST_BLUR, Method, Model, Run, Target, Value, Values, fix_targets,
-    gaussian, scores, separable, target_gradients,
-};
+use attr_core::perturb::{LONGEST_BLUR, gaussian, separable};
+use attr_core::{Error, Explanation, Method, Question, Value, Values};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::rows::{Chunk, RowSums, complete};
+use crate::rows::{Chunk, RowSums, complete, samples_of};
 
 /// Parameters of [`BlurIntegratedGradients`], under PAIR's names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -156,9 +154,10 @@ impl BlurIntegratedGradients {
     pub(crate) fn sigmas(&self) -> Vec<f64> {
         let (steps, most) = (self.config.steps, self.config.max_sigma);
         let even = (0..=steps).map(|i| i as f64 * most / steps as f64);
-        match self.config.sqrt {
-            true => even.map(f64::sqrt).collect(),
-            false => even.collect(),
+        if self.config.sqrt {
+            even.map(f64::sqrt).collect()
+        } else {
+            even.collect()
         }
     }
 }
@@ -167,10 +166,8 @@ impl BlurIntegratedGradients {
 pub(crate) fn blurred(inputs: &Values, sigmas: &[f64]) -> Result<Values, Error> {
     let mut results: Vec<Option<Value>> = Vec::with_capacity(inputs.values().len());
     for (i, value) in inputs.values().iter().enumerate() {
-        results.push(match inputs.attributed(i) {
-            true => Some(blur(value, sigmas)?),
-            false => None,
-        });
+        let blurred = inputs.attributed(i).then(|| blur(value, sigmas));
+        results.push(blurred.transpose()?);
     }
     Ok(inputs.with(|i, _| results[i].clone()))
 }
@@ -235,31 +232,22 @@ fn by_sigma(
 }
 
 impl Method for BlurIntegratedGradients {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        let inputs = question.inputs();
         self.check(inputs)?;
         let (rows, steps) = (inputs.rows(), self.config.steps);
         let sigmas = self.sigmas();
-        let targets = fix_targets(model, inputs, targets, run)?;
-        let at_inputs = scores(model, inputs, &targets, run)?;
+        let question = question.with_fixed_targets()?;
+        let at_inputs = question.scores()?;
         let faintest = blurred(inputs, &vec![sigmas[steps]; rows])?;
-        let at_faintest = scores(model, &faintest, &targets, run)?;
-        let items: Vec<(usize, usize)> = (0..rows)
-            .flat_map(|row| (0..steps).map(move |step| (row, step)))
-            .collect();
-        let mut sums = RowSums::new(rows, targets.len(), inputs.values().len());
-        run.start(items.len());
-        for part in items.chunks(run.rows_at_once(model, inputs)) {
+        let at_faintest = question.scores_of(&faintest)?;
+        let mut sums = RowSums::new(rows, question.targets().len(), inputs.values().len());
+        question.for_items(rows * steps, samples_of(rows, steps), 1, |part| {
             let of: Vec<usize> = part.iter().map(|item| item.0).collect();
             let here: Vec<f64> = part.iter().map(|item| sigmas[item.1]).collect();
             let copies = inputs.select(&of);
             let points = blurred(&copies, &here)?;
-            let (gradients, _) = target_gradients(model, &points, &targets)?;
+            let gradients = question.gradients(&points)?.gradients;
             let width = |item: usize| sigmas[part[item].1 + 1] - sigmas[part[item].1];
             let chunk = Chunk::new(&of, |item| -width(item) / self.config.grad_step);
             for (i, copy) in copies.values().iter().enumerate() {
@@ -273,8 +261,8 @@ impl Method for BlurIntegratedGradients {
                     }
                 }
             }
-            run.advance(part.len());
-        }
+            Ok(())
+        })?;
         complete(sums, inputs, at_inputs, at_faintest)
     }
 }

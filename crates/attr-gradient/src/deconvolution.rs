@@ -7,7 +7,8 @@
 
 use std::sync::Arc;
 
-use attr_core::{Error, Explanation, Method, Model, NodeView, Rule, Run, Target, Value, Values};
+use attr_core::walk::{NodeInfo, NodeView, Reads, Rule, Shares};
+use attr_core::{Error, Explanation, Method, Question, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::relu::walk_relus;
@@ -50,28 +51,21 @@ impl Deconvolution {
 struct Positive;
 
 impl Rule for Positive {
-    fn backward(
-        &self,
-        node: &NodeView<'_>,
-        arriving: Vec<Option<Value>>,
-    ) -> Result<Vec<Option<Value>>, Error> {
+    fn reads(&self, _: &NodeInfo<'_>) -> Reads {
+        Reads::NOTHING
+    }
+
+    fn backward(&self, node: &NodeView<'_>, arriving: Vec<Option<Value>>) -> Result<Shares, Error> {
         let mut shares = vec![None; node.operands().len()];
         if let Some(Some(value)) = arriving.into_iter().next() {
-            let positive = value.matrix()?.clamp_min(0.0);
-            shares[0] = Some(Value::from_matrix(positive, &value.shape()));
+            shares[0] = Some(value.map(|share| share.clamp_min(0.0))?);
         }
-        Ok(shares)
+        Ok(shares.into())
     }
 }
 
 impl Method for Deconvolution {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
-        walk_relus(Arc::new(Positive), model, inputs, targets, run)
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        walk_relus(Arc::new(Positive), question)
     }
 }

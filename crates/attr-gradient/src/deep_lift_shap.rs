@@ -4,13 +4,10 @@
 //! (<https://arxiv.org/abs/1705.07874>). As Captum's `DeepLiftShap`, which takes every row of the
 //! distribution; with [`DeepLift`](crate::DeepLift)'s rules.
 
-use attr_core::{
-    Baselines, Error, Explanation, Method, Model, Rebase, Run, Target, Value, Values, fix_targets,
-};
+use attr_core::{BaselineUse, Error, Explanation, Method, Question, Value};
 
-use crate::deep_lift::{DeepLiftConfig, DeepLiftRule};
-use crate::layer::{ByRows, LayersOf, owned};
-use crate::rows::{Chunk, RowSums};
+use crate::deep_lift::{DeepLiftConfig, DeepLiftRule, Pairs};
+use crate::rows::{Chunk, RowSums, samples_of};
 
 /// `A = 1/B Σ_b (x - b) ⊙ m(x, b)` over the `B` rows of a distribution of baselines: an
 /// approximation of Shapley values under independence of the inputs.
@@ -36,30 +33,28 @@ use crate::rows::{Chunk, RowSums};
 /// let x = Tensor::<2>::from_floats([[1.0, -2.0]], &device);
 /// let known = Tensor::<2>::from_floats([[0.0, 0.0], [0.5, 1.0], [-1.0, 0.3]], &device);
 /// let model = Traced::new(&net, |n: &Linear, x| activation::relu(n.forward(x)), &x)?;
-/// let shap = DeepLiftShap::new(Baseline::Distribution(known.into()));
+/// let shap = DeepLiftShap::new().with_baseline(Baseline::Distribution(known.into()));
 /// assert!(shap.attribute(&model, &x, 1)?.delta().unwrap()[0].abs() < 1e-5);
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeepLiftShap {
     config: DeepLiftConfig,
-    baselines: Baselines,
+}
+
+impl From<DeepLiftConfig> for DeepLiftShap {
+    fn from(config: DeepLiftConfig) -> Self {
+        Self { config }
+    }
 }
 
 impl DeepLiftShap {
-    /// The mean over these baselines: [`Baseline::Distribution`](attr_core::Baseline::Distribution),
-    /// or one for each input with as many rows each.
-    pub fn new(baselines: impl Into<Baselines>) -> Self {
-        Self::from_config(DeepLiftConfig::default(), baselines)
-    }
-
-    /// With all parameters of [`DeepLift`](crate::DeepLift) given.
-    pub fn from_config(config: DeepLiftConfig, baselines: impl Into<Baselines>) -> Self {
-        Self {
-            config,
-            baselines: baselines.into(),
-        }
+    /// The mean over the rows of the baselines: a
+    /// [`Baseline::Distribution`](attr_core::Baseline::Distribution), or one for each input with as
+    /// many rows each.
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Sets whether multipliers are multiplied by `x - b`.
@@ -74,29 +69,14 @@ impl DeepLiftShap {
         self
     }
 
-    /// The same at some layers.
-    pub fn at_layers<S: Into<String>>(
-        self,
-        layers: impl IntoIterator<Item = S>,
-    ) -> DeepLiftShapLayers {
-        LayersOf {
-            method: self,
-            layers: owned(layers),
-        }
-    }
-}
-
-impl ByRows for DeepLiftShap {
     fn explain_rows(
         &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
+        question: &Question<'_>,
         layers: Option<&[String]>,
-        run: &Run<'_>,
     ) -> Result<Vec<Vec<Explanation>>, Error> {
-        let targets = fix_targets(model, inputs, targets, run)?;
-        let pools = self.baselines.pools(inputs, layers.is_some())?;
+        let question = question.with_fixed_targets()?;
+        let (inputs, targets) = (question.inputs(), question.targets().len());
+        let pools = question.baselines().pools(inputs, layers.is_some())?;
         let lengths = || pools.iter().flatten().map(Value::rows);
         let count = lengths().max().ok_or(Error::NoGradient { input: 0 })?;
         if lengths().any(|length| length != 1 && length != count) {
@@ -107,18 +87,14 @@ impl ByRows for DeepLiftShap {
             });
         }
         let rows = inputs.rows();
-        let items: Vec<(usize, usize)> = (0..rows)
-            .flat_map(|row| (0..count).map(move |b| (row, b)))
-            .collect();
-        let at_once = (run.rows_at_once(model, inputs) / 2).max(1);
+        let pairs = Pairs::new(&self.config, &question, layers)?;
         let columns = layers.map_or(inputs.values().len(), <[String]>::len);
-        let mut sums = RowSums::new(rows, targets.len(), columns);
+        let mut sums = RowSums::new(rows, targets, columns);
         let mut shapes: Vec<Vec<usize>> = vec![Vec::new(); columns];
-        let mut scores = vec![vec![0f32; rows]; targets.len()];
+        let mut scores = vec![vec![0f32; rows]; targets];
         let each = if layers.is_some() { columns } else { 1 };
-        let mut deltas = vec![vec![vec![0f32; rows]; each]; targets.len()];
-        run.start(items.len());
-        for part in items.chunks(at_once) {
+        let mut deltas = vec![vec![vec![0f32; rows]; each]; targets];
+        question.for_items(rows * count, samples_of(rows, count), 2, |part| {
             let (of, picked): (Vec<usize>, Vec<usize>) = part.iter().copied().unzip();
             let expanded = inputs.select(&of);
             let reference = expanded.with(|i, _| {
@@ -128,9 +104,7 @@ impl ByRows for DeepLiftShap {
                     _ => pool.select_rows(&picked),
                 })
             });
-            let found = self
-                .config
-                .pairs(model, &expanded, &reference, &targets, layers)?;
+            let found = pairs.walk(&question, &expanded, &reference)?;
             let chunk = Chunk::new(&of, |_| 1.0 / count as f64);
             for (t, found) in found.into_iter().enumerate() {
                 for (column, value) in found.values.into_iter().enumerate() {
@@ -146,8 +120,8 @@ impl ByRows for DeepLiftShap {
                     }
                 }
             }
-            run.advance(part.len());
-        }
+            Ok(())
+        })?;
         let results = sums.finish().into_iter().zip(scores).zip(deltas);
         Ok(results
             .map(|((columns, scores), deltas)| {
@@ -166,23 +140,20 @@ impl ByRows for DeepLiftShap {
 }
 
 impl Method for DeepLiftShap {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
-        let found = self.explain_rows(model, inputs, targets, None, run)?;
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        let found = self.explain_rows(question, None)?;
         Ok(found.into_iter().flatten().collect())
     }
 
-    fn rebased(&self, map: &Rebase<'_>) -> Result<Option<Box<dyn Method>>, Error> {
-        let mut method = self.clone();
-        method.baselines = map(&self.baselines.drawn())?;
-        Ok(Some(Box::new(method)))
+    fn baseline_use(&self) -> BaselineUse {
+        BaselineUse::Distribution
+    }
+
+    fn explain_layers(
+        &self,
+        question: &Question<'_>,
+        layers: &[String],
+    ) -> Result<Vec<Vec<Explanation>>, Error> {
+        self.explain_rows(question, Some(layers))
     }
 }
-
-/// [`DeepLiftShap`] at some layers.
-pub type DeepLiftShapLayers = LayersOf<DeepLiftShap>;

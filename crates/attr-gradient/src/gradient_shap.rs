@@ -8,16 +8,15 @@
 
 use std::collections::HashMap;
 
-use attr_core::{
-    Baselines, Error, Explanation, Method, Model, Random, Rebase, Run, Target, Value, Values, Walk,
-    activations, fix_targets, scores, target_gradients, target_walks,
-};
+use attr_core::build::{Random, on_the_rest};
+use attr_core::walk::{GradientEverywhere, Keep, Plan, Walk};
+use attr_core::{BaselineUse, Error, Explanation, Method, Question, Value, Values};
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::layer::{ByRows, LayersOf, names, owned, reached};
+use crate::layer::{names, reached};
 use crate::path::{no_path, take};
-use crate::rows::{Moment, Moments, row_sums};
+use crate::rows::{Moment, Moments, row_sums, samples_of};
 
 /// Parameters of [`GradientShap`], under Captum's names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,32 +70,29 @@ impl Default for GradientShapConfig {
 /// let x = Tensor::<2>::from_floats([[1.0, -2.0]], &device);
 /// let known = Tensor::<2>::from_floats([[0.0, 0.0], [0.0, 1.0]], &device);
 /// let model = |x: Tensor<2>| (x * 3.0).sum_dim(1);
-/// let shap = GradientShap::new(Baseline::Distribution(known.into())).with_samples(20);
+/// let shap = GradientShap::new().with_samples(20).with_baseline(Baseline::Distribution(known.into()));
 /// let found = shap.attribute(&model, &x, 0)?;
 /// assert!(found.delta().unwrap()[0].abs() < 1e-5); // exact for a linear model
 /// assert!(found.standard_error().is_some());
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct GradientShap {
     config: GradientShapConfig,
-    baselines: Baselines,
+}
+
+impl From<GradientShapConfig> for GradientShap {
+    fn from(config: GradientShapConfig) -> Self {
+        Self { config }
+    }
 }
 
 impl GradientShap {
-    /// Five samples, with baselines drawn from these: a
+    /// Five samples. Baselines are drawn from those given: a
     /// [`Baseline::Distribution`](attr_core::Baseline::Distribution), one for each input, a number.
-    pub fn new(baselines: impl Into<Baselines>) -> Self {
-        Self::from_config(GradientShapConfig::default(), baselines)
-    }
-
-    /// With all parameters given.
-    pub fn from_config(config: GradientShapConfig, baselines: impl Into<Baselines>) -> Self {
-        Self {
-            config,
-            baselines: baselines.into(),
-        }
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Sets the number of samples.
@@ -122,18 +118,6 @@ impl GradientShap {
         self.config.seed = seed;
         self
     }
-
-    /// The same at some layers: the gradient there, at random points between *inputs*, times the
-    /// difference of the activations at the ends. As Captum's `LayerGradientShap`.
-    pub fn at_layers<S: Into<String>>(
-        self,
-        layers: impl IntoIterator<Item = S>,
-    ) -> GradientShapLayers {
-        LayersOf {
-            method: self,
-            layers: owned(layers),
-        }
-    }
 }
 
 /// Where a sample lies: its row and number there, a baseline row for each input, and how far from
@@ -146,31 +130,30 @@ struct Draw {
 
 impl GradientShap {
     /// All draws, row by row and sample by sample.
-    fn draw(&self, rows: usize, pools: &[Option<Value>], random: &mut Random) -> Vec<Draw> {
-        let samples = (0..rows).flat_map(|row| (0..self.config.n_samples).map(move |n| (row, n)));
-        let draws = samples.map(|item| {
-            let pick = |pool: &Option<Value>| match pool {
-                Some(pool) => random.index(pool.rows()),
-                None => 0,
-            };
+    fn draws(
+        &self,
+        rows: usize,
+        pools: &[Option<Value>],
+        mut random: Random,
+    ) -> impl Iterator<Item = Draw> {
+        let lengths: Vec<Option<usize>> = pools
+            .iter()
+            .map(|pool| pool.as_ref().map(Value::rows))
+            .collect();
+        samples_of(rows, self.config.n_samples).map(move |item| {
+            let pick = |length: &Option<usize>| length.map_or(0, |length| random.index(length));
             Draw {
                 item,
-                picks: pools.iter().map(pick).collect(),
+                picks: lengths.iter().map(pick).collect(),
                 alpha: random.uniform(),
             }
-        });
-        draws.collect()
+        })
     }
-}
 
-impl ByRows for GradientShap {
     fn explain_rows(
         &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
+        question: &Question<'_>,
         layers: Option<&[String]>,
-        run: &Run<'_>,
     ) -> Result<Vec<Vec<Explanation>>, Error> {
         let n = self.config.n_samples;
         if n == 0 || n > 1 << 20 {
@@ -180,35 +163,43 @@ impl ByRows for GradientShap {
                 expected: "at least one is needed, and at most 1048576",
             });
         }
+        let inputs = question.inputs();
         let stdevs = crate::noise_tunnel::deviations(&self.config.stdevs, inputs)?;
         let noise = stdevs.iter().any(|s| *s > 0.0);
-        let pools = self.baselines.pools(inputs, false)?;
+        let pools = question.baselines().pools(inputs, false)?;
         if pools.iter().all(Option::is_none) {
             return Err(no_path("GradientSHAP"));
         }
-        let targets = fix_targets(model, inputs, targets, run)?;
+        let question = question.with_fixed_targets()?;
+        let (rows, targets) = (inputs.rows(), question.targets().len());
         let mut random = Random::new(self.config.seed);
-        let draws = self.draw(inputs.rows(), &pools, &mut random);
+        let draws = self.draws(rows, &pools, random.clone());
+        if noise {
+            // Noise is what the generator gives after all draws.
+            random = self.after_draws(rows, &pools, random);
+        }
         let names = names(layers.unwrap_or_default());
         let complete = self.config.multiply_by_inputs;
-        let ends = Ends {
-            model,
-            targets: &targets,
-            layers: &names,
+        let plan = match layers {
+            Some(layers) => Some(question.plan(&GradientEverywhere)?.to_layers(layers)?),
+            None => None,
         };
-        let at_inputs = scores(model, inputs, &targets, run)?;
-        let input_ends = match complete && !noise && layers.is_some() {
-            true => activations(model, inputs, &names, run)?,
-            false => Vec::new(),
+        let ends = Ends {
+            question: &question,
+            layers: layers.unwrap_or_default(),
+            plan: plan.as_ref(),
+        };
+        let at_inputs = question.scores()?;
+        let input_ends = match layers {
+            Some(layers) if complete && !noise => question.activations(layers)?,
+            _ => Vec::new(),
         };
 
         let columns = layers.map_or(inputs.values().len(), <[String]>::len);
-        let mut moments = Moments::new(inputs.rows(), n, targets.len(), columns);
+        let mut moments = Moments::new(rows, n, targets, columns);
         let mut shapes: Vec<Vec<usize>> = vec![Vec::new(); columns];
-        let mut changes = vec![vec![0f32; inputs.rows()]; targets.len()];
-        let walk = Walk::new().to_layers(&names);
-        run.start(draws.len());
-        for part in draws.chunks(run.rows_at_once(model, inputs)) {
+        let mut changes = vec![vec![0f32; rows]; targets];
+        question.for_items(rows * n, draws, 1, |part| {
             let of: Vec<usize> = part.iter().map(|draw| draw.item.0).collect();
             let mut here = inputs.select(&of);
             if noise {
@@ -233,30 +224,33 @@ impl ByRows for GradientShap {
                 ways.push(Some(way));
             }
             let points = here.with(|i, _| points[i].clone());
-            let found: Vec<Vec<Option<Value>>> = match layers {
-                Some(layers) => {
-                    let (walks, _) = target_walks(model, &points, &targets, &walk)?;
-                    let walked = walks.walked.into_iter();
-                    let walked = walked.map(|walked| {
-                        let found = reached(layers, walked.layers)?;
+            let found: Vec<Vec<Option<Value>>> = match (layers, &plan) {
+                (Some(layers), Some(plan)) => {
+                    let pass = question.pass(&points, None, plan)?;
+                    let chosen = question.chosen(&pass.output()?, &points)?.into_iter();
+                    let walked = chosen.map(|chosen| {
+                        let walk = Walk::from_output(chosen.seed).keep(Keep::Layers(&names));
+                        let found = reached(layers, pass.walk(walk)?.layers)?;
                         Ok(found.into_iter().map(Some).collect())
                     });
                     walked.collect::<Result<_, Error>>()?
                 }
-                None => target_gradients(model, &points, &targets)?.0,
+                _ => question.gradients(&points)?.gradients,
             };
             if complete {
                 let (baselines, which) = distinct(part, inputs, &pools);
                 let (before, activations_before) = ends.of(&baselines)?;
-                let (after, activations_after) = match noise {
-                    true => ends.of(&here)?,
-                    false => (Vec::new(), Vec::new()),
+                let (after, activations_after) = if noise {
+                    ends.of(&here)?
+                } else {
+                    (Vec::new(), Vec::new())
                 };
                 for (t, changes) in changes.iter_mut().enumerate() {
                     for (i, &row) in of.iter().enumerate() {
-                        let after = match noise {
-                            true => after[t][i],
-                            false => at_inputs[t][row],
+                        let after = if noise {
+                            after[t][i]
+                        } else {
+                            at_inputs[t][row]
                         };
                         changes[row] += (after - before[t][which[i]]) / n as f32;
                     }
@@ -264,9 +258,10 @@ impl ByRows for GradientShap {
                 if layers.is_some() {
                     let mut between = Vec::with_capacity(columns);
                     for (i, before) in activations_before.iter().enumerate() {
-                        let after = match noise {
-                            true => activations_after[i].matrix()?,
-                            false => take(&input_ends[i].matrix()?, &of),
+                        let after = if noise {
+                            activations_after[i].matrix()?
+                        } else {
+                            take(&input_ends[i].matrix()?, &of)
                         };
                         between.push(Some(after - take(&before.matrix()?, &which)));
                     }
@@ -285,8 +280,8 @@ impl ByRows for GradientShap {
                     moments.add(t, column, value, &items)?;
                 }
             }
-            run.advance(part.len());
-        }
+            Ok(())
+        })?;
 
         let results = moments.finish().into_iter().zip(at_inputs).zip(changes);
         results
@@ -302,7 +297,7 @@ impl ByRows for GradientShap {
                         continue;
                     };
                     let mut shape = shape.clone();
-                    shape[0] = inputs.rows();
+                    shape[0] = rows;
                     sums.push(row_sums(mean.clone())?);
                     values.push(Some(Value::from_matrix(mean, &shape)));
                     errors.push((n > 1).then(|| {
@@ -319,20 +314,30 @@ impl ByRows for GradientShap {
                 };
                 if layers.is_some() {
                     let each = values.into_iter().zip(errors).zip(&sums);
-                    let each = each.map(|((value, error), sum)| Explanation {
-                        delta: delta(std::slice::from_ref(sum)),
-                        standard_error: error.map(|error| vec![Some(error)]),
-                        ..Explanation::new(vec![value], scores.clone())
+                    let each = each.map(|((value, error), sum)| {
+                        Explanation::new(vec![value], scores.clone())
+                            .with_delta(delta(std::slice::from_ref(sum)))
+                            .with_standard_error(error.map(|error| vec![Some(error)]))
                     });
                     return Ok(each.collect());
                 }
-                Ok(vec![Explanation {
-                    delta: delta(&sums),
-                    standard_error: (n > 1).then_some(errors),
-                    ..Explanation::new(values, scores)
-                }])
+                let whole = Explanation::new(values, scores)
+                    .with_delta(delta(&sums))
+                    .with_standard_error((n > 1).then_some(errors));
+                Ok(vec![whole])
             })
             .collect()
+    }
+
+    /// The generator behind all draws.
+    fn after_draws(&self, rows: usize, pools: &[Option<Value>], mut random: Random) -> Random {
+        for _ in 0..rows * self.config.n_samples {
+            for pool in pools.iter().flatten() {
+                random.index(pool.rows());
+            }
+            random.uniform();
+        }
+        random
     }
 }
 
@@ -357,46 +362,50 @@ fn distinct(part: &[Draw], inputs: &Values, pools: &[Option<Value>]) -> (Values,
 
 /// What an end of a path is evaluated for: the targets, and the layers where there are some.
 struct Ends<'a> {
-    model: &'a dyn Model,
-    targets: &'a [Target],
-    layers: &'a [&'a str],
+    question: &'a Question<'a>,
+    layers: &'a [String],
+    plan: Option<&'a Plan>,
 }
 
 impl Ends<'_> {
     /// Scores, `[target][row]`, and activations, over one forward pass.
     fn of(&self, values: &Values) -> Result<(Vec<Vec<f32>>, Vec<Value>), Error> {
-        let (output, activations) = match self.layers {
-            [] => (self.model.forward(values.clone())?, Vec::new()),
-            layers => {
-                let walk = Walk::new().to_layers(layers);
-                let walks = self.model.walk(values, &|_, _| Ok(Vec::new()), &walk)?;
-                (walks.output, walks.activations)
+        let (output, activations) = match self.plan {
+            None => (self.question.forward(values)?, Vec::new()),
+            Some(plan) => {
+                let pass = self.question.pass(values, None, plan)?;
+                let layers = self.layers.iter().map(|layer| pass.activation(layer));
+                (pass.output()?, layers.collect::<Result<_, _>>()?)
             }
         };
-        let chosen = self.targets.iter();
-        let chosen = chosen.map(|target| Ok(target.choose(&output, values)?.scores));
-        Ok((chosen.collect::<Result<_, Error>>()?, activations))
+        let chosen = self.question.chosen(&output, values)?.into_iter();
+        Ok((chosen.map(|chosen| chosen.scores).collect(), activations))
     }
 }
 
 impl Method for GradientShap {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
-        let found = self.explain_rows(model, inputs, targets, None, run)?;
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        let found = self.explain_rows(question, None)?;
         Ok(found.into_iter().flatten().collect())
     }
 
-    fn rebased(&self, map: &Rebase<'_>) -> Result<Option<Box<dyn Method>>, Error> {
-        let mut method = self.clone();
-        method.baselines = map(&self.baselines.drawn())?;
-        Ok(Some(Box::new(method)))
+    fn baseline_use(&self) -> BaselineUse {
+        BaselineUse::Distribution
+    }
+
+    /// The gradient at each layer, at random points between *inputs*, times the difference of the
+    /// activations at the ends, as Captum's `LayerGradientShap`; at random points between
+    /// *activations* where the inputs are integers.
+    fn explain_layers(
+        &self,
+        question: &Question<'_>,
+        layers: &[String],
+    ) -> Result<Vec<Vec<Explanation>>, Error> {
+        let inputs = question.inputs();
+        if (0..inputs.values().len()).all(|i| !inputs.attributed(i)) {
+            // Between tokens there are no points; between their activations there are.
+            return on_the_rest(self, question, layers);
+        }
+        self.explain_rows(question, Some(layers))
     }
 }
-
-/// [`GradientShap`] at some layers.
-pub type GradientShapLayers = LayersOf<GradientShap>;

@@ -6,9 +6,8 @@
 
 use std::sync::Arc;
 
-use attr_core::{
-    Error, Explanation, Method, Model, NodeView, Role, Rule, Run, Target, Value, Values,
-};
+use attr_core::walk::{NodeView, Rule, Shares};
+use attr_core::{Error, Explanation, Method, Question, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::relu::walk_relus;
@@ -51,31 +50,17 @@ impl GuidedBackprop {
 struct Guided;
 
 impl Rule for Guided {
-    fn backward(
-        &self,
-        node: &NodeView<'_>,
-        arriving: Vec<Option<Value>>,
-    ) -> Result<Vec<Option<Value>>, Error> {
-        let wanted: Vec<bool> = (0..node.operands().len())
-            .map(|i| node.role(i) == Role::Input)
-            .collect();
-        let mut shares = node.pull_back(node.operands(), arriving, &wanted)?;
+    fn backward(&self, node: &NodeView<'_>, arriving: Vec<Option<Value>>) -> Result<Shares, Error> {
+        let mut shares = node.pull_back_here(arriving)?;
         for share in shares.iter_mut().flatten() {
-            let positive = share.matrix()?.clamp_min(0.0);
-            *share = Value::from_matrix(positive, &share.shape());
+            *share = share.map(|share| share.clamp_min(0.0))?;
         }
-        Ok(shares)
+        Ok(shares.into())
     }
 }
 
 impl Method for GuidedBackprop {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
-        walk_relus(Arc::new(Guided), model, inputs, targets, run)
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        walk_relus(Arc::new(Guided), question)
     }
 }

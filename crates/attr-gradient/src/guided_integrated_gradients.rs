@@ -5,10 +5,7 @@
 //! Adaptive Path Method for Removing Noise", 2021 (<https://arxiv.org/abs/2106.09788>). As
 //! `GuidedIG` of PAIR's saliency library.
 
-use attr_core::{
-    Baselines, Error, Explanation, Method, Model, Rebase, Run, Target, Value, Values, fix_targets,
-    scores, target_gradients,
-};
+use attr_core::{BaselineUse, Error, Explanation, Method, Question, Target, Value, Values};
 use burn::tensor::TensorData;
 use serde::{Deserialize, Serialize};
 
@@ -67,15 +64,11 @@ impl Default for GuidedIntegratedGradientsConfig {
 #[derive(Clone, Debug, Default)]
 pub struct GuidedIntegratedGradients {
     config: GuidedIntegratedGradientsConfig,
-    baselines: Baselines,
 }
 
 impl From<GuidedIntegratedGradientsConfig> for GuidedIntegratedGradients {
     fn from(config: GuidedIntegratedGradientsConfig) -> Self {
-        Self {
-            config,
-            baselines: Baselines::default(),
-        }
+        Self { config }
     }
 }
 
@@ -101,20 +94,6 @@ impl GuidedIntegratedGradients {
     pub fn with_max_dist(mut self, max_dist: f64) -> Self {
         self.config.max_dist = max_dist;
         self
-    }
-
-    /// Sets the baseline.
-    pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
-        self.baselines = baselines.into();
-        self
-    }
-
-    /// With other baselines.
-    pub(crate) fn mapped(&self, map: &Rebase<'_>) -> Result<Self, Error> {
-        Ok(Self {
-            baselines: map(&self.baselines)?,
-            ..self.clone()
-        })
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -147,46 +126,44 @@ impl GuidedIntegratedGradients {
     /// the row moved, `(step, row, gradient, score, change)`.
     pub(crate) fn follow(
         &self,
-        model: &dyn Model,
-        inputs: &Values,
+        question: &Question<'_>,
         target: &Target,
-        run: &Run<'_>,
         seen: &mut Seen<'_>,
     ) -> Result<(), Error> {
         self.check()?;
+        let question = question.with_targets(vec![target.clone()]);
+        let inputs = question.inputs();
         let features = Features::new(inputs);
         let ends = features.read(inputs)?;
-        let baselines = self.baselines.resolve(inputs)?;
+        let baselines = question.baselines().resolve(inputs)?;
         let starts = features.read(&inputs.with(|i, _| baselines[i].clone()))?;
         let mut rows: Vec<Row> = ends
             .into_iter()
             .zip(starts)
             .map(|(end, start)| Row::new(start, end))
             .collect();
-        let at_once = run.rows_at_once(model, inputs);
-        let all: Vec<usize> = (0..rows.len()).collect();
-        let steps = self.config.x_steps;
-        run.start(steps * rows.len());
-        for step in 0..steps {
-            for chunk in all.chunks(at_once) {
-                let here = chunk.iter().map(|&row| &rows[row].x);
-                let points = features.write(&inputs.select(chunk), here)?;
-                let (gradients, scores) =
-                    target_gradients(model, &points, std::slice::from_ref(target))?;
-                let gradients = gradients.into_iter().next().unwrap_or_default();
-                let gradients = features.read_all(&gradients, chunk.len())?;
-                for ((&row, gradient), score) in chunk.iter().zip(&gradients).zip(&scores[0]) {
-                    let change = rows[row].step(step, gradient, &self.config);
-                    seen(row, gradient, *score, &change);
-                }
-                run.advance(chunk.len());
+        let (count, steps) = (rows.len(), self.config.x_steps);
+        let items = (0..steps).flat_map(|step| (0..count).map(move |row| (step, row)));
+        // A row's next step stands on its last: no chunk has a row twice.
+        let at_once = question.items_at_once(1).min(count);
+        question.for_chunks(steps * count, items, at_once, |chunk| {
+            let here: Vec<usize> = chunk.iter().map(|item| item.1).collect();
+            let points = here.iter().map(|&row| &rows[row].x);
+            let points = features.write(&inputs.select(&here), points)?;
+            let found = question.gradients(&points)?;
+            let gradients = found.gradients.into_iter().next().unwrap_or_default();
+            let gradients = features.read_all(&gradients, here.len())?;
+            let all = chunk.iter().zip(&gradients).zip(&found.scores[0]);
+            for ((&(step, row), gradient), score) in all {
+                let change = rows[row].step(step, gradient, &self.config);
+                seen(row, gradient, *score, &change);
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }
 
-/// Hears of each step: the row, its gradient and score before the step, and how it moved.
+/// Receives each step: the row, its gradient and score before the step, and how it moved.
 pub(crate) type Seen<'a> = dyn FnMut(usize, &[f64], f32, &[f64]) + 'a;
 
 /// All explained elements of a row as one list.
@@ -319,14 +296,16 @@ impl Row {
                 break; // Gradients are infinite or not numbers.
             }
             let possible: f64 = movable.iter().map(|&i| (self.x[i] - limit[i]).abs()).sum();
-            let part = match possible > 0.0 {
-                true => (current - rest) / possible,
-                false => f64::INFINITY,
+            let part = if possible > 0.0 {
+                (current - rest) / possible
+            } else {
+                f64::INFINITY
             };
             for &i in &movable {
-                self.x[i] = match part > 1.0 {
-                    true => limit[i],
-                    false => self.x[i] + (limit[i] - self.x[i]) * part,
+                self.x[i] = if part > 1.0 {
+                    limit[i]
+                } else {
+                    self.x[i] + (limit[i] - self.x[i]) * part
                 };
             }
             if part <= 1.0 {
@@ -342,52 +321,38 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
 }
 
 impl Method for GuidedIntegratedGradients {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
         self.check()?;
-        let targets = fix_targets(model, inputs, targets, run)?;
+        let question = question.with_fixed_targets()?;
+        let inputs = question.inputs();
         let features = Features::new(inputs);
-        let baselines = self.baselines.resolve(inputs)?;
+        let baselines = question.baselines().resolve(inputs)?;
         let absent = inputs.with(|i, _| baselines[i].clone());
-        let at_inputs = scores(model, inputs, &targets, run)?;
-        let at_baselines = scores(model, &absent, &targets, run)?;
+        let at_inputs = question.scores()?;
+        let at_baselines = question.scores_of(&absent)?;
         let count = features.sizes.iter().flatten().sum();
-        let mut found = Vec::with_capacity(targets.len());
-        for (t, target) in targets.iter().enumerate() {
+        let mut found = Vec::with_capacity(question.targets().len());
+        for (t, target) in question.targets().iter().enumerate() {
             let mut sums = vec![vec![0f64; count]; inputs.rows()];
-            self.follow(
-                model,
-                inputs,
-                target,
-                run,
-                &mut |row, gradient, _, change| {
-                    for ((sum, gradient), change) in sums[row].iter_mut().zip(gradient).zip(change)
-                    {
-                        *sum += gradient * change;
-                    }
-                },
-            )?;
+            self.follow(&question, target, &mut |row, gradient, _, change| {
+                for ((sum, gradient), change) in sums[row].iter_mut().zip(gradient).zip(change) {
+                    *sum += gradient * change;
+                }
+            })?;
             let ends = at_inputs[t].iter().zip(&at_baselines[t]);
             let delta = sums.iter().zip(ends).map(|(sums, (x, b))| {
                 let total: f64 = sums.iter().sum();
                 total as f32 - (x - b)
             });
-            let delta = delta.collect();
-            found.push(Explanation {
-                delta: Some(delta),
-                ..features.explanation(inputs, &sums, at_inputs[t].clone())?
-            });
+            let delta: Vec<f32> = delta.collect();
+            let explanation = features.explanation(inputs, &sums, at_inputs[t].clone())?;
+            found.push(explanation.with_delta(delta));
         }
         Ok(found)
     }
 
-    fn rebased(&self, map: &Rebase<'_>) -> Result<Option<Box<dyn Method>>, Error> {
-        Ok(Some(Box::new(self.mapped(map)?)))
+    fn baseline_use(&self) -> BaselineUse {
+        BaselineUse::Reference
     }
 }
 

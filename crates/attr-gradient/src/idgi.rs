@@ -3,17 +3,15 @@
 //! Yang, Wang, Bilgic, "IDGI: A Framework to Eliminate Explanation Noise from Integrated
 //! Gradients", 2023 (<https://arxiv.org/abs/2303.14242>).
 
-use attr_core::{
-    Baselines, Error, Explanation, Method, Model, Rebase, Run, Target, Value, Values, fix_targets,
-    scores, target_gradients,
-};
+use attr_core::build::TargetGradients;
+use attr_core::{BaselineUse, Error, Explanation, Method, Question, Value, Values};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::blur_integrated_gradients::blurred;
 use crate::guided_integrated_gradients::Features;
 use crate::path::{Path, take};
-use crate::rows::{Chunk, RowSums, complete};
+use crate::rows::{Chunk, RowSums, complete, samples_of};
 use crate::{BlurIntegratedGradients, GuidedIntegratedGradients};
 
 /// The path along which [`Idgi`] looks at gradients.
@@ -109,7 +107,6 @@ impl From<IdgiConfig> for Idgi {
 #[derive(Clone, Debug)]
 pub struct Idgi {
     path: IdgiPath,
-    baselines: Baselines,
 }
 
 impl Default for Idgi {
@@ -124,21 +121,10 @@ impl Idgi {
         Self::default()
     }
 
-    /// Along another path.
+    /// Along another path. The straight and the guided one start at the baseline; the path from a
+    /// blurred image has none.
     pub fn along(path: IdgiPath) -> Self {
-        Self {
-            path,
-            baselines: Baselines::default(),
-        }
-    }
-
-    /// Sets the baseline of the straight or guided path; the path from a blurred image has none.
-    pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
-        self.baselines = baselines.into();
-        if let IdgiPath::Guided(guided) = self.path {
-            self.path = IdgiPath::Guided(guided.with_baseline(self.baselines.clone()));
-        }
-        self
+        Self { path }
     }
 }
 
@@ -180,68 +166,57 @@ impl Points for Blurred<'_> {
 }
 
 impl Method for Idgi {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
-        let targets = fix_targets(model, inputs, targets, run)?;
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        let question = question.with_fixed_targets()?;
+        let inputs = question.inputs();
         match &self.path {
             IdgiPath::Straight { n_steps } => {
                 crate::Quadrature::RiemannLeft.samples(*n_steps)?;
-                let path = Path::new(inputs, &self.baselines)?;
+                let path = Path::new(inputs, question.baselines())?;
                 let points = Straight {
                     path,
                     n_steps: *n_steps,
                 };
-                along(&points, *n_steps, model, inputs, &targets, run)
+                along(&points, *n_steps, &question)
             }
             IdgiPath::Blur(blur) => {
                 blur.check(inputs)?;
                 let mut sigmas = blur.sigmas();
                 sigmas.reverse();
                 let steps = sigmas.len() - 1;
-                let points = Blurred { inputs, sigmas };
-                along(&points, steps, model, inputs, &targets, run)
+                along(&Blurred { inputs, sigmas }, steps, &question)
             }
-            IdgiPath::Guided(guided) => along_guided(guided, model, inputs, &targets, run),
+            IdgiPath::Guided(guided) => along_guided(guided, &question),
         }
     }
 
-    fn rebased(&self, map: &Rebase<'_>) -> Result<Option<Box<dyn Method>>, Error> {
-        let mut method = self.clone();
-        match &self.path {
-            IdgiPath::Guided(guided) => method.path = IdgiPath::Guided(guided.mapped(map)?),
-            _ => method.baselines = map(&self.baselines)?,
+    fn baseline_use(&self) -> BaselineUse {
+        match self.path {
+            IdgiPath::Blur(_) => BaselineUse::None,
+            _ => BaselineUse::Reference,
         }
-        Ok(Some(Box::new(method)))
     }
 }
 
-/// Along a path of known points: rows times steps are one list of work.
+/// Along a path of known points.
 fn along(
     points: &dyn Points,
     steps: usize,
-    model: &dyn Model,
-    inputs: &Values,
-    targets: &[Target],
-    run: &Run<'_>,
+    question: &Question<'_>,
 ) -> Result<Vec<Explanation>, Error> {
+    let inputs = question.inputs();
     let rows = inputs.rows();
-    let at_inputs = scores(model, inputs, targets, run)?;
+    let at_inputs = question.scores()?;
     let all: Vec<usize> = (0..rows).collect();
-    let at_start = scores(model, &points.at(&all, &vec![0; rows])?, targets, run)?;
-    let items: Vec<(usize, usize)> = (0..rows)
-        .flat_map(|row| (0..steps).map(move |step| (row, step)))
-        .collect();
-    let mut sums = RowSums::new(rows, targets.len(), inputs.values().len());
+    let at_start = question.scores_of(&points.at(&all, &vec![0; rows])?)?;
+    let mut sums = RowSums::new(rows, question.targets().len(), inputs.values().len());
     let mut pending: Option<Pending> = None;
-    run.start(items.len());
-    for part in items.chunks(run.rows_at_once(model, inputs)) {
+    question.for_items(rows * steps, samples_of(rows, steps), 1, |part| {
         let (of, at): (Vec<usize>, Vec<usize>) = part.iter().copied().unzip();
-        let (gradients, found) = target_gradients(model, &points.at(&of, &at)?, targets)?;
+        let TargetGradients {
+            gradients,
+            scores: found,
+        } = question.gradients(&points.at(&of, &at)?)?;
         if let Some(before) = pending.take() {
             for (t, (score, squares)) in before.before.into_iter().enumerate() {
                 let chunk = Chunk::new(&[before.row], |_| f64::from(found[t][0] - score));
@@ -258,11 +233,13 @@ fn along(
         for (t, gradients) in gradients.into_iter().enumerate() {
             let squares = relative_squares(gradients)?;
             let change = |item: usize| {
-                let next = match part[item].1 + 1 == steps {
-                    true => at_inputs[t][part[item].0],
+                let next = if part[item].1 + 1 == steps {
+                    at_inputs[t][part[item].0]
+                } else if item + 1 == part.len() {
                     // What waits for the next chunk counts nothing yet.
-                    false if item + 1 == part.len() => found[t][item],
-                    false => found[t][item + 1],
+                    found[t][item]
+                } else {
+                    found[t][item + 1]
                 };
                 f64::from(next - found[t][item])
             };
@@ -284,8 +261,8 @@ fn along(
                 before: waiting,
             });
         }
-        run.advance(part.len());
-    }
+        Ok(())
+    })?;
     complete(sums, inputs, at_inputs, at_start)
 }
 
@@ -323,15 +300,13 @@ fn relative_squares(gradients: Vec<Option<Value>>) -> Result<Vec<Option<Tensor<2
 
 fn along_guided(
     guided: &GuidedIntegratedGradients,
-    model: &dyn Model,
-    inputs: &Values,
-    targets: &[Target],
-    run: &Run<'_>,
+    question: &Question<'_>,
 ) -> Result<Vec<Explanation>, Error> {
+    let inputs = question.inputs();
     let features = Features::new(inputs);
-    let at_inputs = scores(model, inputs, targets, run)?;
-    let mut found = Vec::with_capacity(targets.len());
-    for (t, target) in targets.iter().enumerate() {
+    let at_inputs = question.scores()?;
+    let mut found = Vec::with_capacity(question.targets().len());
+    for (t, target) in question.targets().iter().enumerate() {
         let rows = inputs.rows();
         // Of each row's last step the squares over their sum, the score before it, and the first
         // score.
@@ -344,22 +319,16 @@ fn along_guided(
                 *sum += square * f64::from(after - before);
             }
         };
-        guided.follow(
-            model,
-            inputs,
-            target,
-            run,
-            &mut |row, gradient, score, _| {
-                if let Some(before) = last[row].take() {
-                    add(&mut sums[row], before, score);
-                }
-                first[row].get_or_insert(score);
-                let total: f64 = gradient.iter().map(|g| g * g).sum();
-                let total = if total == 0.0 { 1.0 } else { total };
-                let squares = gradient.iter().map(|g| g * g / total).collect();
-                last[row] = Some((squares, score));
-            },
-        )?;
+        guided.follow(question, target, &mut |row, gradient, score, _| {
+            if let Some(before) = last[row].take() {
+                add(&mut sums[row], before, score);
+            }
+            first[row].get_or_insert(score);
+            let total: f64 = gradient.iter().map(|g| g * g).sum();
+            let total = if total == 0.0 { 1.0 } else { total };
+            let squares = gradient.iter().map(|g| g * g / total).collect();
+            last[row] = Some((squares, score));
+        })?;
         let mut delta = Vec::with_capacity(rows);
         for row in 0..rows {
             let end = at_inputs[t][row];
@@ -369,10 +338,8 @@ fn along_guided(
             let total: f64 = sums[row].iter().sum();
             delta.push(total as f32 - (end - first[row].unwrap_or(end)));
         }
-        found.push(Explanation {
-            delta: Some(delta),
-            ..features.explanation(inputs, &sums, at_inputs[t].clone())?
-        });
+        let explanation = features.explanation(inputs, &sums, at_inputs[t].clone())?;
+        found.push(explanation.with_delta(delta));
     }
     Ok(found)
 }

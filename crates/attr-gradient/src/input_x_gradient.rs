@@ -3,7 +3,7 @@
 //! Shrikumar, Greenside, Shcherbina, Kundaje, "Not Just a Black Box", 2016
 //! (<https://arxiv.org/abs/1605.01713>). As Captum's `InputXGradient`.
 
-use attr_core::{Error, Explanation, Method, Model, Run, Target, Value, Values, gradients};
+use attr_core::{Error, Explanation, Method, Question};
 use serde::{Deserialize, Serialize};
 
 /// `A = x ⊙ ∂f/∂x`: for a linear function, exactly what each input adds to the output.
@@ -38,19 +38,16 @@ impl InputXGradient {
 }
 
 impl Method for InputXGradient {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
-        let mut explanations = gradients(model, inputs, targets, run)?;
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        let mut explanations = question.explained_by_gradients()?;
         for explanation in &mut explanations {
-            for (gradient, input) in explanation.values.iter_mut().zip(inputs.values()) {
+            for (gradient, input) in explanation
+                .values
+                .iter_mut()
+                .zip(question.inputs().values())
+            {
                 if let Some(gradient) = gradient {
-                    let product = gradient.matrix()? * input.matrix()?;
-                    *gradient = Value::from_matrix(product, &input.shape());
+                    *gradient = gradient.zip(input, |gradient, x| gradient * x)?;
                 }
             }
         }

@@ -5,16 +5,13 @@
 //! trapezoid weights sum to one, and that steps can be refined until the convergence delta is
 //! under a tolerance.
 
-use attr_core::{
-    Baselines, Error, Explanation, Method, Model, Rebase, Run, Target, Value, Values, fix_targets,
-    scores, target_gradients,
-};
+use attr_core::{BaselineUse, Baselines, Error, Explanation, Method, Question, Value};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::path::{Path, take};
 use crate::quadrature::{Quadrature, steps};
-use crate::rows::{Chunk, RowSums};
+use crate::rows::{Chunk, RowSums, samples_of};
 
 /// Parameters of [`IntegratedGradients`], under Captum's names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,6 +48,9 @@ impl Default for IntegratedGradientsConfig {
 /// Completeness: `Σ A = f(x) - f(b)` up to the convergence delta, which the result reports per row
 /// as `Σ A - (f(x) - f(b))`.
 ///
+/// A distribution as baseline, or [`Baseline::Several`](attr_core::Baseline::Several), gives the mean
+/// over them: black and white together do not hide what has the baseline's colour.
+///
 /// Shapes: the input's, `[batch, ...]`. `n_steps` forward and backward passes per row, plus two
 /// forward passes for the delta.
 ///
@@ -73,24 +73,14 @@ impl Default for IntegratedGradientsConfig {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct IntegratedGradients {
     config: IntegratedGradientsConfig,
-    baselines: Vec<Baselines>,
 }
 
 impl From<IntegratedGradientsConfig> for IntegratedGradients {
     fn from(config: IntegratedGradientsConfig) -> Self {
-        Self {
-            config,
-            baselines: vec![Baselines::default()],
-        }
-    }
-}
-
-impl Default for IntegratedGradients {
-    fn default() -> Self {
-        IntegratedGradientsConfig::default().into()
+        Self { config }
     }
 }
 
@@ -130,48 +120,23 @@ impl IntegratedGradients {
         self.config.max_steps = max_steps;
         self
     }
-
-    /// Sets the baseline: a number, a tensor with one row or one per input row, a distribution, or
-    /// [`Baselines::each`] for several inputs. The result is the mean over a distribution's rows.
-    pub fn with_baseline(self, baselines: impl Into<Baselines>) -> Self {
-        self.with_baselines([baselines.into()])
-    }
-
-    /// Sets several baselines; the result is the mean over them. Black and white, `[0.0, 1.0]`, or
-    /// [`Baseline::Min`](attr_core::Baseline::Min) and
-    /// [`Baseline::Max`](attr_core::Baseline::Max), do not hide what has the baseline's colour.
-    pub fn with_baselines<B: Into<Baselines>>(
-        mut self,
-        baselines: impl IntoIterator<Item = B>,
-    ) -> Self {
-        self.baselines = baselines.into_iter().map(Into::into).collect();
-        self
-    }
 }
 
 impl Method for IntegratedGradients {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
         self.check()?;
-        let targets = fix_targets(model, inputs, targets, run)?;
-        let at_inputs = scores(model, inputs, &targets, run)?;
-        let each = self.each_baseline()?;
+        let question = question.with_fixed_targets()?;
+        let at_inputs = question.scores()?;
+        let each = question.baselines().each_row()?;
         let found = each
             .iter()
-            .map(|baselines| self.between(model, inputs, &targets, baselines, &at_inputs, run));
+            .map(|baselines| self.between(&question, baselines, &at_inputs));
         mean(found.collect::<Result<_, _>>()?)
     }
 
-    fn rebased(&self, map: &Rebase<'_>) -> Result<Option<Box<dyn Method>>, Error> {
-        let each = self.each_baseline()?;
-        let baselines = each.iter().map(map).collect::<Result<_, _>>()?;
-        let config = self.config.clone();
-        Ok(Some(Box::new(Self { config, baselines })))
+    /// A distribution, or several baselines, give the mean over them.
+    fn baseline_use(&self) -> BaselineUse {
+        BaselineUse::Reference
     }
 }
 
@@ -187,7 +152,7 @@ fn mean(mut all: Vec<Vec<Explanation>>) -> Result<Vec<Explanation>, Error> {
         for (sum, other) in sums.iter_mut().zip(other) {
             for (sum, value) in sum.values.iter_mut().zip(other.values) {
                 if let (Some(sum), Some(value)) = (sum, value) {
-                    *sum = Value::from_matrix(sum.matrix()? + value.matrix()?, &sum.shape());
+                    *sum = sum.zip(&value, |sum, value| sum + value)?;
                 }
             }
             for (sum, delta) in sum
@@ -202,7 +167,7 @@ fn mean(mut all: Vec<Vec<Explanation>>) -> Result<Vec<Explanation>, Error> {
     }
     for sum in &mut sums {
         for value in sum.values.iter_mut().flatten() {
-            *value = Value::from_matrix(value.matrix()? * weight, &value.shape());
+            *value = value.map(|sum| sum * weight)?;
         }
         for delta in sum.delta.iter_mut().flatten() {
             *delta *= weight as f32;
@@ -217,17 +182,15 @@ impl IntegratedGradients {
     /// From one baseline.
     fn between(
         &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
+        question: &Question<'_>,
         baselines: &Baselines,
         at_inputs: &[Vec<f32>],
-        run: &Run<'_>,
     ) -> Result<Vec<Explanation>, Error> {
+        let inputs = question.inputs();
         let path = Path::new(inputs, baselines)?;
-        let at_baselines = scores(model, &path.at(&path.all_rows(), |_| 0.0)?, targets, run)?;
+        let at_baselines = question.scores_of(&path.at(&path.all_rows(), |_| 0.0)?)?;
 
-        let mut integrals = self.integrate(model, &path, targets, self.config.n_steps, run)?;
+        let mut integrals = self.integrate(question, &path, self.config.n_steps)?;
         let mut deltas = self.deltas(&path, &integrals, at_inputs, &at_baselines)?;
         if let Some(tolerance) = self.config.tolerance {
             let mut n = self.config.n_steps;
@@ -253,7 +216,7 @@ impl IntegratedGradients {
                 }
                 n = (2 * n).min(self.config.max_steps);
                 let part = path.select(&pending);
-                let refined = self.integrate(model, &part, targets, n, run)?;
+                let refined = self.integrate(question, &part, n)?;
                 for (whole, part) in integrals.iter_mut().zip(refined) {
                     for (whole, part) in whole.iter_mut().zip(part) {
                         if let (Some(whole), Some(part)) = (whole, part) {
@@ -281,25 +244,11 @@ impl IntegratedGradients {
                     let shape = inputs.values()[i].shape();
                     Ok(Some(Value::from_matrix(matrix, &shape)))
                 });
-                Ok(Explanation {
-                    delta: self.config.multiply_by_inputs.then_some(delta),
-                    ..Explanation::new(values.collect::<Result<_, Error>>()?, scores)
-                })
+                let values = values.collect::<Result<_, Error>>()?;
+                let delta = self.config.multiply_by_inputs.then_some(delta);
+                Ok(Explanation::new(values, scores).with_delta(delta))
             })
             .collect()
-    }
-
-    /// All baselines, those of distributions row by row.
-    fn each_baseline(&self) -> Result<Vec<Baselines>, Error> {
-        let each = self.baselines.iter().map(Baselines::each_row);
-        let each: Vec<Vec<Baselines>> = each.collect::<Result<_, _>>()?;
-        match each.is_empty() {
-            true => Err(Error::Method {
-                method: "integrated gradients",
-                reason: "the list of baselines is empty".into(),
-            }),
-            false => Ok(each.concat()),
-        }
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -329,34 +278,27 @@ impl IntegratedGradients {
     /// Rows times steps are one flat list of work, cut to the memory budget.
     fn integrate(
         &self,
-        model: &dyn Model,
+        question: &Question<'_>,
         path: &Path,
-        targets: &[Target],
         n: usize,
-        run: &Run<'_>,
     ) -> Result<Vec<Integral>, Error> {
         let samples = self.config.method.samples(n)?;
         let rows = path.inputs.rows();
-        let items: Vec<(usize, usize)> = (0..rows)
-            .flat_map(|row| (0..n).map(move |step| (row, step)))
-            .collect();
-        let at_once = run.rows_at_once(model, &path.inputs);
-        run.start(items.len());
-        let mut sums = RowSums::new(rows, targets.len(), path.way.len());
-        for part in items.chunks(at_once) {
+        let mut sums = RowSums::new(rows, question.targets().len(), path.way.len());
+        question.for_items(rows * n, samples_of(rows, n), 1, |part| {
             let of: Vec<usize> = part.iter().map(|item| item.0).collect();
             let points = path.at(&of, |item| samples[part[item].1].0)?;
-            let (gradients, _) = target_gradients(model, &points, targets)?;
+            let found = question.gradients(&points)?;
             let chunk = Chunk::new(&of, |item| samples[part[item].1].1);
-            for (t, gradients) in gradients.into_iter().enumerate() {
+            for (t, gradients) in found.gradients.into_iter().enumerate() {
                 for (i, gradient) in gradients.into_iter().enumerate() {
                     if let Some(gradient) = gradient {
                         sums.add(t, i, gradient.matrix()?, &chunk);
                     }
                 }
             }
-            run.advance(part.len());
-        }
+            Ok(())
+        })?;
         Ok(sums.finish())
     }
 

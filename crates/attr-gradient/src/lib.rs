@@ -2,7 +2,7 @@
 #![doc = include_str!("../README.md")]
 
 mod blur_integrated_gradients;
-mod cam;
+pub mod cam;
 mod deconvolution;
 mod deep_lift;
 mod deep_lift_shap;
@@ -23,16 +23,14 @@ mod xrai;
 
 pub use blur_integrated_gradients::{BlurIntegratedGradients, BlurIntegratedGradientsConfig};
 pub use cam::{
-    Ablated, AblationCam, Cam, CamConfig, EigenCam, EigenGradCam, ElementWise, Exceptional, Fem,
-    FullGrad, GradCam, GradCamElementWise, GradCamPlusPlus, Gradients, GuidedGradCam,
-    GuidedGradCamConfig, HiResCam, LayerCam, MeanGradient, Normalised, PlusPlus, PositiveGradients,
-    Principal, PrincipalGradient, Resize, ScoreCam, Scored, SecondOrder, Seen, ShapleyCam,
-    Weighting, XGradCam,
+    AblationCam, Cam, CamConfig, EigenCam, EigenGradCam, Fem, FullGrad, GradCam,
+    GradCamElementWise, GradCamPlusPlus, GuidedGradCam, GuidedGradCamConfig, HiResCam, LayerCam,
+    Resize, ScoreCam, ShapleyCam, XGradCam,
 };
 pub use deconvolution::Deconvolution;
-pub use deep_lift::{DeepLift, DeepLiftConfig, DeepLiftLayers, DeepLiftRule};
-pub use deep_lift_shap::{DeepLiftShap, DeepLiftShapLayers};
-pub use gradient_shap::{GradientShap, GradientShapConfig, GradientShapLayers};
+pub use deep_lift::{DeepLift, DeepLiftConfig, DeepLiftRule};
+pub use deep_lift_shap::DeepLiftShap;
+pub use gradient_shap::{GradientShap, GradientShapConfig};
 pub use guided_backprop::GuidedBackprop;
 pub use guided_integrated_gradients::{GuidedIntegratedGradients, GuidedIntegratedGradientsConfig};
 pub use idgi::{Idgi, IdgiConfig, IdgiPath, IdgiPathKind};
@@ -40,7 +38,7 @@ pub use input_x_gradient::InputXGradient;
 pub use integrated_gradients::{IntegratedGradients, IntegratedGradientsConfig};
 pub use layer::{
     Conductance, ConductanceConfig, GradientXActivation, GradientXActivationConfig,
-    InternalInfluence, InternalInfluenceConfig, LayerActivation, LayersOf, NeuronConductance,
+    InternalInfluence, InternalInfluenceConfig, LayerActivation, NeuronConductance,
     NeuronConductanceConfig,
 };
 pub use noise_tunnel::{NoiseTunnel, NoiseTunnelConfig, NoiseTunnelKind};

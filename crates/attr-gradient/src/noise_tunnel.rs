@@ -5,14 +5,14 @@
 //! (<https://arxiv.org/abs/1806.10758>). As Captum's `NoiseTunnel`, except that VarGrad is the
 //! unbiased variance, and that noise comes from a seed.
 
+use attr_core::build::Random;
 use attr_core::{
-    Error, Explanation, LayerMethod, Method, Model, Random, Rebase, Run, Target, Value, Values,
-    fix_targets, scores,
+    BaselineUse, Baselines, Error, Explanation, LayerMethod, Method, Question, Value, Values,
 };
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::rows::{Moment, Moments};
+use crate::rows::{Moment, Moments, samples_of};
 
 /// What is taken over the noisy copies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,49 +153,30 @@ pub(crate) fn deviations(stdevs: &[f64], inputs: &Values) -> Result<Vec<f64>, Er
 }
 
 impl<M: Method> Method for NoiseTunnel<M> {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
-        let columns = inputs.values().len();
-        self.tunnel(
-            model,
-            inputs,
-            targets,
-            columns,
-            run,
-            &|noisy, targets, run| {
-                let found = self.method.explain(model, noisy, targets, run)?;
-                Ok(found.into_iter().map(|found| found.values).collect())
-            },
-        )
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        let columns = question.inputs().values().len();
+        self.tunnel(question, columns, |noisy| {
+            let found = self.method.explain(noisy)?;
+            Ok(found.into_iter().map(|found| found.values).collect())
+        })
     }
 
-    fn rebased(&self, map: &Rebase<'_>) -> Result<Option<Box<dyn Method>>, Error> {
-        let Some(method) = self.method.rebased(map)? else {
-            return Ok(None);
-        };
-        let config = self.config.clone();
-        Ok(Some(Box::new(NoiseTunnel { method, config })))
+    fn baseline_use(&self) -> BaselineUse {
+        self.method.baseline_use()
+    }
+
+    fn own_baselines(&self) -> Option<&Baselines> {
+        self.method.own_baselines()
     }
 }
 
-/// The noise is on the inputs, the attribution at the layers.
 impl<M: LayerMethod> LayerMethod for NoiseTunnel<M> {
     fn layers(&self) -> &[String] {
         self.method.layers()
     }
 
-    fn explain_layers(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Vec<Explanation>>, Error> {
+    fn explain_at(&self, question: &Question<'_>) -> Result<Vec<Vec<Explanation>>, Error> {
+        let inputs = question.inputs();
         if (0..inputs.values().len()).all(|i| !inputs.attributed(i)) {
             return Err(Error::Method {
                 method: "the noise tunnel",
@@ -204,49 +185,36 @@ impl<M: LayerMethod> LayerMethod for NoiseTunnel<M> {
                     .into(),
             });
         }
-        let columns = self.layers().len();
-        let found = self.tunnel(
-            model,
-            inputs,
-            targets,
-            columns,
-            run,
-            &|noisy, targets, run| {
-                let found = self.method.explain_layers(model, noisy, targets, run)?;
-                let values = found.into_iter().map(|layers| {
-                    let layers = layers.into_iter();
-                    layers.flat_map(|layer| layer.values).collect()
-                });
-                Ok(values.collect())
-            },
-        )?;
+        let found = self.tunnel(question, self.layers().len(), |noisy| {
+            let found = self.method.explain_at(noisy)?.into_iter();
+            let values = found.map(|layers| layers.into_iter().flat_map(|layer| layer.values));
+            Ok(values.map(Iterator::collect).collect())
+        })?;
         let each = found.into_iter().map(|whole| {
             let errors = whole.standard_error.unwrap_or_default().into_iter();
             let errors = errors.map(Some).chain(std::iter::repeat(None));
             let pairs = whole.values.into_iter().zip(errors);
-            let layers = pairs.map(|(value, error)| Explanation {
-                standard_error: error.map(|error| vec![error]),
-                ..Explanation::new(vec![value], whole.scores.clone())
+            let layers = pairs.map(|(value, error)| {
+                Explanation::new(vec![value], whole.scores.clone())
+                    .with_standard_error(error.map(|error| vec![error]))
             });
             layers.collect()
         });
         Ok(each.collect())
     }
+
+    fn baseline_use(&self) -> BaselineUse {
+        self.method.baseline_use()
+    }
 }
 
-/// Explains noisy copies: per target, a value for each column.
-type Inner<'a> =
-    dyn Fn(&Values, &[Target], &Run<'_>) -> Result<Vec<Vec<Option<Value>>>, Error> + 'a;
-
 impl<M> NoiseTunnel<M> {
+    /// What `inner` finds for noisy rows, `[target][column]`, over all noisy copies.
     fn tunnel(
         &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
+        question: &Question<'_>,
         columns: usize,
-        run: &Run<'_>,
-        inner: &Inner<'_>,
+        inner: impl Fn(&Question<'_>) -> Result<Vec<Vec<Option<Value>>>, Error>,
     ) -> Result<Vec<Explanation>, Error> {
         let n = self.config.nt_samples;
         let least = match self.config.nt_type {
@@ -260,23 +228,20 @@ impl<M> NoiseTunnel<M> {
                 expected: "at least one is needed, two for vargrad, and at most 1048576",
             });
         }
+        let inputs = question.inputs();
         let stdevs = deviations(&self.config.stdevs, inputs)?;
-        let targets = fix_targets(model, inputs, targets, run)?;
-        let at_inputs = scores(model, inputs, &targets, run)?;
+        let question = question.with_fixed_targets()?;
+        let at_inputs = question.scores()?;
 
-        // Rows times copies are one list; the method cuts its own work to the budget.
+        // The method cuts its own work to the budget.
         let rows = inputs.rows();
-        let items: Vec<(usize, usize)> = (0..rows)
-            .flat_map(|row| (0..n).map(move |copy| (row, copy)))
-            .collect();
         let mut random = Random::new(self.config.seed);
-        let mut moments = Moments::new(rows, n, targets.len(), columns);
+        let mut moments = Moments::new(rows, n, question.targets().len(), columns);
         let mut shapes: Vec<Vec<usize>> = vec![Vec::new(); columns];
-        run.start(items.len());
-        for part in items.chunks(run.rows_at_once(model, inputs)) {
+        question.for_items(rows * n, samples_of(rows, n), 1, |part| {
             let of: Vec<usize> = part.iter().map(|item| item.0).collect();
             let noisy = add_noise(&inputs.select(&of), &stdevs, &mut random)?;
-            let explained = inner(&noisy, &targets, &run.quiet())?;
+            let explained = inner(&question.with_inputs(noisy).quiet())?;
             for (target, values) in explained.into_iter().enumerate() {
                 for (column, value) in values.into_iter().enumerate() {
                     if let Some(value) = value {
@@ -285,8 +250,8 @@ impl<M> NoiseTunnel<M> {
                     }
                 }
             }
-            run.advance(part.len());
-        }
+            Ok(())
+        })?;
         let found = moments.finish().into_iter().zip(at_inputs);
         let found = found.map(|(moments, scores)| {
             let (mut values, mut errors) = (Vec::new(), Vec::new());
@@ -307,10 +272,7 @@ impl<M> NoiseTunnel<M> {
                 values.push(Some(Value::from_matrix(self.reduce(moment), &shape)));
             }
             let known = errors.iter().any(Option::is_some);
-            Explanation {
-                standard_error: known.then_some(errors),
-                ..Explanation::new(values, scores)
-            }
+            Explanation::new(values, scores).with_standard_error(known.then_some(errors))
         });
         Ok(found.collect())
     }

@@ -68,9 +68,10 @@ impl Path {
 pub(crate) fn no_path(method: &'static str) -> Error {
     Error::Method {
         method,
-        reason: "the inputs are integers, between which there is no path; use `AtLayers` at their \
-                 embedding"
-            .into(),
+        reason:
+            "the inputs are integers, between which there is no path; explain their embedding, \
+                 with a method's `at_layers`"
+                .into(),
     }
 }
 

@@ -2,40 +2,32 @@
 
 use std::sync::Arc;
 
-use attr_core::{
-    Collected, Error, Explanation, Model, NodeView, Rule, Run, Target, Values, Walk, target_walks,
-};
+use attr_core::walk::{NodeInfo, Rule, Walk};
+use attr_core::{Error, Explanation, Question};
 
 /// The walk back with `rule` at every ReLU, from each target to the inputs.
 pub(crate) fn walk_relus(
     rule: Arc<dyn Rule>,
-    model: &dyn Model,
-    inputs: &Values,
-    targets: &[Target],
-    run: &Run<'_>,
+    question: &Question<'_>,
 ) -> Result<Vec<Explanation>, Error> {
-    let rules = |node: &NodeView<'_>| node.op().is_relu().then(|| rule.clone());
-    let walk = Walk::new().with_rules(&rules);
-    let (rows, at_once) = (inputs.rows(), run.rows_at_once(model, inputs));
-    run.start(rows);
-    let mut scores: Vec<Vec<f32>> = vec![Vec::new(); targets.len()];
-    let mut collected = Collected::new(targets.len(), inputs.values().len());
-    for start in (0..rows).step_by(at_once) {
-        let chunk = inputs.slice(start..(start + at_once).min(rows));
-        let (walks, chosen) = target_walks(model, &chunk, targets, &walk)?;
-        for (t, walked) in walks.walked.into_iter().enumerate() {
-            let mut values = walked.inputs;
+    let at_relus = |node: &NodeInfo<'_>| Ok(node.op().is_relu().then(|| rule.clone()));
+    let plan = question.plan(&at_relus)?;
+    let mut collected = question.collect();
+    question.for_rows(1, |rows| {
+        let pass = question.pass(&rows, None, &plan)?;
+        let chosen = question.chosen(&pass.output()?, &rows)?;
+        for (t, chosen) in chosen.into_iter().enumerate() {
+            let mut values = pass.walk(Walk::from_output(chosen.seed))?.inputs;
             for (i, value) in values.iter_mut().enumerate() {
-                match (chunk.attributed(i), &value) {
-                    (true, None) => return Err(Error::NoGradient { input: i }),
-                    (false, Some(_)) => *value = None,
-                    _ => {}
+                if !rows.attributed(i) {
+                    *value = None;
+                } else if value.is_none() {
+                    return Err(Error::NoGradient { input: i });
                 }
             }
-            scores[t].extend(&chosen[t]);
-            collected.push(t, values);
+            collected.push(t, values, &chosen.scores);
         }
-        run.advance(chunk.rows());
-    }
-    collected.finish(scores)
+        Ok(())
+    })?;
+    collected.finish()
 }

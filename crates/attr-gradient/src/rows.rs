@@ -1,16 +1,19 @@
 //! Samples of rows, summed into the rows they belong to.
 
 use attr_core::{Error, Explanation, Value, Values};
-use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
+use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor, TensorData};
 
 use crate::path::take;
 
 /// Weighted sums over samples, per target, column (an input or a layer) and row.
 ///
-/// Each sample is added to its own row alone: an infinity in one row leaves the others finite.
+/// Each sample is added to its own row alone: an infinity in one row leaves the others finite. Sums
+/// of half precision are taken in 32 bits.
 pub(crate) struct RowSums {
     rows: usize,
     sums: Vec<Vec<Option<Tensor<2>>>>,
+    /// Per column, the type of what is summed.
+    types: Vec<Option<DType>>,
 }
 
 /// The samples of one chunk: for each its row and its weight there.
@@ -29,17 +32,25 @@ impl Chunk {
     }
 }
 
+/// All samples of all rows, `(row, number of the sample)`, row by row.
+pub(crate) fn samples_of(rows: usize, samples: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..rows).flat_map(move |row| (0..samples).map(move |sample| (row, sample)))
+}
+
 impl RowSums {
     pub fn new(rows: usize, targets: usize, columns: usize) -> Self {
         Self {
             rows,
             sums: vec![vec![None; columns]; targets],
+            types: vec![None; columns],
         }
     }
 
     /// Adds the samples of a chunk, `[samples, elements]`.
     pub fn add(&mut self, target: usize, column: usize, samples: Tensor<2>, chunk: &Chunk) {
         let [_, elements] = samples.dims();
+        self.types[column].get_or_insert(samples.dtype());
+        let samples = widened(samples);
         let device = samples.device();
         let weights = Tensor::<2>::from_data(chunk.weights.clone(), &device);
         let sum = &mut self.sums[target][column];
@@ -63,7 +74,12 @@ impl RowSums {
 
     /// The sums, `[target][column]` as `[rows, elements]`; none where nothing was added.
     pub fn finish(self) -> Vec<Vec<Option<Tensor<2>>>> {
-        self.sums
+        let narrowed = |columns: Vec<Option<Tensor<2>>>| {
+            let columns = columns.into_iter().zip(&self.types);
+            let columns = columns.map(|(sum, dtype)| Some(sum?.cast((*dtype)?)));
+            columns.collect()
+        };
+        self.sums.into_iter().map(narrowed).collect()
     }
 }
 
@@ -75,6 +91,7 @@ pub(crate) struct Moments {
     firsts: RowSums,
     means: RowSums,
     squares: RowSums,
+    types: Vec<Option<DType>>,
 }
 
 /// A mean over samples, and the mean square of their distances from it.
@@ -91,6 +108,7 @@ impl Moments {
             firsts: sums(),
             means: sums(),
             squares: sums(),
+            types: vec![None; columns],
         }
     }
 
@@ -102,6 +120,15 @@ impl Moments {
         values: Tensor<2>,
         items: &[(usize, usize)],
     ) -> Result<(), Error> {
+        // One value for all samples together would be counted once for each.
+        if values.dims()[0] != items.len() {
+            return Err(Error::WholeBatch {
+                output: values.dims().to_vec(),
+                rows: items.len(),
+            });
+        }
+        self.types[column].get_or_insert(values.dtype());
+        let values = widened(values);
         let rows: Vec<usize> = items.iter().map(|item| item.0).collect();
         let first: Vec<usize> = (0..items.len()).filter(|&i| items[i].1 == 0).collect();
         if !first.is_empty() {
@@ -127,17 +154,26 @@ impl Moments {
         triples
             .map(|((firsts, means), squares)| {
                 let columns = firsts.into_iter().zip(means).zip(squares);
-                let moments = columns.map(|((first, mean), square)| {
-                    let (first, mean, square) = (first?, mean?, square?);
+                let columns = columns.zip(&self.types);
+                let moments = columns.map(|(((first, mean), square), dtype)| {
+                    let (first, mean, square, dtype) = (first?, mean?, square?, (*dtype)?);
                     let variance = (square - mean.clone() * mean.clone()).clamp_min(0.0);
                     Some(Moment {
-                        mean: first + mean,
-                        variance,
+                        mean: (first + mean).cast(dtype),
+                        variance: variance.cast(dtype),
                     })
                 });
                 moments.collect()
             })
             .collect()
+    }
+}
+
+/// In 32 bits, if it has fewer.
+fn widened(samples: Tensor<2>) -> Tensor<2> {
+    match samples.dtype() {
+        DType::F16 | DType::BF16 => samples.cast(DType::F32),
+        _ => samples,
     }
 }
 
@@ -166,10 +202,7 @@ pub(crate) fn complete(
             }
             let pairs = sums.into_iter().zip(inputs.values());
             let values = pairs.map(|(sum, x)| Some(Value::from_matrix(sum?, &x.shape())));
-            Ok(Explanation {
-                delta: Some(delta),
-                ..Explanation::new(values.collect(), at_inputs)
-            })
+            Ok(Explanation::new(values.collect(), at_inputs).with_delta(delta))
         })
         .collect()
 }

@@ -3,7 +3,7 @@
 //! Simonyan, Vedaldi, Zisserman, "Deep Inside Convolutional Networks", 2013
 //! (<https://arxiv.org/abs/1312.6034>). As Captum's `Saliency`.
 
-use attr_core::{Error, Explanation, Method, Model, Run, Target, Value, Values, gradients};
+use attr_core::{Error, Explanation, Method, Question};
 use serde::{Deserialize, Serialize};
 
 /// `A = |∂f/∂x|`, or the signed gradient with [`with_abs(false)`](Self::with_abs).
@@ -55,21 +55,12 @@ impl Saliency {
 }
 
 impl Method for Saliency {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
-        let mut explanations = gradients(model, inputs, targets, run)?;
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        let mut explanations = question.explained_by_gradients()?;
         if self.abs {
-            for value in explanations
-                .iter_mut()
-                .flat_map(|e| &mut e.values)
-                .flatten()
-            {
-                *value = Value::from_matrix(value.matrix()?.abs(), &value.shape());
+            let values = explanations.iter_mut().flat_map(|one| &mut one.values);
+            for value in values.flatten() {
+                *value = value.map(|gradient| gradient.abs())?;
             }
         }
         Ok(explanations)

@@ -4,7 +4,8 @@
 //! (<https://arxiv.org/abs/1906.02825>). As `XRAI` of PAIR's saliency library on given segments.
 
 use attr_core::{
-    Baseline, Error, Explanation, Kind, Method, Model, Rebase, Run, Target, Value, Values,
+    Baseline, BaselineUse, Baselines, Error, Explanation, Kind, Method, Question, Value, Values,
+    WithBaseline,
 };
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
@@ -82,7 +83,7 @@ impl Default for XraiConfig {
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Xrai<M = IntegratedGradients> {
+pub struct Xrai<M = WithBaseline<IntegratedGradients>> {
     method: M,
     segments: Vec<Value>,
     config: XraiConfig,
@@ -93,7 +94,7 @@ impl Xrai {
     pub fn new(segments: impl IntoIterator<Item = Value>) -> Self {
         let method = IntegratedGradients::new()
             .with_steps(100)
-            .with_baselines([Baseline::Min, Baseline::Max]);
+            .with_baseline(Baseline::Several(vec![Baseline::Min, Baseline::Max]));
         Self::of(method, segments)
     }
 }
@@ -214,10 +215,7 @@ impl XraiConfig {
                     // The first of equals.
                     let best = gains
                         .enumerate()
-                        .reduce(|best, next| match next.1 > best.1 {
-                            true => next,
-                            false => best,
-                        });
+                        .reduce(|best, next| if next.1 > best.1 { next } else { best });
                     let Some((best, gain)) = best else { break };
                     let new = fresh(&map, rest.remove(best));
                     covered += new.len();
@@ -234,13 +232,8 @@ impl XraiConfig {
 }
 
 impl<M: Method> Method for Xrai<M> {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        let inputs = question.inputs();
         let explained = (0..inputs.values().len()).filter(|&i| inputs.attributed(i));
         let explained: Vec<usize> = explained.collect();
         let image = match explained[..] {
@@ -266,7 +259,7 @@ impl<M: Method> Method for Xrai<M> {
         let (rows, channels) = (shape[0], shape[1]);
         let segments = self.segments(inputs, &shape)?;
         let positions: usize = shape[2..].iter().product();
-        let mut found = self.method.explain(model, inputs, targets, run)?;
+        let mut found = self.method.explain(question)?;
         for found in &mut found {
             let value = found.values[image].take();
             let value = value.ok_or(Error::NoGradient { input: image })?;
@@ -289,14 +282,11 @@ impl<M: Method> Method for Xrai<M> {
         Ok(found)
     }
 
-    fn rebased(&self, map: &Rebase<'_>) -> Result<Option<Box<dyn Method>>, Error> {
-        let Some(method) = self.method.rebased(map)? else {
-            return Ok(None);
-        };
-        Ok(Some(Box::new(Xrai {
-            method,
-            segments: self.segments.clone(),
-            config: self.config.clone(),
-        })))
+    fn baseline_use(&self) -> BaselineUse {
+        self.method.baseline_use()
+    }
+
+    fn own_baselines(&self) -> Option<&Baselines> {
+        self.method.own_baselines()
     }
 }

@@ -1,7 +1,7 @@
 //! Arithmetic on the host, element by element and by reduction, for values that are known while a
 //! model is traced. What is not here is left to the device: `None`.
 
-use attr_core::{Binary, Compare, Reduce, Unary};
+use attr_core::op::{Binary, Compare, Reduce, Unary};
 use ndarray::{ArrayD, Axis, IxDyn, Zip};
 
 use crate::host::Host;

@@ -9,7 +9,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use attr_core::{Dim, Op};
+use attr_core::op::{Dim, Op};
 
 use crate::call::Call;
 use crate::host::Host;

@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use attr_core::{Binary, Compare, Dim, Kind, Number, Op, Reduce, SliceDim, Unary, Value};
+use attr_core::op::{Binary, Compare, Dim, Number, Op, Reduce, SliceDim, Unary};
+use attr_core::{Kind, Value};
 use burn::tensor::{DType, Device};
 
 use crate::arithmetic;
@@ -542,7 +543,7 @@ impl Compute<'_> {
         &self,
         item: &Item,
         padding: &[(usize, usize)],
-        fill: attr_core::Padding,
+        fill: attr_core::op::Padding,
     ) -> Outcome {
         if padding.iter().all(|&p| p == (0, 0)) {
             return Ok(item.clone());

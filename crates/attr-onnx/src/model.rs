@@ -4,7 +4,8 @@ use std::cell::Cell;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use attr_core::{Dim, Kind, Number, Op, Traced, Value, Values};
+use attr_core::op::{Dim, Number, Op};
+use attr_core::{Kind, Traced, Value, Values};
 use burn::tensor::{DType, Device};
 
 use crate::Error;

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use attr_core::tap_value;
+use attr_core::op::tap_value;
 use burn::tensor::Device;
 
 use crate::batch::Batch;

@@ -4,9 +4,8 @@
 //! `LayerFeatureAblation`, and on a model up to a layer its `NeuronFeatureAblation`. Zeiler, Fergus,
 //! 2013 (<https://arxiv.org/abs/1311.2901>) occlude regions in the same way.
 
-use attr_core::{
-    Baselines, Error, Explanation, FeatureMask, Masked, Method, Model, Run, Target, Values,
-};
+use attr_core::perturb::Masked;
+use attr_core::{BaselineUse, Error, Explanation, FeatureMask, Method, Question};
 use serde::{Deserialize, Serialize};
 
 use crate::setters::setters;
@@ -61,7 +60,6 @@ pub struct FeatureAblationConfig {
 #[derive(Clone, Debug, Default)]
 pub struct FeatureAblation {
     config: FeatureAblationConfig,
-    baselines: Baselines,
     mask: FeatureMask,
 }
 
@@ -80,11 +78,7 @@ impl FeatureAblation {
         Self::default()
     }
 
-    setters!();
-
-    pub(crate) fn baselines(&self) -> &Baselines {
-        &self.baselines
-    }
+    setters!(mask, perturbations_per_eval);
 
     pub(crate) fn mask(&self) -> &FeatureMask {
         &self.mask
@@ -92,16 +86,9 @@ impl FeatureAblation {
 }
 
 impl Method for FeatureAblation {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
-        let what = (&self.baselines, &self.mask);
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
         let per_eval = self.config.perturbations_per_eval;
-        let masked = Masked::new(model, inputs, targets, what, per_eval, run)?;
+        let masked = Masked::new(question, &self.mask, per_eval)?;
         let rows: Vec<usize> = (0..masked.rows()).collect();
         let mut values = masked.evaluate(&rows, masked.features(), &without)?;
         for (values, scores) in values.iter_mut().zip(masked.scores()) {
@@ -112,6 +99,10 @@ impl Method for FeatureAblation {
             }
         }
         Ok(masked.explanations(&values, None))
+    }
+
+    fn baseline_use(&self) -> BaselineUse {
+        BaselineUse::Perturbation
     }
 }
 

@@ -5,12 +5,15 @@
 //! (<https://arxiv.org/abs/1801.01489>). Over a data set that does not fit in memory, see
 //! [`OverData`](crate::OverData).
 
-use attr_core::{
-    Blend, Error, Explanation, FeatureMask, Method, Model, Perturbed, Random, Run, Target, Values,
-};
+use std::cell::RefCell;
+
+use attr_core::build::Random;
+use attr_core::perturb::{Blend, Perturbation, Perturbed};
+use attr_core::{Error, Explanation, FeatureMask, Method, Question};
 use serde::{Deserialize, Serialize};
 
 use crate::feature_ablation::without;
+use crate::setters::setters;
 
 /// Parameters of [`FeaturePermutation`], under Captum's names.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -80,19 +83,7 @@ impl FeaturePermutation {
         self
     }
 
-    /// Sets which elements are one feature; every element by itself unless set.
-    pub fn with_feature_mask(mut self, mask: impl Into<FeatureMask>) -> Self {
-        self.mask = mask.into();
-        self
-    }
-
-    /// Sets the seed of the permutations.
-    pub fn with_seed(mut self, seed: u64) -> Self {
-        self.config.seed = seed;
-        self
-    }
-
-    crate::setters::per_eval!();
+    setters!(mask, seed, perturbations_per_eval);
 
     pub(crate) fn mask(&self) -> &FeatureMask {
         &self.mask
@@ -102,13 +93,12 @@ impl FeaturePermutation {
         self.config.seed
     }
 
-    /// A permutation of the rows for each feature.
-    pub(crate) fn permutations(
-        &self,
+    /// The order of the rows for each feature.
+    pub(crate) fn orders<'a>(
+        &'a self,
         rows: usize,
-        features: usize,
-        random: &mut Random,
-    ) -> Result<Vec<Vec<usize>>, Error> {
+        random: &'a mut Random,
+    ) -> Result<Orders<'a>, Error> {
         let bad = |reason: String| {
             Err(Error::Method {
                 method: "feature permutation",
@@ -121,29 +111,46 @@ impl FeaturePermutation {
         if let Some(permutation) = &self.permutation {
             let mut sorted = permutation.clone();
             sorted.sort_unstable();
-            return match sorted.into_iter().eq(0..rows) {
-                true => Ok(vec![permutation.clone(); features]),
-                false => bad(format!("{permutation:?} is no permutation of {rows} rows")),
-            };
-        }
-        let one = |_| loop {
-            let order = random.permutation(rows);
-            if !order.iter().copied().eq(0..rows) {
-                return order;
+            if !sorted.into_iter().eq(0..rows) {
+                return bad(format!("{permutation:?} is no permutation of {rows} rows"));
             }
-        };
-        Ok((0..features).map(one).collect())
+        }
+        Ok(Orders {
+            given: self.permutation.as_deref(),
+            random,
+            drawn: 0,
+            latest: (0..rows).collect(),
+        })
+    }
+}
+
+/// An order of the rows for each feature, drawn when the feature's turn comes.
+pub(crate) struct Orders<'a> {
+    given: Option<&'a [usize]>,
+    random: &'a mut Random,
+    /// For how many features an order was drawn.
+    drawn: usize,
+    latest: Vec<usize>,
+}
+
+impl Orders<'_> {
+    /// The order for a feature, which is the latest or a later one.
+    pub fn of(&mut self, feature: usize) -> &[usize] {
+        if let Some(given) = self.given {
+            return given;
+        }
+        let rows = self.latest.len();
+        while self.drawn <= feature {
+            self.latest = self.random.permutation(rows);
+            self.drawn += usize::from(!self.latest.iter().copied().eq(0..rows));
+        }
+        &self.latest
     }
 }
 
 impl Method for FeaturePermutation {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        let inputs = question.inputs();
         if !inputs.origin().iter().copied().eq(0..inputs.caller_rows()) {
             return Err(Error::Method {
                 method: "feature permutation",
@@ -157,9 +164,9 @@ impl Method for FeaturePermutation {
         let blend = Blend::new(inputs, &self.mask, inputs.clone())?;
         let count = blend.features().count();
         let mut random = Random::new(self.config.seed);
-        let orders = self.permutations(inputs.rows(), count, &mut random)?;
+        let orders = RefCell::new(self.orders(inputs.rows(), &mut random)?);
         let per_eval = self.config.perturbations_per_eval;
-        let perturbed = Perturbed::new(model, inputs, targets, per_eval, run)?;
+        let perturbed = Perturbed::new(question, per_eval)?;
         if perturbed.whole_batch() && !blend.features().shared() {
             return Err(Error::Method {
                 method: "a feature mask per row",
@@ -169,14 +176,16 @@ impl Method for FeaturePermutation {
             });
         }
         let rows = perturbed.rows();
-        let copies = (0..count).flat_map(|k| (0..rows).map(move |row| (row, k)));
-        let found = perturbed.evaluate(&copies.collect::<Vec<_>>(), &|copies| {
+        let copies =
+            (0..count).flat_map(|number| (0..rows).map(move |row| Perturbation { row, number }));
+        let found = perturbed.evaluate(count * rows, copies, &|copies| {
             let mut present = vec![0f32; copies.len() * count];
             for (present, copy) in present.chunks_mut(count).zip(copies) {
-                without(copy.1, present);
+                without(copy.number, present);
             }
-            let rows: Vec<usize> = copies.iter().map(|copy| copy.0).collect();
-            let from = copies.iter().map(|&(row, k)| orders[k][row]);
+            let mut orders = orders.borrow_mut();
+            let rows: Vec<usize> = copies.iter().map(|copy| copy.row).collect();
+            let from = copies.iter().map(|copy| orders.of(copy.number)[copy.row]);
             blend.make(inputs, &rows, &from.collect::<Vec<_>>(), present)
         })?;
         let each = found.into_iter().zip(perturbed.scores());

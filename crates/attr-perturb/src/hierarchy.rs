@@ -1,6 +1,7 @@
 //! A hierarchy of features: which of them belong together, at every scale.
 
-use attr_core::{Error, Features, Values};
+use attr_core::perturb::Features;
+use attr_core::{Error, Values};
 
 /// A binary tree over features: leaves `0..n` are the features, and inner node `n + k` joins the two
 /// nodes of entry `k`, as in a linkage matrix of SciPy.

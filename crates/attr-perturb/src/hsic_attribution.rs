@@ -6,12 +6,13 @@
 //! of the authors' `xplique`; masks are balanced at random instead of a rounded Sobol sequence, and the
 //! output's kernel has the median *distance* of two outputs as its width, not the median output.
 
-use attr_core::{
-    Baselines, Error, Explanation, FeatureMask, Masked, Method, Model, Random, Run, Target, Values,
-};
+use attr_core::build::Random;
+use attr_core::perturb::Masked;
+use attr_core::{BaselineUse, Error, Explanation, FeatureMask, Method, Question};
 use serde::{Deserialize, Serialize};
 
 use crate::grid::cells;
+use crate::setters::setters;
 
 /// Parameters of [`HsicAttribution`], under `xplique`'s names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,7 +78,6 @@ impl Default for HsicAttributionConfig {
 #[derive(Clone, Debug, Default)]
 pub struct HsicAttribution {
     config: HsicAttributionConfig,
-    baselines: Baselines,
     mask: Option<FeatureMask>,
 }
 
@@ -102,35 +102,11 @@ impl HsicAttribution {
         self
     }
 
-    /// Sets the seed of the masks.
-    pub fn with_seed(mut self, seed: u64) -> Self {
-        self.config.seed = seed;
-        self
-    }
-
-    /// Sets what stands for an absent feature; zero unless set.
-    pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
-        self.baselines = baselines.into();
-        self
-    }
-
-    /// Sets which elements are one feature, instead of a grid.
-    pub fn with_feature_mask(mut self, mask: impl Into<FeatureMask>) -> Self {
-        self.mask = Some(mask.into());
-        self
-    }
-
-    crate::setters::per_eval!();
+    setters!(mask, seed, perturbations_per_eval);
 }
 
 impl Method for HsicAttribution {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
         let n = self.config.nb_design;
         if !(2..=1 << 12).contains(&n) {
             return Err(Error::Parameter {
@@ -139,10 +115,9 @@ impl Method for HsicAttribution {
                 expected: "dependence needs at least two masks, and at most 4096 are compared",
             });
         }
-        let mask = cells(&self.mask, self.config.grid_size, inputs)?;
-        let what = (&self.baselines, &mask);
+        let mask = cells(&self.mask, self.config.grid_size, question.inputs())?;
         let per_eval = self.config.perturbations_per_eval;
-        let masked = Masked::new(model, inputs, targets, what, per_eval, run)?;
+        let masked = Masked::new(question, &mask, per_eval)?;
         let mut random = Random::new(self.config.seed);
         let signs = (0..masked.features()).map(|_| {
             let order = random.permutation(n);
@@ -160,6 +135,10 @@ impl Method for HsicAttribution {
             .map(|rows| rows.iter().map(|outputs| hsic(&signs, outputs)).collect())
             .collect();
         Ok(masked.explanations(&values, None))
+    }
+
+    fn baseline_use(&self) -> BaselineUse {
+        BaselineUse::Perturbation
     }
 }
 

@@ -3,12 +3,12 @@
 //! Zeiler, Fergus, "Visualizing and understanding convolutional networks", 2013
 //! (<https://arxiv.org/abs/1311.2901>). As Captum's `Occlusion`.
 
-use attr_core::{
-    Baselines, Copy, Error, Explanation, Kind, Method, Model, Perturbed, Run, Target, Value,
-    Values, Windows, inpainted, mixed,
-};
+use attr_core::perturb::{Perturbation, Perturbed, Windows, inpainted, mixed};
+use attr_core::{BaselineUse, Error, Explanation, Kind, Method, Question, Value, Values};
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
+
+use crate::setters::setters;
 use std::ops::Range;
 
 /// Parameters of [`Occlusion`], under Captum's names.
@@ -56,15 +56,11 @@ pub struct OcclusionConfig {
 #[derive(Clone, Debug, Default)]
 pub struct Occlusion {
     config: OcclusionConfig,
-    baselines: Baselines,
 }
 
 impl From<OcclusionConfig> for Occlusion {
     fn from(config: OcclusionConfig) -> Self {
-        Self {
-            config,
-            ..Self::default()
-        }
+        Self { config }
     }
 }
 
@@ -85,16 +81,10 @@ impl Occlusion {
         self
     }
 
-    /// Sets what is put in the window; zero unless set, as in Captum.
-    pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
-        self.baselines = baselines.into();
-        self
-    }
+    setters!(perturbations_per_eval);
 
-    crate::setters::per_eval!();
-
-    /// All windows, input by input, the last dimension fastest.
-    fn windows(&self, inputs: &Values) -> Result<Vec<Window>, Error> {
+    /// The windows of each explained input.
+    fn windows(&self, inputs: &Values) -> Result<Vec<Sliding>, Error> {
         let explained = (0..inputs.values().len()).filter(|&i| inputs.explained(i));
         let explained: Vec<usize> = explained.collect();
         let shapes = &self.config.sliding_window_shapes;
@@ -120,7 +110,7 @@ impl Occlusion {
                 });
             }
         }
-        let mut windows = Vec::new();
+        let mut windows: Vec<Sliding> = Vec::with_capacity(explained.len());
         for (n, &i) in explained.iter().enumerate() {
             let shape = inputs.values()[i].shape();
             let shape = &shape[1..];
@@ -146,25 +136,44 @@ impl Occlusion {
             let sides = size.iter().zip(shape).zip(&stride);
             let sides = sides.map(|((&size, &length), &stride)| places(size, length, stride));
             let places: Vec<Vec<Range<usize>>> = sides.collect::<Result<_, _>>()?;
-            let count: usize = places.iter().map(Vec::len).product();
-            windows.extend((0..count).map(|mut number| {
-                let mut ranges = Vec::with_capacity(places.len());
-                for places in places.iter().rev() {
-                    ranges.push(places[number % places.len()].clone());
-                    number /= places.len();
-                }
-                ranges.reverse();
-                Window { input: i, ranges }
-            }));
+            windows.push(Sliding {
+                input: i,
+                first: windows
+                    .last()
+                    .map_or(0, |before| before.first + before.count()),
+                size: size.clone(),
+                places,
+            });
         }
         Ok(windows)
     }
 }
 
-/// Where a window lies: in which input, and in which range of each dimension but the batch.
-struct Window {
+/// The windows of one input, numbered with the last dimension fastest.
+struct Sliding {
     input: usize,
-    ranges: Vec<Range<usize>>,
+    /// The number of the first; those of other inputs come before.
+    first: usize,
+    size: Vec<usize>,
+    /// The places along each dimension but the batch.
+    places: Vec<Vec<Range<usize>>>,
+}
+
+impl Sliding {
+    fn count(&self) -> usize {
+        self.places.iter().map(Vec::len).product()
+    }
+
+    /// The ranges of a window, counted from the first of this input.
+    fn window(&self, mut number: usize) -> Vec<Range<usize>> {
+        let mut ranges = Vec::with_capacity(self.places.len());
+        for places in self.places.iter().rev() {
+            ranges.push(places[number % places.len()].clone());
+            number /= places.len();
+        }
+        ranges.reverse();
+        ranges
+    }
 }
 
 /// The places of a window along a dimension.
@@ -183,52 +192,47 @@ fn places(size: usize, length: usize, stride: usize) -> Result<Vec<Range<usize>>
 }
 
 impl Method for Occlusion {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        let inputs = question.inputs();
         let windows = self.windows(inputs)?;
-        let (inpaint, baselines) = self.baselines.inpainting(inputs)?;
+        let (inpaint, baselines) = question.baselines().inpainting(inputs)?;
         let absent = Absent {
             rows: baselines.absent(inputs)?,
             inpaint,
         };
         let per_eval = self.config.perturbations_per_eval;
-        let perturbed = Perturbed::new(model, inputs, targets, per_eval, run)?;
-        let rows = perturbed.rows();
-        let mut found: Vec<Vec<f32>> = vec![Vec::new(); targets.len()];
-        let mut first = 0;
-        for own in windows.chunk_by(|a, b| a.input == b.input) {
-            // Channels are not in space: a window reaches the same places in whichever they are.
-            let spatial = own.iter();
-            let spatial = spatial.map(|w| w.ranges.iter().skip(1).cloned().collect());
-            let spatial: Vec<Vec<Range<usize>>> = spatial.collect();
+        let perturbed = Perturbed::new(question, per_eval)?;
+        let scores = perturbed.scores();
+        let mut values: Vec<Vec<Option<Value>>> =
+            vec![vec![None; inputs.values().len()]; scores.len()];
+        for sliding in &windows {
+            let mut shape = inputs.values()[sliding.input].shape();
+            shape[0] = perturbed.rows();
+            let mut means: Vec<Means> = vec![Means::new(&shape); scores.len()];
             let near = Windows {
-                input: own[0].input,
-                first,
-                ranges: &spatial,
+                input: sliding.input,
+                first: sliding.first,
+                count: sliding.count(),
+                // Channels are not in space: a window reaches the same places in whichever they are.
+                size: sliding.size.get(1..).unwrap_or_default(),
+                place: &|number| sliding.window(number).into_iter().skip(1).collect(),
             };
-            let make = |copies: &[Copy]| covered(inputs, &absent, &windows, copies);
-            let scores = perturbed.evaluate_windows(&near, &make)?;
-            for (found, scores) in found.iter_mut().zip(scores) {
-                found.extend(scores);
+            let make = |copies: &[Perturbation]| covered(inputs, &absent, sliding, copies);
+            perturbed.evaluate_windows(&near, &make, &mut |target, number, row, covered| {
+                let change = f64::from(scores[target][row]) - f64::from(covered);
+                means[target].add(&sliding.window(number), row, change);
+            })?;
+            for (values, means) in values.iter_mut().zip(means) {
+                values[sliding.input] = Some(means.finish(&inputs.values()[sliding.input]));
             }
-            first += own.len();
         }
-        let each = found.into_iter().zip(perturbed.scores());
-        let each = each.map(|(found, scores)| {
-            let changes = found.chunks(rows).map(|found| {
-                let pairs = found.iter().zip(scores);
-                pairs.map(|(&covered, &score)| f64::from(score) - f64::from(covered))
-            });
-            let changes: Vec<Vec<f64>> = changes.map(Iterator::collect).collect();
-            let values = means(inputs, &windows, &changes, rows);
-            Explanation::new(values, scores.clone())
-        });
+        let each = values.into_iter().zip(scores);
+        let each = each.map(|(values, scores)| Explanation::new(values, scores.clone()));
         Ok(each.collect())
+    }
+
+    fn baseline_use(&self) -> BaselineUse {
+        BaselineUse::Perturbation
     }
 }
 
@@ -242,91 +246,84 @@ struct Absent {
 fn covered(
     inputs: &Values,
     absent: &Absent,
-    windows: &[Window],
-    copies: &[Copy],
+    sliding: &Sliding,
+    copies: &[Perturbation],
 ) -> Result<Values, Error> {
-    let rows: Vec<usize> = copies.iter().map(|copy| copy.0).collect();
+    let rows: Vec<usize> = copies.iter().map(|copy| copy.row).collect();
+    let windows = copies.iter();
+    let windows = windows.map(|copy| sliding.window(copy.number - sliding.first));
+    let windows: Vec<Vec<Range<usize>>> = windows.collect();
     let here = inputs.select(&rows);
-    let there = absent.rows.select(&rows);
-    let mut results: Vec<Option<Value>> = vec![None; inputs.values().len()];
-    for (i, result) in results.iter_mut().enumerate() {
-        if !copies.iter().any(|copy| windows[copy.1].input == i) {
-            continue;
+    let x = here.values()[sliding.input].clone();
+    let shape = x.shape();
+    // A window is a product of ranges: one row of ones and zeros per dimension.
+    let mut inside = Tensor::<2>::ones([copies.len(), 1], &x.device());
+    let mut elements = 1;
+    for (dim, &length) in shape[1..].iter().enumerate() {
+        let mut data = vec![0f32; copies.len() * length];
+        for (line, window) in data.chunks_mut(length).zip(&windows) {
+            line[window[dim].clone()].fill(1.0);
         }
-        let shape = here.values()[i].shape();
-        let device = here.values()[i].device();
-        // A window is a product of ranges: one row of ones and zeros per dimension.
-        let ones = copies
-            .iter()
-            .map(|copy| f32::from(windows[copy.1].input == i));
-        let ones = TensorData::new(ones.collect::<Vec<_>>(), [copies.len(), 1]);
-        let mut inside = Tensor::<2>::from_data(ones, &device);
-        let mut elements = 1;
-        for (dim, &length) in shape[1..].iter().enumerate() {
-            let mut data = vec![0f32; copies.len() * length];
-            for (line, copy) in data.chunks_mut(length).zip(copies) {
-                let window = &windows[copy.1];
-                if window.input == i {
-                    line[window.ranges[dim].clone()].fill(1.0);
-                }
-            }
-            let data = TensorData::new(data, [copies.len(), length]);
-            let line = Tensor::<2>::from_data(data, &device);
-            elements *= length;
-            let both = inside.unsqueeze_dim::<3>(2) * line.unsqueeze_dim::<3>(1);
-            inside = both.reshape([copies.len(), elements]);
-        }
-        let x = here.values()[i].clone();
-        let seen = inside.neg() + 1.0;
-        *result = Some(match absent.inpaint[i] {
-            true => inpainted(&x, seen)?,
-            false => mixed(x, there.values()[i].clone(), seen)?,
-        });
+        let data = TensorData::new(data, [copies.len(), length]);
+        let line = Tensor::<2>::from_data(data, &x.device());
+        elements *= length;
+        let both = inside.unsqueeze_dim::<3>(2) * line.unsqueeze_dim::<3>(1);
+        inside = both.reshape([copies.len(), elements]);
     }
-    Ok(here.with(|i, _| results[i].clone()))
+    let seen = inside.neg() + 1.0;
+    let changed = if absent.inpaint[sliding.input] {
+        inpainted(&x, seen)?
+    } else {
+        let there = absent.rows.values()[sliding.input].select_rows(&rows);
+        mixed(x, there, seen)?
+    };
+    Ok(here.with(|i, _| (i == sliding.input).then(|| changed.clone())))
 }
 
-/// The mean change of the windows that cover each element, `changes[window][row]`.
-fn means(
-    inputs: &Values,
-    windows: &[Window],
-    changes: &[Vec<f64>],
-    rows: usize,
-) -> Vec<Option<Value>> {
-    let all = inputs.values().iter().enumerate().map(|(i, input)| {
-        if !inputs.explained(i) {
-            return None;
+/// The mean change of the windows that cover each element, as they come.
+#[derive(Clone)]
+struct Means {
+    shape: Vec<usize>,
+    sums: Vec<f64>,
+    /// Per element of the first row, how many windows cover it.
+    counts: Vec<u32>,
+}
+
+impl Means {
+    fn new(shape: &[usize]) -> Self {
+        let elements = shape[1..].iter().product();
+        Self {
+            shape: shape.to_vec(),
+            sums: vec![0.0; shape[0] * elements],
+            counts: vec![0; elements],
         }
-        let mut shape = input.shape();
-        shape[0] = rows;
-        let elements: usize = shape[1..].iter().product();
-        let mut sums = vec![0f64; rows * elements];
-        let mut counts = vec![0u32; elements];
-        for (window, changes) in windows.iter().zip(changes) {
-            if window.input != i {
-                continue;
+    }
+
+    fn add(&mut self, window: &[Range<usize>], row: usize, change: f64) {
+        let start = row * self.counts.len();
+        for line in lines(window, &self.shape[1..]) {
+            for sum in &mut self.sums[start + line.start..start + line.end] {
+                *sum += change;
             }
-            for line in lines(&window.ranges, &shape[1..]) {
-                for count in &mut counts[line.clone()] {
+            if row == 0 {
+                for count in &mut self.counts[line] {
                     *count += 1;
                 }
-                for (sums, change) in sums.chunks_mut(elements).zip(changes) {
-                    for sum in &mut sums[line.clone()] {
-                        *sum += change;
-                    }
-                }
             }
         }
-        let means = sums.iter().zip(counts.iter().cycle());
+    }
+
+    /// The means, in the input's type where that is floating point.
+    fn finish(self, input: &Value) -> Value {
+        let means = self.sums.iter().zip(self.counts.iter().cycle());
         let means = means.map(|(sum, &count)| (sum / f64::from(count)) as f32);
-        let data = TensorData::new(means.collect::<Vec<_>>(), shape);
+        let data = TensorData::new(means.collect::<Vec<_>>(), self.shape);
         let data = match input.kind() {
             Kind::Float => data.convert_dtype(input.dtype()),
             _ => data,
         };
-        Some(Value::from_data(data, &input.device()))
-    });
-    all.collect()
+        Value::from_data(data, &input.device())
+    }
 }
 
 /// The elements of a window as ranges of the flattened row.

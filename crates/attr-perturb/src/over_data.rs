@@ -4,10 +4,11 @@
 //! batches. As Captum's `DataLoaderAttribution`, which passes over the data once for each of its
 //! features unless `perturbations_per_pass` says otherwise.
 
-use attr_core::{
-    Blend, Budget, Copy, Error, Features, Inputs, Model, Random, Run, Value, Values, prepare,
-    untyped,
-};
+use std::cell::RefCell;
+
+use attr_core::build::{Random, ask};
+use attr_core::perturb::{Blend, Features, Perturbation};
+use attr_core::{Baselines, Error, Inputs, Model, Question, Run, Value, Values};
 
 use crate::{FeatureAblation, FeaturePermutation};
 
@@ -86,6 +87,7 @@ enum Change {
 /// ```
 pub struct OverData {
     change: Change,
+    baselines: Option<Baselines>,
 }
 
 /// What each feature contributes to a metric of a data set.
@@ -124,10 +126,11 @@ struct Pass<S> {
 }
 
 impl OverData {
-    /// Ablates each feature over the whole data set; baselines have one row for all.
+    /// Ablates each feature over the whole data set: it becomes zero unless a baseline is set.
     pub fn ablation(method: FeatureAblation) -> Self {
         Self {
             change: Change::Ablate(method),
+            baselines: None,
         }
     }
 
@@ -135,10 +138,17 @@ impl OverData {
     pub fn permutation(method: FeaturePermutation) -> Self {
         Self {
             change: Change::Permute(method),
+            baselines: None,
         }
     }
 
-    /// Reads the batches one by one, with the default memory budget.
+    /// Sets what stands for an ablated feature, with one row for all; a permutation needs none.
+    pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
+        self.baselines = Some(baselines.into());
+        self
+    }
+
+    /// Reads the batches one by one, with default memory budget and no progress.
     ///
     /// # Errors
     /// As the type says, and whatever the reduction reports.
@@ -153,10 +163,10 @@ impl OverData {
         A: Fn(S, &Value, &L) -> Result<S, Error>,
         F: Fn(S) -> f64,
     {
-        self.attribute_with(model, batches, reduction, Budget::default())
+        self.attribute_with(model, batches, reduction, &Run::new())
     }
 
-    /// As [`attribute`](Self::attribute), with a memory budget.
+    /// As [`attribute`](Self::attribute), with a memory budget and progress.
     ///
     /// # Errors
     /// As [`attribute`](Self::attribute).
@@ -165,15 +175,13 @@ impl OverData {
         model: &impl Model<I>,
         batches: impl IntoIterator<Item = (I, L)>,
         reduction: &Reduction<S, L, A, F>,
-        budget: Budget,
+        run: &Run<'_>,
     ) -> Result<DataAttribution, Error>
     where
         S: Clone,
         A: Fn(S, &Value, &L) -> Result<S, Error>,
         F: Fn(S) -> f64,
     {
-        let model = untyped(model);
-        let run = Run::new().with_budget(budget);
         let mut random = Random::new(match &self.change {
             Change::Ablate(_) => 0,
             Change::Permute(method) => method.seed(),
@@ -181,40 +189,23 @@ impl OverData {
         let mut pass: Option<Pass<S>> = None;
         let mut rows = 0;
         for (inputs, labels) in batches {
-            let (inputs, given) = prepare(&model, &inputs.to_values(), &[])?;
-            let batch = inputs.rows();
-            let blend = self.blend(&inputs)?;
-            let count = blend.features().count();
-            let pass = pass.get_or_insert_with(|| Pass {
-                first: inputs.slice(0..1).renumbered(),
-                features: blend.features().clone(),
-                given,
-                states: vec![Some(reduction.start.clone()); count + 1],
-            });
-            alike(&inputs, &pass.first)?;
-            // Number 0 is the data as they are; number k has feature k - 1 changed.
-            let orders = match &self.change {
-                Change::Ablate(_) => None,
-                Change::Permute(method) => Some(method.permutations(batch, count, &mut random)?),
-            };
-            let at_once = run.rows_at_once(&model, &inputs);
-            let numbers: Vec<usize> = (0..=count).collect();
-            for numbers in numbers.chunks((at_once / batch).max(1)) {
-                let copies = numbers.iter();
-                let copies = copies.flat_map(|&k| (0..batch).map(move |row| (row, k)));
-                let copies: Vec<Copy> = copies.collect();
-                let outputs = copies
-                    .chunks(at_once)
-                    .map(|part| forward(&model, &inputs, &blend, orders.as_deref(), part));
-                let output = Value::cat_rows(outputs.collect::<Result<_, _>>()?)?;
-                for (place, &k) in numbers.iter().enumerate() {
-                    let output = output.slice_rows(place * batch..(place + 1) * batch);
+            ask(model, &inputs, &[], run, |question, given| {
+                let blend = self.blend(question.inputs())?;
+                let pass = pass.get_or_insert_with(|| Pass {
+                    first: question.inputs().slice(0..1).renumbered(),
+                    features: blend.features().clone(),
+                    given,
+                    states: vec![Some(reduction.start.clone()); blend.features().count() + 1],
+                });
+                alike(question.inputs(), &pass.first)?;
+                rows += question.inputs().rows();
+                self.outputs(question, &blend, &mut random, &mut |k, output| {
                     let state = pass.states[k].take();
                     let state = state.ok_or(Error::Internal("a state was lost"))?;
                     pass.states[k] = Some((reduction.add)(state, &output, &labels)?);
-                }
-            }
-            rows += batch;
+                    Ok(())
+                })
+            })?;
         }
         let pass = pass.ok_or(Error::Method {
             method: "an attribution over a data set",
@@ -232,51 +223,92 @@ impl OverData {
         })
     }
 
+    /// Hands to `take` the outputs for a batch: number 0 is the batch as it is, number `k` has feature
+    /// `k - 1` changed.
+    fn outputs(
+        &self,
+        question: &Question<'_>,
+        blend: &Blend,
+        random: &mut Random,
+        take: &mut dyn FnMut(usize, Value) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let batch = question.inputs().rows();
+        let orders = match &self.change {
+            Change::Ablate(_) => None,
+            Change::Permute(method) => Some(RefCell::new(method.orders(batch, random)?)),
+        };
+        // The row that stands for a changed one.
+        let from = |copy: &Perturbation| match (&orders, copy.number) {
+            (Some(orders), 1..) => orders.borrow_mut().of(copy.number - 1)[copy.row],
+            _ => copy.row,
+        };
+        let at_once = question.items_at_once(1);
+        let numbers = 0..=blend.features().count();
+        let total = blend.features().count() + 1;
+        question.for_chunks(total, numbers, at_once / batch, |numbers| {
+            let copies = numbers
+                .iter()
+                .flat_map(|&number| (0..batch).map(move |row| Perturbation { row, number }));
+            let copies: Vec<Perturbation> = copies.collect();
+            let parts = copies.chunks(at_once);
+            let parts = parts.map(|part| forward(question, blend, part, &from));
+            let output = Value::cat_rows(parts.collect::<Result<_, _>>()?)?;
+            for (place, &number) in numbers.iter().enumerate() {
+                take(
+                    number,
+                    output.slice_rows(place * batch..(place + 1) * batch),
+                )?;
+            }
+            Ok(())
+        })
+    }
+
     /// The features of a batch, and the rows that stand for what is changed.
     fn blend(&self, inputs: &Values) -> Result<Blend, Error> {
         let blend = match &self.change {
             Change::Ablate(method) => {
-                let (inpaint, baselines) = method.baselines().inpainting(inputs)?;
+                let baselines = self.baselines.clone().unwrap_or_default();
+                let (inpaint, baselines) = baselines.inpainting(inputs)?;
                 let absent = baselines.absent(inputs)?;
                 Blend::new(inputs, method.mask(), absent)?.with_inpainting(inpaint)
             }
+            Change::Permute(_) if self.baselines.is_some() => {
+                return Err(Error::Method {
+                    method: "a baseline",
+                    reason: "a permuted feature takes another row's value; leave it out".into(),
+                });
+            }
             Change::Permute(method) => Blend::new(inputs, method.mask(), inputs.clone())?,
         };
-        match blend.features().shared() {
-            true => Ok(blend),
-            false => Err(Error::Method {
+        if !blend.features().shared() {
+            return Err(Error::Method {
                 method: "an attribution over a data set",
                 reason: "give one feature mask for all rows".into(),
-            }),
+            });
         }
+        Ok(blend)
     }
 }
 
 /// The output for some rows of a batch, each with its own feature changed.
 fn forward(
-    model: &dyn Model,
-    inputs: &Values,
+    question: &Question<'_>,
     blend: &Blend,
-    orders: Option<&[Vec<usize>]>,
-    copies: &[Copy],
+    copies: &[Perturbation],
+    from: &dyn Fn(&Perturbation) -> usize,
 ) -> Result<Value, Error> {
     let count = blend.features().count();
     let mut present = vec![1f32; copies.len() * count];
-    for (present, &(_, k)) in present.chunks_mut(count).zip(copies) {
-        if let Some(feature) = k.checked_sub(1) {
+    for (present, copy) in present.chunks_mut(count).zip(copies) {
+        if let Some(feature) = copy.number.checked_sub(1) {
             present[feature] = 0.0;
         }
     }
-    let from = copies.iter().map(|&(row, k)| match (orders, k) {
-        (Some(orders), 1..) => orders[k - 1][row],
-        _ => row,
-    });
-    let rows: Vec<usize> = copies.iter().map(|copy| copy.0).collect();
-    let changed = blend.make(inputs, &rows, &from.collect::<Vec<_>>(), present)?;
-    let output = model.forward(changed)?;
-    match output.shape().first() == Some(&rows.len()) {
-        true => Ok(output),
-        false => Err(Error::Method {
+    let from: Vec<usize> = copies.iter().map(from).collect();
+    let rows: Vec<usize> = copies.iter().map(|copy| copy.row).collect();
+    let output = question.forward(&blend.make(question.inputs(), &rows, &from, present)?)?;
+    if output.shape().first() != Some(&rows.len()) {
+        return Err(Error::Method {
             method: "an attribution over a data set",
             reason: format!(
                 "the output has shape {:?} for {} rows; give the output of each row, and reduce it \
@@ -284,8 +316,9 @@ fn forward(
                 output.shape(),
                 rows.len()
             ),
-        }),
+        });
     }
+    Ok(output)
 }
 
 /// Refuses a batch whose rows are unlike those of the first.

@@ -7,9 +7,8 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::rc::Rc;
 
-use attr_core::{
-    Baselines, Copy, Error, Explanation, FeatureMask, Masked, Method, Model, Run, Target, Values,
-};
+use attr_core::perturb::{Masked, Perturbation};
+use attr_core::{BaselineUse, Error, Explanation, FeatureMask, Method, Question};
 use serde::{Deserialize, Serialize};
 
 use crate::hierarchy::Hierarchy;
@@ -78,7 +77,6 @@ impl Default for PartitionShapConfig {
 #[derive(Clone, Debug, Default)]
 pub struct PartitionShap {
     config: PartitionShapConfig,
-    baselines: Baselines,
     mask: FeatureMask,
     hierarchy: Option<Hierarchy>,
 }
@@ -110,7 +108,7 @@ impl PartitionShap {
         self
     }
 
-    setters!();
+    setters!(mask, perturbations_per_eval);
 }
 
 /// A node to be shared among its halves.
@@ -199,13 +197,8 @@ impl Row {
 }
 
 impl Method for PartitionShap {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        let inputs = question.inputs();
         let most = self.config.max_evals;
         if most < 2 {
             return Err(Error::Parameter {
@@ -214,9 +207,8 @@ impl Method for PartitionShap {
                 expected: "everything and nothing are two evaluations",
             });
         }
-        let what = (&self.baselines, &self.mask);
         let per_eval = self.config.perturbations_per_eval;
-        let masked = Masked::new(model, inputs, targets, what, per_eval, run)?;
+        let masked = Masked::new(question, &self.mask, per_eval)?;
         let features = masked.features();
         let trees: Vec<Tree> = match &self.hierarchy {
             Some(hierarchy) if hierarchy.features() != features => {
@@ -232,9 +224,10 @@ impl Method for PartitionShap {
             // Where each row has a mask, its features lie elsewhere.
             None => {
                 let features = self.mask.resolve(inputs)?;
-                let masks = match features.shared() {
-                    true => &inputs.origin()[..1],
-                    false => inputs.origin(),
+                let masks = if features.shared() {
+                    &inputs.origin()[..1]
+                } else {
+                    inputs.origin()
                 };
                 let of = |&row: &usize| Tree::new(Hierarchy::of_places(&features, row, inputs));
                 masks.iter().map(of).collect()
@@ -246,7 +239,7 @@ impl Method for PartitionShap {
             let mut one = Row {
                 row,
                 queue: BinaryHeap::new(),
-                values: vec![vec![0.0; features]; targets.len()],
+                values: vec![vec![0.0; features]; question.targets().len()],
                 evaluations: 2,
                 opened: 0,
             };
@@ -283,9 +276,11 @@ impl Method for PartitionShap {
                 let halves = tree(*row).hierarchy.below(open.node);
                 halves.map(|halves| halves[k % 2])
             };
-            let copies = (0..2 * opened.len()).map(|k| (rows[opened[k / 2].0].row, k));
-            let copies: Vec<Copy> = copies.collect();
-            let found = masked.at(&copies, &|k, present| {
+            let copies = (0..2 * opened.len()).map(|number| Perturbation {
+                row: rows[opened[number / 2].0].row,
+                number,
+            });
+            let found = masked.at(copies.len(), copies, &|k, present| {
                 let (row, open) = &opened[k / 2];
                 let mut nodes: Vec<usize> = half(k).into_iter().collect();
                 let mut context = &open.context;
@@ -331,7 +326,7 @@ impl Method for PartitionShap {
                 }
             }
         }
-        let mut values: Vec<Vec<Vec<f64>>> = vec![Vec::new(); targets.len()];
+        let mut values: Vec<Vec<Vec<f64>>> = vec![Vec::new(); question.targets().len()];
         for mut row in rows {
             for open in std::mem::take(&mut row.queue) {
                 let members = &tree(row.row).members[open.node];
@@ -347,5 +342,9 @@ impl Method for PartitionShap {
             }
         }
         Ok(masked.complete(&values, None, &start))
+    }
+
+    fn baseline_use(&self) -> BaselineUse {
+        BaselineUse::Perturbation
     }
 }

@@ -3,9 +3,8 @@
 //! Mitchell, Cooper, Frank, Holmes, "Sampling permutations for Shapley value estimation", 2022
 //! (<https://arxiv.org/abs/2104.12199>). As `PermutationExplainer` of the `shap` package.
 
-use attr_core::{
-    Baselines, Error, Explanation, FeatureMask, Masked, Method, Model, Run, Target, Values,
-};
+use attr_core::perturb::Masked;
+use attr_core::{BaselineUse, Error, Explanation, FeatureMask, Method, Question};
 use serde::{Deserialize, Serialize};
 
 use crate::permutations::{Sampling, sample};
@@ -49,7 +48,8 @@ impl Default for PermutationShapConfig {
 ///
 /// Shapes: the input's, `[batch, ...]`, in units of the output; `[1, ...]` where the forward gives
 /// one value for the whole batch. At most `2 + 2 npermutations (n - 1)` forward passes per row for `n`
-/// features; a coalition that several permutations share is evaluated once.
+/// features; a coalition that several permutations share is evaluated once, while there is room for
+/// its value.
 ///
 /// # Errors
 /// [`Error::Parameter`] for no samples or a tolerance that is not positive; [`Error::FeatureMask`] and
@@ -73,7 +73,6 @@ impl Default for PermutationShapConfig {
 #[derive(Clone, Debug, Default)]
 pub struct PermutationShap {
     config: PermutationShapConfig,
-    baselines: Baselines,
     mask: FeatureMask,
 }
 
@@ -104,26 +103,13 @@ impl PermutationShap {
         self
     }
 
-    /// Sets the seed of the permutations.
-    pub fn with_seed(mut self, seed: u64) -> Self {
-        self.config.seed = seed;
-        self
-    }
-
-    setters!();
+    setters!(mask, seed, perturbations_per_eval);
 }
 
 impl Method for PermutationShap {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
-        let what = (&self.baselines, &self.mask);
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
         let per_eval = self.config.perturbations_per_eval;
-        let masked = Masked::new(model, inputs, targets, what, per_eval, run)?;
+        let masked = Masked::new(question, &self.mask, per_eval)?;
         let sampling = Sampling {
             units: self.config.npermutations,
             name: "npermutations",
@@ -132,5 +118,9 @@ impl Method for PermutationShap {
             seed: self.config.seed,
         };
         sample(&masked, &sampling)
+    }
+
+    fn baseline_use(&self) -> BaselineUse {
+        BaselineUse::Perturbation
     }
 }

@@ -2,10 +2,18 @@
 
 use std::collections::HashMap;
 
-use attr_core::{Error, Explanation, Masked, Random};
+use attr_core::build::Random;
+use attr_core::perturb::Masked;
+use attr_core::{Error, Explanation};
 
 /// Units (a permutation, or an antithetic pair) that are evaluated before a tolerance is checked.
 const ROUND: usize = 10;
+
+/// Outputs that are taken together where there is no tolerance, rows and coalitions counted.
+const AT_ONCE: usize = 1 << 16;
+
+/// How much known coalitions may take, in numbers of eight bytes.
+const KEPT: usize = 1 << 22;
 
 /// How permutations are sampled.
 pub(crate) struct Sampling {
@@ -57,12 +65,15 @@ impl Estimate {
     }
 }
 
-/// The coalitions evaluated so far, each once.
+/// The coalitions evaluated so far, as many as there is room for.
 ///
 /// A coalition goes by the combined random words of its members (Zobrist, 1970): 128 bits, so that
 /// two of a billion coalitions share a word with a probability below 1e-20.
 struct Known {
+    /// The word of each feature.
     words: Vec<u128>,
+    /// The word of each coalition, and which number has a word.
+    coalitions: Vec<u128>,
     index: HashMap<u128, usize>,
     /// `[target][row][coalition]`; zero for rows that were not asked for any more.
     values: Vec<Vec<Vec<f64>>>,
@@ -80,6 +91,7 @@ pub(crate) fn sample(masked: &Masked<'_>, sampling: &Sampling) -> Result<Vec<Exp
     let word = |_| u128::from(bits.bits()) << 64 | u128::from(bits.bits());
     let mut known = Known {
         words: (0..features).map(word).collect(),
+        coalitions: Vec::new(),
         index: HashMap::new(),
         values: vec![vec![Vec::new(); rows]; targets],
     };
@@ -88,15 +100,16 @@ pub(crate) fn sample(masked: &Masked<'_>, sampling: &Sampling) -> Result<Vec<Exp
         features: vec![Running::default(); features],
     };
     let mut estimates = vec![vec![empty; rows]; targets];
+    let per_unit = if sampling.antithetic { 2 } else { 1 };
     let mut active: Vec<usize> = (0..rows).collect();
     let mut done = 0;
     while done < sampling.units && !active.is_empty() {
         let left = sampling.units - done;
-        let units = match sampling.tolerance {
-            Some(_) => left.min(ROUND),
-            None => left,
-        };
-        let mut orders = Vec::with_capacity(2 * units);
+        let units = left.min(match sampling.tolerance {
+            Some(_) => ROUND,
+            None => (AT_ONCE / (per_unit * features * rows).max(1)).max(1),
+        });
+        let mut orders = Vec::with_capacity(per_unit * units);
         for _ in 0..units {
             let order = random.permutation(features);
             if sampling.antithetic {
@@ -108,7 +121,6 @@ pub(crate) fn sample(masked: &Masked<'_>, sampling: &Sampling) -> Result<Vec<Exp
             }
         }
         let chains = known.evaluate(masked, &active, &orders)?;
-        let per_unit = orders.len() / units;
         for (t, estimates) in estimates.iter_mut().enumerate() {
             for &row in &active {
                 let end = f64::from(masked.scores()[t][row]);
@@ -128,6 +140,7 @@ pub(crate) fn sample(masked: &Masked<'_>, sampling: &Sampling) -> Result<Vec<Exp
                 }
             }
         }
+        known.forget_latest();
         done += units;
         if let Some(tolerance) = sampling.tolerance {
             active.retain(|&row| {
@@ -154,7 +167,7 @@ impl Known {
         orders: &[Vec<usize>],
     ) -> Result<Vec<Vec<usize>>, Error> {
         let mut unknown: Vec<(usize, usize)> = Vec::new();
-        let first = self.index.len();
+        let first = self.coalitions.len();
         let mut chains = Vec::with_capacity(orders.len());
         for (o, order) in orders.iter().enumerate() {
             let mut coalition = 0u128;
@@ -165,6 +178,7 @@ impl Known {
                 let at = *self.index.entry(coalition).or_insert(next);
                 if at == next {
                     unknown.push((o, i + 1));
+                    self.coalitions.push(coalition);
                 }
                 at
             });
@@ -183,6 +197,23 @@ impl Known {
             }
         }
         Ok(chains)
+    }
+
+    /// Forgets the latest coalitions where there is no room for them. The first are those of few and
+    /// of nearly all features, which come up most often.
+    fn forget_latest(&mut self) {
+        let values: usize = self.values.iter().map(Vec::len).sum();
+        // Its words and their index take about as much as sixteen values.
+        let room = KEPT / (values + 16);
+        if self.coalitions.len() <= room {
+            return;
+        }
+        for word in self.coalitions.drain(room..) {
+            self.index.remove(&word);
+        }
+        for values in self.values.iter_mut().flatten() {
+            values.truncate(room);
+        }
     }
 }
 

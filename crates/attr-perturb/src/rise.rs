@@ -3,12 +3,16 @@
 //! Petsiuk, Das, Saenko, "RISE: randomized input sampling for explanation of black-box models", 2018
 //! (<https://arxiv.org/abs/1806.07421>).
 
-use attr_core::{
-    Baselines, Error, Explanation, FeatureMask, Masked, Method, Model, Random, Run, Target, Values,
-};
+use std::cell::RefCell;
+
+use attr_core::build::Random;
+use attr_core::perturb::Masked;
+use attr_core::{BaselineUse, Error, Explanation, FeatureMask, Method, Question, Values};
 use serde::{Deserialize, Serialize};
 
-/// Cells of all masks, each a byte.
+use crate::setters::setters;
+
+/// Cells of all masks.
 const MOST_CELLS: usize = 1 << 30;
 
 /// Parameters of [`Rise`], under the names of the authors' code.
@@ -75,15 +79,11 @@ impl Default for RiseConfig {
 #[derive(Clone, Debug, Default)]
 pub struct Rise {
     config: RiseConfig,
-    baselines: Baselines,
 }
 
 impl From<RiseConfig> for Rise {
     fn from(config: RiseConfig) -> Self {
-        Self {
-            config,
-            ..Self::default()
-        }
+        Self { config }
     }
 }
 
@@ -111,19 +111,7 @@ impl Rise {
         self
     }
 
-    /// Sets the seed of the masks.
-    pub fn with_seed(mut self, seed: u64) -> Self {
-        self.config.seed = seed;
-        self
-    }
-
-    /// Sets what stands for what is not seen.
-    pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
-        self.baselines = baselines.into();
-        self
-    }
-
-    crate::setters::per_eval!();
+    setters!(seed, perturbations_per_eval);
 
     fn check(&self, inputs: &Values) -> Result<(), Error> {
         let RiseConfig { n, s, p1, .. } = self.config;
@@ -169,46 +157,52 @@ impl Rise {
     }
 }
 
-/// A random mask of one image, before it is enlarged: its cells, and how far it is shifted along
-/// each dimension.
-struct Cells {
+/// The masks of one input, drawn one after the other.
+#[derive(Clone)]
+struct Masks {
+    lengths: Vec<usize>,
+    s: usize,
+    p1: f64,
+    random: Random,
+    /// How many masks were drawn, and which cells of the latest are seen, before it is enlarged.
+    drawn: usize,
     seen: Vec<bool>,
+    /// How far the latest is shifted along each dimension.
     shifts: Vec<usize>,
 }
 
-/// The masks of one input: how they are enlarged.
-struct Enlarged {
-    lengths: Vec<usize>,
-    cells: Vec<Cells>,
-    s: usize,
-}
-
-impl Enlarged {
-    fn draw(config: &RiseConfig, lengths: &[usize], random: &mut Random) -> Self {
-        let count = config.s.pow(lengths.len() as u32);
-        let cells = (0..config.n).map(|_| {
-            let seen = (0..count).map(|_| random.uniform() < config.p1).collect();
-            let shifts = lengths.iter();
-            let shifts = shifts.map(|length| random.index(length.div_ceil(config.s)));
-            Cells {
-                seen,
-                shifts: shifts.collect(),
-            }
-        });
+impl Masks {
+    /// Masks from where the random numbers stand.
+    fn new(config: &RiseConfig, lengths: &[usize], random: &Random) -> Self {
         Self {
-            cells: cells.collect(),
             lengths: lengths.to_vec(),
             s: config.s,
+            p1: config.p1,
+            random: random.clone(),
+            drawn: 0,
+            seen: vec![false; config.s.pow(lengths.len() as u32)],
+            shifts: Vec::new(),
         }
     }
 
-    /// The pixels of a mask.
-    fn write(&self, number: usize, pixels: &mut [f32]) {
-        let cells = &self.cells[number];
-        let mut current: Vec<f32> = cells.seen.iter().map(|&seen| f32::from(seen)).collect();
+    fn draw(&mut self) {
+        let (random, p1) = (&mut self.random, self.p1);
+        self.seen.fill_with(|| random.uniform() < p1);
+        let shifts = self.lengths.iter();
+        let shifts = shifts.map(|length| random.index(length.div_ceil(self.s)));
+        self.shifts = shifts.collect();
+        self.drawn += 1;
+    }
+
+    /// The pixels of a mask, which is the latest or a later one.
+    fn write(&mut self, number: usize, pixels: &mut [f32]) {
+        while self.drawn <= number {
+            self.draw();
+        }
+        let mut current: Vec<f32> = self.seen.iter().map(|&seen| f32::from(seen)).collect();
         // One dimension after the other: those before are enlarged, those after still small.
         let (mut outer, mut inner) = (1, current.len());
-        for (&length, &shift) in self.lengths.iter().zip(&cells.shifts) {
+        for (&length, &shift) in self.lengths.iter().zip(&self.shifts) {
             inner /= self.s;
             let mut next = vec![0f32; outer * length * inner];
             for at in 0..length {
@@ -239,43 +233,45 @@ impl Enlarged {
     }
 }
 
+/// A mask of each input, one after the other.
+fn write(images: &mut [Masks], number: usize, mut pixels: &mut [f32]) {
+    for image in images {
+        let (own, others) = pixels.split_at_mut(image.lengths.iter().product());
+        image.write(number, own);
+        pixels = others;
+    }
+}
+
 impl Method for Rise {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        let inputs = question.inputs();
         self.check(inputs)?;
         let n = self.config.n;
         let per_eval = self.config.perturbations_per_eval;
-        let what = (&self.baselines, &FeatureMask::Pixels);
-        let masked = Masked::new(model, inputs, targets, what, per_eval, run)?;
+        let masked = Masked::new(question, &FeatureMask::Pixels, per_eval)?;
         let mut random = Random::new(self.config.seed);
-        let explained = (0..inputs.values().len()).filter(|&i| inputs.explained(i));
-        let images = explained.map(|i| {
+        let mut images: Vec<Masks> = Vec::new();
+        for i in (0..inputs.values().len()).filter(|&i| inputs.explained(i)) {
             let shape = inputs.values()[i].shape();
-            Enlarged::draw(&self.config, &shape[2..], &mut random)
-        });
-        let images: Vec<Enlarged> = images.collect();
-        let mask = |number: usize, present: &mut [f32]| {
-            let mut rest = present;
-            for image in &images {
-                let (own, others) = rest.split_at_mut(image.lengths.iter().product());
-                image.write(number, own);
-                rest = others;
-            }
-        };
+            let own = Masks::new(&self.config, &shape[2..], &random);
+            // The next input's masks are drawn after all of this one's.
+            let mut last = own.clone();
+            (0..n).for_each(|_| last.draw());
+            random = last.random;
+            images.push(own);
+        }
+        let again = RefCell::new(images.clone());
         let rows: Vec<usize> = (0..masked.rows()).collect();
-        let found = masked.evaluate(&rows, n, &mask)?;
+        let found = masked.evaluate(&rows, n, &|number, present| {
+            write(&mut again.borrow_mut(), number, present);
+        })?;
 
         let features = masked.features();
-        let mut sums = vec![vec![vec![0f64; features]; rows.len()]; targets.len()];
+        let mut sums = vec![vec![vec![0f64; features]; rows.len()]; question.targets().len()];
         let mut squares = sums.clone();
         let mut pixels = vec![0f32; features];
         for number in 0..n {
-            mask(number, &mut pixels);
+            write(&mut images, number, &mut pixels);
             for ((sums, squares), found) in sums.iter_mut().zip(&mut squares).zip(&found) {
                 for ((sums, squares), found) in sums.iter_mut().zip(squares).zip(found) {
                     let output = found[number];
@@ -294,5 +290,9 @@ impl Method for Rise {
             }
         }
         Ok(masked.explanations(&sums, (n > 1).then_some(&squares)))
+    }
+
+    fn baseline_use(&self) -> BaselineUse {
+        BaselineUse::Perturbation
     }
 }

@@ -2,12 +2,11 @@
 //!
 //! Castro, Gómez, Tejada, "Polynomial calculation of the Shapley value based on sampling", 2009
 //! (<https://doi.org/10.1016/j.cor.2008.04.004>); Štrumbelj, Kononenko, 2010. As Captum's
-//! `ShapleyValueSampling`; draws come from a seed, each coalition is evaluated once, and the mean
+//! `ShapleyValueSampling`; draws come from a seed, known coalitions are not evaluated again, and the mean
 //! comes with its standard error.
 
-use attr_core::{
-    Baselines, Error, Explanation, FeatureMask, Masked, Method, Model, Run, Target, Values,
-};
+use attr_core::perturb::Masked;
+use attr_core::{BaselineUse, Error, Explanation, FeatureMask, Method, Question};
 use serde::{Deserialize, Serialize};
 
 use crate::permutations::{Sampling, sample};
@@ -51,7 +50,8 @@ impl Default for ShapleyValueSamplingConfig {
 ///
 /// Shapes: the input's, `[batch, ...]`, in units of the output; `[1, ...]` where the forward gives
 /// one value for the whole batch. At most `2 + n_samples (n - 1)` forward passes per row for `n`
-/// features; a coalition that several permutations share is evaluated once.
+/// features; a coalition that several permutations share is evaluated once, while there is room for
+/// its value.
 ///
 /// # Errors
 /// [`Error::Parameter`] for no samples or a tolerance that is not positive; [`Error::FeatureMask`] and
@@ -78,7 +78,6 @@ impl Default for ShapleyValueSamplingConfig {
 #[derive(Clone, Debug, Default)]
 pub struct ShapleyValueSampling {
     config: ShapleyValueSamplingConfig,
-    baselines: Baselines,
     mask: FeatureMask,
 }
 
@@ -109,26 +108,13 @@ impl ShapleyValueSampling {
         self
     }
 
-    /// Sets the seed of the permutations.
-    pub fn with_seed(mut self, seed: u64) -> Self {
-        self.config.seed = seed;
-        self
-    }
-
-    setters!();
+    setters!(mask, seed, perturbations_per_eval);
 }
 
 impl Method for ShapleyValueSampling {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
-        let what = (&self.baselines, &self.mask);
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
         let per_eval = self.config.perturbations_per_eval;
-        let masked = Masked::new(model, inputs, targets, what, per_eval, run)?;
+        let masked = Masked::new(question, &self.mask, per_eval)?;
         let sampling = Sampling {
             units: self.config.n_samples,
             name: "n_samples",
@@ -137,5 +123,9 @@ impl Method for ShapleyValueSampling {
             seed: self.config.seed,
         };
         sample(&masked, &sampling)
+    }
+
+    fn baseline_use(&self) -> BaselineUse {
+        BaselineUse::Perturbation
     }
 }

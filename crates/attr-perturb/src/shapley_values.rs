@@ -4,9 +4,8 @@
 //! (<https://doi.org/10.1016/j.cor.2008.04.004>). As Captum's `ShapleyValues`, which evaluates `n n!`
 //! copies where `2^n` suffice.
 
-use attr_core::{
-    Baselines, Error, Explanation, FeatureMask, Masked, Method, Model, Run, Target, Values,
-};
+use attr_core::perturb::Masked;
+use attr_core::{BaselineUse, Error, Explanation, FeatureMask, Method, Question};
 use serde::{Deserialize, Serialize};
 
 use crate::setters::setters;
@@ -56,7 +55,6 @@ pub struct ShapleyValuesConfig {
 #[derive(Clone, Debug, Default)]
 pub struct ShapleyValues {
     config: ShapleyValuesConfig,
-    baselines: Baselines,
     mask: FeatureMask,
 }
 
@@ -75,18 +73,12 @@ impl ShapleyValues {
         Self::default()
     }
 
-    setters!();
+    setters!(mask, perturbations_per_eval);
 }
 
 impl Method for ShapleyValues {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
-        let features = self.mask.resolve(inputs)?.count();
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        let features = self.mask.resolve(question.inputs())?.count();
         if features > MOST_FEATURES {
             return Err(Error::Method {
                 method: "exact Shapley values",
@@ -96,14 +88,13 @@ impl Method for ShapleyValues {
                 ),
             });
         }
-        let what = (&self.baselines, &self.mask);
         let per_eval = self.config.perturbations_per_eval;
-        let masked = Masked::new(model, inputs, targets, what, per_eval, run)?;
+        let masked = Masked::new(question, &self.mask, per_eval)?;
         let coalitions = 1usize << features;
-        let mut values: Vec<Vec<Vec<f64>>> = vec![Vec::new(); targets.len()];
-        let mut start: Vec<Vec<f64>> = vec![Vec::new(); targets.len()];
+        let mut values: Vec<Vec<Vec<f64>>> = vec![Vec::new(); question.targets().len()];
+        let mut start: Vec<Vec<f64>> = vec![Vec::new(); question.targets().len()];
         let rows: Vec<usize> = (0..masked.rows()).collect();
-        for rows in rows.chunks((AT_ONCE / (coalitions * masked.backgrounds())).max(1)) {
+        for rows in rows.chunks((AT_ONCE / coalitions).max(1)) {
             // All but the last coalition, which is everything: that is known.
             let found = masked.evaluate(rows, coalitions - 1, &|coalition, present| {
                 for (feature, present) in present.iter_mut().enumerate() {
@@ -119,6 +110,10 @@ impl Method for ShapleyValues {
             }
         }
         Ok(masked.complete(&values, None, &start))
+    }
+
+    fn baseline_use(&self) -> BaselineUse {
+        BaselineUse::Perturbation
     }
 }
 

@@ -5,12 +5,13 @@
 //! estimators of Jansen, 1999 (<https://doi.org/10.1016/S0010-4655(98)00154-4>). Defaults are those of
 //! the authors' `xplique`.
 
-use attr_core::{
-    Baselines, Error, Explanation, FeatureMask, Masked, Method, Model, Random, Run, Target, Values,
-};
+use attr_core::build::Random;
+use attr_core::perturb::Masked;
+use attr_core::{BaselineUse, Error, Explanation, FeatureMask, Method, Question};
 use serde::{Deserialize, Serialize};
 
 use crate::grid::cells;
+use crate::setters::setters;
 
 /// Parameters of [`SobolAttribution`], under `xplique`'s names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,7 +93,6 @@ pub enum SobolOrder {
 #[derive(Clone, Debug, Default)]
 pub struct SobolAttribution {
     config: SobolAttributionConfig,
-    baselines: Baselines,
     mask: Option<FeatureMask>,
 }
 
@@ -123,38 +123,14 @@ impl SobolAttribution {
         self
     }
 
-    /// Sets the seed of the presences.
-    pub fn with_seed(mut self, seed: u64) -> Self {
-        self.config.seed = seed;
-        self
-    }
-
-    /// Sets what stands for an absent feature; zero unless set.
-    pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
-        self.baselines = baselines.into();
-        self
-    }
-
-    /// Sets which elements are one feature, instead of a grid.
-    pub fn with_feature_mask(mut self, mask: impl Into<FeatureMask>) -> Self {
-        self.mask = Some(mask.into());
-        self
-    }
-
-    crate::setters::per_eval!();
+    setters!(mask, seed, perturbations_per_eval);
 }
 
 /// Dimensions of one Sobol sequence; further features take another scrambling of the same.
 const DIMENSIONS: usize = sobol_burley::NUM_DIMENSIONS as usize;
 
 impl Method for SobolAttribution {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
         let n = self.config.nb_design;
         if !(2..=1 << 16).contains(&n) {
             return Err(Error::Parameter {
@@ -163,10 +139,9 @@ impl Method for SobolAttribution {
                 expected: "a variance needs at least two points, and at most 65536 are taken",
             });
         }
-        let mask = cells(&self.mask, self.config.grid_size, inputs)?;
-        let what = (&self.baselines, &mask);
+        let mask = cells(&self.mask, self.config.grid_size, question.inputs())?;
         let per_eval = self.config.perturbations_per_eval;
-        let masked = Masked::new(model, inputs, targets, what, per_eval, run)?;
+        let masked = Masked::new(question, &mask, per_eval)?;
         let features = masked.features();
         let mut random = Random::new(self.config.seed);
         let seeds = (0..(2 * features).div_ceil(DIMENSIONS)).map(|_| random.bits() as u32);
@@ -200,11 +175,11 @@ impl Method for SobolAttribution {
                 };
                 let pairs = other.iter().zip(blocks[feature + 1]);
                 let square = pairs.map(|(a, c)| (a - c).powi(2)).sum::<f64>() / n as f64;
-                match (variance > 0.0, first) {
-                    (false, _) => 0.0,
-                    (true, false) => square / (2.0 * variance),
-                    (true, true) => 1.0 - square / (2.0 * variance),
+                if variance <= 0.0 {
+                    return 0.0;
                 }
+                let share = square / (2.0 * variance);
+                if first { 1.0 - share } else { share }
             };
             (0..features).map(index).collect()
         };
@@ -213,5 +188,9 @@ impl Method for SobolAttribution {
             .map(|rows| rows.iter().map(indices).collect())
             .collect();
         Ok(masked.explanations(&values, None))
+    }
+
+    fn baseline_use(&self) -> BaselineUse {
+        BaselineUse::Perturbation
     }
 }

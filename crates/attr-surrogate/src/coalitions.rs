@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use attr_core::Random;
+use attr_core::build::Random;
 
 /// The coalitions of a regression, each once, with their weights.
 pub(crate) struct Coalitions {

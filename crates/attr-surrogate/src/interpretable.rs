@@ -205,9 +205,12 @@ impl Centred {
         check(features, labels, weights)?;
         let rows = features.rows();
         let total: f64 = weights.iter().sum();
-        let mean = |of: &dyn Fn(usize) -> f64| match fit_intercept {
-            true => (0..rows).map(|i| weights[i] * of(i)).sum::<f64>() / total,
-            false => 0.0,
+        let mean = |of: &dyn Fn(usize) -> f64| {
+            if fit_intercept {
+                (0..rows).map(|i| weights[i] * of(i)).sum::<f64>() / total
+            } else {
+                0.0
+            }
         };
         let y_mean = mean(&|i| labels[i]);
         let x_means: Vec<f64> = (0..features.columns())
@@ -303,21 +306,22 @@ pub(crate) fn r_squared(left: f64, spread: f64, labels: &[f64], total: f64) -> f
         .iter()
         .fold(0f64, |most, label| most.max(label.abs()));
     let rounding = (1e-7 * largest).powi(2) * total;
-    match spread > rounding {
-        true => 1.0 - left / spread,
-        false => f64::from(left <= rounding),
+    if spread > rounding {
+        1.0 - left / spread
+    } else {
+        f64::from(left <= rounding)
     }
 }
 
 fn penalty(alpha: f64) -> Result<f64, Error> {
-    match alpha >= 0.0 && alpha.is_finite() {
-        true => Ok(alpha),
-        false => Err(Error::Parameter {
+    if !(alpha >= 0.0 && alpha.is_finite()) {
+        return Err(Error::Parameter {
             name: "alpha",
             value: alpha.to_string(),
             expected: "a penalty is not negative",
-        }),
+        });
     }
+    Ok(alpha)
 }
 
 impl InterpretableModel for LinearRegression {

@@ -32,48 +32,54 @@ pub(crate) fn exponential(distance: f64, width: f64) -> f64 {
     (-0.5 * (distance / width).powi(2)).exp()
 }
 
+/// Outputs that are held at a time: so many rows are fitted together.
+const AT_ONCE: usize = 1 << 22;
+
+/// Rows in parts that are fitted together, each at so many samples.
+pub(crate) fn parts(rows: &[usize], samples: usize) -> std::slice::Chunks<'_, usize> {
+    rows.chunks((AT_ONCE / samples.max(1)).max(1))
+}
+
 /// Refuses a width that is none.
 pub(crate) fn check(width: f64) -> Result<(), Error> {
-    match width > 0.0 && width.is_finite() {
-        true => Ok(()),
-        false => Err(Error::Parameter {
-            name: "kernel_width",
-            value: width.to_string(),
-            expected: "a width is positive",
-        }),
+    if width > 0.0 && width.is_finite() {
+        return Ok(());
     }
+    Err(Error::Parameter {
+        name: "kernel_width",
+        value: width.to_string(),
+        expected: "a width is positive",
+    })
 }
 
 /// Refuses samples of so many features that they would not fit into two gibibytes.
 pub(crate) fn check_size(samples: usize, features: usize) -> Result<(), Error> {
-    match samples
-        .checked_mul(features)
-        .is_some_and(|size| size <= 1 << 28)
-    {
-        true => Ok(()),
-        false => Err(Error::Parameter {
-            name: "n_samples",
-            value: samples.to_string(),
-            expected: "samples times features are at most 268435456; group features with a mask",
-        }),
+    let size = samples.checked_mul(features);
+    if size.is_some_and(|size| size <= 1 << 28) {
+        return Ok(());
     }
+    Err(Error::Parameter {
+        name: "n_samples",
+        value: samples.to_string(),
+        expected: "samples times features are at most 268435456; group features with a mask",
+    })
 }
 
 /// Refuses no samples.
 pub(crate) fn check_samples(name: &'static str, samples: usize, least: usize) -> Result<(), Error> {
-    match (least..=1 << 24).contains(&samples) {
-        true => Ok(()),
-        false => Err(Error::Parameter {
-            name,
-            value: samples.to_string(),
-            expected: match least {
-                1 => "a fit needs at least one sample, and takes at most 16777216",
-                2 => "a fit needs the row and one more sample, and takes at most 16777216",
-                _ => {
-                    "a fit needs everything, nothing and one coalition between, and takes at most \
-                      16777216"
-                }
-            },
-        }),
+    if (least..=1 << 24).contains(&samples) {
+        return Ok(());
     }
+    Err(Error::Parameter {
+        name,
+        value: samples.to_string(),
+        expected: match least {
+            1 => "a fit needs at least one sample, and takes at most 16777216",
+            2 => "a fit needs the row and one more sample, and takes at most 16777216",
+            _ => {
+                "a fit needs everything, nothing and one coalition between, and takes at most \
+                 16777216"
+            }
+        },
+    })
 }

@@ -6,14 +6,14 @@
 //! `KernelShap`, but the sum is exact instead of heavily weighted, and samples are chosen as in the
 //! `shap` package's `KernelExplainer`.
 
-use attr_core::{
-    Baselines, Error, Explanation, FeatureMask, Inputs, Masked, Method, Model, Random, Run, Target,
-    Values, prepare, untyped,
-};
+use attr_core::build::Random;
+use attr_core::perturb::Masked;
+use attr_core::{BaselineUse, Error, Explanation, FeatureMask, Method, Question};
 use nalgebra::{DMatrix, DVector};
 use serde::{Deserialize, Serialize};
 
 use crate::coalitions::{Coalitions, Draw};
+use crate::fit_method::FitMethod;
 use crate::interpretable::{Fit, r_squared};
 use crate::kernel;
 use crate::lime::{explained, spread};
@@ -84,7 +84,6 @@ impl Default for KernelShapConfig {
 #[derive(Clone, Debug, Default)]
 pub struct KernelShap {
     config: KernelShapConfig,
-    baselines: Baselines,
     mask: FeatureMask,
 }
 
@@ -115,14 +114,6 @@ impl KernelShap {
         self
     }
 
-    /// Sets what stands for an absent feature; zero unless set, as in Captum. Over a
-    /// [`Baseline::Distribution`](attr_core::Baseline::Distribution) the output is averaged, as over
-    /// the background data of the `shap` package, at as many times the forward passes as it has rows.
-    pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
-        self.baselines = baselines.into();
-        self
-    }
-
     /// Sets which elements are one feature; every element by itself unless set.
     pub fn with_feature_mask(mut self, mask: impl Into<FeatureMask>) -> Self {
         self.mask = mask.into();
@@ -149,9 +140,10 @@ struct Regression<'a> {
 impl<'a> Regression<'a> {
     fn new(coalitions: &'a Coalitions) -> Self {
         let players = coalitions.players;
-        let inverse = match coalitions.members.len() < players {
-            true => inverse_of_few(coalitions),
-            false => inverse_of_many(coalitions),
+        let inverse = if coalitions.members.len() < players {
+            inverse_of_few(coalitions)
+        } else {
+            inverse_of_many(coalitions)
         };
         let mut mapped = DMatrix::zeros(players, coalitions.members.len());
         for (k, members) in coalitions.members.iter().enumerate() {
@@ -225,9 +217,11 @@ impl<'a> Regression<'a> {
         let free = count - (*players - 1) as f64;
         let scale = count / free;
         let known = draws.is_empty() || draws.len() > *players - 1;
-        let errors = || match draws.is_empty() {
-            true => vec![0.0; *players],
-            false => variances.iter().map(|v| (v * scale).sqrt()).collect(),
+        let errors = || {
+            if draws.is_empty() {
+                return vec![0.0; *players];
+            }
+            variances.iter().map(|v| (v * scale).sqrt()).collect()
         };
         Fit {
             coefficients: values.iter().copied().collect(),
@@ -299,57 +293,17 @@ fn inverse_of_few(coalitions: &Coalitions) -> DMatrix<f64> {
 /// Inverses of eigenvalues, without those that are rounding errors of zero.
 fn inverses(eigenvalues: &DVector<f64>) -> DVector<f64> {
     let largest = eigenvalues.amax();
-    eigenvalues.map(|value| match value > 1e-10 * largest {
-        true => 1.0 / value,
-        false => 0.0,
-    })
+    let known = |value: f64| value > 1e-10 * largest;
+    eigenvalues.map(|value| if known(value) { 1.0 / value } else { 0.0 })
 }
 
 impl KernelShap {
-    /// The regression of each row: a value per feature, Captum's `return_input_shape=False`. The
-    /// intercept is the output with everything absent.
-    ///
-    /// # Errors
-    /// As [`Method::attribute`].
-    pub fn fit<I: Inputs>(
-        &self,
-        model: &impl Model<I>,
-        inputs: &I,
-        target: impl Into<Target>,
-    ) -> Result<Vec<Fit>, Error> {
-        self.fit_with(model, inputs, target, &Run::new())
-    }
-
-    /// As [`fit`](Self::fit), with a memory budget and progress.
-    ///
-    /// # Errors
-    /// As [`Method::attribute`].
-    pub fn fit_with<I: Inputs>(
-        &self,
-        model: &impl Model<I>,
-        inputs: &I,
-        target: impl Into<Target>,
-        run: &Run<'_>,
-    ) -> Result<Vec<Fit>, Error> {
-        let targets = [target.into()];
-        let (values, _) = prepare(model, inputs, &targets)?;
-        let model = untyped(model);
-        let (_, mut fits) = self.fits(&model, &values, &targets, run)?;
-        Ok(fits.swap_remove(0))
-    }
-
     /// The inputs with their features, and the fits, `[target][row]`.
     #[allow(clippy::type_complexity)] // What was masked, and a list per target.
-    fn fits<'a>(
-        &self,
-        model: &'a dyn Model,
-        inputs: &'a Values,
-        targets: &[Target],
-        run: &'a Run<'a>,
-    ) -> Result<(Masked<'a>, Vec<Vec<Fit>>), Error> {
+    fn fit_all<'a>(&self, question: &Question<'a>) -> Result<(Masked<'a>, Vec<Vec<Fit>>), Error> {
         let budget = self.config.n_samples;
         kernel::check_samples("n_samples", budget, 3)?;
-        let features = self.mask.resolve(inputs)?.count();
+        let features = self.mask.resolve(question.inputs())?.count();
         if features > MOST_FEATURES {
             return Err(Error::Method {
                 method: "KernelSHAP",
@@ -359,9 +313,8 @@ impl KernelShap {
                 ),
             });
         }
-        let what = (&self.baselines, &self.mask);
         let per_eval = self.config.perturbations_per_eval;
-        let masked = Masked::new(model, inputs, targets, what, per_eval, run)?;
+        let masked = Masked::new(question, &self.mask, per_eval)?;
         kernel::check_size(budget, features)?;
         let start = masked.at_baseline()?;
         let empty = Fit {
@@ -370,21 +323,24 @@ impl KernelShap {
             r_squared: 1.0,
             standard_errors: None,
         };
-        let mut fits = vec![vec![empty; masked.rows()]; targets.len()];
+        let mut fits = vec![vec![empty; masked.rows()]; question.targets().len()];
         for (rows, own) in masked.groups() {
             let mut random = Random::new(self.config.seed);
             let coalitions = Coalitions::choose(own.len(), budget - 2, &mut random);
-            let found = masked.evaluate(&rows, coalitions.members.len(), &|k, present| {
-                for &member in &coalitions.members[k] {
-                    present[own[member]] = 1.0;
-                }
-            })?;
             let regression = Regression::new(&coalitions);
-            for (t, found) in found.iter().enumerate() {
-                for (&row, outputs) in rows.iter().zip(found) {
-                    let end = f64::from(masked.scores()[t][row]);
-                    let fit = regression.fit(outputs, start[t][row], end);
-                    fits[t][row] = spread(&fit, &own, features);
+            let count = coalitions.members.len();
+            for rows in kernel::parts(&rows, count) {
+                let found = masked.evaluate(rows, count, &|k, present| {
+                    for &member in &coalitions.members[k] {
+                        present[own[member]] = 1.0;
+                    }
+                })?;
+                for (t, found) in found.iter().enumerate() {
+                    for (&row, outputs) in rows.iter().zip(found) {
+                        let end = f64::from(masked.scores()[t][row]);
+                        let fit = regression.fit(outputs, start[t][row], end);
+                        fits[t][row] = spread(&fit, &own, features);
+                    }
                 }
             }
         }
@@ -393,14 +349,8 @@ impl KernelShap {
 }
 
 impl Method for KernelShap {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
-        let (masked, fits) = self.fits(model, inputs, targets, run)?;
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        let (masked, fits) = self.fit_all(question)?;
         let mut all = explained(&masked, &fits);
         for (explanation, fits) in all.iter_mut().zip(&fits) {
             let rows = fits.iter().zip(&explanation.scores);
@@ -411,6 +361,16 @@ impl Method for KernelShap {
             explanation.delta = Some(delta.collect());
         }
         Ok(all)
+    }
+
+    fn baseline_use(&self) -> BaselineUse {
+        BaselineUse::Perturbation
+    }
+}
+
+impl FitMethod for KernelShap {
+    fn fits(&self, question: &Question<'_>) -> Result<Vec<Vec<Fit>>, Error> {
+        Ok(self.fit_all(question)?.1)
     }
 }
 

@@ -2,6 +2,7 @@
 #![doc = include_str!("../README.md")]
 
 mod coalitions;
+mod fit_method;
 mod interpretable;
 mod kernel;
 mod kernel_shap;
@@ -13,6 +14,7 @@ mod selection;
 mod superpixels;
 mod tabular;
 
+pub use fit_method::FitMethod;
 pub use interpretable::{Design, Fit, InterpretableModel, Lasso, LinearRegression, Ridge};
 pub use kernel::DistanceMode;
 pub use kernel_shap::{KernelShap, KernelShapConfig};

@@ -7,12 +7,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use attr_core::{
-    Baselines, Error, Explanation, FeatureMask, Inputs, Masked, Method, Model, Random, Run, Target,
-    Values, prepare, untyped,
-};
+use attr_core::build::Random;
+use attr_core::perturb::Masked;
+use attr_core::{BaselineUse, Error, Explanation, FeatureMask, Method, Question};
 use serde::{Deserialize, Serialize};
 
+use crate::fit_method::FitMethod;
 use crate::interpretable::{Design, Fit, InterpretableModel, Lasso, LinearRegression, Ridge};
 use crate::kernel::{self, DistanceMode};
 use crate::selection::{FeatureSelection, select_features};
@@ -81,7 +81,7 @@ pub enum Surrogate {
 /// difference. For inputs with tokens, whose numbers are mere names, and for inpainted images distances
 /// are those of `z_k` from all ones instead. All rows share the draws `z_k`, so each is explained as if it were alone.
 ///
-/// The coefficient of a feature is written to all its elements. [`fit`](Self::fit) gives them one by
+/// The coefficient of a feature is written to all its elements. [`fit`](FitMethod::fit) gives them one by
 /// one, with the intercept; R² and the standard errors come with either. They are those of the draws,
 /// robust to a model that is not linear.
 ///
@@ -112,7 +112,6 @@ pub enum Surrogate {
 #[derive(Clone, Default)]
 pub struct Lime {
     config: LimeConfig,
-    baselines: Baselines,
     mask: FeatureMask,
     model: Option<Arc<dyn InterpretableModel>>,
 }
@@ -181,14 +180,6 @@ impl Lime {
         self
     }
 
-    /// Sets what stands for an absent feature; zero unless set, as in Captum. Over a
-    /// [`Baseline::Distribution`](attr_core::Baseline::Distribution) the output is averaged, at as many
-    /// times the forward passes as it has rows.
-    pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
-        self.baselines = baselines.into();
-        self
-    }
-
     /// Sets which elements are one feature; every element by itself unless set.
     pub fn with_feature_mask(mut self, mask: impl Into<FeatureMask>) -> Self {
         self.mask = mask.into();
@@ -202,47 +193,9 @@ impl Lime {
         self
     }
 
-    /// The model fitted around each row: a coefficient per feature, Captum's
-    /// `return_input_shape=False`.
-    ///
-    /// # Errors
-    /// As [`Method::attribute`].
-    pub fn fit<I: Inputs>(
-        &self,
-        model: &impl Model<I>,
-        inputs: &I,
-        target: impl Into<Target>,
-    ) -> Result<Vec<Fit>, Error> {
-        self.fit_with(model, inputs, target, &Run::new())
-    }
-
-    /// As [`fit`](Self::fit), with a memory budget and progress.
-    ///
-    /// # Errors
-    /// As [`Method::attribute`].
-    pub fn fit_with<I: Inputs>(
-        &self,
-        model: &impl Model<I>,
-        inputs: &I,
-        target: impl Into<Target>,
-        run: &Run<'_>,
-    ) -> Result<Vec<Fit>, Error> {
-        let targets = [target.into()];
-        let (values, _) = prepare(model, inputs, &targets)?;
-        let model = untyped(model);
-        let (_, mut fits) = self.fits(&model, &values, &targets, run)?;
-        Ok(fits.swap_remove(0))
-    }
-
     /// The inputs with their features, and the fits, `[target][row]`.
     #[allow(clippy::type_complexity)] // What was masked, and a list per target.
-    fn fits<'a>(
-        &self,
-        model: &'a dyn Model,
-        inputs: &'a Values,
-        targets: &[Target],
-        run: &'a Run<'a>,
-    ) -> Result<(Masked<'a>, Vec<Vec<Fit>>), Error> {
+    fn fit_all<'a>(&self, question: &Question<'a>) -> Result<(Masked<'a>, Vec<Vec<Fit>>), Error> {
         let LimeConfig {
             n_samples,
             kernel_width,
@@ -258,40 +211,41 @@ impl Lime {
                 expected: "at least one feature is selected",
             });
         }
-        let what = (&self.baselines, &self.mask);
         let per_eval = self.config.perturbations_per_eval;
-        let masked = Masked::new(model, inputs, targets, what, per_eval, run)?;
+        let masked = Masked::new(question, &self.mask, per_eval)?;
         let features = masked.features();
         kernel::check_size(n_samples, features)?;
         let shares = masked.products()?;
         let linear = masked.is_linear();
-        let mut fits: Vec<Vec<Option<Fit>>> = vec![vec![None; masked.rows()]; targets.len()];
+        let mut fits: Vec<Vec<Option<Fit>>> =
+            vec![vec![None; masked.rows()]; question.targets().len()];
         for (rows, own) in masked.groups() {
             let mut random = Random::new(self.config.seed);
             let presence = (0..n_samples * own.len()).map(|_| f64::from(random.uniform() < 0.5));
             let samples = Design::new(own.len(), presence.collect())?;
-            let outputs = masked.evaluate(&rows, n_samples, &|k, present| {
-                for (&feature, &sample) in own.iter().zip(samples.row(k)) {
-                    present[feature] = sample as f32;
-                }
-            })?;
-            for (i, &row) in rows.iter().enumerate() {
-                let weight = |k: usize| {
-                    let sample = samples.row(k);
-                    let [aa, ab, bb] = match linear {
-                        true => shares[row].blended(&own, sample),
-                        false => {
-                            let present: f64 = sample.iter().sum();
-                            [own.len() as f64, present, present]
-                        }
-                    };
-                    let distance = self.config.distance_mode.distance(aa, ab, bb);
-                    kernel::exponential(distance, kernel_width)
+            let weight = |row: usize, k: usize| {
+                let sample = samples.row(k);
+                let [aa, ab, bb] = if linear {
+                    shares[row].blended(&own, sample)
+                } else {
+                    let present: f64 = sample.iter().sum();
+                    [own.len() as f64, present, present]
                 };
-                let weights: Vec<f64> = (0..n_samples).map(weight).collect();
-                for (fits, outputs) in fits.iter_mut().zip(&outputs) {
-                    let fit = self.fit_one(&samples, &outputs[i], &weights)?;
-                    fits[row] = Some(spread(&fit, &own, features));
+                let distance = self.config.distance_mode.distance(aa, ab, bb);
+                kernel::exponential(distance, kernel_width)
+            };
+            for rows in kernel::parts(&rows, n_samples) {
+                let outputs = masked.evaluate(rows, n_samples, &|k, present| {
+                    for (&feature, &sample) in own.iter().zip(samples.row(k)) {
+                        present[feature] = sample as f32;
+                    }
+                })?;
+                for (i, &row) in rows.iter().enumerate() {
+                    let weights: Vec<f64> = (0..n_samples).map(|k| weight(row, k)).collect();
+                    for (fits, outputs) in fits.iter_mut().zip(&outputs) {
+                        let fit = self.fit_one(&samples, &outputs[i], &weights)?;
+                        fits[row] = Some(spread(&fit, &own, features));
+                    }
                 }
             }
         }
@@ -337,14 +291,14 @@ impl Lime {
 
 /// Refuses a fit, by a closure, of another number of features.
 fn checked(fit: Fit, features: usize) -> Result<Fit, Error> {
-    match fit.coefficients.len() == features {
-        true => Ok(fit),
-        false => Err(Error::Shape {
+    if fit.coefficients.len() != features {
+        return Err(Error::Shape {
             what: "the coefficients of the interpretable model".into(),
             got: vec![fit.coefficients.len()],
             expected: format!("one for each of {features} features"),
-        }),
+        });
     }
+    Ok(fit)
 }
 
 /// A fit of some features as one of all: the others have the coefficient 0.
@@ -379,14 +333,18 @@ pub(crate) fn explained(masked: &Masked<'_>, fits: &[Vec<Fit>]) -> Vec<Explanati
 }
 
 impl Method for Lime {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
-        let (masked, fits) = self.fits(model, inputs, targets, run)?;
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        let (masked, fits) = self.fit_all(question)?;
         Ok(explained(&masked, &fits))
+    }
+
+    fn baseline_use(&self) -> BaselineUse {
+        BaselineUse::Perturbation
+    }
+}
+
+impl FitMethod for Lime {
+    fn fits(&self, question: &Question<'_>) -> Result<Vec<Vec<Fit>>, Error> {
+        Ok(self.fit_all(question)?.1)
     }
 }

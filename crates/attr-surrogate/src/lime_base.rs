@@ -2,9 +2,11 @@
 //!
 //! Ribeiro, Singh, Guestrin, 2016 (<https://arxiv.org/abs/1602.04938>). As Captum's `LimeBase`.
 
-use attr_core::{
-    Copy, Error, Inputs, Model, Perturbed, Random, Run, Target, Values, prepare, untyped,
-};
+use std::cell::RefCell;
+
+use attr_core::build::{Random, ask};
+use attr_core::perturb::{Perturbation, Perturbed};
+use attr_core::{Error, Inputs, Model, Run, Target, Values};
 
 use crate::interpretable::{Design, Fit, InterpretableModel};
 use crate::kernel;
@@ -117,7 +119,8 @@ enum Space {
 /// the parts report.
 ///
 /// ```
-/// use attr_core::{Error, Random, Values};
+/// use attr_core::build::Random;
+/// use attr_core::{Error, Values};
 /// use attr_surrogate::{LimeBase, LinearRegression};
 /// use burn::tensor::{Device, Tensor};
 ///
@@ -148,6 +151,14 @@ pub struct LimeBase {
     model: Box<dyn InterpretableModel>,
     n_samples: usize,
     seed: u64,
+}
+
+/// What is known of the samples around a row so far.
+struct Drawn {
+    random: Random,
+    columns: Option<usize>,
+    features: Vec<f64>,
+    weights: Vec<f64>,
 }
 
 impl LimeBase {
@@ -224,50 +235,57 @@ impl LimeBase {
         run: &Run<'_>,
     ) -> Result<Vec<Fit>, Error> {
         kernel::check_samples("n_samples", self.n_samples, 1)?;
-        let target = [target.into()];
-        let (inputs, _) = prepare(model, inputs, &target)?;
-        let model = untyped(model);
-        let perturbed = Perturbed::new(&model, &inputs, &target, None, run)?;
-        let rows = (0..inputs.rows()).map(|row| {
-            let original = inputs.slice(row..row + 1);
-            let mut random = Random::new(self.seed);
-            let mut samples = Vec::with_capacity(self.n_samples);
-            let mut features: Vec<f64> = Vec::new();
-            let mut columns = None;
-            let mut weights = Vec::with_capacity(self.n_samples);
-            for _ in 0..self.n_samples {
-                let (sample, z) = self.draw(&original, &mut random)?;
-                let expected = *columns.get_or_insert(z.len());
-                if z.len() != expected || sample.rows() != 1 {
-                    return Err(Error::Shape {
-                        what: "a sample of LIME".into(),
-                        got: vec![sample.rows(), z.len()],
-                        expected: format!("one row with {expected} features"),
-                    });
-                }
-                weights.push(self.similarity.similarity(&original, &sample, &z)?);
-                // A sample stands for the row it was drawn around.
-                let explained = (0..sample.values().len()).map(|i| sample.explained(i));
-                let explained = explained.collect();
-                samples.push(original.replaced(sample.into_values(), explained));
-                features.extend(z);
-            }
-            let samples = Values::cat(samples)?;
-            let copies: Vec<Copy> = (0..self.n_samples).map(|k| (row, k)).collect();
-            let mut labels = perturbed.evaluate(&copies, &|copies| {
-                let of: Vec<usize> = copies.iter().map(|copy| copy.1).collect();
-                Ok(samples.select(&of))
-            })?;
-            let labels = labels.swap_remove(0);
-            let labels: Vec<f64> = labels.into_iter().map(f64::from).collect();
-            let design = Design::new(columns.unwrap_or(0), features)?;
-            self.model.fit(&design, &labels, &weights)
+        ask(model, inputs, &[target.into()], run, |question, _| {
+            let perturbed = Perturbed::new(question, None)?;
+            let rows = 0..question.inputs().rows();
+            rows.map(|row| self.fit_one(&perturbed, row)).collect()
+        })
+    }
+
+    /// The model fitted around a row. Samples are drawn as they go through the model.
+    fn fit_one(&self, perturbed: &Perturbed<'_>, row: usize) -> Result<Fit, Error> {
+        let original = perturbed.inputs().slice(row..row + 1);
+        let drawn = RefCell::new(Drawn {
+            random: Random::new(self.seed),
+            columns: None,
+            features: Vec::new(),
+            weights: Vec::with_capacity(self.n_samples),
         });
-        rows.collect()
+        let copies = (0..self.n_samples).map(|number| Perturbation { row, number });
+        let mut labels = perturbed.evaluate(self.n_samples, copies, &|copies| {
+            let mut drawn = drawn.borrow_mut();
+            let samples = copies.iter().map(|_| self.draw(&original, &mut drawn));
+            Values::cat(samples.collect::<Result<_, _>>()?)
+        })?;
+        let labels = labels.swap_remove(0);
+        let labels: Vec<f64> = labels.into_iter().map(f64::from).collect();
+        let drawn = drawn.into_inner();
+        let design = Design::new(drawn.columns.unwrap_or(0), drawn.features)?;
+        self.model.fit(&design, &labels, &drawn.weights)
+    }
+
+    /// The next sample as an input of the model; its features and its weight are noted.
+    fn draw(&self, original: &Values, drawn: &mut Drawn) -> Result<Values, Error> {
+        let (sample, z) = self.both(original, &mut drawn.random)?;
+        let expected = *drawn.columns.get_or_insert(z.len());
+        if z.len() != expected || sample.rows() != 1 {
+            return Err(Error::Shape {
+                what: "a sample of LIME".into(),
+                got: vec![sample.rows(), z.len()],
+                expected: format!("one row with {expected} features"),
+            });
+        }
+        let weight = self.similarity.similarity(original, &sample, &z)?;
+        drawn.weights.push(weight);
+        drawn.features.extend(z);
+        // A sample stands for the row it was drawn around.
+        let explained = (0..sample.values().len()).map(|i| sample.explained(i));
+        let explained = explained.collect();
+        Ok(original.replaced(sample.into_values(), explained))
     }
 
     /// A sample on both sides.
-    fn draw(&self, original: &Values, random: &mut Random) -> Result<(Values, Vec<f64>), Error> {
+    fn both(&self, original: &Values, random: &mut Random) -> Result<(Values, Vec<f64>), Error> {
         match &self.space {
             Space::Interpretable(sampler, from) => {
                 let z = sampler.sample(original, random)?;

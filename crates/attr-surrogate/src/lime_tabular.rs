@@ -3,9 +3,9 @@
 //! Ribeiro, Singh, Guestrin, "Why should I trust you?", 2016 (<https://arxiv.org/abs/1602.04938>). As
 //! `LimeTabularExplainer` of the `lime` package; draws come from a seed.
 
-use attr_core::{
-    Copy, Error, Explanation, Method, Model, Perturbed, Random, Run, Target, Value, Values,
-};
+use attr_core::build::Random;
+use attr_core::perturb::{Perturbation, Perturbed};
+use attr_core::{Error, Explanation, Method, Question, Value, Values};
 use burn::tensor::TensorData;
 use serde::{Deserialize, Serialize};
 
@@ -191,9 +191,10 @@ impl LimeTabular {
                     Ok(Column::Numbers {
                         mean: whole.bins[0].mean,
                         // The deviation of equal numbers may be a rounding error.
-                        std: match whole.bins[0].std > 1e-12 * whole.bins[0].mean.abs() {
-                            true => whole.bins[0].std,
-                            false => 1.0,
+                        std: if whole.bins[0].std > 1e-12 * whole.bins[0].mean.abs() {
+                            whole.bins[0].std
+                        } else {
+                            1.0
                         },
                     })
                 }
@@ -333,17 +334,12 @@ impl LimeTabular {
 }
 
 impl Method for LimeTabular {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        let inputs = question.inputs();
         let columns = self.columns(inputs)?;
         let (count, features) = (self.config.num_samples, columns.len());
         let per_eval = self.config.perturbations_per_eval;
-        let perturbed = Perturbed::new(model, inputs, targets, per_eval, run)?;
+        let perturbed = Perturbed::new(question, per_eval)?;
         if perturbed.whole_batch() {
             return Err(Error::Method {
                 method: "LIME for tables",
@@ -353,19 +349,20 @@ impl Method for LimeTabular {
         let input = &inputs.values()[0];
         let rows = input.to_vec()?;
         kernel::check_size(count, features)?;
-        let mut fits: Vec<Vec<Fit>> = vec![Vec::with_capacity(inputs.rows()); targets.len()];
+        let mut fits: Vec<Vec<Fit>> =
+            vec![Vec::with_capacity(inputs.rows()); question.targets().len()];
         for (row, own) in rows.chunks(features).enumerate() {
             let around = self.neighbourhood(&columns, own)?;
-            let copies: Vec<Copy> = (0..count).map(|k| (row, k)).collect();
-            let outputs = perturbed.evaluate(&copies, &|copies| {
-                let points = copies.iter().flat_map(|&(_, k)| {
-                    let points = &around.points;
-                    points[k * features..(k + 1) * features].iter().copied()
+            let copies = (0..count).map(|number| Perturbation { row, number });
+            let outputs = perturbed.evaluate(count, copies, &|copies| {
+                let points = copies.iter().flat_map(|copy| {
+                    let from = copy.number * features;
+                    around.points[from..from + features].iter().copied()
                 });
                 let points =
                     TensorData::new(points.collect::<Vec<f32>>(), [copies.len(), features]);
                 let points = Value::from_data(points.convert_dtype(input.dtype()), &input.device());
-                let of: Vec<usize> = copies.iter().map(|copy| copy.0).collect();
+                let of: Vec<usize> = copies.iter().map(|copy| copy.row).collect();
                 Ok(inputs
                     .select(&of)
                     .with(|i, _| (i == 0).then(|| points.clone())))
@@ -384,10 +381,10 @@ impl Method for LimeTabular {
             };
             let values = table(&|fit| Some(fit.coefficients.clone()));
             let errors = table(&|fit| fit.standard_errors.clone());
-            let mut explanation = Explanation::new(vec![values], scores.clone());
-            explanation.standard_error = errors.map(|errors| vec![Some(errors)]);
-            explanation.r_squared = Some(fits.iter().map(|fit| fit.r_squared as f32).collect());
-            explanation
+            let r_squared: Vec<f32> = fits.iter().map(|fit| fit.r_squared as f32).collect();
+            Explanation::new(vec![values], scores.clone())
+                .with_standard_error(errors.map(|errors| vec![Some(errors)]))
+                .with_r_squared(r_squared)
         });
         Ok(each.collect())
     }

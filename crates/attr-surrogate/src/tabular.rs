@@ -2,7 +2,8 @@
 //!
 //! As the discretizers of the `lime` package (Ribeiro, Singh, Guestrin, 2016).
 
-use attr_core::{Error, Random};
+use attr_core::Error;
+use attr_core::build::Random;
 use serde::{Deserialize, Serialize};
 
 /// Into how many bins features are divided, at quantiles of the training set.

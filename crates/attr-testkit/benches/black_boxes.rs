@@ -180,13 +180,14 @@ fn compare(
             ratios.push(other / time);
         }
     }
-    let beside = match ratios.is_empty() {
-        true => String::new(),
-        false => format!(
+    let beside = if ratios.is_empty() {
+        String::new()
+    } else {
+        format!(
             "   Captum {:>10.2} ms   {:>7.1} times as fast",
             median(theirs),
             median(ratios)
-        ),
+        )
     };
     println!("{name:<46} attr {:>9.2} ms{beside}", median(own));
 }

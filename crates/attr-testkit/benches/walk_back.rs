@@ -1,16 +1,20 @@
 //! What an input gradient costs: attr's walk back beside Burn's plain autodiff, in one run.
 //!
+//! Then 64 conditions at one layer, walked together and one by one.
+//!
 //! `cargo xtask bench` prints medians and their ratio for ResNet-18 at 224x224, batch 1 and 8.
 //! Both sides compute the gradient of one class with respect to the input on the frozen network,
 //! alternately, so that a change in the machine's speed meets both.
 
 use std::time::{Duration, Instant};
 
-use attr_core::{Inputs, Model, Seeds, Target, Traced, Value, Values};
+use attr_core::build::Seeds;
+use attr_core::walk::{Around, GradientEverywhere, Keep, Pass, Walk, Walked};
+use attr_core::{Inputs, Model, Target, Traced, Value, Values};
 use attr_testkit::device;
 use attr_testkit::models::{ResNet18, input, seeded};
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 
 /// What is timed, with its name.
 type Side<'a> = (&'static str, Box<dyn Fn() + 'a>);
@@ -74,6 +78,71 @@ fn main() {
             median(folding)
         );
     }
+    conditions(&network);
+}
+
+/// Sixty-four masks of channels at one layer for one image, as concept relevance propagation asks
+/// for: one pass and one walk of 64 rows, beside 64 calls of a forward pass and a walk each.
+fn conditions(network: &ResNet18) {
+    const LAYER: &str = "layer3.0.conv2";
+    const COUNT: usize = 64;
+    let x = input([1, 3, 224, 224], 2);
+    let traced = Traced::new(network, |m: &ResNet18, x| m.forward(x), &x).expect("it traces");
+    let plan = traced.plan(&GradientEverywhere, &x).expect("it has a plan");
+    let plan = plan.recording(&[LAYER]).expect("the layer is there");
+    let pass = || traced.pass(&x, &plan).expect("it runs");
+    let seed = |pass: &Pass| {
+        let output = pass.output().expect("it has an output");
+        let chosen = Target::Class(281).choose(&output, &pass.inputs());
+        chosen.expect("the class is there").seed
+    };
+    let channels = pass().shape(LAYER).expect("the layer is there")[1];
+    let mut masks = vec![0f32; COUNT * channels];
+    (0..COUNT).for_each(|row| masks[row * channels + row] = 1.0);
+    let masks = TensorData::new(masks, [COUNT, channels, 1, 1]);
+    let masks = Value::from_data(masks, &device());
+    let found = |walked: Walked| walked.inputs.into_iter().flatten().for_each(read);
+
+    let together = || {
+        let pass = pass();
+        let walk = Walk::from_output(seed(&pass)).keep(Keep::Layers(&[LAYER]));
+        let mut arriving = pass.walk(walk).expect("it walks").layers;
+        let arriving = arriving.remove(0).expect("something arrives");
+        let rows = [0; COUNT];
+        let walk = Walk::from_layer(LAYER, arriving.select_rows(&rows))
+            .on_rows(&rows)
+            .gate(LAYER, masks.clone(), Around::Drop);
+        found(pass.walk(walk).expect("it walks"));
+    };
+    let one_by_one = || {
+        for row in 0..COUNT {
+            let pass = pass();
+            let mask = masks.slice_rows(row..row + 1);
+            let walk = Walk::from_output(seed(&pass)).gate(LAYER, mask, Around::Drop);
+            found(pass.walk(walk).expect("it walks"));
+        }
+    };
+    let mut times = [Vec::new(), Vec::new()];
+    for run in 0..=5 {
+        for (side, times) in [&together as &dyn Fn(), &one_by_one].iter().zip(&mut times) {
+            let start = Instant::now();
+            side();
+            if run > 0 {
+                times.push(ms(start.elapsed()));
+            }
+        }
+    }
+    let ratios = times[1]
+        .iter()
+        .zip(&times[0])
+        .map(|(apart, once)| apart / once);
+    println!(
+        "{COUNT} conditions at {LAYER} for one image: one pass and one walk {:.0} ms, one by one \
+         {:.0} ms, {:.1} times as fast; medians of 5",
+        median(times[0].iter().copied()),
+        median(times[1].iter().copied()),
+        median(ratios)
+    );
 }
 
 fn gradient(model: &Traced, values: &Values) -> Value {

@@ -1,6 +1,7 @@
 //! The check that every traced model must pass.
 
-use attr_core::{Error, Gradients, Inputs, Kind, Model, Traced, Value};
+use attr_core::build::Gradients;
+use attr_core::{Error, Inputs, Kind, Model, Output, Traced, Value};
 use burn::module::Module;
 use burn::tensor::TensorData;
 use rand::{RngExt, SeedableRng};
@@ -16,7 +17,7 @@ use crate::compare::assert_close;
 ///
 /// # Panics
 /// When anything differs.
-pub fn check_traced<I: Inputs, M: Module + 'static, O: Into<Value> + 'static>(
+pub fn check_traced<I: Inputs, M: Module + 'static, O: Output + 'static>(
     name: &str,
     module: &M,
     forward: fn(&M, I) -> O,
@@ -26,8 +27,9 @@ pub fn check_traced<I: Inputs, M: Module + 'static, O: Into<Value> + 'static>(
         Ok(traced) => traced,
         Err(error) => panic!("{name} does not trace: {error}"),
     };
+    let run = move |module: &M, x: I| forward(module, x).into_output().expect("it runs");
     let frozen = module.valid();
-    let closure = move |x: I| -> Value { forward(&frozen, x).into() };
+    let closure = move |x: I| -> Value { run(&frozen, x) };
     let given = inputs.to_values();
     let more: Vec<usize> = (0..given.rows()).chain([0, given.rows() - 1]).collect();
     for rows in [given.clone(), given.select(&more)] {
@@ -71,7 +73,7 @@ pub fn check_traced<I: Inputs, M: Module + 'static, O: Into<Value> + 'static>(
         1,
         "{name}: another batch size paid for another trace"
     );
-    let after: Value = forward(module, inputs.clone()).into();
+    let after = run(module, inputs.clone());
     let again = Model::<I>::forward(&traced, given).expect("the model replays");
     assert_close(
         &format!("{name}: the original after tracing"),

@@ -1,8 +1,7 @@
 //! What stands for an absent part: blurred and inpainted images, and data sets seen batch by batch.
 
-use attr_core::{
-    Baseline, Baselines, Budget, Error, FeatureMask, Inputs, Method, Value, inpainted,
-};
+use attr_core::perturb::inpainted;
+use attr_core::{Baseline, Baselines, Budget, Error, FeatureMask, Inputs, Method, Run, Value};
 use attr_perturb::{
     FeatureAblation, FeaturePermutation, Occlusion, OverData, Reduction, ShapleyValues,
 };
@@ -28,9 +27,12 @@ fn a_blur_is_a_weighted_mean_of_what_is_there() {
     let got = absent(Baseline::Blur(sigma), &x);
     let pixels = numbers(&x.clone().into());
     let radius = (4.0 * sigma + 0.5) as i64;
-    let weight = |d: i64| match d.abs() <= radius {
-        true => (-0.5 * (d as f64 / sigma).powi(2)).exp(),
-        false => 0.0,
+    let weight = |d: i64| {
+        if d.abs() <= radius {
+            (-0.5 * (d as f64 / sigma).powi(2)).exp()
+        } else {
+            0.0
+        }
     };
     let mut expected = Vec::new();
     for image in pixels.chunks(35) {
@@ -104,9 +106,10 @@ fn inpainting_keeps_what_is_known_and_continues_it() {
             .filter(|(_, known)| **known == 1.0)
             .fold((0f32, 0f32), |(l, h), (v, _)| (l.min(*v), h.max(*v)));
         for ((got, pixel), known) in filled.iter().zip(&pixels).zip(&mask) {
-            match *known == 1.0 {
-                true => assert_eq!(got, pixel, "{shape:?}"),
-                false => assert!(*got >= low - 1e-6 && *got <= high + 1e-6, "{shape:?}"),
+            if *known == 1.0 {
+                assert_eq!(got, pixel, "{shape:?}");
+            } else {
+                assert!(*got >= low - 1e-6 && *got <= high + 1e-6, "{shape:?}");
             }
         }
         let flat = Tensor::<4>::full(shape, 0.4, &device());
@@ -191,10 +194,9 @@ fn a_data_set_in_batches_is_the_data_set() {
         Value::from(Tensor::<2, Int>::from_ints([[0, 1, 2]], &device())),
         Value::from(Tensor::<2, Int>::from_ints([[2, 0]], &device())),
     ];
-    let ablation = FeatureAblation::new()
-        .with_baseline(0.2)
-        .with_feature_mask(masks.clone());
-    let each = ablation.attribute(&model, &whole, 0).unwrap();
+    let ablation = FeatureAblation::new().with_feature_mask(masks.clone());
+    let each = ablation.clone().with_baseline(0.2);
+    let each = each.attribute(&model, &whole, 0).unwrap();
     let expected = |found: &[Option<Value>]| -> Vec<Vec<f32>> {
         let inputs = found.iter().map(|value| numbers(value.as_ref().unwrap()));
         inputs
@@ -209,9 +211,10 @@ fn a_data_set_in_batches_is_the_data_set() {
             })
             .collect()
     };
-    let over = OverData::ablation(ablation.clone());
+    let over = OverData::ablation(ablation).with_baseline(0.2);
     for budget in [Budget::default(), Budget::Rows(1), Budget::Rows(5)] {
-        let found = over.attribute_with(&model, batches(&rows), &weighted(), budget);
+        let run = Run::new().with_budget(budget);
+        let found = over.attribute_with(&model, batches(&rows), &weighted(), &run);
         let found = found.unwrap();
         assert_eq!(found.rows(), 8);
         for (got, expected) in found.values().iter().zip(expected(each.values())) {

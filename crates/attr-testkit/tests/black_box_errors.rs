@@ -3,9 +3,10 @@
 
 use std::fmt;
 
+use attr_core::build::Random;
 use attr_core::{
-    Baseline, Baselines, Constant, Error, FeatureMask, Inputs, Kind, Method, Model, Random, Target,
-    Value, Values,
+    Baseline, Baselines, Constant, Error, FeatureMask, Inputs, Kind, Method, Model, Target, Value,
+    Values,
 };
 use attr_perturb::{
     FeatureAblation, FeaturePermutation, Hierarchy, HsicAttribution, HsicAttributionConfig,
@@ -358,9 +359,11 @@ fn numbers_of_samples() {
         .into_iter()
         .filter_map(|(method, words)| {
             let of_image = |x: Tensor<3>| x.flatten::<2>(1, 2).sum_dim(1);
-            let error = match ["N", "s", "p1", "grid_size"].contains(&words.split(' ').next()?) {
-                true => refuse(method, &of_image, &image()),
-                false => refuse_table(method),
+            let of_images = ["N", "s", "p1", "grid_size"].contains(&words.split(' ').next()?);
+            let error = if of_images {
+                refuse(method, &of_image, &image())
+            } else {
+                refuse_table(method)
             };
             let fits =
                 matches!(error, Error::Parameter { .. }) && error.to_string().contains(words);
@@ -516,7 +519,7 @@ fn baselines() {
     }
     let rows = Baselines::from(Baseline::Distribution(numbers.into()));
     let occlusion = Occlusion::new([vec![1]]).with_baseline(rows);
-    refused! { "occlusion", refuse_table(occlusion) => Error::Method { .. }, "not a distribution"; }
+    refused! { "occlusion", refuse_table(occlusion) => Error::Method { .. }, "not several or a distribution"; }
 }
 
 #[test]
@@ -741,7 +744,8 @@ fn data_sets() {
     let gap = FeatureAblation::new().with_feature_mask(integers([1, 3], &[0, 2, 2]));
     let per_row = integers([2, 3], &[0, 0, 1, 1, 0, 0]);
     let per_row = FeatureAblation::new().with_feature_mask(per_row);
-    let nan = FeatureAblation::new().with_baseline(f64::NAN);
+    let nan = ablation().with_baseline(f64::NAN);
+    let unused = permutation().with_baseline(0.0);
     let single = |x: Tensor<2>| x.sum();
     refused! {
         "no batches", over(ablation(), vec![]) => Error::Method { .. }, "no batches";
@@ -755,8 +759,8 @@ fn data_sets() {
             Error::FeatureMask { .. }, "feature 1:";
         "mask per row", over(OverData::ablation(per_row), vec![table()]) =>
             Error::Method { .. }, "one feature mask";
-        "baseline", over(OverData::ablation(nan), vec![table()]) =>
-            Error::NonFinite { .. }, "baseline";
+        "baseline", over(nan, vec![table()]) => Error::NonFinite { .. }, "baseline";
+        "no use for it", over(unused, vec![table()]) => Error::Method { .. }, "leave it out";
         "inputs", over(ablation(), vec![table() * f32::NAN]) => Error::NonFinite { .. }, "input 0";
         "one value", failure("a sum", ablation().attribute(&single, [(table(), ())], &mean)) =>
             Error::Method { .. }, "each row";

@@ -1,7 +1,8 @@
 //! What a review of the black-box methods found.
 
+use attr_core::perturb::mixed;
 use attr_core::{
-    AtLayers, Budget, Error, FeatureMask, LayerMethod, Method, Run, Traced, Value, Values, mixed,
+    AtLayers, Budget, Error, FeatureMask, LayerMethod, Method, Run, Traced, Value, Values,
 };
 use attr_gradient::NoiseTunnel;
 use attr_perturb::{

@@ -102,8 +102,8 @@ fn ours(found: &Found, case: &Case, model: &Traced) -> Vec<Option<Value>> {
     };
     let ablation = || {
         FeatureAblation::new()
-            .with_baseline(absent.clone())
             .with_feature_mask(mask.clone())
+            .with_baseline(absent.clone())
     };
     match &found.method[..] {
         "feature_ablation" => values(&ablation(), model, targets),
@@ -121,8 +121,8 @@ fn ours(found: &Found, case: &Case, model: &Traced) -> Vec<Option<Value>> {
         }
         "shapley_values" => {
             let shapley = ShapleyValues::new()
-                .with_baseline(absent)
-                .with_feature_mask(mask);
+                .with_feature_mask(mask)
+                .with_baseline(absent);
             values(&shapley, model, targets)
         }
         "layer_feature_ablation" => {

@@ -102,10 +102,8 @@ fn ours(case: &Case, model: &Traced, found: &Found) -> Vec<Explanation> {
     let name = &found.method[..];
     let at_inputs = |model: &Traced, method: &dyn Method, target: &Target| {
         let got = Method::attribute(&method, model, &inputs, target.clone()).unwrap();
-        vec![Explanation {
-            delta: got.delta().map(<[f32]>::to_vec),
-            ..Explanation::new(got.values().to_vec(), got.scores().to_vec())
-        }]
+        let delta = got.delta().map(<[f32]>::to_vec);
+        vec![Explanation::new(got.values().to_vec(), got.scores().to_vec()).with_delta(delta)]
     };
     let at_layer = |method: &dyn LayerMethod| {
         let got = LayerMethod::attribute(&method, model, &inputs, targets.clone()).unwrap();
@@ -118,11 +116,12 @@ fn ours(case: &Case, model: &Traced, found: &Found) -> Vec<Explanation> {
             .with_baseline(case.baselines())
     };
     let deep_lift = || DeepLift::new().with_baseline(case.baselines());
-    let deep_lift_shap = || DeepLiftShap::new(case.distribution());
+    let deep_lift_shap = || DeepLiftShap::new().with_baseline(case.distribution());
     let gradient_shap = || {
-        GradientShap::new(case.distribution())
+        GradientShap::new()
             .with_samples(options.n_samples)
             .with_seed(options.seed)
+            .with_baseline(case.distribution())
     };
     let single: Box<dyn Method> = match name.trim_start_matches("Neuron") {
         "Saliency" => Box::new(Saliency::new()),

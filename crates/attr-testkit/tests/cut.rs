@@ -1,7 +1,8 @@
 //! Parts of a model: from a layer, up to a layer, without softmax, with folded BatchNorm, with
 //! replaced activations.
 
-use attr_core::{Error, Inputs, Kind, Method, Model, Target, Traced, Value, Walk};
+use attr_core::walk::{GradientEverywhere, Keep, Walk};
+use attr_core::{Error, Inputs, Kind, Method, Model, Target, Traced, Value};
 use attr_gradient::{IntegratedGradients, Saliency};
 use attr_testkit::check::gradients;
 use attr_testkit::compare::assert_close;
@@ -62,10 +63,12 @@ fn gradients_at_a_layer_agree_between_suffix_and_kept_walk() {
     let values = x.to_values();
     let output = traced.forward(&x).unwrap();
     let seed = Target::Class(3).choose(&output, &values).unwrap().seed;
-    let walk = Walk::new().with_layers(&["layer3"]);
-    let walked = traced
-        .walk_back(&x, &|_| Ok(vec![seed.clone()]), &walk)
+    let plan = traced.plan(&GradientEverywhere, &x).unwrap();
+    let pass = traced
+        .pass(&x, &plan.recording(&["layer3"]).unwrap())
         .unwrap();
+    let walk = Walk::from_output(seed).keep(Keep::Layers(&["layer3"]));
+    let walked = pass.walk(walk).unwrap();
     let suffix = traced.from_layer("layer3", &x).unwrap();
     let middle = traced.activations(&x, &["layer3"]).unwrap().remove(0);
     let saliency = Saliency::new().with_abs(false);
@@ -75,7 +78,7 @@ fn gradients_at_a_layer_agree_between_suffix_and_kept_walk() {
     let expected = expected.attribution().into();
     assert_close(
         "gradient at layer3",
-        walked[0].layers[0].as_ref().unwrap(),
+        walked.layers[0].as_ref().unwrap(),
         &expected,
         1e-5,
     );

@@ -209,8 +209,8 @@ fn every_operation_keeps_the_sum() {
         );
         // No difference at all: multipliers are derivatives, where there are any.
         let still = DeepLift::new()
-            .with_baseline(x.clone())
-            .with_multiply_by_inputs(false);
+            .with_multiply_by_inputs(false)
+            .with_baseline(x.clone());
         let still = still.attribute(&model, &x, 1).unwrap();
         assert!(
             still.values()[0].as_ref().unwrap().is_finite().unwrap(),
@@ -242,8 +242,8 @@ fn tiny_differences_are_not_divided_by_their_rounding() {
     for (name, f) in cases {
         let model = traced(*f, &x);
         let near = DeepLift::new()
-            .with_baseline(x.clone() + 3e-6)
-            .with_multiply_by_inputs(false);
+            .with_multiply_by_inputs(false)
+            .with_baseline(x.clone() + 3e-6);
         let near = near.attribute(&model, &x, 1).unwrap();
         let gradient = attr_gradient::Saliency::new().with_abs(false);
         let gradient = gradient.attribute(&model, &x, 1).unwrap();
@@ -297,7 +297,7 @@ fn the_mean_over_a_distribution_is_the_mean_of_its_rows() {
     let x = input([2, 1, 8, 8], 3);
     let model = Traced::new(&module, |m: &Cnn, x| m.forward(x), &x).unwrap();
     let known = input([3, 1, 8, 8], 5);
-    let shap = DeepLiftShap::new(Baseline::Distribution(known.clone().into()));
+    let shap = DeepLiftShap::new().with_baseline(Baseline::Distribution(known.clone().into()));
     let found = shap.attribute(&model, &x, vec![0, 2]).unwrap();
     let mut sum: Option<Tensor<4>> = None;
     for row in 0..3 {

@@ -250,7 +250,7 @@ fn samples_stay_within_the_budget() {
     let watched = Watched { most: Cell::new(0) };
     let x = input([3, 4], 1);
     let run = Run::new().with_budget(Budget::Rows(7));
-    let shap = GradientShap::new(0.0).with_samples(50);
+    let shap = GradientShap::new().with_samples(50).with_baseline(0.0);
     let found = shap.attribute_with(&watched, &x, 0, &run).unwrap();
     assert_eq!(watched.most.get(), 7);
     assert_close_slices(

@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 use attr_core::{
     AtLayers, Baseline, Baselines, Budget, Error, Inputs, LayerMethod, Method, Model, Run, Target,
-    Traced, Value, Values,
+    Traced, Value, Values, WithBaseline,
 };
 use attr_gradient::{
     BlurIntegratedGradients, Conductance, DeepLift, DeepLiftRule, DeepLiftShap, GradCam,
@@ -132,8 +132,9 @@ fn gradients_of_any_size_square_relative_to_each_other() {
 fn errors_of_means_do_not_cancel() {
     let model = |x: Tensor<2>| (x * 3.0).sum_dim(1);
     let x = Tensor::<2>::full([1, 2], 1000.0, &device());
-    let shap = GradientShap::new(0.0)
+    let shap = GradientShap::new()
         .with_samples(50)
+        .with_baseline(0.0)
         .attribute(&model, &x, 0)
         .unwrap();
     let errors = numbers(&shap.standard_error().unwrap()[0]);
@@ -172,12 +173,25 @@ fn a_distribution_follows_a_method_to_a_layer() {
     // On a chain, cutting the model and walking back to the layer are the same.
     let known = input([3, 1, 8, 8], 5);
     for baseline in [Baseline::Scalar(0.2), Baseline::Distribution(known.into())] {
-        let at = DeepLiftShap::new(baseline.clone()).at_layers(["conv2"]);
+        let at = DeepLiftShap::new()
+            .with_baseline(baseline.clone())
+            .at_layers(["conv2"]);
         let at = at.attribute(&model, &x, 1).unwrap();
-        let cut = AtLayers::new(["conv2"], DeepLiftShap::new(baseline.clone()));
-        let cut = cut.attribute(&model, &x, 1).unwrap();
-        let (cut_value, at_value) = (cut.value("conv2").unwrap(), at.value("conv2").unwrap());
-        assert_close("conv2", cut_value, at_value, 1e-5);
+        let absent = match &baseline {
+            Baseline::Distribution(rows) => rows.tensor::<4>().unwrap(),
+            _ => Tensor::full([1, 1, 8, 8], 0.2, &device()),
+        };
+        let here = |x: &Tensor<4>| model.activations(x, &["conv2"]).unwrap().remove(0);
+        let rest = model.from_layer("conv2", &x).unwrap();
+        let cut = DeepLiftShap::new().with_baseline(Baseline::Distribution(here(&absent)));
+        let activation = here(&x).tensor::<4>().unwrap();
+        let cut = cut.attribute(&rest, &activation, 1).unwrap();
+        assert_close(
+            "conv2",
+            &cut.attribution().into(),
+            at.value("conv2").unwrap(),
+            1e-5,
+        );
         let count = if matches!(baseline, Baseline::Scalar(_)) {
             1
         } else {
@@ -188,7 +202,7 @@ fn a_distribution_follows_a_method_to_a_layer() {
             4 * count,
             "a pair for each row and baseline"
         );
-        let shap = GradientShap::new(baseline).with_samples(40);
+        let shap = GradientShap::new().with_samples(40).with_baseline(baseline);
         let shap = AtLayers::new(["conv2"], shap)
             .attribute(&model, &x, 1)
             .unwrap();
@@ -202,7 +216,7 @@ fn integrated_gradients_from_several_baselines_are_their_mean() {
     let x = input([2, 1, 6, 6], 2);
     let model = Traced::new(&module, |m: &SmallCnn, x: Tensor<4>| m.forward(x), &x).unwrap();
     let ig = || IntegratedGradients::new().with_steps(9);
-    let of = |ig: IntegratedGradients| ig.attribute(&model, &x, 1).unwrap();
+    let of = |ig: WithBaseline<IntegratedGradients>| ig.attribute(&model, &x, 1).unwrap();
     let known = input([3, 1, 6, 6], 5);
     let whole = of(ig().with_baseline(Baseline::Distribution(known.clone().into())));
     let each = |row| of(ig().with_baseline(known.clone().narrow(0, row, 1)));
@@ -214,7 +228,7 @@ fn integrated_gradients_from_several_baselines_are_their_mean() {
         assert!((found - mean).abs() < 1e-6, "{found} {mean}");
     }
     // The darkest and the brightest value of each row.
-    let extremes = of(ig().with_baselines([Baseline::Min, Baseline::Max]));
+    let extremes = of(ig().with_baseline(Baseline::Several(vec![Baseline::Min, Baseline::Max])));
     let flat = x.clone().flatten::<2>(1, 3);
     let constant = |value: Tensor<2>| {
         let filled = value.expand([2, 36]).reshape([2, 1, 6, 6]);
@@ -239,7 +253,7 @@ fn tokens_have_distributions_too() {
     let known = tokens(vec![0, 0, 0, 0, 0, 7, 7, 7, 7, 7]);
     let module = seeded(EmbeddingClassifier::new(&device()), 3);
     let model = Traced::new(&module, |m: &EmbeddingClassifier, x| m.forward(x), &x).unwrap();
-    let shap = DeepLiftShap::new(Baseline::Distribution(known.clone().into()));
+    let shap = DeepLiftShap::new().with_baseline(Baseline::Distribution(known.clone().into()));
     let shap = shap
         .at_layers(["embedding"])
         .attribute(&model, &x, 1)
@@ -258,13 +272,13 @@ fn tokens_have_distributions_too() {
     assert_close("mean", shap.value("embedding").unwrap(), &mean, 1e-5);
 
     // Between tokens there is no path; at their embedding there is.
-    let refused = GradientShap::new(0.0)
-        .at_layers(["embedding"])
-        .attribute(&model, &x, 1);
-    assert!(refused.unwrap_err().to_string().contains("AtLayers"));
+    let refused = GradientShap::new().attribute(&model, &x, 1).map(drop);
+    assert!(refused.unwrap_err().to_string().contains("at_layers"));
     let refused = Conductance::new(["embedding"]).attribute(&model, &x, 1);
-    assert!(refused.unwrap_err().to_string().contains("AtLayers"));
-    let shap = GradientShap::new(Baseline::Distribution(known.into())).with_samples(9);
+    assert!(refused.unwrap_err().to_string().contains("at_layers"));
+    let shap = GradientShap::new()
+        .with_samples(9)
+        .with_baseline(Baseline::Distribution(known.into()));
     let module = seeded(TextGru::new(&device()), 3);
     let model = Traced::new(&module, |m: &TextGru, x| m.forward(x), &x).unwrap();
     let found = AtLayers::new(["embedding"], shap)
@@ -302,13 +316,12 @@ fn bad_lists_and_numbers_are_refused() {
         grid.attribute(&model, &x, 1).map(drop),
         "a grid is for layers of tokens",
     );
-    let empty: [f64; 0] = [];
-    let method = ig().with_baselines(empty);
+    let method = ig().with_baseline(Baseline::Several(Vec::new()));
     says(
         method.attribute(&model, &x, 1).map(drop),
-        "the list of baselines is empty",
+        "at least one is needed",
     );
-    let shap = GradientShap::new(f64::NAN);
+    let shap = GradientShap::new().with_baseline(f64::NAN);
     says(
         shap.attribute(&model, &x, 1).map(drop),
         "the baseline of input 0",

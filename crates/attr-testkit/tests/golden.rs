@@ -125,7 +125,6 @@ fn a_tolerance_is_kept() {
             let ig = IntegratedGradients::new()
                 .with_steps(4)
                 .with_method(rule)
-                .with_baseline(baseline.clone())
                 .with_tolerance(tolerance);
             let ig = match rule {
                 // First-order rules need more steps than the default allows.
@@ -133,6 +132,7 @@ fn a_tolerance_is_kept() {
                 _ => ig,
             };
             let got = ig
+                .with_baseline(baseline.clone())
                 .attribute(&traced, &x, Target::Classes(case.targets.clone()))
                 .unwrap();
             let delta = got.delta().unwrap();

@@ -4,13 +4,14 @@
 use std::collections::HashMap;
 
 use attr_core::{
-    Baseline, Baselines, Error, Explanation, Inputs, LayerMethod, Method, Model, Run, Target,
-    Traced, Value, Values,
+    Baseline, Baselines, Error, Explanation, Inputs, LayerMethod, Method, Question, Target, Traced,
+    Value,
 };
+use attr_gradient::cam::weighting::ExceptionalActivation;
 use attr_gradient::{
-    AblationCam, BlurIntegratedGradients, CamConfig, EigenCam, EigenGradCam, Exceptional, Fem,
-    FullGrad, GradCam, GradCamElementWise, GradCamPlusPlus, GuidedIntegratedGradients, HiResCam,
-    Idgi, IdgiPath, LayerCam, Resize, ScoreCam, ShapleyCam, XGradCam, Xrai, XraiAlgorithm,
+    AblationCam, BlurIntegratedGradients, CamConfig, EigenCam, EigenGradCam, Fem, FullGrad,
+    GradCam, GradCamElementWise, GradCamPlusPlus, GuidedIntegratedGradients, HiResCam, Idgi,
+    IdgiPath, LayerCam, Resize, ScoreCam, ShapleyCam, XGradCam, Xrai, XraiAlgorithm,
 };
 use attr_testkit::compare::{assert_close, assert_close_slices};
 use attr_testkit::device;
@@ -127,7 +128,9 @@ fn class_activation_maps_are_those_of_pytorch_grad_cam() {
             "ShapleyCAM" => Box::new(ShapleyCam::from_config(config, layers)),
             "FEM" => {
                 let k = found.options.k.unwrap();
-                Box::new(Fem::from_config(config, layers).with_weighting(Exceptional { k }))
+                Box::new(
+                    Fem::from_config(config, layers).with_weighting(ExceptionalActivation { k }),
+                )
             }
             // Others belong to no method here.
             _ => continue,
@@ -198,17 +201,10 @@ struct PathOptions {
 struct Given(Value);
 
 impl Method for Given {
-    fn explain(
-        &self,
-        _: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
-        run.start(inputs.rows());
-        run.advance(inputs.rows());
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        let inputs = question.inputs();
         let value = self.0.select_rows(inputs.origin());
-        let each = targets.iter();
+        let each = question.targets().iter();
         Ok(each
             .map(|_| Explanation::new(vec![Some(value.clone())], vec![0.0; inputs.rows()]))
             .collect())

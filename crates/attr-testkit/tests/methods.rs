@@ -1,8 +1,8 @@
 //! What every method must keep: shapes, seeds, budgets, batches, devices.
 
 use attr_core::{
-    AtLayers, Attribution, Budget, Error, FeatureMask, Inputs, LayerAttribution, LayerMethod,
-    Method, Model, Run, Target, Traced, Value, Work,
+    AtLayers, Attribution, Baseline, Budget, Error, FeatureMask, Inputs, LayerAttribution,
+    LayerMethod, Method, Model, Run, Target, Traced, Value, Work,
 };
 use attr_gradient::{
     AblationCam, BlurIntegratedGradients, Conductance, Deconvolution, DeepLift, DeepLiftRule,
@@ -102,8 +102,14 @@ fn methods() -> Vec<Entry> {
         .with_method(Quadrature::RiemannTrapezoid)
         .with_baseline(0.3);
     let reveal_cancel = DeepLift::new().with_rule(DeepLiftRule::RevealCancel);
-    let shap = GradientShap::new(0.1).with_samples(9).with_seed(3);
-    let smooth_shap = GradientShap::new(0.1).with_stdevs([0.2]).with_seed(4);
+    let shap = GradientShap::new()
+        .with_samples(9)
+        .with_seed(3)
+        .with_baseline(0.1);
+    let smooth_shap = GradientShap::new()
+        .with_stdevs([0.2])
+        .with_seed(4)
+        .with_baseline(0.1);
     let blur = BlurIntegratedGradients::new()
         .with_max_sigma(2.0)
         .with_steps(7);
@@ -122,7 +128,7 @@ fn methods() -> Vec<Entry> {
             "integrated gradients, black and white",
             IntegratedGradients::new()
                 .with_steps(5)
-                .with_baselines([0.0, 1.0]),
+                .with_baseline(Baseline::Several(vec![0.0.into(), 1.0.into()])),
         ),
         Entry::new("smoothgrad", noisy(NoiseTunnelKind::SmoothGrad)).noise(),
         Entry::new("smoothgrad_sq", noisy(NoiseTunnelKind::SmoothGradSq))
@@ -143,7 +149,7 @@ fn methods() -> Vec<Entry> {
             .nonlinear(),
         Entry::new("deeplift", DeepLift::new().with_baseline(0.2)).graph(),
         Entry::new("deeplift, reveal cancel", reveal_cancel).graph(),
-        Entry::new("deeplift shap", DeepLiftShap::new(0.1)).graph(),
+        Entry::new("deeplift shap", DeepLiftShap::new().with_baseline(0.1)).graph(),
         Entry::new("gradient shap", shap).noise(),
         Entry::new("gradient shap, smoothed", smooth_shap).noise(),
         Entry::new("guided integrated gradients", guided).nonlinear(),
@@ -251,11 +257,11 @@ fn layer_methods() -> Vec<(&'static str, Box<dyn LayerMethod>)> {
         ),
         (
             "deeplift shap",
-            Box::new(DeepLiftShap::new(0.1).at_layers(layers)),
+            Box::new(DeepLiftShap::new().with_baseline(0.1).at_layers(layers)),
         ),
         (
             "gradient shap",
-            Box::new(GradientShap::new(0.1).at_layers(layers)),
+            Box::new(GradientShap::new().with_baseline(0.1).at_layers(layers)),
         ),
         (
             "noise before the layer",
@@ -666,7 +672,7 @@ fn work_is_what_the_formulas_need() {
         ((n + 2) * rows, n * rows)
     );
     // One baseline row: it is evaluated once for each row.
-    let shap = GradientShap::new(0.1).with_samples(n);
+    let shap = GradientShap::new().with_samples(n).with_baseline(0.1);
     assert_eq!(of(&shap), ((n + 2) * rows, n * rows));
     assert_eq!(of(&FullGrad::new()), (rows, rows));
     let guided = GuidedIntegratedGradients::new().with_steps(n);
@@ -767,7 +773,10 @@ fn a_function_of_the_output_is_a_target() {
 fn errors_of_means_shrink_with_samples() {
     let (model, x) = cnn();
     let largest = |n| {
-        let shap = GradientShap::new(0.5).with_samples(n).with_seed(2);
+        let shap = GradientShap::new()
+            .with_samples(n)
+            .with_seed(2)
+            .with_baseline(0.5);
         let found = shap.attribute(&model, &x, 1).unwrap();
         let errors = found.standard_error().unwrap()[0].clone().unwrap();
         let errors = errors.to_vec().unwrap();
@@ -781,10 +790,13 @@ fn errors_of_means_shrink_with_samples() {
     assert!(many < 0.35 * few, "{many} {few}");
     // Expected gradients are integrated gradients: the estimate is within five errors.
     let exact = IntegratedGradients::new()
-        .with_baseline(0.5)
-        .with_steps(300);
+        .with_steps(300)
+        .with_baseline(0.5);
     let exact = value(&exact.attribute(&model, &x, 1).unwrap(), 0);
-    let shap = GradientShap::new(0.5).with_samples(500).with_seed(2);
+    let shap = GradientShap::new()
+        .with_samples(500)
+        .with_seed(2)
+        .with_baseline(0.5);
     let found = shap.attribute(&model, &x, 1).unwrap();
     let errors = found.standard_error().unwrap()[0].clone().unwrap();
     let triples = mean

@@ -1,6 +1,7 @@
 //! Every layer of burn-nn traces, replays and has Burn's own gradients.
 
-use attr_core::{Traced, Value, Walk};
+use attr_core::walk::{GradientEverywhere, Walk};
+use attr_core::{Traced, Value};
 use attr_testkit::check::check_traced;
 use attr_testkit::compare::assert_close;
 use attr_testkit::device;
@@ -368,9 +369,10 @@ fn resampling_has_its_true_gradient_on_every_backend() {
             let forward = |m: &burn::nn::interpolate::Interpolate2d, x| m.forward(x);
             let traced = Traced::new(&module, forward, &x).unwrap();
             let seed = input([2, 3, size[0], size[1]], 4);
-            let seeds = |_: &Value| Ok(vec![seed.clone().into()]);
-            let found = traced.walk_back(&x, &seeds, &Walk::new()).unwrap();
-            let gradient = found[0].inputs[0].as_ref().unwrap().tensor::<4>().unwrap();
+            let plan = traced.plan(&GradientEverywhere, &x).unwrap();
+            let pass = traced.pass(&x, &plan).unwrap();
+            let found = pass.walk(Walk::from_output(seed.clone().into())).unwrap();
+            let gradient = found.inputs[0].as_ref().unwrap().tensor::<4>().unwrap();
             let output = traced.forward(&x).unwrap().tensor::<4>().unwrap();
             let expected: Value = (seed * output).sum().into();
             let got: Value = (x * gradient).sum().into();

@@ -1,6 +1,6 @@
 //! Occlusion on what a window reaches gives what occlusion on whole rows gives.
 
-use attr_core::{Baseline, Baselines, Budget, Inputs, Method, Model, Run, Target, Traced, Values};
+use attr_core::{Baseline, Baselines, Budget, Inputs, Method, Run, Target, Traced, Values};
 use attr_perturb::Occlusion;
 use attr_testkit::compare::assert_close;
 use attr_testkit::device;
@@ -119,16 +119,17 @@ fn compare<M: Module + 'static, I: Inputs>(
     let values: Values = x.to_values();
     let size = window[1..].to_vec();
     let row = values.slice(0..1);
-    let near = Model::<Values>::near(&model, &row, 0, &size).unwrap();
+    let near = model.near(&row, 0, &size).unwrap();
     assert!(near.is_some(), "{name}: whole rows are evaluated");
     let windows = vec![window; values.values().len()];
     let strides = vec![stride; values.values().len()];
     let each = vec![Baseline::Scalar(0.3); values.values().len()];
-    let occlusion = Occlusion::new(windows)
-        .with_strides(strides)
-        .with_baseline(Baselines::each(each));
+    let occlusion = Occlusion::new(windows).with_strides(strides);
+    let each = Baselines::each(each);
     let target = Target::Class(1);
     let whole = occlusion.clone().with_perturbations_per_eval(8);
+    let whole = whole.with_baseline(each.clone());
+    let occlusion = occlusion.with_baseline(each);
     let expected = whole.attribute(&model, &values, target.clone()).unwrap();
     // Chunks are cut alike for all models; the largest is tried with one budget.
     let budgets = [Budget::default(), Budget::Rows(5)];
@@ -224,11 +225,11 @@ fn whole_rows_where_patches_do_not_pay() {
     let module = seeded(Mlp::new(&device()), 14);
     let x = input([1, 6], 15);
     let model = Traced::new(&module, |m: &Mlp, x: Tensor<2>| m.forward(x), &x).unwrap();
-    let near = Model::<Values>::near(&model, &x.to_values(), 0, &[1]).unwrap();
+    let near = model.near(&x.to_values(), 0, &[1]).unwrap();
     assert!(near.is_none());
     let wide = seeded(Wide::new(&device()), 5);
     let image = input([1, 2, 24, 24], 16);
     let model = Traced::new(&wide, plain, &image).unwrap();
-    let all = Model::<Values>::near(&model, &image.to_values(), 0, &[24, 24]).unwrap();
+    let all = model.near(&image.to_values(), 0, &[24, 24]).unwrap();
     assert!(all.is_none());
 }

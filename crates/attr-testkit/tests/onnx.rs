@@ -243,3 +243,30 @@ fn damaged_files_do_not_panic() {
     }
     assert!(refused > 50 && read > 10, "{refused} refused, {read} read");
 }
+
+#[test]
+fn exported_models_have_groups() {
+    let expected = [
+        ("bert_tiny_legacy14", "GELU", 1),
+        ("bert_tiny_legacy14", "LayerNorm(epsilon 1e-12)", 3),
+        ("convnext_tiny_dynamo18", "GELU", 2),
+        ("efficientnet_tiny_legacy13", "SiLU", 7),
+        ("gpt_tiny_dynamo18", "GELU(tanh)", 1),
+        ("gpt_tiny_legacy13", "LayerNorm(epsilon 1e-5)", 3),
+        ("groupnorm_net_dynamo18", "ELU(alpha 0.7)", 1),
+        ("groupnorm_net_dynamo18", "HardSwish", 1),
+        ("groupnorm_net_dynamo18", "Mish", 1),
+        ("groupnorm_net_dynamo18", "Softplus(beta 1.0)", 1),
+        // Exporters write a group norm as an instance norm of reshaped channels.
+        ("groupnorm_net_dynamo18", "InstanceNorm(epsilon 1e-5)", 2),
+        ("resnet_tiny_legacy13", "SiLU", 0),
+    ];
+    for (name, kind, count) in expected {
+        let exported = load(&folder("models").join(format!("{name}.onnx")));
+        let model = exported.model;
+        let traced = model.trace(&exported.inputs, Some(&exported.output));
+        let groups = traced.expect("traces").groups();
+        let found = groups.iter().filter(|group| group.kind.to_string() == kind);
+        assert_eq!(found.count(), count, "{kind} in {name}: {groups:#?}");
+    }
+}

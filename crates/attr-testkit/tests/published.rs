@@ -10,7 +10,7 @@
 
 use attr_core::{
     AtLayers, Baseline, Baselines, Budget, Constant, Inputs, LayerAttribution, LayerMethod, Method,
-    Run, Target, Traced, Value, Values,
+    Output, Run, Target, Traced, Value, Values, WithBaseline,
 };
 use attr_gradient::{
     Conductance, Deconvolution, DeepLift, DeepLiftShap, GradCam, GradientXActivation,
@@ -59,7 +59,7 @@ impl Case {
     where
         M: Module + 'static,
         I: Inputs,
-        O: Into<Value> + 'static,
+        O: Output + 'static,
     {
         Self {
             model: Traced::new(module, forward, &x).unwrap(),
@@ -338,17 +338,17 @@ fn deep_lift_shares_the_difference_among_inputs() {
     let near = DeepLift::new().with_baseline(near);
     let known = || {
         let known = rows(&[[0.0; 3], [1.0; 3]]);
-        Box::new(DeepLiftShap::new(distributions(known.clone(), known)))
+        Box::new(DeepLiftShap::new().with_baseline(distributions(known.clone(), known)))
     };
     // Each input itself, and the input less ten.
-    let own = DeepLiftShap::new(distributions(
+    let own = DeepLiftShap::new().with_baseline(distributions(
         rows(&[[-10.0, 1.0, -5.0], [-20.0, -9.0, -15.0]]),
         rows(&[[3.0, 3.0, 1.0], [-7.0, -7.0, -9.0]]),
     ));
     let zeros = tensor([4, 1, 1, 1], &[0.0; 4]);
-    let zeros = DeepLiftShap::new(distributions(zeros.clone(), zeros));
+    let zeros = DeepLiftShap::new().with_baseline(distributions(zeros.clone(), zeros));
     let zero_rows = tensor([4, 1], &[0.0; 4]);
-    let zero_rows = DeepLiftShap::new(distributions(zero_rows.clone(), zero_rows));
+    let zero_rows = DeepLiftShap::new().with_baseline(distributions(zero_rows.clone(), zero_rows));
     let images = relu_deep_lift([4, 1, 1, 1], &[1.0; 4], &[2.0; 4]);
     let (largest, baselines) = largest_of_four();
     let largest_from = DeepLift::new().with_baseline(baselines);
@@ -378,8 +378,8 @@ fn deep_lift_shares_the_difference_among_inputs() {
 #[test]
 fn deep_lift_without_the_inputs_gives_multipliers() {
     let zeros = tensor([4, 1, 1, 1], &[0.0; 4]);
-    let shap = DeepLiftShap::new(distributions(zeros.clone(), zeros));
-    let shap = shap.with_multiply_by_inputs(false);
+    let shap = DeepLiftShap::new().with_multiply_by_inputs(false);
+    let shap = shap.with_baseline(distributions(zeros.clone(), zeros));
     let lift = DeepLift::new().with_multiply_by_inputs(false);
     let images = relu_deep_lift([4, 1, 1, 1], &[1.0; 4], &[2.0; 4]);
     let cases: &[Row<Box<dyn Method>>] = table! {
@@ -404,7 +404,7 @@ fn deep_lift_keeps_its_sum_through_max_pooling_before_a_relu() {
         [-11.256, -3.17, -10.9247, -0.8519, 3.2761, -7.6071],
     ];
     let known = tensor([2, 2, 3], known.as_flattened());
-    let shap = DeepLiftShap::new(Baseline::Distribution(known.into()));
+    let shap = DeepLiftShap::new().with_baseline(Baseline::Distribution(known.into()));
     let found = case.inputs(&shap, Target::Single);
     // A window's whole change goes to its largest element: 15.41 from nothing in the first
     // channel, 5.6843 from 2.4841 and from 3.2761 in the second.
@@ -419,7 +419,7 @@ fn layer_deep_lift_shares_the_difference_among_units() {
     let one = Baseline::Distribution(zeros().into());
     let lift = |layer: &str| Box::new(DeepLift::new().at_layers([layer]));
     let shap = |layer: &str| {
-        let shap = DeepLiftShap::new(distributions(zeros(), zeros()));
+        let shap = DeepLiftShap::new().with_baseline(distributions(zeros(), zeros()));
         Box::new(shap.at_layers([layer]))
     };
     let pair = || relu_linear_pair(1.0);
@@ -427,7 +427,7 @@ fn layer_deep_lift_shares_the_difference_among_units() {
     let low = || branches(&[[-10.0, 1.0, -5.0]]);
     let relus = ["linear1.relu", "linear1_alt.relu"];
     let both = DeepLift::new().at_layers(relus);
-    let shap_both = DeepLiftShap::new(one).at_layers(relus);
+    let shap_both = DeepLiftShap::new().with_baseline(one).at_layers(relus);
     let (largest, baselines) = largest_of_four();
     let pooled = DeepLift::new().with_baseline(baselines);
     let pooled = pooled.at_layers(["lin1.max_pool1d"]);
@@ -463,8 +463,11 @@ fn layer_deep_lift_without_the_activations_gives_multipliers() {
     };
     let shap = |layer: &str| {
         let zeros = || rows(&[[0.0; 3]; 3]);
-        let shap = DeepLiftShap::new(distributions(zeros(), zeros()));
-        Box::new(shap.with_multiply_by_inputs(false).at_layers([layer]))
+        let shap = DeepLiftShap::new().with_multiply_by_inputs(false);
+        Box::new(
+            shap.with_baseline(distributions(zeros(), zeros()))
+                .at_layers([layer]),
+        )
     };
     let pair = || relu_linear_pair(1.0);
     let pool = tensor([1, 2, 3], &[1.0, 2.0, -4.0, -3.0, -2.0, -1.0]);
@@ -487,8 +490,8 @@ fn deep_lift_explains_a_neuron() {
     let lift = |multiply| Box::new(DeepLift::new().with_multiply_by_inputs(multiply));
     let shap = |multiply| {
         let zeros = || rows(&[[0.0; 3]; 3]);
-        let shap = DeepLiftShap::new(distributions(zeros(), zeros()));
-        Box::new(shap.with_multiply_by_inputs(multiply))
+        let shap = DeepLiftShap::new().with_multiply_by_inputs(multiply);
+        Box::new(shap.with_baseline(distributions(zeros(), zeros())))
     };
     let pair = relu_linear_pair(1.0);
     let (largest, baselines) = largest_of_four();
@@ -650,7 +653,7 @@ fn conductance_shares_the_output_among_units() {
             => [90.0, 100.0, 100.0, 100.0, 100.0, 100.0, 100.0, 100.0];
     };
     for (name, case, (layers, baselines), expected) in cases {
-        let method = Conductance::new(layers.iter().copied()).with_steps(500);
+        let method = Conductance::new(layers.to_vec()).with_steps(500);
         let method = method.with_baseline(baselines.clone());
         for &budget in budgets() {
             let found = case.layers_in(&method, 0, budget);
@@ -764,15 +767,20 @@ fn neuron_conductances_of_all_inputs_sum_to_the_layers_conductance() {
 /// for 0.809 and 0.609, which are 0.81 and 0.61 exactly, for a bias of 1 moves the kink.
 #[test]
 fn internal_influence_is_the_mean_gradient_on_the_way() {
-    let at = |layer: &str| InternalInfluence::new([layer]);
+    let from = |layers: &[&str], baseline: Option<Tensor<2>>| {
+        let method = InternalInfluence::new(layers.to_vec()).with_steps(500);
+        let method = method.with_method(Quadrature::RiemannTrapezoid);
+        method.with_baseline(baseline.map_or_else(Baselines::default, Baselines::from))
+    };
+    let at = |layer: &str| from(&[layer], None);
     let x = || multi_layer(&[[0.0, 100.0, 0.0]]);
-    let taken = InternalInfluence::new(["linear1.relu@input", "linear1_alt.relu@input"]);
+    let taken = from(&["linear1.relu@input", "linear1_alt.relu@input"], None);
     let far = multi_layer(&[[0.0, 80.0, 0.0]]);
-    let from = at("linear1").with_baseline(rows(&[[0.0, -20.0, 0.0]]));
+    let from_row = from(&["linear1"], Some(rows(&[[0.0, -20.0, 0.0]])));
     let far_pair = multi_layer(&[[0.0, 80.0, 0.0], [30.0, 30.0, 0.0]]);
     let from_pair = rows(&[[0.0, -20.0, 0.0], [-20.0, -20.0, 0.0]]);
-    let from_pair = at("linear1").with_baseline(from_pair);
-    let cases: &[Row<InternalInfluence>] = table! {
+    let from_pair = from(&["linear1"], Some(from_pair));
+    let cases: &[Row<WithBaseline<InternalInfluence>>] = table! {
         "linear0", x(), at("linear0") => [3.893; 3];
         "what two relus take", branches(&[[0.0, 100.0, 0.0]]), taken
             => [0.899, 0.998, 0.998, 0.998], [0.899, 0.998, 0.998, 0.998];
@@ -780,7 +788,7 @@ fn internal_influence_is_the_mean_gradient_on_the_way() {
         "what the relu takes", x(), at("linear1.relu@input") => [0.899, 0.998, 0.998, 0.998];
         "relu", multi_layer(&[[3.0, 4.0, 0.0]]), at("linear1.relu") => [0.998; 4];
         "output", x(), at("linear2") => [0.998, 0.0];
-        "baseline", far, from => [0.699, 0.809, 0.809, 0.809];
+        "baseline", far, from_row => [0.699, 0.809, 0.809, 0.809];
         "three inputs", three_tens(), at("model.linear2") => [0.998, 0.0];
         "two inputs", two_of_a_hundred(), at("model.linear1.relu") => [0.998; 4];
         "two inputs, batch", two_of_both_sizes(5.0), at("model.linear1")
@@ -793,8 +801,6 @@ fn internal_influence_is_the_mean_gradient_on_the_way() {
             => [0.699, 0.809, 0.809, 0.809, 0.499, 0.609, 0.609, 0.609];
     };
     for (name, case, method, captum) in cases {
-        let method = method.clone().with_steps(500);
-        let method = method.with_method(Quadrature::RiemannTrapezoid);
         // Weights that sum to one.
         let each = captum.iter().map(|numbers| {
             let scaled = numbers.iter().map(|number| number * 500.0 / 499.0);
@@ -802,7 +808,7 @@ fn internal_influence_is_the_mean_gradient_on_the_way() {
         });
         let expected: Vec<Vec<f32>> = each.collect();
         for &budget in budgets() {
-            let found = case.layers_in(&method, 0, budget);
+            let found = case.layers_in(method, 0, budget);
             found.close(name, &expected, Within::Each(1e-4));
         }
     }
@@ -1129,7 +1135,7 @@ fn layer_activations_are_what_layers_give_and_take() {
         "two inputs", two_of_a_hundred(), &["model.linear1.relu"] => [90.0, 101.0, 101.0, 101.0];
     };
     for (name, case, layers, expected) in cases {
-        let method = LayerActivation::new(layers.iter().copied());
+        let method = LayerActivation::new(layers.to_vec());
         let found = case.layers(&method, 0);
         found.close(name, expected, Within::Sum(0.01));
     }
@@ -1155,12 +1161,12 @@ fn gradient_times_activation_is_what_units_add_to_the_output() {
         "two inputs", two_of_a_hundred(), &["model.linear1.relu"] => [90.0, 101.0, 101.0, 101.0];
     };
     for (name, case, layers, expected) in cases {
-        let method = GradientXActivation::new(layers.iter().copied());
+        let method = GradientXActivation::new(layers.to_vec());
         let found = case.layers(&method, 0);
         found.close(name, expected, Within::Sum(0.01));
 
         let gradients = case.layers(&method.with_multiply_by_inputs(false), 0);
-        let activations = LayerActivation::new(layers.iter().copied());
+        let activations = LayerActivation::new(layers.to_vec());
         let activations = case.layers(&activations, 0).numbers();
         let product = times(&gradients.numbers(), &activations);
         close(name, &product, expected, Within::Sum(0.01));

@@ -12,7 +12,7 @@
 
 use attr_core::{
     AtLayers, Baseline, Baselines, Budget, Constant, Error, FeatureMask, Inputs, LayerMethod,
-    Method, Run, Target, Traced, Value, Values,
+    Method, Output, Run, Target, Traced, Value, Values, WithBaseline,
 };
 use attr_gradient::NoiseTunnel;
 use attr_perturb::{
@@ -78,7 +78,7 @@ impl Inside {
     where
         M: Module + 'static,
         I: Inputs,
-        O: Into<Value> + 'static,
+        O: Output + 'static,
     {
         Self {
             model: Traced::new(module, forward, &x).unwrap(),
@@ -112,9 +112,10 @@ fn numbers(values: &[Value]) -> Vec<Vec<f32>> {
 /// A GPU, and more so one in software, takes small pieces slowly; that pieces play no part is
 /// tested on every device elsewhere.
 fn first_on_gpu<T>(all: &[T]) -> &[T] {
-    match std::env::var("ATTR_DEVICE").is_ok_and(|device| device == "wgpu") {
-        true => &all[..1],
-        false => all,
+    if std::env::var("ATTR_DEVICE").is_ok_and(|device| device == "wgpu") {
+        &all[..1]
+    } else {
+        all
     }
 }
 
@@ -185,6 +186,34 @@ fn scalars<const N: usize>(each: [f64; N]) -> Baselines {
 /// A row for all rows of an input or one for each, for each input.
 fn baselines<const N: usize>(each: [&[[f32; 3]]; N]) -> Baselines {
     Baselines::each(each.map(|numbers| Baseline::from(rows(numbers))).to_vec())
+}
+
+/// Ablation, and what is absent.
+#[derive(Clone, Default)]
+struct Ablation {
+    method: FeatureAblation,
+    baselines: Baselines,
+}
+
+impl Ablation {
+    fn with_feature_mask(mut self, mask: FeatureMask) -> Self {
+        self.method = self.method.with_feature_mask(mask);
+        self
+    }
+
+    fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
+        self.baselines = baselines.into();
+        self
+    }
+
+    fn whole(&self) -> WithBaseline<FeatureAblation> {
+        self.method.clone().with_baseline(self.baselines.clone())
+    }
+
+    fn in_parts(&self, count: usize) -> WithBaseline<FeatureAblation> {
+        let method = self.method.clone().with_perturbations_per_eval(count);
+        method.with_baseline(self.baselines.clone())
+    }
 }
 
 const ONE: [[f32; 3]; 1] = [[20.0, 50.0, 30.0]];
@@ -296,7 +325,7 @@ fn two_outputs(class: usize) -> Case {
 
 #[test]
 fn ablation_is_the_change_of_the_output_where_a_feature_is_absent() {
-    let plain = FeatureAblation::new;
+    let plain = Ablation::default;
     let from = |baselines: Baselines| plain().with_baseline(baselines);
     let of = |mask: FeatureMask| plain().with_feature_mask(mask);
     let numbers = || scalars([2.0, 3.0, 4.0]);
@@ -331,7 +360,7 @@ fn ablation_is_the_change_of_the_output_where_a_feature_is_absent() {
     ]);
     let of_two = mask([&[[1, 1, 1], [0, 1, 0]], &[[3, 4, 2]]]);
     let larger = [[20.0, 50.0, 30.0], [10.0, 40.0, 20.0]];
-    let cases: &[Row<Case, FeatureAblation>] = table! {
+    let cases: &[Row<Case, Ablation>] = table! {
         "one row", multi_layer(ONE), plain() => [80.0, 200.0, 120.0];
         "two features", multi_layer(ONE), of(pair_and_one()) => [280.0, 280.0, 120.0];
         "a number as baseline", multi_layer(ONE), of(pair_and_one()).with_baseline(4.0)
@@ -398,11 +427,11 @@ fn ablation_is_the_change_of_the_output_where_a_feature_is_absent() {
         "the second of two outputs", two_outputs(1), plain() => [0.0, 0.0, 6.0, 0.0, 0.0, 12.0];
     };
     for (name, case, method, expected) in cases {
-        let found = case.found(method);
+        let found = case.found(&method.whole());
         close(name, &found, expected, Within::Sum(1e-4));
         for &count in perturbations_per_eval() {
-            let method = method.clone().with_perturbations_per_eval(count);
-            close(name, &case.found(&method), expected, Within::Sum(1e-4));
+            let found = case.found(&method.in_parts(count));
+            close(name, &found, expected, Within::Sum(1e-4));
         }
     }
 }
@@ -411,10 +440,10 @@ fn ablation_is_the_change_of_the_output_where_a_feature_is_absent() {
 fn noise_below_rounding_leaves_ablation_as_it_is() {
     let basic = |x: Tensor<2>| Basic.forward(x);
     let basic = Case::new(rows(&[[-3.0, 1.0, 2.0]]), 0, basic);
-    let of = |mask: FeatureMask| FeatureAblation::new().with_feature_mask(mask);
+    let of = |mask: FeatureMask| Ablation::default().with_feature_mask(mask);
     let of_two = mask([&[[1, 1, 1], [0, 1, 0]], &[[3, 4, 2]]]);
-    let cases: &[Row<Case, FeatureAblation>] = table! {
-        "one row", basic, FeatureAblation::new() => [-3.0, 0.0, 0.0];
+    let cases: &[Row<Case, Ablation>] = table! {
+        "one row", basic, Ablation::default() => [-3.0, 0.0, 0.0];
         "three inputs", three(THREE), of(apart())
             => [492.0, 492.0, 492.0, 200.0, 200.0, 200.0], [80.0, 200.0, 120.0, 0.0, 400.0, 0.0],
                [0.0, 400.0, 40.0, 60.0, 60.0, 60.0];
@@ -425,7 +454,7 @@ fn noise_below_rounding_leaves_ablation_as_it_is() {
                [68.0, 188.0, 108.0, -12.0, 388.0, -12.0], [-16.0, 384.0, 24.0, 12.0, 12.0, 12.0];
     };
     for (name, case, method, expected) in cases {
-        let noisy = NoiseTunnel::new(method.clone()).with_stdevs([1e-10]);
+        let noisy = NoiseTunnel::new(method.whole()).with_stdevs([1e-10]);
         close(name, &case.found(&noisy), expected, Within::Sum(1e-4));
     }
 }
@@ -465,7 +494,7 @@ fn scored_with_a_list() -> Case {
 
 #[test]
 fn ablation_of_one_output_for_the_whole_batch_has_one_row() {
-    let plain = FeatureAblation::new;
+    let plain = Ablation::default;
     let of = |mask: FeatureMask| plain().with_feature_mask(mask);
     let shared = mask([&[[1, 1, 1]], &[[0, 3, 2]], &[[4, 5, 6]]]);
     // The first row is the output.
@@ -486,7 +515,7 @@ fn ablation_of_one_output_for_the_whole_batch_has_one_row() {
             Tensor::cat(vec![sums.clone().mean(), sums.sum()], 0)
         })
     };
-    let cases: &[Row<Case, FeatureAblation>] = table! {
+    let cases: &[Row<Case, Ablation>] = table! {
         "one row", total([TWO[0]]), of(pair_and_one()) => [82.0, 82.0, 24.0];
         "two rows", total(TWO), of(pair_and_one()) => [642.0, 642.0, 264.0];
         "three inputs", total_of_three(THREE), of(shared)
@@ -505,8 +534,8 @@ fn ablation_of_one_output_for_the_whole_batch_has_one_row() {
         "sum", mean_and_sum(1), plain() => [3.0, 3.5], [3.0, 2.9, 2.1, 2.0], [2.0];
     };
     for (name, case, method, expected) in cases {
-        let method = method.clone().with_perturbations_per_eval(1);
-        close(name, &case.found(&method), expected, Within::Sum(1e-4));
+        let found = case.found(&method.in_parts(1));
+        close(name, &found, expected, Within::Sum(1e-4));
     }
 }
 
@@ -676,7 +705,6 @@ fn occlusion_is_the_mean_change_over_the_windows_on_an_element() {
         "integers to floats", to_floats, ones() => [0.0, 1.0], [0.0, -1.0];
         "two inputs", floats, ones() => [0.0, 1.0], [0.0, -1.0];
         "scalars", scalars, Occlusion::new([vec![], vec![]]) => [0.0, 1.0], [0.0, -1.0];
-        "overlapping windows", multi_layer(ONE), ten => [200.0, 220.0, 240.0];
         "a stride", multi_layer(ONE), Occlusion::new([vec![2]]).with_strides([vec![2]])
             => [280.0, 280.0, 120.0];
         "two rows", multi_layer(TWO), Occlusion::new([vec![1]])
@@ -686,9 +714,6 @@ fn occlusion_is_the_mean_change_over_the_windows_on_an_element() {
                [400.0, 420.0, 440.0, 48.0, 50.0, 52.0];
         "two inputs and a constant", two_and_a_constant(), Occlusion::new([vec![3], vec![1]])
             => [492.0, 492.0, 492.0, 400.0, 400.0, 400.0], [80.0, 200.0, 120.0, 0.0, 400.0, 0.0];
-        "strides and baselines", three(THREE), strides
-            => [444.0, 444.0, 444.0, 328.0, 328.0, 328.0],
-               [68.0, 188.0, 108.0, -12.0, 388.0, -12.0], [368.0, 368.0, 24.0, 0.0, 0.0, -12.0];
         "two images", two_images(), images => [67.0; 16], [13.0; 16];
         "parts of two images", two_images(), parts
             => [17.0, 17.0, 17.0, 17.0, 17.0, 17.0, 17.0, 17.0,
@@ -699,8 +724,18 @@ fn occlusion_is_the_mean_change_over_the_windows_on_an_element() {
                 67.0, 67.0, 67.0, 67.0, 67.0, 67.0, 67.0, 67.0],
                [10.0, 10.0, 8.0, 6.0];
     };
-    for (name, case, method, expected) in cases {
-        for &budget in budgets() {
+    let with_baselines: &[Row<Case, WithBaseline<Occlusion>>] = table! {
+        "overlapping windows", multi_layer(ONE), ten => [200.0, 220.0, 240.0];
+        "strides and baselines", three(THREE), strides
+            => [444.0, 444.0, 444.0, 328.0, 328.0, 328.0],
+               [68.0, 188.0, 108.0, -12.0, 388.0, -12.0], [368.0, 368.0, 24.0, 0.0, 0.0, -12.0];
+    };
+    for &budget in budgets() {
+        for (name, case, method, expected) in cases {
+            let found = case.found_in(method, budget);
+            close(name, &found, expected, Within::Sum(1e-4));
+        }
+        for (name, case, method, expected) in with_baselines {
             let found = case.found_in(method, budget);
             close(name, &found, expected, Within::Sum(1e-4));
         }
@@ -863,21 +898,21 @@ fn shapley_values_whichever_way_they_are_found() {
     };
     for (name, case, (baselines, mask), expected) in cases {
         let exact = ShapleyValues::new()
-            .with_baseline(baselines.clone())
-            .with_feature_mask(mask.clone());
+            .with_feature_mask(mask.clone())
+            .with_baseline(baselines.clone());
         for &budget in budgets() {
             let found = case.found_in(&exact, budget);
             close(name, &found, expected, Within::Each(1e-3));
         }
         let sampled = ShapleyValueSampling::new()
             .with_samples(2500)
-            .with_baseline(baselines.clone())
-            .with_feature_mask(mask.clone());
+            .with_feature_mask(mask.clone())
+            .with_baseline(baselines.clone());
         close(name, &case.found(&sampled), expected, Within::Each(1.0));
         let kernel = KernelShap::new()
             .with_samples(4000)
-            .with_baseline(baselines.clone())
-            .with_feature_mask(mask.clone());
+            .with_feature_mask(mask.clone())
+            .with_baseline(baselines.clone());
         close(name, &case.found(&kernel), expected, Within::Each(1.0));
     }
 }
@@ -1055,13 +1090,17 @@ fn lime_fits_a_sparse_linear_model_around_each_row() {
     for (name, case, ((baselines, mask), by_default), expected) in cases {
         let method = Lime::new()
             .with_samples(4000)
-            .with_baseline(baselines.clone())
             .with_feature_mask(mask.clone());
         // Captum's numbers are of its samples, up to 0.8 off what all coalitions give; it allows 1,
         // and 1.2 for three inputs.
-        let found = case.found(&strict(method.clone()));
-        close(name, &found, expected, Within::Each(1.2));
-        close(name, &case.found(&method), by_default, Within::Each(0.5));
+        let found = |lime: Lime| case.found(&lime.with_baseline(baselines.clone()));
+        close(
+            name,
+            &found(strict(method.clone())),
+            expected,
+            Within::Each(1.2),
+        );
+        close(name, &found(method), by_default, Within::Each(0.5));
     }
 }
 
@@ -1112,8 +1151,8 @@ fn multi_layer_inside<const R: usize>(x: [[f32; 3]; R]) -> Inside {
 
 #[test]
 fn ablation_at_layers_is_the_change_where_units_are_absent() {
-    let at = |layer: &str, ablation| AtLayers::new([layer], ablation);
-    let plain = FeatureAblation::new;
+    let at = |layer: &str, ablation: Ablation| AtLayers::new([layer], ablation.whole());
+    let plain = Ablation::default;
     let of = |mask: FeatureMask| plain().with_feature_mask(mask);
     let near = || rows(&[[1.0, 2.0, 3.0]]);
     let masked = || of(mask([&[[0, 1, 0], [0, 1, 2]]])).with_baseline(near());
@@ -1123,8 +1162,8 @@ fn ablation_at_layers_is_the_change_where_units_are_absent() {
         let x = rows(&[[0.0, 6.0, 0.0]]);
         Inside::new(&MultiLayer::new(&device()), x, |m, x| m.forward_multi(x))
     };
-    let both = |layers: [&str; 2]| AtLayers::new(layers, plain());
-    let cases: &[Row<Inside, AtLayers<FeatureAblation>>] = table! {
+    let both = |layers: [&str; 2]| AtLayers::new(layers, plain().whole());
+    let cases: &[Row<Inside, AtLayers<WithBaseline<FeatureAblation>>>] = table! {
         "the input", multi_layer_inside(ONE), at("linear0@input", of(pair_and_one()))
             => [280.0, 280.0, 120.0];
         "what linear1 takes", three_inside(),
@@ -1175,7 +1214,7 @@ fn region(units: Range<usize>) -> Target {
 
 #[test]
 fn ablation_of_a_neuron_is_that_of_the_model_up_to_it() {
-    let plain = FeatureAblation::new;
+    let plain = Ablation::default;
     let of = |mask: FeatureMask| plain().with_feature_mask(mask);
     let from = |baselines: Baselines| plain().with_baseline(baselines);
     let two = multi_layer_inside(TWO);
@@ -1191,7 +1230,7 @@ fn ablation_of_a_neuron_is_that_of_the_model_up_to_it() {
         &[[0.0, 1.0, 0.0], [0.0, 1.0, 4.0]],
         &[[3.0, 2.0, 4.0], [1.0, 2.0, 3.0]],
     ]);
-    let cases: &[Row<Case, FeatureAblation>] = table! {
+    let cases: &[Row<Case, Ablation>] = table! {
         "one row", multi_layer_inside(ONE).neurons("linear2", Target::unit([0])),
             of(pair_and_one())
             => [280.0, 280.0, 120.0];
@@ -1231,8 +1270,8 @@ fn ablation_of_a_neuron_is_that_of_the_model_up_to_it() {
     };
     for (name, case, method, expected) in cases {
         for &count in perturbations_per_eval() {
-            let method = method.clone().with_perturbations_per_eval(count);
-            close(name, &case.found(&method), expected, Within::Sum(1e-4));
+            let found = case.found(&method.in_parts(count));
+            close(name, &found, expected, Within::Sum(1e-4));
         }
     }
 }

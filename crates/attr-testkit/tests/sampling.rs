@@ -435,10 +435,8 @@ fn each_perturbation_is_evaluated_once() {
         if distinct {
             let different: HashSet<&Vec<u32>> = seen.iter().collect();
             // Both rows have one baseline, but for methods without.
-            let shared = match seen.iter().any(|p| p.iter().all(|&x| x == 0)) {
-                true => rows - 1,
-                false => 0,
-            };
+            let empty = seen.iter().any(|p| p.iter().all(|&x| x == 0));
+            let shared = if empty { rows - 1 } else { 0 };
             assert_eq!(different.len(), work - shared, "{name}");
         }
     }

@@ -5,14 +5,15 @@ use std::collections::HashMap;
 use std::fs::read_to_string;
 use std::sync::{Arc, Mutex};
 
+use attr_core::build::Random;
 use attr_core::{
-    Baseline, Baselines, Error, FeatureMask, Inputs, Method, Random, Run, Target, Value, Values,
+    Baseline, Baselines, Error, FeatureMask, Inputs, Method, Run, Target, Value, Values,
 };
 use attr_perturb::{FeatureAblation, Hierarchy, PartitionShap, PermutationShap, ShapleyValues};
 use attr_surrogate::{
-    Design, Discretization, Discretizer, DistanceMode, FeatureSelection, Fit, InterpretableModel,
-    KernelShap, Lasso, Lime, LimeBase, LimeTabular, LimeTabularConfig, LinearRegression, Ridge,
-    Slic, select_features, superpixels,
+    Design, Discretization, Discretizer, DistanceMode, FeatureSelection, Fit, FitMethod,
+    InterpretableModel, KernelShap, Lasso, Lime, LimeBase, LimeTabular, LimeTabularConfig,
+    LinearRegression, Ridge, Slic, select_features, superpixels,
 };
 use attr_testkit::compare::assert_close_slices;
 use attr_testkit::device;
@@ -160,9 +161,10 @@ fn inverse(matrix: &[Vec<f64>]) -> Vec<Vec<f64>> {
         rows.swap(i, largest.unwrap());
         let pivot = rows[i].clone();
         for (j, row) in rows.iter_mut().enumerate() {
-            let factor = match j == i {
-                true => 1.0 - 1.0 / pivot[i],
-                false => row[i] / pivot[i],
+            let factor = if j == i {
+                1.0 - 1.0 / pivot[i]
+            } else {
+                row[i] / pivot[i]
             };
             for (x, p) in row.iter_mut().zip(&pivot) {
                 *x -= factor * p;
@@ -485,9 +487,12 @@ fn explainers_of_shap() {
 fn one_antithetic_pair_is_exact_for_pairs_of_features() {
     let n = 6;
     let single: Vec<f32> = (0..n).map(|i| i as f32 / 2.0 - 1.0).collect();
-    let pair = |i: usize, j: usize| match i < j {
-        true => ((i * 5 + j * 3) % 7) as f32 / 3.0 - 1.0,
-        false => 0.0,
+    let pair = |i: usize, j: usize| {
+        if i < j {
+            ((i * 5 + j * 3) % 7) as f32 / 3.0 - 1.0
+        } else {
+            0.0
+        }
     };
     let pairs: Vec<f32> = (0..n * n).map(|k| pair(k / n, k % n)).collect();
     let x = input([2, n], 5);
@@ -749,8 +754,8 @@ fn lime_is_its_definition() {
             .with_distance_mode(mode)
             .with_kernel_width(width)
             .with_feature_selection(selected.0, selected.1)
-            .with_baseline(b.clone())
-            .with_feature_mask(ids);
+            .with_feature_mask(ids)
+            .with_baseline(b.clone());
         let fits = lime.fit(&curved, &x, 1).unwrap();
         let found = lime.attribute(&curved, &x, 1).unwrap();
         let spread = values(&found.values()[0]);
@@ -792,10 +797,7 @@ fn tokens_are_as_far_as_they_are_absent() {
             .with_baseline(7.0);
         let fit = lime.fit(&model, &tokens, 0).unwrap().remove(0);
         let samples = presences(0, 40, 5);
-        let token = |(&z, &x): (&f64, &i32)| match z == 1.0 {
-            true => x as f32 * 0.25,
-            false => 7.0 * 0.25,
-        };
+        let token = |(&z, &x): (&f64, &i32)| 0.25 * if z == 1.0 { x as f32 } else { 7.0 };
         let points = samples
             .iter()
             .map(|z| z.iter().zip(&x).map(token).collect());

@@ -1,16 +1,15 @@
 //! The methods of attr-gradient.
 
 use attr_core::LayerMethod;
+use attr_gradient::cam::weighting;
 use attr_gradient::{
-    Ablated, BlurIntegratedGradients, BlurIntegratedGradientsConfig, Cam, CamConfig, Conductance,
-    ConductanceConfig, Deconvolution, DeepLift, DeepLiftConfig, DeepLiftShap, ElementWise,
-    Exceptional, FullGrad, GradientShap, GradientShapConfig, GradientXActivation,
-    GradientXActivationConfig, Gradients, GuidedBackprop, GuidedGradCam, GuidedGradCamConfig,
-    GuidedIntegratedGradients, GuidedIntegratedGradientsConfig, Idgi, IdgiConfig, InputXGradient,
-    IntegratedGradients, IntegratedGradientsConfig, InternalInfluence, InternalInfluenceConfig,
-    LayerActivation, MeanGradient, NeuronConductance, NeuronConductanceConfig, Normalised,
-    PlusPlus, PositiveGradients, Principal, PrincipalGradient, Saliency, Scored, SecondOrder, Xrai,
-    XraiConfig,
+    BlurIntegratedGradients, BlurIntegratedGradientsConfig, Cam, CamConfig, Conductance,
+    ConductanceConfig, Deconvolution, DeepLift, DeepLiftConfig, DeepLiftShap, FullGrad,
+    GradientShap, GradientShapConfig, GradientXActivation, GradientXActivationConfig,
+    GuidedBackprop, GuidedGradCam, GuidedGradCamConfig, GuidedIntegratedGradients,
+    GuidedIntegratedGradientsConfig, Idgi, IdgiConfig, InputXGradient, IntegratedGradients,
+    IntegratedGradientsConfig, InternalInfluence, InternalInfluenceConfig, LayerActivation,
+    NeuronConductance, NeuronConductanceConfig, Saliency, Xrai, XraiConfig,
 };
 
 use super::{Built, Entry, FORWARDS, GRADIENTS, LayerUse, Needs, Setup};
@@ -49,7 +48,7 @@ pub const ALL: &[Entry] = &[
         parameters: parameters::of::<IntegratedGradientsConfig>,
         build: |given, setup| {
             let method = IntegratedGradients::from(given.config::<IntegratedGradientsConfig>()?);
-            setup.at(method.with_baseline(setup.baselines()))
+            setup.at(method)
         },
     },
     Entry {
@@ -65,7 +64,7 @@ pub const ALL: &[Entry] = &[
         build: |given, setup| {
             let method =
                 GuidedIntegratedGradients::from(given.config::<GuidedIntegratedGradientsConfig>()?);
-            setup.at(method.with_baseline(setup.baselines()))
+            setup.at(method)
         },
     },
     Entry {
@@ -97,7 +96,7 @@ pub const ALL: &[Entry] = &[
         parameters: parameters::of::<IdgiConfig>,
         build: |given, setup| {
             let method = Idgi::from(given.config::<IdgiConfig>()?);
-            setup.at(method.with_baseline(setup.baselines()))
+            setup.at(method)
         },
     },
     Entry {
@@ -132,11 +131,7 @@ pub const ALL: &[Entry] = &[
         parameters: parameters::of::<GradientShapConfig>,
         build: |given, setup| {
             let config = given.config::<GradientShapConfig>()?;
-            let method = GradientShap::from_config(config, setup.baselines());
-            Ok(match setup.layers[..] {
-                [] => Built::Inputs(Box::new(method)),
-                _ => Built::Layers(Box::new(method.at_layers(setup.layers.clone()))),
-            })
+            setup.at(GradientShap::from(config))
         },
     },
     Entry {
@@ -149,14 +144,7 @@ pub const ALL: &[Entry] = &[
             ..GRADIENTS
         },
         parameters: parameters::of::<DeepLiftConfig>,
-        build: |given, setup| {
-            let method = DeepLift::from(given.config::<DeepLiftConfig>()?);
-            let method = method.with_baseline(setup.baselines());
-            Ok(match setup.layers[..] {
-                [] => Built::Inputs(Box::new(method)),
-                _ => Built::Layers(Box::new(method.at_layers(setup.layers.clone()))),
-            })
-        },
+        build: |given, setup| setup.at(DeepLift::from(given.config::<DeepLiftConfig>()?)),
     },
     Entry {
         name: "deeplift-shap",
@@ -171,11 +159,7 @@ pub const ALL: &[Entry] = &[
         parameters: parameters::of::<DeepLiftConfig>,
         build: |given, setup| {
             let config = given.config::<DeepLiftConfig>()?;
-            let method = DeepLiftShap::from_config(config, setup.baselines());
-            Ok(match setup.layers[..] {
-                [] => Built::Inputs(Box::new(method)),
-                _ => Built::Layers(Box::new(method.at_layers(setup.layers.clone()))),
-            })
+            setup.at(DeepLiftShap::from(config))
         },
     },
     Entry {
@@ -201,84 +185,84 @@ pub const ALL: &[Entry] = &[
         "a layer's channels by their mean gradient",
         "https://arxiv.org/abs/1610.02391",
         GRADIENTS,
-        map::<MeanGradient>,
+        map::<weighting::MeanGradient>,
     ),
     class_activation_map(
         "gradcam-plus-plus",
         "a layer's channels by their positive gradients, several objects counting alike",
         "https://arxiv.org/abs/1710.11063",
         GRADIENTS,
-        map::<PlusPlus>,
+        map::<weighting::AlphaWeightedGradient>,
     ),
     class_activation_map(
         "hirescam",
         "a layer's activation times its gradient, summed over channels",
         "https://arxiv.org/abs/2011.08891",
         GRADIENTS,
-        map::<Gradients>,
+        map::<weighting::ElementwiseGradient>,
     ),
     class_activation_map(
         "gradcam-elementwise",
         "what is positive of a layer's activation times its gradient",
         "https://github.com/jacobgil/pytorch-grad-cam",
         GRADIENTS,
-        map::<ElementWise>,
+        map::<weighting::PositiveProduct>,
     ),
     class_activation_map(
         "xgradcam",
         "a layer's channels by their gradients where they are active",
         "https://arxiv.org/abs/2008.02312",
         GRADIENTS,
-        map::<Normalised>,
+        map::<weighting::ActivationWeightedGradient>,
     ),
     class_activation_map(
         "layercam",
         "a layer's activation times its positive gradient",
         "https://doi.org/10.1109/TIP.2021.3089943",
         GRADIENTS,
-        map::<PositiveGradients>,
+        map::<weighting::PositiveGradient>,
     ),
     class_activation_map(
         "eigencam",
         "a layer's first principal component, whatever the target",
         "https://arxiv.org/abs/2008.00299",
         FORWARDS,
-        map::<Principal>,
+        map::<weighting::PrincipalComponent>,
     ),
     class_activation_map(
         "eigen-gradcam",
         "the first principal component of a layer's activation times gradient",
         "https://github.com/jacobgil/pytorch-grad-cam",
         GRADIENTS,
-        map::<PrincipalGradient>,
+        map::<weighting::PrincipalComponentOfProduct>,
     ),
     class_activation_map(
         "ablationcam",
         "a layer's channels by how far the score falls without them",
         "https://doi.org/10.1109/WACV45572.2020.9093360",
         FORWARDS,
-        map::<Ablated>,
+        map::<weighting::ScoreDrop>,
     ),
     class_activation_map(
         "scorecam",
         "a layer's channels by the score of the input seen through them",
         "https://arxiv.org/abs/1910.01279",
         FORWARDS,
-        map::<Scored>,
+        map::<weighting::MaskedScore>,
     ),
     class_activation_map(
         "shapleycam",
         "grad-cam with the second-order part of the score",
         "https://arxiv.org/abs/2501.06261",
         GRADIENTS,
-        map::<SecondOrder>,
+        map::<weighting::SecondOrderGradient>,
     ),
     class_activation_map(
         "fem",
         "a layer's channels by how often they are exceptionally active, whatever the target",
         "https://doi.org/10.1109/IPTA50016.2020.9286629",
         FORWARDS,
-        map::<Exceptional>,
+        map::<weighting::ExceptionalActivation>,
     ),
     Entry {
         name: "guided-gradcam",
@@ -355,9 +339,8 @@ pub const ALL: &[Entry] = &[
         parameters: parameters::of::<ConductanceConfig>,
         build: |given, setup| {
             let config = given.config::<ConductanceConfig>()?;
-            let method =
-                Conductance::from_config(config, setup.layers()?).with_baseline(setup.baselines());
-            Ok(Built::Layers(Box::new(method)))
+            let method = Conductance::from_config(config, setup.layers()?);
+            Ok(setup.of_layers(method))
         },
     },
     Entry {
@@ -373,9 +356,8 @@ pub const ALL: &[Entry] = &[
         parameters: parameters::of::<InternalInfluenceConfig>,
         build: |given, setup| {
             let config = given.config::<InternalInfluenceConfig>()?;
-            let method = InternalInfluence::from_config(config, setup.layers()?)
-                .with_baseline(setup.baselines());
-            Ok(Built::Layers(Box::new(method)))
+            let method = InternalInfluence::from_config(config, setup.layers()?);
+            Ok(setup.of_layers(method))
         },
     },
     Entry {
@@ -394,9 +376,7 @@ pub const ALL: &[Entry] = &[
             let config = given.config::<NeuronConductanceConfig>()?;
             let (layer, unit) = setup.neuron()?;
             let method = NeuronConductance::from_config(config, layer, unit);
-            Ok(Built::Inputs(Box::new(
-                method.with_baseline(setup.baselines()),
-            )))
+            Ok(setup.of_inputs(method))
         },
     },
 ];

@@ -7,7 +7,7 @@ mod gradient;
 mod perturb;
 mod surrogate;
 
-use attr_core::{AtLayers, Baselines, FeatureMask, LayerMethod, Method, Target, Value};
+use attr_core::{Baselines, FeatureMask, LayerMethod, Method, Target, Value};
 use attr_gradient::{NoiseTunnel, NoiseTunnelConfig};
 
 use crate::error::Error;
@@ -96,20 +96,16 @@ pub struct Setup {
 }
 
 impl Setup {
-    fn baselines(&self) -> Baselines {
-        self.baselines.clone().unwrap_or_default()
-    }
-
     /// The features given, or elements.
     fn mask(&self) -> FeatureMask {
         self.mask.clone().unwrap_or_default()
     }
 
     fn layers(&self) -> Result<Vec<String>, Error> {
-        match self.layers.is_empty() {
-            true => Err(Error::input("this method needs --layer")),
-            false => Ok(self.layers.clone()),
+        if self.layers.is_empty() {
+            return Err(Error::input("this method needs --layer"));
         }
+        Ok(self.layers.clone())
     }
 
     fn one_layer(&self) -> Result<String, Error> {
@@ -126,9 +122,25 @@ impl Setup {
 
     /// A method of the inputs, at the layers where some are given.
     fn at(&self, method: impl Method + 'static) -> Result<Built, Error> {
-        Ok(match self.layers[..] {
-            [] => Built::Inputs(Box::new(method)),
-            _ => Built::Layers(Box::new(AtLayers::new(self.layers.clone(), method))),
+        if self.layers.is_empty() {
+            return Ok(self.of_inputs(method));
+        }
+        Ok(self.of_layers(method.at_layers(self.layers.clone())))
+    }
+
+    /// A method of the inputs, with the baselines given.
+    fn of_inputs(&self, method: impl Method + 'static) -> Built {
+        Built::Inputs(match &self.baselines {
+            Some(baselines) => Box::new(method.with_baseline(baselines.clone())),
+            None => Box::new(method),
+        })
+    }
+
+    /// A method of layers, with the baselines given.
+    fn of_layers(&self, method: impl LayerMethod + 'static) -> Built {
+        Built::Layers(match &self.baselines {
+            Some(baselines) => Box::new(method.with_baseline(baselines.clone())),
+            None => Box::new(method),
         })
     }
 }
@@ -208,13 +220,12 @@ fn noise_tunnel(given: &mut Given, setup: &Setup) -> Result<Built, Error> {
     given.note(OF, of.clone());
     let config = given.config::<NoiseTunnelConfig>()?;
     let at_layers = setup.integers && inner.needs.layer == LayerUse::Optional;
-    let within = Setup {
-        layers: match at_layers {
-            true => Vec::new(),
-            false => setup.layers.clone(),
-        },
-        ..setup.clone()
-    };
+    let mut within = setup.clone();
+    if at_layers {
+        // Layers and baselines are those of the whole.
+        within.layers.clear();
+        within.baselines = None;
+    }
     Ok(match (inner.build)(given, &within)? {
         Built::Inputs(method) if at_layers => setup.at(NoiseTunnel::from_config(method, config))?,
         Built::Inputs(method) => Built::Inputs(Box::new(NoiseTunnel::from_config(method, config))),
@@ -225,12 +236,12 @@ fn noise_tunnel(given: &mut Given, setup: &Setup) -> Result<Built, Error> {
 /// The entry of the method that a noise tunnel is around.
 fn inner(of: &str) -> Result<&'static Entry, Error> {
     let inner = find(of)?;
-    match inner.name == NOISE_TUNNEL {
-        true => Err(Error::input(
+    if inner.name == NOISE_TUNNEL {
+        return Err(Error::input(
             "--set of=noise-tunnel: it cannot be put around itself",
-        )),
-        false => Ok(inner),
+        ));
     }
+    Ok(inner)
 }
 
 /// The entry of that name.

@@ -22,7 +22,6 @@ pub const ALL: &[Entry] = &[
         parameters: parameters::of::<FeatureAblationConfig>,
         build: |given, setup| {
             let method = FeatureAblation::from(given.config::<FeatureAblationConfig>()?)
-                .with_baseline(setup.baselines())
                 .with_feature_mask(setup.mask());
             setup.at(method)
         },
@@ -57,8 +56,7 @@ pub const ALL: &[Entry] = &[
         },
         parameters: parameters::of::<OcclusionConfig>,
         build: |given, setup| {
-            let method = Occlusion::from(given.config::<OcclusionConfig>()?)
-                .with_baseline(setup.baselines());
+            let method = Occlusion::from(given.config::<OcclusionConfig>()?);
             setup.at(method)
         },
     },
@@ -71,7 +69,6 @@ pub const ALL: &[Entry] = &[
         parameters: parameters::of::<ShapleyValuesConfig>,
         build: |given, setup| {
             let method = ShapleyValues::from(given.config::<ShapleyValuesConfig>()?)
-                .with_baseline(setup.baselines())
                 .with_feature_mask(setup.mask());
             setup.at(method)
         },
@@ -88,7 +85,6 @@ pub const ALL: &[Entry] = &[
         parameters: parameters::of::<ShapleyValueSamplingConfig>,
         build: |given, setup| {
             let method = ShapleyValueSampling::from(given.config::<ShapleyValueSamplingConfig>()?)
-                .with_baseline(setup.baselines())
                 .with_feature_mask(setup.mask());
             setup.at(method)
         },
@@ -105,7 +101,6 @@ pub const ALL: &[Entry] = &[
         parameters: parameters::of::<PermutationShapConfig>,
         build: |given, setup| {
             let method = PermutationShap::from(given.config::<PermutationShapConfig>()?)
-                .with_baseline(setup.baselines())
                 .with_feature_mask(setup.mask());
             setup.at(method)
         },
@@ -119,7 +114,6 @@ pub const ALL: &[Entry] = &[
         parameters: parameters::of::<PartitionShapConfig>,
         build: |given, setup| {
             let method = PartitionShap::from(given.config::<PartitionShapConfig>()?)
-                .with_baseline(setup.baselines())
                 .with_feature_mask(setup.mask());
             setup.at(method)
         },
@@ -138,7 +132,7 @@ pub const ALL: &[Entry] = &[
         parameters: parameters::of::<RiseConfig>,
         build: |given, setup| {
             let method = Rise::from(given.config::<RiseConfig>()?);
-            setup.at(method.with_baseline(setup.baselines()))
+            setup.at(method)
         },
     },
     Entry {
@@ -153,7 +147,7 @@ pub const ALL: &[Entry] = &[
         parameters: parameters::of::<SobolAttributionConfig>,
         build: |given, setup| {
             let method = SobolAttribution::from(given.config::<SobolAttributionConfig>()?);
-            let method = method.with_baseline(setup.baselines());
+            let method = method;
             setup.at(match &setup.mask {
                 Some(mask) => method.with_feature_mask(mask.clone()),
                 None => method,
@@ -172,7 +166,7 @@ pub const ALL: &[Entry] = &[
         parameters: parameters::of::<HsicAttributionConfig>,
         build: |given, setup| {
             let method = HsicAttribution::from(given.config::<HsicAttributionConfig>()?);
-            let method = method.with_baseline(setup.baselines());
+            let method = method;
             setup.at(match &setup.mask {
                 Some(mask) => method.with_feature_mask(mask.clone()),
                 None => method,

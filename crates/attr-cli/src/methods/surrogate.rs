@@ -20,9 +20,7 @@ pub const ALL: &[Entry] = &[
         },
         parameters: parameters::of::<LimeConfig>,
         build: |given, setup| {
-            let method = Lime::from(given.config::<LimeConfig>()?)
-                .with_baseline(setup.baselines())
-                .with_feature_mask(setup.mask());
+            let method = Lime::from(given.config::<LimeConfig>()?).with_feature_mask(setup.mask());
             setup.at(method)
         },
     },
@@ -38,7 +36,6 @@ pub const ALL: &[Entry] = &[
         parameters: parameters::of::<KernelShapConfig>,
         build: |given, setup| {
             let method = KernelShap::from(given.config::<KernelShapConfig>()?)
-                .with_baseline(setup.baselines())
                 .with_feature_mask(setup.mask());
             setup.at(method)
         },

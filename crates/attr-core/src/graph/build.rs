@@ -10,7 +10,7 @@ use burn::tensor::Device;
 use super::dim::{Dim, merge};
 use super::lower::{self, Lowered};
 use super::record::{Recorder, Recording, Spec};
-use super::{Graph, Node, Place, Slot, SlotId, Source, exec, linear, names};
+use super::{Graph, Node, Op, Place, Slot, SlotId, Source, exec, linear, names};
 use crate::{Error, Value};
 
 /// Traces a model for inputs like `specs`.
@@ -55,6 +55,8 @@ fn assemble(
         output: 0,
         rows: Some(rows),
         device: device.clone(),
+        readers: Vec::new(),
+        groups: Vec::new(),
     };
     let mut known: HashMap<TensorId, SlotId> = HashMap::new();
     let parameters: HashMap<TensorId, usize> = recording
@@ -107,6 +109,7 @@ fn assemble(
             .collect();
         graph.nodes.push(Node {
             name: String::new(),
+            aliases: Vec::new(),
             op,
             operands: slots,
             outputs,
@@ -269,8 +272,8 @@ fn agree(a: &Graph, b: &Graph) -> bool {
 }
 
 /// Computes once what depends on neither the inputs nor the batch: transposed weights, position
-/// codes, masks.
-fn fold_constants(graph: &mut Graph) -> Result<(), Error> {
+/// codes, masks. A parameter whose elements are only moved or given another type stays one.
+pub(super) fn fold_constants(graph: &mut Graph) -> Result<(), Error> {
     let active = graph.dependents(&graph.inputs);
     let place = Place::new(graph.device.clone(), 1);
     let mut nodes = Vec::with_capacity(graph.nodes.len());
@@ -287,8 +290,16 @@ fn fold_constants(graph: &mut Graph) -> Result<(), Error> {
         match values {
             Some(values) if !follows_batch => {
                 let outputs = exec::run(&node.op, values, &place)?;
+                let moved = matches!(node.op, Op::Reshape(_) | Op::Permute(_) | Op::Cast(_));
+                let path = match node.operands.first().map(|&slot| &graph.slots[slot].source) {
+                    Some(Source::Parameter(path, _)) if moved => Some(path.clone()),
+                    _ => None,
+                };
                 for (&slot, value) in node.outputs.iter().zip(outputs) {
-                    graph.slots[slot].source = Source::Constant(value);
+                    graph.slots[slot].source = match &path {
+                        Some(path) => Source::Parameter(path.clone(), value),
+                        None => Source::Constant(value),
+                    };
                 }
             }
             _ => nodes.push(node),

@@ -69,15 +69,15 @@ impl Graph {
     /// The graph with every BatchNorm that directly follows a convolution or linear layer folded
     /// into that layer's weights: the same function, in fewer operations.
     ///
-    /// The folded node has the BatchNorm's name, since it computes the BatchNorm's output; the
-    /// activation in between no longer exists. `w' = w * s`, `b' = (b - mean) * s + beta` with `s = gamma / sqrt(variance + epsilon)`.
+    /// The folded node has the BatchNorm's name, since it computes the BatchNorm's output, and
+    /// answers to the other layer's as well. The activation in between no longer exists, so both
+    /// names mean the BatchNorm's output. `w' = w * s`, `b' = (b - mean) * s + beta` with
+    /// `s = gamma / sqrt(variance + epsilon)`.
+    ///
+    /// A BatchNorm before a convolution is left alone, with a ReLU in between or without: the
+    /// convolution pads with zeros after the shift, so a folded bias would depend on the position.
     pub fn fold_batch_norm(&self) -> Result<Graph, Error> {
         let mut graph = self.clone();
-        let mut readers = vec![0; graph.slots.len()];
-        readers[graph.output] += 1;
-        for &slot in graph.nodes.iter().flat_map(|node| &node.operands) {
-            readers[slot] += 1;
-        }
         for i in 0..graph.nodes.len() {
             let Op::BatchNorm { epsilon } = graph.nodes[i].op else {
                 continue;
@@ -100,7 +100,7 @@ impl Graph {
                 .chain(statistics)
                 .map(|&slot| graph.value_of(slot).cloned())
                 .collect();
-            let (1, Some(constants)) = (readers[x], constants) else {
+            let (true, Some(constants)) = (graph.sole_reader(x) == Some(i), constants) else {
                 continue;
             };
             let (layer_values, statistics) = constants.split_at(constants.len() - 4);
@@ -124,17 +124,32 @@ impl Graph {
             };
             let bias = B::float_add(B::float_mul(shift, scale), raw(beta));
 
-            let weight_slot = graph.nodes[layer].operands[1];
-            let bias_slot = graph.nodes[i].operands[1];
-            let mut operands = vec![graph.nodes[layer].operands[0]];
-            for (like, value) in [(weight_slot, weight), (bias_slot, bias)] {
-                let mut slot = graph.slots[like].clone();
-                slot.source = Source::Constant(Value::from_dispatch(value));
+            let (weight_slot, gamma_slot) = (layer_node.operands[1], graph.nodes[i].operands[1]);
+            // The bias goes by the path of the layer's own; without one by that of beta.
+            let bias_path = layer_node
+                .operands
+                .get(2)
+                .unwrap_or(&graph.nodes[i].operands[2]);
+            let folded = [
+                (weight_slot, weight_slot, weight),
+                (gamma_slot, *bias_path, bias),
+            ];
+            let mut operands = vec![layer_node.operands[0]];
+            let (op, mut aliases) = (layer_node.op.clone(), vec![layer_node.name.clone()]);
+            aliases.extend(layer_node.aliases.iter().cloned());
+            for (shape, path, value) in folded {
+                let mut slot = graph.slots[shape].clone();
+                let value = Value::from_dispatch(value);
+                slot.source = match &graph.slots[path].source {
+                    Source::Parameter(path, _) => Source::Parameter(path.clone(), value),
+                    _ => Source::Constant(value),
+                };
                 graph.slots.push(slot);
                 operands.push(graph.slots.len() - 1);
             }
-            graph.nodes[i].op = graph.nodes[layer].op.clone();
-            graph.nodes[i].operands = operands;
+            let node = &mut graph.nodes[i];
+            (node.op, node.operands) = (op, operands);
+            node.aliases.extend(aliases);
         }
         graph.prune(&[graph.output], &[]);
         Ok(graph)

@@ -93,10 +93,11 @@ pub(crate) fn run(op: &Op, operands: Vec<Value>, place: &Place) -> Result<Vec<Va
             offset_groups,
             mask,
         } => {
+            const DEFORMABLE: &str = "a deformable convolution";
             let options = DeformConvOptions::new(
-                conv::array(&g.stride)?,
-                conv::array(&conv::symmetric(&g.padding)?)?,
-                conv::array(&g.dilation)?,
+                conv::array(DEFORMABLE, &g.stride)?,
+                conv::symmetric(DEFORMABLE, &g.padding)?,
+                conv::array(DEFORMABLE, &g.dilation)?,
                 g.groups,
                 *offset_groups,
             );
@@ -167,7 +168,10 @@ pub(crate) fn run(op: &Op, operands: Vec<Value>, place: &Place) -> Result<Vec<Va
             [l] => B::adaptive_avg_pool1d(raw(0)?, l),
             [h, w] => B::adaptive_avg_pool2d(raw(0)?, [h, w]),
             [d, h, w] => B::adaptive_avg_pool3d(raw(0)?, [d, h, w]),
-            _ => return Err(Error::Internal("pooling over more than 3 dimensions")),
+            _ => {
+                let supported = "it has 1, 2 or 3 of them";
+                return Err(conv::wrong_rank("adaptive pooling", size.len(), supported));
+            }
         },
         Op::Interpolate {
             size,

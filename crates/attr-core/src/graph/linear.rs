@@ -14,12 +14,23 @@ use super::{Graph, SlotId, Source};
 /// Slots in `wanted` stay what they are: the output, and tensors that the user named.
 pub(crate) fn recognise(graph: &mut Graph, wanted: &[SlotId]) {
     let active = graph.dependents(&graph.inputs);
-    let mut readers: HashMap<SlotId, usize> = HashMap::new();
-    let operands = graph.nodes.iter().flat_map(|node| &node.operands);
-    for slot in operands.chain(wanted) {
-        *readers.entry(*slot).or_default() += 1;
+    // Per slot, how often it is read, and the first node that reads it. Replacing a layer's nodes
+    // changes neither for what other layers' nodes hand on.
+    let mut readers: HashMap<SlotId, (usize, Option<usize>)> = HashMap::new();
+    for (i, node) in graph.nodes.iter().enumerate() {
+        for slot in &node.operands {
+            let (count, first) = readers.entry(*slot).or_default();
+            *count += 1;
+            first.get_or_insert(i);
+        }
     }
-    let single = |slot: SlotId| readers.get(&slot) == Some(&1);
+    for slot in wanted {
+        readers.entry(*slot).or_default().0 += 1;
+    }
+    let sole_reader = |slot: SlotId| match readers.get(&slot) {
+        Some((1, first)) => *first,
+        _ => None,
+    };
 
     for i in 0..graph.nodes.len() {
         let node = &graph.nodes[i];
@@ -38,8 +49,7 @@ pub(crate) fn recognise(graph: &mut Graph, wanted: &[SlotId]) {
         // The sum that adds the bias, if the product goes nowhere else.
         let mut last = i;
         let product = graph.nodes[i].outputs[0];
-        if single(product)
-            && let Some(sum) = reader(graph, product)
+        if let Some(sum) = sole_reader(product)
             && graph.nodes[sum].op == Op::Binary(Binary::Add)
             && graph.nodes[sum].operands[0] == product
             && !active[graph.nodes[sum].operands[1]]
@@ -59,8 +69,7 @@ pub(crate) fn recognise(graph: &mut Graph, wanted: &[SlotId]) {
             // A vector as one row stays a matrix: Burn's linear operation needs two dimensions.
             && graph.slots[source].shape.len() >= 2
             && graph.slots[source].shape.last() == graph.slots[x].shape.last()
-            && single(folded)
-            && let Some(restore) = reader(graph, folded)
+            && let Some(restore) = sole_reader(folded)
             && matches!(graph.nodes[restore].op, Op::Reshape(_))
             && same_but_last(graph, source, graph.nodes[restore].outputs[0])
         {
@@ -70,14 +79,6 @@ pub(crate) fn recognise(graph: &mut Graph, wanted: &[SlotId]) {
             graph.nodes[restore].operands = operands;
         }
     }
-}
-
-/// The node that reads a slot, for a slot with one reader.
-fn reader(graph: &Graph, slot: SlotId) -> Option<usize> {
-    graph
-        .nodes
-        .iter()
-        .position(|node| node.operands.contains(&slot))
 }
 
 /// What a reshape was given, if the slot comes from one.

@@ -7,31 +7,42 @@
 //! build.rs   joins recordings into one graph for every batch size
 //! linear.rs  recognises Burn's linear layer, which records itself as a product and a sum
 //! names.rs   names the nodes
+//! groups.rs  nodes that a rule may treat as one: SiLU, GELU, RMSNorm
+//!            activation_groups.rs, norm_groups.rs  what they look like; pattern.rs: matching
+//! facts.rs   what is known of values and nodes before anything runs
 //! edit.rs    cuts and folds graphs: from a layer, up to a layer, BatchNorm into convolutions
+//! expand.rs  fused attention as simple nodes
 //! exec.rs    runs one node, with elementwise.rs, reduce.rs, conv.rs, pool.rs
 //! vjp.rs     pulls one node's gradient back
-//! replay.rs  runs a graph             rule.rs   walks a graph backwards by rules
+//!            derivative.rs  the same written out, where walks are recorded
+//! replay.rs  runs a graph
 //! nearby.rs  runs a graph on what a window of the input reaches: boxes of region.rs
 //! ```
 
+mod activation_groups;
 mod build;
 mod conv;
+mod derivative;
 mod dim;
 pub(crate) mod edit;
 mod elementwise;
 mod exec;
+mod expand;
+mod facts;
+mod groups;
 mod linear;
 mod lower;
 mod modules;
 mod names;
 mod nearby;
+mod norm_groups;
 mod op;
+mod pattern;
 mod pool;
 mod record;
 mod reduce;
 mod region;
 mod replay;
-mod rule;
 mod vjp;
 
 use std::collections::HashSet;
@@ -42,18 +53,19 @@ use burn::tensor::DType;
 pub(crate) use build::trace;
 pub use dim::{Dim, SliceDim};
 pub(crate) use exec::Place;
+pub(crate) use groups::Group;
+pub use groups::{GroupKind, LayerGroup};
+pub use nearby::NearRow;
 pub use op::{
     Binary, Compare, ConvGeometry, Cumulative, GridPadding, Interpolation, Number, Op, Padding,
     PoolGeometry, Reduce, Unary,
 };
 pub(crate) use record::{FunctionRecorder, ModuleRecorder, Recorder, Spec, panic_message, tracing};
 pub use record::{tap, tap_value};
-pub(crate) use replay::{Activations, Keep};
-pub(crate) use rule::Walker;
-pub use rule::{Edit, Gate, Gradient, NodeView, Role, Rule, Rules, Walk, WalkSeeds, Walked, Walks};
-pub(crate) use vjp::{backward, leaf};
+pub(crate) use replay::{Activations, caught};
+pub(crate) use vjp::{Body, Run, backward, leaf, reads, vjp};
 
-use crate::Value;
+use crate::{Error, Value};
 
 pub(crate) type SlotId = usize;
 
@@ -82,6 +94,8 @@ pub(crate) struct Slot {
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub name: String,
+    /// Other names that it answers to: those of layers that an edit merged into it.
+    pub aliases: Vec<String>,
     pub op: Op,
     pub operands: Vec<SlotId>,
     pub outputs: Vec<SlotId>,
@@ -98,9 +112,25 @@ pub(crate) struct Graph {
     /// The number of rows it is bound to; none when it serves every number.
     pub rows: Option<usize>,
     pub device: DispatchDevice,
+    /// Per slot, the nodes that read it, once each, in execution order. That the output is read
+    /// from outside is not among them.
+    pub readers: Vec<Vec<usize>>,
+    /// Nodes that a rule may treat as one, in execution order of their last nodes. No node is in
+    /// two groups.
+    pub groups: Vec<Group>,
 }
 
 impl Graph {
+    /// The node that reads a slot, where one node does, once, and the slot is not the output.
+    pub fn sole_reader(&self, slot: SlotId) -> Option<usize> {
+        let &[reader] = self.readers.get(slot)?.as_slice() else {
+            return None;
+        };
+        let times = self.nodes[reader].operands.iter();
+        let once = times.filter(|&&operand| operand == slot).count() == 1;
+        (once && slot != self.output).then_some(reader)
+    }
+
     /// Which slots depend on one of `from`.
     pub fn dependents(&self, from: &[SlotId]) -> Vec<bool> {
         let mut depends = vec![false; self.slots.len()];
@@ -137,13 +167,21 @@ impl Graph {
         self.connect();
     }
 
-    /// Tells every slot that a node produces which node that is.
+    /// Brings up to date what follows from the nodes: which node produces each slot, which nodes
+    /// read it, and the groups. Every edit ends with this.
     pub fn connect(&mut self) {
+        self.readers = vec![Vec::new(); self.slots.len()];
         for (i, node) in self.nodes.iter().enumerate() {
             for &slot in &node.outputs {
                 self.slots[slot].source = Source::Node(i);
             }
+            for &slot in &node.operands {
+                if self.readers[slot].last() != Some(&i) {
+                    self.readers[slot].push(i);
+                }
+            }
         }
+        self.groups = groups::find(self);
     }
 
     /// The value of a slot that is a parameter or a constant.
@@ -151,6 +189,24 @@ impl Graph {
         match &self.slots[slot].source {
             Source::Parameter(_, value) | Source::Constant(value) => Some(value),
             Source::Input(_) | Source::Node(_) => None,
+        }
+    }
+
+    /// A slot's shape for so many rows.
+    pub fn shape_at(&self, slot: SlotId, rows: usize) -> Vec<usize> {
+        let dims = self.slots[slot].shape.iter();
+        dims.map(|dim| dim.at(rows).max(0) as usize).collect()
+    }
+
+    /// The dimension of a slot that is the batch, none where there is none; an error where the
+    /// batch is only a factor or a part of a dimension.
+    pub fn batch(&self, slot: SlotId) -> Result<Option<usize>, Error> {
+        let dims = self.slots[slot].shape.iter().enumerate();
+        let mut follows = dims.filter(|(_, dim)| dim.per_row != 0);
+        match (follows.next(), follows.next()) {
+            (None, _) => Ok(None),
+            (Some((at, dim)), None) if dim.fixed == 0 && dim.per_row == 1 => Ok(Some(at)),
+            _ => Err(Error::Internal("the batch is no dimension of its own")),
         }
     }
 
@@ -173,4 +229,10 @@ impl Graph {
             })
             .sum()
     }
+}
+
+pub(crate) fn add(a: Value, b: Value) -> Value {
+    use burn::backend::Dispatch;
+    use burn::backend::ops::FloatTensorOps;
+    Value::from_dispatch(Dispatch::float_add(a.into_dispatch(), b.into_dispatch()))
 }

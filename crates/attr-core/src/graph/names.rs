@@ -5,7 +5,7 @@
 //! A module used again gets a number from the second use on (`fc#2`). Where one module is several
 //! nodes, the last, whose output is the module's, has the plain name.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{Graph, SlotId, Source};
 
@@ -18,7 +18,7 @@ pub(crate) fn assign(graph: &mut Graph, taps: &[(SlotId, String)]) {
     let taps = taps.iter().rev();
     let taps: HashMap<SlotId, &String> = taps.map(|(slot, name)| (*slot, name)).collect();
 
-    let mut taken = HashMap::new();
+    let mut names = Names::default();
     // Per slot: the layer it follows, and the node at which that layer ended.
     let mut anchors: Vec<(String, usize)> = vec![(String::new(), 0); graph.slots.len()];
     for (i, &slot) in graph.inputs.iter().enumerate() {
@@ -37,7 +37,7 @@ pub(crate) fn assign(graph: &mut Graph, taps: &[(SlotId, String)]) {
         let tapped = node.outputs.iter().find_map(|slot| taps.get(slot));
         let (name, anchor) = match (tapped, &uses[i]) {
             (Some(tap), _) => {
-                let name = unique(tap.to_string(), &mut taken);
+                let name = names.unique(tap.to_string());
                 (name.clone(), (name, i + 1))
             }
             (None, Some(layer)) => {
@@ -45,7 +45,7 @@ pub(crate) fn assign(graph: &mut Graph, taps: &[(SlotId, String)]) {
                     true => layer.name.clone(),
                     false => format!("{}.{operation}", layer.name),
                 };
-                (unique(name, &mut taken), (layer.name.clone(), i + 1))
+                (names.unique(name), (layer.name.clone(), i + 1))
             }
             (None, None) => {
                 let latest = node.operands.iter().filter(|&&slot| active[slot]);
@@ -54,7 +54,7 @@ pub(crate) fn assign(graph: &mut Graph, taps: &[(SlotId, String)]) {
                     .max_by_key(|(_, position)| *position)
                     .unwrap_or_default();
                 let name = format!("{}.{operation}", anchor.0);
-                (unique(name, &mut taken), anchor)
+                (names.unique(name), anchor)
             }
         };
         node.name = name;
@@ -158,12 +158,47 @@ fn common_module(paths: &BTreeSet<String>) -> Option<String> {
     }
 }
 
-fn unique(name: String, taken: &mut HashMap<String, usize>) -> String {
-    let count = taken.entry(name.clone()).or_default();
-    *count += 1;
-    match *count {
-        1 => name,
-        n => format!("{name}#{n}"),
+/// The names given so far.
+#[derive(Default)]
+pub(super) struct Names {
+    taken: HashSet<String>,
+    /// Per name without its number, the number last given.
+    last: HashMap<String, usize>,
+}
+
+impl Names {
+    /// The names of a graph's nodes.
+    pub fn of(graph: &Graph) -> Self {
+        let mut names = Self::default();
+        for node in &graph.nodes {
+            names.taken.insert(node.name.clone());
+            names.taken.extend(node.aliases.iter().cloned());
+        }
+        names
+    }
+
+    /// The name itself, or with the next number that nothing else has.
+    pub fn unique(&mut self, name: String) -> String {
+        if self.taken.insert(name.clone()) {
+            return name;
+        }
+        // A layer's second use comes with its number.
+        let (plain, own) = match name.rsplit_once('#') {
+            Some((plain, number)) => match number.parse::<usize>() {
+                Ok(number) => (plain, number),
+                Err(_) => (&name[..], 1),
+            },
+            None => (&name[..], 1),
+        };
+        let last = self.last.entry(plain.to_string()).or_insert(1);
+        *last = own.max(*last);
+        loop {
+            *last = last.wrapping_add(1);
+            let candidate = format!("{plain}#{last}");
+            if self.taken.insert(candidate.clone()) {
+                return candidate;
+            }
+        }
     }
 }
 
@@ -177,4 +212,27 @@ fn snake_case(name: &str) -> String {
         result.extend(c.to_lowercase());
     }
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Names;
+
+    #[test]
+    fn no_name_is_given_twice() {
+        let mut names = Names::default();
+        let mut given = |name: &str| names.unique(name.into());
+        // A name that the user gave, then a layer of that name used twice, then one more.
+        assert_eq!(given("fc"), "fc");
+        assert_eq!(given("fc"), "fc#2");
+        assert_eq!(given("fc#2"), "fc#3");
+        assert_eq!(given("fc"), "fc#4");
+        // The number comes first, the plain name later.
+        assert_eq!(given("x#2"), "x#2");
+        assert_eq!(given("x"), "x");
+        assert_eq!(given("x"), "x#3");
+        // Not a number.
+        assert_eq!(given("a#b"), "a#b");
+        assert_eq!(given("a#b"), "a#b#2");
+    }
 }

@@ -9,7 +9,6 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use burn::backend::Dispatch;
@@ -18,16 +17,17 @@ use burn::backend::ops::{FloatTensorOps, PadMode};
 use super::exec::{self, Place};
 use super::op::{ConvGeometry, Op, PoolGeometry};
 use super::region::{Region, Sight, assigned, cut, cut_one, full, joined, nearly_whole, sliced};
-use super::replay::{Activations, Keep};
-use super::{Dim, Graph, Node, SlotId, panic_message};
-use crate::{Error, Near, Value, Values};
+use super::replay::Activations;
+use super::{Dim, Graph, Node, SlotId, caught};
+use crate::{Error, Value, Values};
 
 /// Multiplications that cost about as much as handling one patch of one row; where patches save
 /// less, whole rows are faster.
 const PATCH_COST: usize = 1_000_000;
 
-/// A graph and its activations on one row, for runs on rows near it.
-pub(crate) struct Nearby {
+/// Incremental inference: evaluates rows that differ from a known row only inside a window. Of each
+/// layer only what the window can reach is computed.
+pub struct NearRow {
     graph: Arc<Graph>,
     known: Activations,
     input: usize,
@@ -134,7 +134,7 @@ impl Graph {
         row: &[Value],
         input: usize,
         size: &[usize],
-    ) -> Result<Option<Nearby>, Error> {
+    ) -> Result<Option<NearRow>, Error> {
         let one_row = row.iter().all(|value| value.rows() == 1);
         let rank = row.get(input).map_or(0, |value| value.shape().len());
         if self.rows.is_some() || !one_row || rank < 3 || rank != size.len() + 2 {
@@ -159,8 +159,9 @@ impl Graph {
         if !self.saves(input, size) {
             return Ok(None);
         }
-        let known = self.replay(row, &HashMap::new(), Keep::All)?;
-        Ok(Some(Nearby {
+        let all: Vec<SlotId> = (0..self.slots.len()).collect();
+        let known = self.replay(row, &HashMap::new(), &all)?;
+        Ok(Some(NearRow {
             graph: self.clone(),
             known,
             input,
@@ -207,12 +208,21 @@ impl Graph {
     }
 }
 
-impl Near for Nearby {
-    fn output(&self) -> Result<Value, Error> {
+impl NearRow {
+    /// The output for the known row.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for an output that was not kept.
+    pub fn output(&self) -> Result<Value, Error> {
         self.known.get(self.graph.output).cloned()
     }
 
-    fn forward(&self, rows: &Values, windows: &[Vec<Range<usize>>]) -> Result<Value, Error> {
+    /// The output for rows that equal the known one but in a window each: ranges of the spatial
+    /// dimensions, those after batch and channels, of the input that the windows are in.
+    ///
+    /// # Errors
+    /// Whatever makes the rows unfit for the model.
+    pub fn forward(&self, rows: &Values, windows: &[Vec<Range<usize>>]) -> Result<Value, Error> {
         let count = windows.len();
         let place = Place::new(self.graph.device.clone(), count);
         let mut states: HashMap<SlotId, Rows> = HashMap::new();
@@ -230,13 +240,7 @@ impl Near for Nearby {
             if !node.operands.iter().any(|slot| states.contains_key(slot)) {
                 continue;
             }
-            let run = || self.run(node, &states, &place);
-            let outputs = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-                Err(Error::LayerPanicked {
-                    layer: node.name.clone(),
-                    message: panic_message(panic.as_ref()),
-                })
-            })?;
+            let outputs = caught(&node.name, || self.run(node, &states, &place))?;
             for (&slot, output) in node.outputs.iter().zip(outputs) {
                 states.insert(slot, output);
             }
@@ -251,9 +255,7 @@ impl Near for Nearby {
             None => self.shared(self.graph.output, count),
         }
     }
-}
 
-impl Nearby {
     /// Boxes of one size around all windows, within the input.
     fn boxes(&self, slot: SlotId, windows: &[Vec<Range<usize>>]) -> Region {
         let lengths = self.lengths(slot);

@@ -488,7 +488,12 @@ impl Op {
         }
     }
 
-    /// Whether this is an elementwise nonlinearity or a softmax: what zennit calls an activation.
+    /// Whether this is a nonlinearity with an operation of its own, or a softmax.
+    ///
+    /// Softmaxes mix the elements of a row, so what holds of elementwise functions may not hold of
+    /// them. A ReLU6 or hard tanh is a [`Clamp`](Self::Clamp), which is not among these
+    /// ([`is_relu`](Self::is_relu) knows those that cut at zero). What Burn records as several
+    /// operations (SiLU, ELU, softplus) is a group: see [`GroupKind`](crate::op::GroupKind).
     pub fn is_activation(&self) -> bool {
         matches!(
             self,

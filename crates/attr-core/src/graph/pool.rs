@@ -3,11 +3,18 @@
 use burn::backend::ops::ModuleOps;
 use burn::backend::{DeviceSettings, Dispatch, DispatchTensor};
 
-use super::conv::array;
+use super::conv::{array, wrong_rank};
 use super::op::PoolGeometry;
 use crate::{Error, Value};
 
 type B = Dispatch;
+
+const MAX: &str = "max pooling";
+const AVERAGE: &str = "average pooling";
+
+fn rank(layer: &'static str, g: &PoolGeometry) -> Error {
+    wrong_rank(layer, g.kernel.len(), "it has 1 or 2 of them")
+}
 
 /// Max pooling, with the positions of the largest values when asked for.
 pub(crate) fn max_pool(
@@ -28,8 +35,8 @@ pub(crate) fn max_pool(
             vec![pooled.output, pooled.indices]
         }
         (2, indices) => {
-            let (k, s) = (array(&g.kernel)?, array(&g.stride)?);
-            let (p, d) = (array(&g.padding)?, array(&g.dilation)?);
+            let (k, s) = (array(MAX, &g.kernel)?, array(MAX, &g.stride)?);
+            let (p, d) = (array(MAX, &g.padding)?, array(MAX, &g.dilation)?);
             if indices {
                 let pooled = B::max_pool2d_with_indices(x, k, s, p, d, ceil, int);
                 vec![pooled.output, pooled.indices]
@@ -37,7 +44,7 @@ pub(crate) fn max_pool(
                 vec![B::max_pool2d(x, k, s, p, d, ceil)]
             }
         }
-        _ => return Err(Error::Internal("pooling over more than 2 dimensions")),
+        _ => return Err(rank(MAX, g)),
     };
     Ok(outputs.into_iter().map(Value::from_dispatch).collect())
 }
@@ -46,10 +53,11 @@ pub(crate) fn avg_pool(x: DispatchTensor, g: &PoolGeometry) -> Result<DispatchTe
     let (pad, ceil) = (g.count_include_pad, g.ceil_mode);
     Ok(match g.kernel.len() {
         1 => B::avg_pool1d(x, g.kernel[0], g.stride[0], g.padding[0], pad, ceil),
-        _ => {
-            let (k, s) = (array(&g.kernel)?, array(&g.stride)?);
-            B::avg_pool2d(x, k, s, array(&g.padding)?, pad, ceil)
+        2 => {
+            let (k, s) = (array(AVERAGE, &g.kernel)?, array(AVERAGE, &g.stride)?);
+            B::avg_pool2d(x, k, s, array(AVERAGE, &g.padding)?, pad, ceil)
         }
+        _ => return Err(rank(AVERAGE, g)),
     })
 }
 
@@ -65,11 +73,12 @@ pub(crate) fn max_pool_backward(
             let (k, s, p, d) = (g.kernel[0], g.stride[0], g.padding[0], g.dilation[0]);
             B::max_pool1d_with_indices_backward(x, k, s, p, d, ceil, grad, indices).x_grad
         }
-        _ => {
-            let (k, s) = (array(&g.kernel)?, array(&g.stride)?);
-            let (p, d) = (array(&g.padding)?, array(&g.dilation)?);
+        2 => {
+            let (k, s) = (array(MAX, &g.kernel)?, array(MAX, &g.stride)?);
+            let (p, d) = (array(MAX, &g.padding)?, array(MAX, &g.dilation)?);
             B::max_pool2d_with_indices_backward(x, k, s, p, d, ceil, grad, indices).x_grad
         }
+        _ => return Err(rank(MAX, g)),
     })
 }
 
@@ -81,9 +90,10 @@ pub(crate) fn avg_pool_backward(
     let (pad, ceil) = (g.count_include_pad, g.ceil_mode);
     Ok(match g.kernel.len() {
         1 => B::avg_pool1d_backward(x, grad, g.kernel[0], g.stride[0], g.padding[0], pad, ceil),
-        _ => {
-            let (k, s) = (array(&g.kernel)?, array(&g.stride)?);
-            B::avg_pool2d_backward(x, grad, k, s, array(&g.padding)?, pad, ceil)
+        2 => {
+            let (k, s) = (array(AVERAGE, &g.kernel)?, array(AVERAGE, &g.stride)?);
+            B::avg_pool2d_backward(x, grad, k, s, array(AVERAGE, &g.padding)?, pad, ceil)
         }
+        _ => return Err(rank(AVERAGE, g)),
     })
 }

@@ -6,10 +6,11 @@
 //! are neither copied nor moved, and neither a weight nor an input has a value that the forward
 //! could read by mistake.
 
-use std::cell::RefCell;
+use std::any::Any;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, PoisonError};
+use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind};
+use std::sync::{Mutex, Once, PoisonError};
 
 use burn::backend::ir::{OperationIr, TensorId};
 use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
@@ -21,7 +22,7 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::kind::Basic;
 use burn::tensor::{Bool, BoolStore, DType, Device, Int, Shape, Tensor, TensorData};
 
-use crate::{Error, Inputs, Kind, Value, Values};
+use crate::{Error, Inputs, Kind, Output, Value, Values};
 
 /// Shape (rows included) and type of one input.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -78,7 +79,7 @@ where
     M: Module,
     F: Fn(&M, I) -> O + Send + Sync,
     I: Inputs,
-    O: Into<Value>,
+    O: Output,
 {
     fn record(&self, inputs: &[Spec]) -> Result<Recording, Error> {
         let model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
@@ -93,7 +94,7 @@ where
             let model = model.valid().map(&mut placeholders).to_device(device);
             *parameters = placeholders.parameters;
             let values = Values::new(values, self.attributed.clone());
-            I::from_values(values).map(|inputs| (self.forward)(&model, inputs).into())
+            (self.forward)(&model, I::from_values(values)?).into_output()
         })
     }
 }
@@ -140,7 +141,7 @@ fn record(
     let mut parameters = Vec::new();
     let mut output = Err(Error::Internal("a recording ended without an output"));
     TAPS.with_borrow_mut(|taps| *taps = Some(Vec::new()));
-    let captured = catch_unwind(AssertUnwindSafe(|| {
+    let captured = quietly(AssertUnwindSafe(|| {
         device.capture_scope(|scope| {
             let values = inputs.iter().map(|spec| {
                 let dtype = recorded(spec.dtype, settings);
@@ -195,6 +196,25 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied());
     text.unwrap_or("no message").to_string()
+}
+
+/// Runs `f` and catches its panic, of which nothing is printed: a forward that is bound to a batch
+/// size panics at others, and its trace succeeds all the same.
+fn quietly<T>(f: impl FnOnce() -> T + UnwindSafe) -> Result<T, Box<dyn Any + Send>> {
+    static HOOK: Once = Once::new();
+    // Panics of other threads, and elsewhere on this one, print as they did before.
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !QUIET.with(Cell::get) {
+                before(info);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let result = catch_unwind(f);
+    QUIET.set(false);
+    result
 }
 
 /// The type under which the capture device knows a type of the model's device. Default integers
@@ -291,6 +311,8 @@ impl ModuleMapper for Placeholders<'_> {
 }
 
 thread_local! {
+    /// Whether panics on this thread are expected, and print nothing.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
     /// Names given to tensors during the trace that runs on this thread, if one does.
     static TAPS: RefCell<Option<Vec<(TensorId, String)>>> = const { RefCell::new(None) };
 }

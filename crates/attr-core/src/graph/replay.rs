@@ -4,23 +4,8 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::exec::{self, Place};
-use super::{Graph, SlotId, Source, panic_message, vjp};
+use super::{Graph, SlotId, Source, panic_message};
 use crate::{Error, Value};
-
-/// Which activations outlive their last use.
-pub(crate) enum Keep<'a> {
-    /// These, and the output.
-    Slots(&'a [SlotId]),
-    /// Everything: a walk back with rules follows.
-    All,
-    /// What the true derivative reads, for a walk back to the `active` slots. Of the rest only
-    /// the shapes remain, so that Burn may work in place, as it does on its own tape. The slots in
-    /// `also` stay as they are.
-    Gradient {
-        active: &'a [bool],
-        also: &'a [SlotId],
-    },
-}
 
 /// The values of a run's slots, as far as they were kept.
 pub(crate) struct Activations {
@@ -43,12 +28,12 @@ impl Activations {
 
 impl Graph {
     /// Runs the graph on `inputs`. An activation in `replace` takes the place of the computed one
-    /// for everything after it.
+    /// for everything after it. The output and the slots in `keep` outlive their last use.
     pub fn replay(
         &self,
         inputs: &[Value],
         replace: &HashMap<SlotId, Value>,
-        keep: Keep<'_>,
+        keep: &[SlotId],
     ) -> Result<Activations, Error> {
         let rows = inputs.first().map_or(1, Value::rows);
         let place = Place::new(self.device.clone(), rows);
@@ -63,15 +48,7 @@ impl Graph {
                 *value = Some(replacement.clone());
             }
         }
-        let (last_use, shapes_remain) = match keep {
-            Keep::All => (None, false),
-            Keep::Slots(kept) => (Some(self.last_uses(kept)), false),
-            Keep::Gradient { active, also } => {
-                let mut kept = self.read_back(active);
-                kept.extend(also);
-                (Some(self.last_uses(&kept)), true)
-            }
-        };
+        let last_use = self.last_uses(keep);
         for (i, node) in self.nodes.iter().enumerate() {
             if node.outputs.iter().all(|slot| values[*slot].is_some()) {
                 continue;
@@ -80,26 +57,15 @@ impl Graph {
             for (position, &slot) in node.operands.iter().enumerate() {
                 // At its last use a value is handed over, so that Burn may work in place.
                 let again = node.operands[position + 1..].contains(&slot);
-                let value = match &last_use {
-                    Some(last) if last[slot] == Some(i) && !again => {
-                        let value = values[slot].take();
-                        if shapes_remain {
-                            values[slot] = value.as_ref().map(Value::shape_only);
-                        }
-                        value
-                    }
-                    _ => values[slot].clone(),
+                let value = if last_use[slot] == Some(i) && !again {
+                    values[slot].take()
+                } else {
+                    values[slot].clone()
                 };
                 operands.push(value.ok_or(Error::Internal("a node ran before its operands"))?);
             }
             // Burn checks some values, such as indices, only when it meets them.
-            let run = || exec::run(&node.op, operands, &place);
-            let outputs = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-                Err(Error::LayerPanicked {
-                    layer: node.name.clone(),
-                    message: panic_message(panic.as_ref()),
-                })
-            })?;
+            let outputs = caught(&node.name, || exec::run(&node.op, operands, &place))?;
             for (&slot, output) in node.outputs.iter().zip(outputs) {
                 if values[slot].is_none() {
                     values[slot] = Some(output);
@@ -107,28 +73,6 @@ impl Graph {
             }
         }
         Ok(Activations { values, place })
-    }
-
-    /// The slots whose values the derivative reads, besides parameters and constants.
-    fn read_back(&self, active: &[bool]) -> Vec<SlotId> {
-        let mut read = Vec::new();
-        for node in &self.nodes {
-            if !node.outputs.iter().any(|&slot| active[slot]) {
-                continue;
-            }
-            let wanted: Vec<bool> = node.operands.iter().map(|&slot| active[slot]).collect();
-            let (operands, outputs) = vjp::reads(&node.op, &wanted);
-            // A weight that the model computes itself is read like a parameter.
-            let computed = node
-                .operands
-                .iter()
-                .filter(|&&slot| operands || !active[slot]);
-            read.extend(computed);
-            if outputs {
-                read.extend(&node.outputs);
-            }
-        }
-        read
     }
 
     /// The last node that reads each slot; none for slots that are kept or never read, and for
@@ -151,4 +95,14 @@ impl Graph {
         last[self.output] = None;
         last
     }
+}
+
+/// Runs `f`, in which Burn may panic on values that a layer cannot work on.
+pub(crate) fn caught<T>(layer: &str, f: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
+        Err(Error::LayerPanicked {
+            layer: layer.into(),
+            message: panic_message(panic.as_ref()),
+        })
+    })
 }

@@ -7,20 +7,46 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::backend::ops::{ActivationOps, FloatTensorOps, ModuleOps};
-use burn::backend::{AutodiffBackend, Dispatch, DispatchTensor, Scalar, TensorMetadata};
+use burn::backend::{
+    AutodiffBackend, Dispatch, DispatchDevice, DispatchTensor, Scalar, TensorMetadata,
+};
 use burn::tensor::{Shape, TensorData};
 
 use super::exec::{self, Place};
 use super::op::{Binary, Interpolation, Op};
 use super::record::panic_message;
-use super::{conv, pool};
+use super::{Graph, Group, conv, derivative, pool};
 use crate::{Error, Kind, Value};
 
 type B = Dispatch;
 
+/// What runs: a node's operation, or a group of nodes.
+#[derive(Clone, Copy)]
+pub(crate) enum Body<'a> {
+    Op(&'a Op),
+    Group(&'a Graph, &'a Group),
+}
+
+impl Body<'_> {
+    pub fn run(&self, operands: Vec<Value>, place: &Place) -> Result<Vec<Value>, Error> {
+        match self {
+            Self::Op(op) => exec::run(op, operands, place),
+            Self::Group(graph, group) => graph.run_group(group, operands, place),
+        }
+    }
+
+    /// As [`reads`]; the derivative of a group runs it again.
+    pub fn reads(&self, wanted: &[bool]) -> (bool, bool) {
+        match self {
+            Self::Op(op) => reads(op, wanted),
+            Self::Group(..) => (true, false),
+        }
+    }
+}
+
 /// One run of a node: what went in, what came out.
 pub(crate) struct Run<'a> {
-    pub op: &'a Op,
+    pub body: Body<'a>,
     pub operands: &'a [Value],
     pub outputs: &'a [Value],
     pub place: &'a Place,
@@ -45,8 +71,14 @@ pub(crate) fn vjp(
     if !wanted.contains(&true) || !arriving.first().is_some_and(float) {
         return Ok(result);
     }
+    let recording = matches!(run.place.device, DispatchDevice::Capture(_));
+    let op = match run.body {
+        Body::Op(op) => op,
+        Body::Group(..) if recording => return Err(unrecorded("a group of operations")),
+        Body::Group(..) => return tape(run, arriving, &wanted),
+    };
     let only_first = wanted[0] && !wanted[1..].contains(&true);
-    if let Op::Binary(f @ (Binary::Add | Binary::Sub)) = run.op {
+    if let Op::Binary(f @ (Binary::Add | Binary::Sub)) = op {
         let shapes: Vec<Shape> = run.operands.iter().map(shape).collect();
         let Some(grad) = arriving.swap_remove(0).map(Value::into_dispatch) else {
             return Ok(result);
@@ -64,16 +96,38 @@ pub(crate) fn vjp(
         }
         return Ok(result);
     }
-    if only_first && has_backward(run.op) {
+    if recording && let Some(arriving) = &arriving[0] {
+        let shares = derivative::written(op, run, arriving, &wanted)?;
+        if let Some(shares) = shares {
+            return Ok(shares);
+        }
+        // The others are Burn's own backward operations, which a recording does not have.
+        let moves =
+            Op::Gelu == *op || matches!(op, Op::BatchNorm { .. } | Op::Reshape(_) | Op::Permute(_));
+        if !moves {
+            return Err(unrecorded(&op.name()));
+        }
+    }
+    if only_first && has_backward(op) {
         // Handed over, not shared: Burn's backward operations then work in place.
         let Some(grad) = arriving.swap_remove(0) else {
             return Ok(result);
         };
-        let grad = first_operand(run, grad.into_dispatch())?;
+        let grad = first_operand(op, run, grad.into_dispatch())?;
         result[0] = Some(Value::from_dispatch(grad));
         return Ok(result);
     }
+    if recording {
+        return Err(unrecorded(&op.name()));
+    }
     tape(run, arriving, &wanted)
+}
+
+fn unrecorded(operation: &str) -> Error {
+    Error::Trace(format!(
+        "the derivative of {operation} is not written out in operations, so the walk cannot be \
+         recorded"
+    ))
 }
 
 /// Whether [`vjp`] reads the values of a node's wanted operands, and of its outputs. Of what it
@@ -124,7 +178,7 @@ fn shape(value: &Value) -> Shape {
 }
 
 /// Sums a gradient over the dimensions along which the operand was broadcast.
-fn sum_to(grad: DispatchTensor, shape: &Shape) -> DispatchTensor {
+pub(super) fn sum_to(grad: DispatchTensor, shape: &Shape) -> DispatchTensor {
     let broadcast: Vec<usize> = grad
         .shape()
         .iter()
@@ -141,11 +195,11 @@ fn sum_to(grad: DispatchTensor, shape: &Shape) -> DispatchTensor {
 
 /// The cases in which only the first operand is wanted and Burn has the backward operation, or
 /// nothing but moving is to be done.
-fn first_operand(run: &Run<'_>, grad: DispatchTensor) -> Result<DispatchTensor, Error> {
+fn first_operand(op: &Op, run: &Run<'_>, grad: DispatchTensor) -> Result<DispatchTensor, Error> {
     let raw = |i: usize| operand(run.operands, i).map(Value::into_dispatch);
     let output = || operand(run.outputs, 0).map(Value::into_dispatch);
     let x = &run.operands[0];
-    Ok(match run.op {
+    Ok(match op {
         Op::Linear => B::linear_x_backward(raw(1)?, grad),
         Op::Conv(g) => conv::convolution_x_backward(raw(0)?, raw(1)?, grad, g)?,
         Op::ConvTranspose(g) => conv::transposed_x_backward(raw(1)?, grad, g)?,
@@ -176,7 +230,7 @@ fn first_operand(run: &Run<'_>, grad: DispatchTensor) -> Result<DispatchTensor, 
             2 => B::adaptive_avg_pool2d_backward(raw(0)?, grad),
             _ => B::adaptive_avg_pool3d_backward(raw(0)?, grad),
         },
-        Op::Interpolate { size, .. } => resize_backward(run, x, grad, *size)?,
+        Op::Interpolate { size, .. } => resize_backward(op, run, x, grad, *size)?,
         Op::Reshape(_) => B::float_reshape(grad, shape(x)),
         Op::Permute(axes) => {
             let mut inverse = vec![0; axes.len()];
@@ -206,6 +260,7 @@ fn gelu_derivative(x: DispatchTensor) -> DispatchTensor {
 /// Resizing is linear and separable, `y = R x Cᵀ`, so its derivative is `Rᵀ g C`. Burn has the
 /// backward operation for some backends only, but its forward on unit vectors gives `R` and `C`.
 fn resize_backward(
+    op: &Op,
     run: &Run<'_>,
     x: &Value,
     grad: DispatchTensor,
@@ -215,7 +270,7 @@ fn resize_backward(
         mode,
         align_corners,
         ..
-    } = run.op
+    } = op
     else {
         return Err(Error::Internal("not an interpolation"));
     };
@@ -258,7 +313,7 @@ fn tape(
             false => operand.clone(),
         })
         .collect();
-    let outputs = exec::run(run.op, leaves.clone(), run.place)?;
+    let outputs = run.body.run(leaves.clone(), run.place)?;
     let mut total: Option<DispatchTensor> = None;
     for (output, grad) in outputs.into_iter().zip(arriving) {
         // An output on no leaf's path comes back untracked: nothing flows through it.

@@ -8,21 +8,22 @@ use attr_core::{Error, Value};
 use burn::tensor::{Tensor, TensorData};
 use nalgebra::{DMatrix, SymmetricEigen};
 
-use super::{Cam, Seen, Weighting};
+use super::Cam;
+use super::weighting::{LayerView, Weighting};
 
 /// `L = (A - mean) v` with `v` the first right singular vector of the positions x channels matrix
 /// of the activation, each channel centred.
-pub type EigenCam = Cam<Principal>;
+pub type EigenCam = Cam<PrincipalComponent>;
 
-/// Weights of [`EigenCam`].
+/// The first principal component of the activation, as in [`EigenCam`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Principal;
+pub struct PrincipalComponent;
 
-impl Weighting for Principal {
+impl Weighting for PrincipalComponent {
     const GRADIENT: bool = false;
 
-    fn weigh(&self, seen: &Seen) -> Result<Tensor<3>, Error> {
-        project(seen.activation.clone())
+    fn weigh(&self, layer: &LayerView) -> Result<Tensor<3>, Error> {
+        project(layer.activation.clone())
     }
 }
 

@@ -6,18 +6,19 @@
 use attr_core::Error;
 use burn::tensor::Tensor;
 
+use super::Cam;
 use super::eigen_cam::project;
-use super::{Cam, Seen, Weighting};
+use super::weighting::{LayerView, Weighting};
 
 /// [`EigenCam`](super::EigenCam) of `G ⊙ A` instead of `A`: like it, but of one class.
-pub type EigenGradCam = Cam<PrincipalGradient>;
+pub type EigenGradCam = Cam<PrincipalComponentOfProduct>;
 
-/// Weights of [`EigenGradCam`].
+/// The first principal component of activation times gradient, as in [`EigenGradCam`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct PrincipalGradient;
+pub struct PrincipalComponentOfProduct;
 
-impl Weighting for PrincipalGradient {
-    fn weigh(&self, seen: &Seen) -> Result<Tensor<3>, Error> {
-        project(seen.gradient.clone() * seen.activation.clone())
+impl Weighting for PrincipalComponentOfProduct {
+    fn weigh(&self, layer: &LayerView) -> Result<Tensor<3>, Error> {
+        project(layer.gradient.clone() * layer.activation.clone())
     }
 }

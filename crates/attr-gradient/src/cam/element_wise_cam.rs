@@ -5,17 +5,19 @@
 use attr_core::Error;
 use burn::tensor::Tensor;
 
-use super::{Cam, Seen, Weighting};
+use super::Cam;
+use super::weighting::{LayerView, Weighting};
 
 /// `L = Σ_c max(G_c ⊙ A_c, 0)`.
-pub type GradCamElementWise = Cam<ElementWise>;
+pub type GradCamElementWise = Cam<PositiveProduct>;
 
-/// Weights of [`GradCamElementWise`].
+/// Of the product of each element with its gradient, what is positive, as in
+/// [`GradCamElementWise`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ElementWise;
+pub struct PositiveProduct;
 
-impl Weighting for ElementWise {
-    fn weigh(&self, seen: &Seen) -> Result<Tensor<3>, Error> {
-        Ok((seen.gradient.clone() * seen.activation.clone()).clamp_min(0.0))
+impl Weighting for PositiveProduct {
+    fn weigh(&self, layer: &LayerView) -> Result<Tensor<3>, Error> {
+        Ok((layer.gradient.clone() * layer.activation.clone()).clamp_min(0.0))
     }
 }

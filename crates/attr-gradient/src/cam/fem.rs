@@ -6,30 +6,31 @@
 use attr_core::Error;
 use burn::tensor::Tensor;
 
-use super::{Cam, Seen, Weighting};
+use super::Cam;
+use super::weighting::{LayerView, Weighting};
 
 /// `L = Σ_c w_c A_c` with `w_c` the part of positions where `A_c` exceeds its mean by more than
 /// `k` standard deviations (two unless [`Cam::with_weighting`] says otherwise).
-pub type Fem = Cam<Exceptional>;
+pub type Fem = Cam<ExceptionalActivation>;
 
-/// Weights of [`Fem`].
+/// Each channel weighted by how often it is exceptionally active, as in [`Fem`].
 #[derive(Clone, Copy, Debug)]
-pub struct Exceptional {
+pub struct ExceptionalActivation {
     /// How many standard deviations above the mean are exceptional; 2, as in the paper.
     pub k: f64,
 }
 
-impl Default for Exceptional {
+impl Default for ExceptionalActivation {
     fn default() -> Self {
         Self { k: 2.0 }
     }
 }
 
-impl Weighting for Exceptional {
+impl Weighting for ExceptionalActivation {
     const GRADIENT: bool = false;
 
-    fn weigh(&self, seen: &Seen) -> Result<Tensor<3>, Error> {
-        let activation = seen.activation.clone();
+    fn weigh(&self, layer: &LayerView) -> Result<Tensor<3>, Error> {
+        let activation = layer.activation.clone();
         let mean = activation.clone().mean_dim(2);
         let variance = (activation.clone() - mean.clone())
             .powi_scalar(2)

@@ -3,11 +3,9 @@
 //! Srinivas, Fleuret, "Full-Gradient Representation for Neural Network Visualization", 2019
 //! (<https://arxiv.org/abs/1905.00780>); post-processing as in the authors' code.
 
-use std::cell::RefCell;
-
-use attr_core::{
-    Error, Explanation, Method, Model, NodeView, Op, Run, Target, Value, Values, Walk, target_walks,
-};
+use attr_core::op::Op;
+use attr_core::walk::{GradientEverywhere, Keep, NodeInfo, Walk};
+use attr_core::{Error, Explanation, Method, Question, Value};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -58,13 +56,8 @@ impl FullGrad {
 }
 
 impl Method for FullGrad {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        let inputs = question.inputs();
         let (seen, size) = spatial(inputs)?;
         if (0..inputs.values().len()).any(|i| i != seen && inputs.attributed(i)) {
             return Err(Error::Method {
@@ -72,33 +65,31 @@ impl Method for FullGrad {
                 reason: "it explains one image; make the other inputs constant".into(),
             });
         }
-        let (rows, at_once) = (inputs.rows(), run.rows_at_once(model, inputs));
-        let mut parts: Vec<Vec<Value>> = vec![Vec::new(); targets.len()];
-        let mut scores: Vec<Vec<f32>> = vec![Vec::new(); targets.len()];
-        let mut deltas: Vec<Vec<f32>> = vec![Vec::new(); targets.len()];
-        run.start(rows);
-        for start in (0..rows).step_by(at_once) {
-            let chunk = inputs.slice(start..(start + at_once).min(rows));
-            let biased = RefCell::new(Vec::new());
-            let edit = |node: &NodeView<'_>, output: usize, arriving: Value| {
-                if let (0, Some(bias)) = (output, bias(node)?) {
-                    biased.borrow_mut().push(along(node, bias, &arriving)?);
-                }
-                Ok(arriving)
-            };
-            let walk = Walk::new().with_edit(&edit);
-            let (walks, chosen) = target_walks(model, &chunk, targets, &walk)?;
-            let biased = biased.into_inner();
-            // Every walk passes the same layers.
-            let each = biased.len() / targets.len().max(1);
-            for (t, walked) in walks.walked.into_iter().enumerate() {
-                let gradient = walked.inputs.into_iter().nth(seen).flatten();
+        let plan = question.plan(&GradientEverywhere)?;
+        let mut collected = question.collect();
+        let mut deltas: Vec<Vec<f32>> = vec![Vec::new(); question.targets().len()];
+        question.for_rows(1, |rows| {
+            let (x, own) = (&rows.values()[seen], rows.rows());
+            // A model bound to its rows has padding behind them.
+            let walked = question.bound().unwrap_or(own).max(own);
+            let pass = question.pass(&rows, None, &plan)?;
+            let chosen = question.chosen(&pass.output()?, &rows)?;
+            for (t, chosen) in chosen.into_iter().enumerate() {
+                let mut biased = Vec::new();
+                let mut see = |node: &NodeInfo<'_>, arriving: &Value| {
+                    if let Some(bias) = Bias::of(node, arriving)? {
+                        let product = bias.times(arriving)?;
+                        biased.push(by_row(node, &product, walked)?.slice_rows(0..own));
+                    }
+                    Ok(())
+                };
+                let walk = Walk::from_output(chosen.seed).keep(Keep::Visit(&mut see));
+                let gradient = pass.walk(walk)?.inputs.into_iter().nth(seen).flatten();
                 let gradient = gradient.ok_or(Error::NoGradient { input: seen })?;
-                let x = &chunk.values()[seen];
-                let product = gradient.matrix()? * x.matrix()?;
-                let mut sums = row_sums(product.clone())?;
-                let mut map = magnitude(&Value::from_matrix(product, &x.shape()), &size)?;
-                for value in &biased[t * each..(t + 1) * each] {
+                let product = gradient.zip(x, |gradient, x| gradient * x)?;
+                let mut sums = row_sums(product.matrix()?)?;
+                let mut map = magnitude(&product, &size)?;
+                for value in &biased {
                     for (sum, part) in sums.iter_mut().zip(row_sums(value.matrix()?)?) {
                         *sum += part;
                     }
@@ -106,54 +97,83 @@ impl Method for FullGrad {
                         map = map + magnitude(value, &size)?;
                     }
                 }
-                deltas[t].extend(sums.iter().zip(&chosen[t]).map(|(sum, score)| sum - score));
-                scores[t].extend(&chosen[t]);
-                let shape = [&[chunk.rows(), 1], &size[..]].concat();
-                parts[t].push(Value::from_matrix(map, &shape));
+                let ends = sums.iter().zip(&chosen.scores);
+                deltas[t].extend(ends.map(|(sum, score)| sum - score));
+                let shape = [&[own, 1], &size[..]].concat();
+                let mut values = vec![None; rows.values().len()];
+                values[seen] = Some(Value::from_matrix(map, &shape));
+                collected.push(t, values, &chosen.scores);
             }
-            run.advance(chunk.rows());
-        }
-        let found = parts.into_iter().zip(scores).zip(deltas);
-        found
-            .map(|((maps, scores), delta)| {
-                let mut values = vec![None; inputs.values().len()];
-                values[seen] = Some(Value::cat_rows(maps)?);
-                Ok(Explanation {
-                    delta: Some(delta),
-                    ..Explanation::new(values, scores)
-                })
-            })
-            .collect()
+            Ok(())
+        })?;
+        let found = collected.finish()?.into_iter().zip(deltas);
+        Ok(found.map(|(one, delta)| one.with_delta(delta)).collect())
     }
 }
 
-/// What a layer adds to each channel whatever comes in, and which dimension the channels are.
-fn bias(node: &NodeView<'_>) -> Result<Option<(Tensor<1>, usize)>, Error> {
-    let operand = |i: usize| node.operands()[i].tensor::<1>();
-    let rank = node.outputs()[0].shape().len();
-    Ok(match node.op() {
-        Op::Conv(_) | Op::ConvTranspose(_) if node.operands().len() > 2 => Some((operand(2)?, 1)),
-        Op::Linear if node.operands().len() > 2 => Some((operand(2)?, rank - 1)),
-        Op::BatchNorm { epsilon } => {
-            let deviation = (operand(4)? + *epsilon).sqrt();
-            Some((operand(2)? - operand(1)? * operand(3)? / deviation, 1))
-        }
-        _ => None,
-    })
+/// What a layer adds to each channel whatever comes in.
+struct Bias {
+    /// A number for each channel.
+    bias: Tensor<1>,
+    /// Which dimension of the output the channels are.
+    dim: usize,
 }
 
-/// `bias ⊙ arriving`, the bias along its dimension.
-fn along(
-    node: &NodeView<'_>,
-    (bias, dim): (Tensor<1>, usize),
-    arriving: &Value,
-) -> Result<Value, Error> {
-    let shape = node.outputs()[0].shape();
-    let outer: usize = shape[..dim].iter().product();
-    let inner: usize = shape[dim + 1..].iter().product();
-    let blocks = arriving.clone().reshape(&[outer, shape[dim], inner]);
-    let product = blocks.tensor::<3>()? * bias.reshape([1, shape[dim], 1]);
-    Ok(Value::from(product).reshape(&shape))
+impl Bias {
+    /// The bias of a node that has one.
+    fn of(node: &NodeInfo<'_>, output: &Value) -> Result<Option<Self>, Error> {
+        // What follows the inputs is no bias.
+        let operand = |i: usize| node.value(i).map(Value::tensor::<1>).transpose();
+        let (bias, dim) = match node.op() {
+            Op::Conv(_) | Op::ConvTranspose(_) => (operand(2)?, 1),
+            Op::Linear => (operand(2)?, output.shape().len().saturating_sub(1)),
+            Op::BatchNorm { epsilon } => {
+                let all = (operand(1)?, operand(2)?, operand(3)?, operand(4)?);
+                let (Some(gamma), Some(beta), Some(mean), Some(variance)) = all else {
+                    return Ok(None);
+                };
+                let deviation = (variance + *epsilon).sqrt();
+                (Some(beta - gamma * mean / deviation), 1)
+            }
+            _ => (None, 0),
+        };
+        Ok(bias.map(|bias| Self { bias, dim }))
+    }
+
+    /// `b ⊙ arriving`, in the same shape.
+    fn times(self, arriving: &Value) -> Result<Value, Error> {
+        let shape = arriving.shape();
+        let outer: usize = shape[..self.dim].iter().product();
+        let inner: usize = shape[self.dim + 1..].iter().product();
+        let channels = shape[self.dim];
+        let blocks = arriving.clone().reshape(&[outer, channels, inner]);
+        let product = blocks.tensor::<3>()? * self.bias.reshape([1, channels, 1]);
+        Ok(Value::from(product).reshape(&shape))
+    }
+}
+
+/// What belongs to a node's output, row by row: as it is where dimension 0 is the batch, otherwise
+/// as `[rows, everything else]`.
+fn by_row(node: &NodeInfo<'_>, value: &Value, rows: usize) -> Result<Value, Error> {
+    let shape = value.shape();
+    let batch = node.output_shape().iter().position(|dim| dim.per_row != 0);
+    let batch = batch.unwrap_or(0);
+    if batch == 0 && shape[0] == rows {
+        return Ok(value.clone());
+    }
+    let outer: usize = shape[..batch].iter().product();
+    let inner: usize = shape[batch + 1..].iter().product();
+    // A batch that shares its dimension comes first there.
+    if !shape[batch].is_multiple_of(rows.max(1)) {
+        return Err(Error::Layer {
+            name: node.name().into(),
+            reason: format!("it gives {shape:?}, which are not as many numbers for each row"),
+        });
+    }
+    let blocks = value.clone().reshape(&[outer, shape[batch], inner]);
+    let first = Value::from(blocks.tensor::<3>()?.swap_dims(0, 1));
+    let elements = shape.iter().product::<usize>() / rows.max(1);
+    Ok(first.reshape(&[rows, elements]))
 }
 
 /// Magnitudes, scaled to `[0, 1]` in each row, at the input's size and summed over channels:

@@ -6,7 +6,8 @@
 use attr_core::Error;
 use burn::tensor::Tensor;
 
-use super::{Cam, Seen, Weighting};
+use super::Cam;
+use super::weighting::{LayerView, Weighting};
 
 /// `L = Σ_c mean(G_c) A_c`.
 ///
@@ -31,12 +32,12 @@ use super::{Cam, Seen, Weighting};
 /// ```
 pub type GradCam = Cam<MeanGradient>;
 
-/// Weights of [`GradCam`].
+/// Each channel weighted by its mean gradient, as in [`GradCam`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MeanGradient;
 
 impl Weighting for MeanGradient {
-    fn weigh(&self, seen: &Seen) -> Result<Tensor<3>, Error> {
-        Ok(seen.gradient.clone().mean_dim(2) * seen.activation.clone())
+    fn weigh(&self, layer: &LayerView) -> Result<Tensor<3>, Error> {
+        Ok(layer.gradient.clone().mean_dim(2) * layer.activation.clone())
     }
 }

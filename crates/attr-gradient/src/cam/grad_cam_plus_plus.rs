@@ -6,24 +6,26 @@
 use attr_core::Error;
 use burn::tensor::Tensor;
 
-use super::{Cam, Seen, Weighting};
+use super::Cam;
+use super::weighting::{LayerView, Weighting};
 
 /// `L = Σ_c w_c A_c` with `w_c = Σ α ⊙ max(G_c, 0)` and
 /// `α = G_c² / (2 G_c² + G_c³ Σ A_c + 1e-6)`.
-pub type GradCamPlusPlus = Cam<PlusPlus>;
+pub type GradCamPlusPlus = Cam<AlphaWeightedGradient>;
 
-/// Weights of [`GradCamPlusPlus`].
+/// Each channel weighted by its positive gradients, which count by `α`, as in
+/// [`GradCamPlusPlus`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct PlusPlus;
+pub struct AlphaWeightedGradient;
 
-impl Weighting for PlusPlus {
-    fn weigh(&self, seen: &Seen) -> Result<Tensor<3>, Error> {
-        let gradient = seen.gradient.clone();
+impl Weighting for AlphaWeightedGradient {
+    fn weigh(&self, layer: &LayerView) -> Result<Tensor<3>, Error> {
+        let gradient = layer.gradient.clone();
         let square = gradient.clone() * gradient.clone();
         let cube = square.clone() * gradient.clone();
-        let total = seen.activation.clone().sum_dim(2);
+        let total = layer.activation.clone().sum_dim(2);
         let alpha = square.clone() / (square * 2.0 + total * cube + 1e-6);
         let weights = (gradient.clamp_min(0.0) * alpha).sum_dim(2);
-        Ok(weights * seen.activation.clone())
+        Ok(weights * layer.activation.clone())
     }
 }

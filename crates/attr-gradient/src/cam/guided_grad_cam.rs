@@ -3,7 +3,7 @@
 //! Selvaraju et al., "Grad-CAM", 2016 (<https://arxiv.org/abs/1610.02391>). As Captum's
 //! `GuidedGradCam`.
 
-use attr_core::{Error, Explanation, LayerMethod, Method, Model, Run, Target, Value, Values};
+use attr_core::{Error, Explanation, LayerMethod, Method, Question, Value};
 use serde::{Deserialize, Serialize};
 
 use super::{CamConfig, GradCam, Resize};
@@ -26,7 +26,7 @@ pub struct GuidedGradCamConfig {
 /// # Errors
 /// As [`GradCam`](crate::GradCam) and [`GuidedBackprop`](crate::GuidedBackprop); [`Error::Shape`] for
 /// an input whose number of spatial dimensions is not the layer's.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuidedGradCam {
     layer: String,
     config: GuidedGradCamConfig,
@@ -54,20 +54,14 @@ impl GuidedGradCam {
 }
 
 impl Method for GuidedGradCam {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
         let config = CamConfig {
             relu_attributions: true,
             ..CamConfig::default()
         };
-        let cam = GradCam::from_config(config, [self.layer.clone()]);
-        let maps = cam.explain_layers(model, inputs, targets, &run.quiet())?;
-        let mut found = GuidedBackprop::new().explain(model, inputs, targets, run)?;
+        let cam = GradCam::from_config(config, &self.layer);
+        let maps = cam.explain_at(&question.quiet())?;
+        let mut found = GuidedBackprop::new().explain(question)?;
         for (found, maps) in found.iter_mut().zip(maps) {
             let map = maps.into_iter().next();
             let map = map.and_then(|mut map| map.values.swap_remove(0));

@@ -6,18 +6,19 @@
 use attr_core::Error;
 use burn::tensor::Tensor;
 
-use super::{Cam, Seen, Weighting};
+use super::Cam;
+use super::weighting::{LayerView, Weighting};
 
 /// `L = Σ_c G_c ⊙ A_c`: for a network that is linear behind the layer, exactly what each position
 /// adds to the output.
-pub type HiResCam = Cam<Gradients>;
+pub type HiResCam = Cam<ElementwiseGradient>;
 
-/// Weights of [`HiResCam`].
+/// Each element weighted by its own gradient, as in [`HiResCam`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Gradients;
+pub struct ElementwiseGradient;
 
-impl Weighting for Gradients {
-    fn weigh(&self, seen: &Seen) -> Result<Tensor<3>, Error> {
-        Ok(seen.gradient.clone() * seen.activation.clone())
+impl Weighting for ElementwiseGradient {
+    fn weigh(&self, layer: &LayerView) -> Result<Tensor<3>, Error> {
+        Ok(layer.gradient.clone() * layer.activation.clone())
     }
 }

@@ -6,17 +6,18 @@
 use attr_core::Error;
 use burn::tensor::Tensor;
 
-use super::{Cam, Seen, Weighting};
+use super::Cam;
+use super::weighting::{LayerView, Weighting};
 
 /// `L = Σ_c max(G_c, 0) ⊙ A_c`: sharp enough for early layers.
-pub type LayerCam = Cam<PositiveGradients>;
+pub type LayerCam = Cam<PositiveGradient>;
 
-/// Weights of [`LayerCam`].
+/// Each element weighted by its own gradient where that is positive, as in [`LayerCam`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct PositiveGradients;
+pub struct PositiveGradient;
 
-impl Weighting for PositiveGradients {
-    fn weigh(&self, seen: &Seen) -> Result<Tensor<3>, Error> {
-        Ok(seen.gradient.clone().clamp_min(0.0) * seen.activation.clone())
+impl Weighting for PositiveGradient {
+    fn weigh(&self, layer: &LayerView) -> Result<Tensor<3>, Error> {
+        Ok(layer.gradient.clone().clamp_min(0.0) * layer.activation.clone())
     }
 }

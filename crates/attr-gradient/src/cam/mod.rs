@@ -1,11 +1,12 @@
 //! Class activation maps: where in a layer's activation the evidence for a target lies.
 //!
 //! A map is `L = Σ_c w_c ⊙ A_c` over the channels of an activation `A`; the methods differ in the
-//! weights. Those whose weights follow from the activation and its gradient `G = ∂f/∂A` are
-//! [`Weighting`]s; the others evaluate the model further.
+//! weights. Those whose weights follow from the activation and its gradient `G = ∂f/∂A` have a
+//! [`Weighting`]; the others evaluate the model further.
 //!
 //! ```text
-//! mod.rs       the walk, token layers, the sum, resizing       resize.rs
+//! mod.rs       the walk, token layers, the sum                 resize.rs
+//! weighting.rs the trait, and all types that implement it or stand for it
 //! grad_cam.rs, hi_res_cam.rs, element_wise_cam.rs, grad_cam_plus_plus.rs, x_grad_cam.rs,
 //! layer_cam.rs, eigen_cam.rs, eigen_grad_cam.rs, fem.rs        one weighting each
 //! ablation_cam.rs, score_cam.rs, shapley_cam.rs                weights from further evaluations
@@ -26,32 +27,34 @@ mod layer_cam;
 mod resize;
 mod score_cam;
 mod shapley_cam;
+pub mod weighting;
 mod x_grad_cam;
 
-pub use ablation_cam::{Ablated, AblationCam};
-pub use eigen_cam::{EigenCam, Principal};
-pub use eigen_grad_cam::{EigenGradCam, PrincipalGradient};
-pub use element_wise_cam::{ElementWise, GradCamElementWise};
-pub use fem::{Exceptional, Fem};
+pub use ablation_cam::AblationCam;
+pub use eigen_cam::EigenCam;
+pub use eigen_grad_cam::EigenGradCam;
+pub use element_wise_cam::GradCamElementWise;
+pub use fem::Fem;
 pub use full_grad::FullGrad;
-pub use grad_cam::{GradCam, MeanGradient};
-pub use grad_cam_plus_plus::{GradCamPlusPlus, PlusPlus};
+pub use grad_cam::GradCam;
+pub use grad_cam_plus_plus::GradCamPlusPlus;
 pub use guided_grad_cam::{GuidedGradCam, GuidedGradCamConfig};
-pub use hi_res_cam::{Gradients, HiResCam};
-pub use layer_cam::{LayerCam, PositiveGradients};
+pub use hi_res_cam::HiResCam;
+pub use layer_cam::LayerCam;
 pub use resize::Resize;
-pub use score_cam::{ScoreCam, Scored};
-pub use shapley_cam::{SecondOrder, ShapleyCam};
-pub use x_grad_cam::{Normalised, XGradCam};
+pub use score_cam::ScoreCam;
+pub use shapley_cam::ShapleyCam;
+pub use weighting::Weighting;
+pub use x_grad_cam::XGradCam;
 
-use attr_core::{
-    Collected, Error, Explanation, LayerMethod, Model, Run, Target, Value, Values, Walk,
-    target_walks,
-};
+use attr_core::build::Collected;
+use attr_core::walk::{GradientEverywhere, Keep, Walk};
+use attr_core::{Error, Explanation, LayerMethod, LayerNames, Question, Value, Values};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::layer::{names, owned, reached};
+use crate::layer::{names, reached};
+use weighting::LayerView;
 
 /// Parameters of class activation maps, under Captum's names where it has them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,39 +84,17 @@ impl Default for CamConfig {
     }
 }
 
-/// What a weighting makes a map of.
-pub struct Seen {
-    /// The activation, `[batch, channels, positions]`.
-    pub activation: Tensor<3>,
-    /// The gradient of the target at it, of the same shape; zeros for weightings without one.
-    pub gradient: Tensor<3>,
-}
-
-/// How channels are weighted.
-pub trait Weighting: Clone + Default + Send + Sync {
-    /// Whether it looks at the gradient. Without, no target is needed and none is walked back
-    /// from.
-    const GRADIENT: bool = true;
-
-    /// The weighted activation, `[batch, channels, positions]`, whose sum over channels is the map;
-    /// or the map itself, with one channel.
-    ///
-    /// # Errors
-    /// The weighting's own.
-    fn weigh(&self, seen: &Seen) -> Result<Tensor<3>, Error>;
-}
-
 /// A class activation map with weights `W`: see [`GradCam`] and its kin.
 ///
 /// Shapes: `[batch, 1, ...]` with the layer's spatial dimensions, or the input's with
-/// [`with_interpolation`](Self::with_interpolation). Unless its weights say otherwise, one forward and one backward pass per row, for
-/// all layers together; the backward pass ends at the layers. Layers `[batch, channels, ...]` have
-/// any number of spatial dimensions, none included.
+/// [`with_interpolation`](Self::with_interpolation). Layers `[batch, channels, ...]` have any
+/// number of spatial dimensions, none included. Unless the weights say otherwise, one forward and
+/// one backward pass per row, for all layers together; the backward pass ends at the layers.
 ///
 /// # Errors
 /// [`Error::NotTraced`] for a closure; [`Error::UnknownLayer`]; [`Error::Layer`] for a layer that is
 /// no image, or that the target does not depend on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Cam<W> {
     layers: Vec<String>,
     config: CamConfig,
@@ -121,18 +102,15 @@ pub struct Cam<W> {
 }
 
 impl<W: Default> Cam<W> {
-    /// The map at these layers, signed and of the layers' size.
-    pub fn new<S: Into<String>>(layers: impl IntoIterator<Item = S>) -> Self {
+    /// The map at a layer, or at several, signed and of the layer's size.
+    pub fn new(layers: impl Into<LayerNames>) -> Self {
         Self::from_config(CamConfig::default(), layers)
     }
 
     /// With all parameters given.
-    pub fn from_config<S: Into<String>>(
-        config: CamConfig,
-        layers: impl IntoIterator<Item = S>,
-    ) -> Self {
+    pub fn from_config(config: CamConfig, layers: impl Into<LayerNames>) -> Self {
         Self {
-            layers: owned(layers),
+            layers: layers.into().into_vec(),
             config,
             weighting: W::default(),
         }
@@ -174,69 +152,102 @@ impl<W: Weighting> LayerMethod for Cam<W> {
         &self.layers
     }
 
-    fn explain_layers(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Vec<Explanation>>, Error> {
-        let (rows, at_once) = (inputs.rows(), run.rows_at_once(model, inputs));
-        let layers = names(&self.layers);
-        let walk = Walk::new().to_layers(&layers);
-        let mut scores: Vec<Vec<f32>> = vec![Vec::new(); targets.len()];
-        let mut collected = Collected::new(targets.len(), layers.len());
-        run.start(rows);
-        for start in (0..rows).step_by(at_once) {
-            let chunk = inputs.slice(start..(start + at_once).min(rows));
-            let (activations, gradients) = if W::GRADIENT {
-                let (walks, chosen) = target_walks(model, &chunk, targets, &walk)?;
-                for (scores, chosen) in scores.iter_mut().zip(chosen) {
-                    scores.extend(chosen);
+    fn explain_at(&self, question: &Question<'_>) -> Result<Vec<Vec<Explanation>>, Error> {
+        let plan = question
+            .plan(&GradientEverywhere)?
+            .to_layers(&self.layers)?;
+        let names = names(&self.layers);
+        let mut collected = Collected::new(question.targets().len(), self.layers.len());
+        question.for_rows(1, |rows| {
+            let pass = question.pass(&rows, None, &plan)?;
+            let images = self.layers.iter().map(|layer| {
+                let activation = pass.activation(layer)?;
+                Image::new(layer, &activation, &self.config.grid)
+            });
+            let images: Vec<Image> = images.collect::<Result<_, _>>()?;
+            let output = pass.output()?;
+            if !W::GRADIENT {
+                let maps = self.maps(&images, None, &rows)?;
+                for (t, target) in question.targets().iter().enumerate() {
+                    collected.push(t, maps.clone(), &target.scores(&output, &rows)?);
                 }
-                let walked = walks.walked.into_iter();
-                let gradients = walked.map(|walked| reached(&self.layers, walked.layers));
-                (walks.activations, gradients.collect::<Result<Vec<_>, _>>()?)
-            } else {
-                let walks = model.walk(&chunk, &|_, _| Ok(Vec::new()), &walk)?;
-                for (scores, target) in scores.iter_mut().zip(targets) {
-                    scores.extend(target.choose(&walks.output, &chunk)?.scores);
-                }
-                (walks.activations, Vec::new())
-            };
-            let maps = |gradients: Option<&Vec<Value>>| {
-                let activations = activations.iter().enumerate();
-                let maps = activations.map(|(i, activation)| {
-                    let image = Image::new(&self.layers[i], activation, &self.config.grid)?;
-                    let gradient = match gradients {
-                        Some(gradients) => image.positions(&gradients[i])?,
-                        None => image.activation.zeros_like(),
-                    };
-                    let weighted = self.weighting.weigh(&Seen {
-                        activation: image.activation.clone(),
-                        gradient,
-                    })?;
-                    self.config.finish(weighted, &image, &chunk).map(Some)
-                });
-                maps.collect::<Result<Vec<_>, Error>>()
-            };
-            // Without gradients all targets have the same.
-            let common = match W::GRADIENT {
-                true => None,
-                false => Some(maps(None)?),
-            };
-            for t in 0..targets.len() {
-                collected.push(
-                    t,
-                    match &common {
-                        Some(common) => common.clone(),
-                        None => maps(gradients.get(t))?,
-                    },
-                );
+                return Ok(());
             }
-            run.advance(chunk.rows());
+            for (t, chosen) in question.chosen(&output, &rows)?.into_iter().enumerate() {
+                let walk = Walk::from_output(chosen.seed).keep(Keep::Layers(&names));
+                let gradients = reached(&self.layers, pass.walk(walk)?.layers)?;
+                let maps = self.maps(&images, Some(&gradients), &rows)?;
+                collected.push(t, maps, &chosen.scores);
+            }
+            Ok(())
+        })?;
+        let found = collected.finish()?.into_iter().map(|whole| {
+            let layers = whole.values.into_iter();
+            layers
+                .map(|value| Explanation::new(vec![value], whole.scores.clone()))
+                .collect()
+        });
+        Ok(found.collect())
+    }
+}
+
+impl<W: Weighting> Cam<W> {
+    /// A map for each layer, of some rows.
+    fn maps(
+        &self,
+        images: &[Image],
+        gradients: Option<&[Value]>,
+        rows: &Values,
+    ) -> Result<Vec<Option<Value>>, Error> {
+        let maps = images.iter().enumerate().map(|(i, image)| {
+            let gradient = match gradients {
+                Some(gradients) => image.positions(&gradients[i])?,
+                None => image.activation.zeros_like(),
+            };
+            let weighted = self.weighting.weigh(&LayerView {
+                activation: image.activation.clone(),
+                gradient,
+            })?;
+            self.config.finish(weighted, image, rows).map(Some)
+        });
+        maps.collect()
+    }
+}
+
+impl<W> Cam<W> {
+    /// The maps of a method that evaluates the model from each layer on.
+    ///
+    /// `weigh` gets the question about the rest of the model and the activation, for some rows, and
+    /// the scores of each target there. It gives the weighted activation for each target.
+    fn behind_layers(
+        &self,
+        question: &Question<'_>,
+        weigh: impl Fn(&Question<'_>, &Image, &[Vec<f32>]) -> Result<Vec<Tensor<3>>, Error>,
+    ) -> Result<Vec<Vec<Explanation>>, Error> {
+        let question = question.with_fixed_targets()?;
+        let mut found = vec![Vec::new(); question.targets().len()];
+        for layer in &self.layers {
+            let mut collected = Collected::new(question.targets().len(), 1);
+            // Progress is that of the work behind the layer.
+            question.quiet().for_rows(1, |rows| {
+                let part = question.with_inputs(rows);
+                let (model, values) = part.cut(std::slice::from_ref(layer))?;
+                let rest = part.about(&model, values);
+                let activation = &rest.inputs().values()[0];
+                let image = Image::new(layer, activation, &self.config.grid)?;
+                let scores = rest.scores()?;
+                let weighted = weigh(&rest, &image, &scores)?;
+                for (t, weighted) in weighted.into_iter().enumerate() {
+                    let map = self.config.finish(weighted, &image, part.inputs())?;
+                    collected.push(t, vec![Some(map)], &scores[t]);
+                }
+                Ok(())
+            })?;
+            for (found, explanation) in found.iter_mut().zip(collected.finish()?) {
+                found.push(explanation);
+            }
         }
-        Ok(per_layer(collected.finish(scores)?))
+        Ok(found)
     }
 }
 
@@ -246,7 +257,8 @@ struct Image {
     activation: Tensor<3>,
     /// The spatial dimensions.
     spatial: Vec<usize>,
-    tokens: Option<usize>,
+    /// Whether the layer gives tokens.
+    tokens: bool,
 }
 
 impl Image {
@@ -256,66 +268,63 @@ impl Image {
             name: layer.into(),
             reason,
         };
-        if !grid.is_empty() {
-            let positions = grid
-                .iter()
-                .try_fold(1usize, |all, size| all.checked_mul(*size));
-            let positions = positions.unwrap_or(usize::MAX);
+        let spatial = if grid.is_empty() {
+            if shape.len() < 2 {
+                return Err(refuse(format!(
+                    "it gives {shape:?}, but a map needs [batch, channels, ...]"
+                )));
+            }
+            &shape[2..]
+        } else {
             let [_, tokens, _] = shape[..] else {
                 return Err(refuse(format!(
                     "it gives {shape:?}, but a grid is for layers of tokens, [batch, tokens, width]"
                 )));
             };
-            if positions == 0 || positions > tokens {
+            let mut sizes = grid.iter();
+            let positions = sizes.try_fold(1usize, |all, size| all.checked_mul(*size));
+            if !positions.is_some_and(|positions| (1..=tokens).contains(&positions)) {
                 return Err(refuse(format!(
                     "a grid of {grid:?} does not fit its {tokens} tokens"
                 )));
             }
-            let mut image = Self {
-                activation: Tensor::zeros([1, 1, 1], &activation.device()),
-                spatial: grid.to_vec(),
-                tokens: Some(positions),
-            };
-            image.activation = image.positions(activation)?;
-            return Ok(image);
-        }
-        if shape.len() < 2 {
-            return Err(refuse(format!(
-                "it gives {shape:?}, but a map needs [batch, channels, ...]"
-            )));
-        }
-        let mut image = Self {
-            activation: Tensor::zeros([1, 1, 1], &activation.device()),
-            spatial: shape[2..].to_vec(),
-            tokens: None,
+            grid
         };
-        image.activation = image.positions(activation)?;
-        Ok(image)
+        let tokens = !grid.is_empty();
+        Ok(Self {
+            activation: positions(activation, spatial, tokens)?,
+            spatial: spatial.to_vec(),
+            tokens,
+        })
     }
 
     /// A value shaped like the layer's output, as `[batch, channels, positions]`.
     fn positions(&self, value: &Value) -> Result<Tensor<3>, Error> {
-        let shape = value.shape();
-        match self.tokens {
-            Some(positions) => {
-                let tokens = value.tensor::<3>()?.swap_dims(1, 2);
-                Ok(tokens.narrow(2, shape[1] - positions, positions))
-            }
-            None => {
-                let positions = shape[2..].iter().product();
-                let flat = [shape[0], shape[1], positions];
-                value.clone().reshape(&flat).tensor::<3>()
-            }
-        }
+        positions(value, &self.spatial, self.tokens)
     }
+}
+
+/// An image, or the last of some tokens, as `[batch, channels, positions]`.
+fn positions(value: &Value, spatial: &[usize], tokens: bool) -> Result<Tensor<3>, Error> {
+    let shape = value.shape();
+    let positions = spatial.iter().product();
+    if tokens {
+        let tokens = value.tensor::<3>()?.swap_dims(1, 2);
+        return Ok(tokens.narrow(2, shape[1] - positions, positions));
+    }
+    value
+        .clone()
+        .reshape(&[shape[0], shape[1], positions])
+        .tensor::<3>()
 }
 
 impl CamConfig {
     /// Sums, rectifies and resizes a weighted activation.
     fn finish(&self, weighted: Tensor<3>, image: &Image, inputs: &Values) -> Result<Value, Error> {
-        let mut map = match self.attr_dim_summation {
-            true => weighted.sum_dim(1),
-            false => weighted,
+        let mut map = if self.attr_dim_summation {
+            weighted.sum_dim(1)
+        } else {
+            weighted
         };
         if self.relu_attributions {
             map = map.clamp_min(0.0);
@@ -340,15 +349,4 @@ fn spatial(inputs: &Values) -> Result<(usize, Vec<usize>), Error> {
             .into(),
     })?;
     Ok((i, value.shape()[2..].to_vec()))
-}
-
-/// One explanation for each layer, of one with a value for each.
-fn per_layer(found: Vec<Explanation>) -> Vec<Vec<Explanation>> {
-    let each = found.into_iter().map(|whole| {
-        let layers = whole.values.into_iter();
-        layers
-            .map(|value| Explanation::new(vec![value], whole.scores.clone()))
-            .collect()
-    });
-    each.collect()
 }

@@ -1,6 +1,7 @@
 //! Maps brought to the input's size.
 
-use attr_core::{Error, Interpolation, Op, Value};
+use attr_core::op::{Interpolation, Op};
+use attr_core::{Error, Value};
 use serde::{Deserialize, Serialize};
 
 /// How values between the points of a map are found.

@@ -3,14 +3,11 @@
 //! Wang et al., "Score-CAM", 2019 (<https://arxiv.org/abs/1910.01279>). As `ScoreCAM` of
 //! pytorch-grad-cam.
 
-use attr_core::{
-    Error, Explanation, LayerMethod, Model, Run, Target, Value, Values, activations, fix_targets,
-    scores,
-};
+use attr_core::{Error, Explanation, LayerMethod, Question, Value};
 use burn::tensor::{Tensor, TensorData, activation};
 
 use super::{Cam, Image, Resize, spatial};
-use crate::layer::names;
+use crate::rows::samples_of;
 
 /// `L = Σ_c w_c A_c` with `w = softmax(f(x ⊙ H_c))` over channels, where `H_c` is the channel's
 /// activation, brought to the input's size and scaled to `[0, 1]`.
@@ -20,65 +17,58 @@ use crate::layer::names;
 ///
 /// # Errors
 /// As [`GradCam`](crate::GradCam); [`Error::Method`] for a model without an image among its inputs.
-pub type ScoreCam = Cam<Scored>;
+pub type ScoreCam = Cam<MaskedScore>;
 
-/// Weights of [`ScoreCam`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Scored;
+/// Each channel weighted by the score of the input seen through it, as in [`ScoreCam`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MaskedScore;
 
-impl LayerMethod for Cam<Scored> {
+impl LayerMethod for Cam<MaskedScore> {
     fn layers(&self) -> &[String] {
         &self.layers
     }
 
-    fn explain_layers(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Vec<Explanation>>, Error> {
-        let config = &self.config;
-        let targets = fix_targets(model, inputs, targets, run)?;
-        let at_inputs = scores(model, inputs, &targets, run)?;
+    fn explain_at(&self, question: &Question<'_>) -> Result<Vec<Vec<Explanation>>, Error> {
+        let question = question.with_fixed_targets()?;
+        let (inputs, targets) = (question.inputs(), question.targets());
         let (seen, size) = spatial(inputs)?;
-        let found = activations(model, inputs, &names(&self.layers), run)?;
-        let mut explanations: Vec<Vec<Explanation>> = vec![Vec::new(); targets.len()];
-        for (layer, activation) in self.layers.iter().zip(&found) {
-            let image = Image::new(layer, activation, &config.grid)?;
+        let at_inputs = question.scores()?;
+        let activations = question.activations(&self.layers)?;
+        let mut found: Vec<Vec<Explanation>> = vec![Vec::new(); targets.len()];
+        for (layer, activation) in self.layers.iter().zip(&activations) {
+            let image = Image::new(layer, activation, &self.config.grid)?;
             let [rows, channels, _] = image.activation.dims();
             let maps = Value::from(image.activation.clone());
             let maps = maps.reshape(&[&[rows * channels, 1], &image.spatial[..]].concat());
-            let items: Vec<usize> = (0..rows * channels).collect();
             let mut through: Vec<Vec<f32>> = vec![Vec::new(); targets.len()];
-            run.start(items.len());
-            for chunk in items.chunks(run.rows_at_once(model, inputs)) {
-                let of: Vec<usize> = chunk.iter().map(|item| item / channels).collect();
+            question.for_items(rows * channels, samples_of(rows, channels), 1, |items| {
+                let of: Vec<usize> = items.iter().map(|item| item.0).collect();
+                let which = items.iter().map(|(row, channel)| row * channels + channel);
+                let which: Vec<usize> = which.collect();
                 let copies = inputs.select(&of);
                 let x = copies.values()[seen].clone();
                 let shape = x.shape();
                 let positions = shape[2..].iter().product();
                 let masked = x.reshape(&[of.len(), shape[1], positions]).tensor::<3>()?
-                    * masks(&maps.select_rows(chunk), &size)?;
+                    * masks(&maps.select_rows(&which), &size)?;
                 let masked = Value::from(masked).reshape(&shape);
                 let copies = copies.with(|i, _| (i == seen).then(|| masked.clone()));
-                let output = model.forward(copies.clone())?;
-                for (through, target) in through.iter_mut().zip(&targets) {
-                    through.extend(target.choose(&output, &copies)?.scores);
+                let output = question.forward(&copies)?;
+                for (through, target) in through.iter_mut().zip(targets) {
+                    through.extend(target.scores(&output, &copies)?);
                 }
-                run.advance(chunk.len());
-            }
-            for (t, through) in through.into_iter().enumerate() {
-                let device = activation.device();
-                let data = TensorData::new(through, [rows, channels, 1]);
-                let data = data.convert_dtype(activation.dtype());
-                let weights = activation::softmax(Tensor::<3>::from_data(data, &device), 1);
-                let map = config.finish(weights * image.activation.clone(), &image, inputs)?;
-                let explanation = Explanation::new(vec![Some(map)], at_inputs[t].clone());
-                explanations[t].push(explanation);
+                Ok(())
+            })?;
+            for ((found, through), scores) in found.iter_mut().zip(through).zip(&at_inputs) {
+                let weights = TensorData::new(through, [rows, channels, 1]);
+                let weights = weights.convert_dtype(activation.dtype());
+                let weights = Tensor::<3>::from_data(weights, &activation.device());
+                let weighted = activation::softmax(weights, 1) * image.activation.clone();
+                let map = self.config.finish(weighted, &image, inputs)?;
+                found.push(Explanation::new(vec![Some(map)], scores.clone()));
             }
         }
-        Ok(explanations)
+        Ok(found)
     }
 }
 

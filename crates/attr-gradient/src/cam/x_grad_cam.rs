@@ -6,19 +6,21 @@
 use attr_core::Error;
 use burn::tensor::Tensor;
 
-use super::{Cam, Seen, Weighting};
+use super::Cam;
+use super::weighting::{LayerView, Weighting};
 
 /// `L = Σ_c w_c A_c` with `w_c = Σ G_c ⊙ A_c / (Σ A_c + 1e-7)`.
-pub type XGradCam = Cam<Normalised>;
+pub type XGradCam = Cam<ActivationWeightedGradient>;
 
-/// Weights of [`XGradCam`].
+/// Each channel weighted by its gradients, which count by their part of the channel's activation, as
+/// in [`XGradCam`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Normalised;
+pub struct ActivationWeightedGradient;
 
-impl Weighting for Normalised {
-    fn weigh(&self, seen: &Seen) -> Result<Tensor<3>, Error> {
-        let total = seen.activation.clone().sum_dim(2) + 1e-7;
-        let weights = (seen.gradient.clone() * seen.activation.clone()).sum_dim(2) / total;
-        Ok(weights * seen.activation.clone())
+impl Weighting for ActivationWeightedGradient {
+    fn weigh(&self, layer: &LayerView) -> Result<Tensor<3>, Error> {
+        let total = layer.activation.clone().sum_dim(2) + 1e-7;
+        let weights = (layer.gradient.clone() * layer.activation.clone()).sum_dim(2) / total;
+        Ok(weights * layer.activation.clone())
     }
 }

@@ -1,9 +1,10 @@
 //! Nodes whose derivative varies: its average along the straight line from reference to input.
 
-use attr_core::{Error, Kind, NodeView, Rule, Value};
+use attr_core::walk::{NodeView, Rule, Shares};
+use attr_core::{Error, Kind, Value};
 use burn::tensor::Tensor;
 
-use super::rules::{between, difference, reference, wanted};
+use super::parts::{between, difference, reference};
 use crate::Quadrature;
 use crate::rows::row_sums;
 
@@ -11,16 +12,12 @@ use crate::rows::row_sums;
 pub(super) struct Midpoint;
 
 impl Rule for Midpoint {
-    fn backward(
-        &self,
-        node: &NodeView<'_>,
-        arriving: Vec<Option<Value>>,
-    ) -> Result<Vec<Option<Value>>, Error> {
+    fn backward(&self, node: &NodeView<'_>, arriving: Vec<Option<Value>>) -> Result<Shares, Error> {
         let (before, _) = reference(node)?;
         let pairs = node.operands().iter().zip(before);
         let middle = pairs.map(|(x, r)| between(x, r, 0.5));
         let middle: Vec<Value> = middle.collect::<Result<_, _>>()?;
-        node.pull_back(&middle, arriving, &wanted(node))
+        Ok(node.pull_back(&middle, arriving, node.wanted())?.into())
     }
 }
 
@@ -36,19 +33,20 @@ const POINTS: (usize, usize) = (8, 128);
 const TOLERANCE: f64 = 1e-5;
 
 impl Rule for Average {
-    fn backward(
-        &self,
-        node: &NodeView<'_>,
-        arriving: Vec<Option<Value>>,
-    ) -> Result<Vec<Option<Value>>, Error> {
+    /// It takes as many points as the sums on the host need.
+    fn reads_values(&self) -> bool {
+        true
+    }
+
+    fn backward(&self, node: &NodeView<'_>, arriving: Vec<Option<Value>>) -> Result<Shares, Error> {
         let (before, after) = reference(node)?;
         let operands = node.operands();
         // All operands that move count in the sum, also those that get no share.
         let moving: Vec<bool> = (0..operands.len())
-            .map(|i| node.varies(i) && operands[i].kind() == Kind::Float)
+            .map(|i| node.info().varies(i) && operands[i].kind() == Kind::Float)
             .collect();
         if !moving.contains(&true) {
-            return Ok(vec![None; operands.len()]);
+            return Ok(node.nothing());
         }
         // Row by row where dimension 0 is the same everywhere, or else in all.
         let rows = node.outputs()[0].rows();
@@ -58,9 +56,10 @@ impl Rule for Average {
             .all(|(x, m)| !m || x.rows() == rows);
         let totals = |value: Tensor<2>| -> Result<Vec<f64>, Error> {
             let sums = row_sums(value)?.into_iter().map(f64::from);
-            Ok(match by_row {
-                true => sums.collect(),
-                false => vec![sums.sum()],
+            Ok(if by_row {
+                sums.collect()
+            } else {
+                vec![sums.sum()]
             })
         };
         let mut explained: Vec<f64> = Vec::new();
@@ -72,6 +71,7 @@ impl Rule for Average {
             add(&mut scale, totals(change.abs())?);
         }
         let mut points = POINTS.0;
+        let mut latest: Vec<f64> = Vec::new();
         loop {
             let mut sums: Vec<Option<Value>> = vec![None; operands.len()];
             for (alpha, weight) in Quadrature::GaussLegendre.samples(points)? {
@@ -98,16 +98,20 @@ impl Rule for Average {
                 }
             }
             found.resize(explained.len(), 0.0);
-            let mut rows = found.iter().zip(&explained).zip(&scale);
-            let close = rows.all(|((found, e), scale)| (found - e).abs() <= TOLERANCE * scale);
-            if close || points >= POINTS.1 {
-                for (sum, wanted) in sums.iter_mut().zip(wanted(node)) {
+            let agree = |a: &[f64], b: &[f64]| {
+                let mut rows = a.iter().zip(b).zip(&scale);
+                a.len() == b.len() && rows.all(|((a, b), scale)| (a - b).abs() <= TOLERANCE * scale)
+            };
+            // What flows through indices or truth values is lost however many points there are.
+            if agree(&found, &explained) || agree(&found, &latest) || points >= POINTS.1 {
+                for (sum, wanted) in sums.iter_mut().zip(node.wanted()) {
                     if !wanted {
                         *sum = None;
                     }
                 }
-                return Ok(sums);
+                return Ok(sums.into());
             }
+            latest = found;
             points *= 2;
         }
     }

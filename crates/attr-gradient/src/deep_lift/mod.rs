@@ -9,28 +9,27 @@
 //! rules.rs          which rule serves which node
 //! elementwise.rs    rescale rule, quotients         selection.rs      maxima, masks
 //! normalisation.rs  softmax, layer normalisation    average.rs        products, everything else
-//! reveal_cancel.rs  the RevealCancel rule
+//! reveal_cancel.rs  the RevealCancel rule           parts.rs          differences and quotients
 //! ```
 
 mod average;
 mod elementwise;
 mod normalisation;
+mod parts;
 mod reveal_cancel;
 mod rules;
 mod selection;
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
-use attr_core::{
-    Baselines, Collected, Error, Explanation, Method, Model, NodeView, Rebase, Rule, Run, Target,
-    Value, Values, Walk, fix_targets,
-};
+use attr_core::build::Collected;
+use attr_core::walk::{Composite, Keep, NodeInfo, Pass, Plan, Rule, Walk};
+use attr_core::{BaselineUse, Error, Explanation, Method, Question, Target, Value, Values};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::Quadrature;
-use crate::layer::{ByRows, LayersOf, owned};
+use crate::layer::unreached;
 use crate::rows::row_sums;
 
 /// How DeepLIFT passes nonlinearities.
@@ -103,18 +102,14 @@ impl Default for DeepLiftConfig {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeepLift {
     config: DeepLiftConfig,
-    baselines: Baselines,
 }
 
 impl From<DeepLiftConfig> for DeepLift {
     fn from(config: DeepLiftConfig) -> Self {
-        Self {
-            config,
-            baselines: Baselines::default(),
-        }
+        Self { config }
     }
 }
 
@@ -141,69 +136,64 @@ impl DeepLift {
         self.config.eps = eps;
         self
     }
+}
 
-    /// Sets the baseline: a number, a tensor with one row or one per input row, or
-    /// [`Baselines::each`] for several inputs.
-    pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
-        self.baselines = baselines.into();
-        self
+impl Method for DeepLift {
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        let found = self.explain_rows(question, None)?;
+        Ok(found.into_iter().flatten().collect())
     }
 
-    /// The same at some layers: the difference of each layer's activation, times its multiplier.
-    /// Token inputs are compared with token 0 unless a baseline is given.
-    pub fn at_layers<S: Into<String>>(self, layers: impl IntoIterator<Item = S>) -> DeepLiftLayers {
-        LayersOf {
-            method: self,
-            layers: owned(layers),
-        }
+    fn baseline_use(&self) -> BaselineUse {
+        BaselineUse::Reference
+    }
+
+    /// The difference of each layer's activation, times its multiplier. Token inputs are compared
+    /// with token 0 unless a baseline is given.
+    fn explain_layers(
+        &self,
+        question: &Question<'_>,
+        layers: &[String],
+    ) -> Result<Vec<Vec<Explanation>>, Error> {
+        self.explain_rows(question, Some(layers))
     }
 }
 
-impl ByRows for DeepLift {
+impl DeepLift {
     fn explain_rows(
         &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
+        question: &Question<'_>,
         layers: Option<&[String]>,
-        run: &Run<'_>,
     ) -> Result<Vec<Vec<Explanation>>, Error> {
-        let targets = fix_targets(model, inputs, targets, run)?;
-        // A pass for the reference goes along.
-        let at_once = (run.rows_at_once(model, inputs) / 2).max(1);
-        let rows = inputs.rows();
+        let question = question.with_fixed_targets()?;
+        let (inputs, targets) = (question.inputs(), question.targets().len());
+        let pairs = Pairs::new(&self.config, &question, layers)?;
         let columns = layers.map_or(inputs.values().len(), <[String]>::len);
-        let mut collected = Collected::new(targets.len(), columns);
-        let mut scores: Vec<Vec<f32>> = vec![Vec::new(); targets.len()];
-        let mut deltas: Vec<Vec<Vec<f32>>> = vec![Vec::new(); targets.len()];
-        run.start(rows);
-        for start in (0..rows).step_by(at_once) {
-            let chunk = inputs.slice(start..(start + at_once).min(rows));
-            let reference = match layers {
-                Some(_) => self.baselines.absent(&chunk)?,
-                None => {
-                    let baselines = self.baselines.resolve(&chunk)?;
-                    chunk.with(|i, _| baselines[i].clone())
-                }
+        let mut collected = Collected::new(targets, columns);
+        let mut deltas: Vec<Vec<Vec<f32>>> = vec![Vec::new(); targets];
+        // A row of the reference goes along.
+        question.for_rows(2, |chunk| {
+            let reference = if layers.is_some() {
+                question.baselines().absent(&chunk)?
+            } else {
+                let baselines = question.baselines().resolve(&chunk)?;
+                chunk.with(|i, _| baselines[i].clone())
             };
-            let found = self
-                .config
-                .pairs(model, &chunk, &reference, &targets, layers)?;
+            let found = pairs.walk(&question, &chunk, &reference)?;
             for (t, found) in found.into_iter().enumerate() {
                 let values = found.values.into_iter().map(|pair| {
                     let (matrix, shape) = pair?;
                     Some(Value::from_matrix(matrix, &shape))
                 });
-                collected.push(t, values.collect());
-                scores[t].extend(found.scores);
+                collected.push(t, values.collect(), &found.scores);
                 deltas[t].resize(found.deltas.len(), Vec::new());
                 for (all, here) in deltas[t].iter_mut().zip(found.deltas) {
                     all.extend(here);
                 }
             }
-            run.advance(chunk.rows());
-        }
-        let explanations = collected.finish(scores)?;
+            Ok(())
+        })?;
+        let explanations = collected.finish()?;
         let split = explanations
             .into_iter()
             .zip(deltas)
@@ -212,8 +202,8 @@ impl ByRows for DeepLift {
     }
 }
 
-/// DeepLIFT of pairs of rows: an input row and a reference row each.
-pub(crate) struct Pairs {
+/// What DeepLIFT finds for pairs of rows: an input row and a reference row each.
+pub(crate) struct Found {
     /// Per input or layer, `[pairs, elements]` and the shape.
     pub values: Vec<Option<(Tensor<2>, Vec<usize>)>>,
     pub scores: Vec<f32>,
@@ -222,7 +212,7 @@ pub(crate) struct Pairs {
 }
 
 /// A value in the forward pass and in that of the reference.
-type Ends<'a> = (&'a Value, &'a Value);
+type Ends = (Value, Value);
 
 impl DeepLiftConfig {
     /// One explanation of all inputs, or one for each layer.
@@ -234,145 +224,147 @@ impl DeepLiftConfig {
     ) -> Vec<Explanation> {
         let delta = |delta: Vec<f32>| self.multiply_by_inputs.then_some(delta);
         if !layers {
-            return vec![Explanation {
-                delta: deltas.into_iter().next().and_then(delta),
-                ..whole
-            }];
+            return vec![whole.with_delta(deltas.into_iter().next().and_then(delta))];
         }
         let each = whole.values.into_iter().zip(deltas);
-        each.map(|(value, one)| Explanation {
-            delta: delta(one),
-            ..Explanation::new(vec![value], whole.scores.clone())
+        each.map(|(value, one)| {
+            Explanation::new(vec![value], whole.scores.clone()).with_delta(delta(one))
         })
         .collect()
     }
+}
 
-    /// Walks back over rows and their references, once for each target.
-    pub(crate) fn pairs(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        reference: &Values,
-        targets: &[Target],
-        layers: Option<&[String]>,
-    ) -> Result<Vec<Pairs>, Error> {
-        if self.eps.is_nan() || self.eps < 0.0 {
+/// DeepLIFT of pairs of rows: walks back over rows and their references.
+pub(crate) struct Pairs<'a> {
+    multiply_by_inputs: bool,
+    layers: Option<&'a [String]>,
+    plan: Plan,
+}
+
+impl<'a> Pairs<'a> {
+    /// Chooses the rule of each node, for walks to the inputs or to some layers.
+    pub fn new(
+        config: &DeepLiftConfig,
+        question: &Question<'_>,
+        layers: Option<&'a [String]>,
+    ) -> Result<Self, Error> {
+        if config.eps.is_nan() || config.eps < 0.0 {
             return Err(Error::Parameter {
                 name: "eps",
-                value: self.eps.to_string(),
+                value: config.eps.to_string(),
                 expected: "it must not be negative",
             });
         }
-        let pending = Arc::new(reveal_cancel::Pending::default());
-        let failed = RefCell::new(None);
-        let rules = |node: &NodeView<'_>| -> Option<Arc<dyn Rule>> {
-            if self.rule == DeepLiftRule::RevealCancel {
-                match reveal_cancel::choose(node, self.eps, &pending) {
-                    Ok(Some(rule)) => return Some(rule),
-                    Ok(None) => {}
-                    Err(error) => {
-                        failed.replace(Some(error));
-                    }
-                }
-            }
-            rules::choose(node, self.eps)
-        };
-        let names: Vec<&str> = layers.unwrap_or_default().iter().map(|l| &l[..]).collect();
-        let walk = Walk::new().with_rules(&rules).with_reference(reference);
-        let walk = match layers {
-            Some(_) => walk.to_layers(&names),
-            None => walk,
-        };
-        let ends = RefCell::new(Vec::new());
-        let walks = model.walk(
-            inputs,
-            &|output, before| {
-                let before = before.ok_or(Error::Internal("DeepLIFT without a reference"))?;
-                let mut seeds = Vec::with_capacity(targets.len());
-                for target in targets {
-                    let chosen = target.choose(output, inputs)?;
-                    let at_reference = target.choose(before, reference)?.scores;
-                    seeds.push(match target {
-                        Target::Function(_) => average_seed(target, output, before, inputs)?,
-                        _ => chosen.seed,
-                    });
-                    ends.borrow_mut().push((chosen.scores, at_reference));
-                }
-                Ok(seeds)
+        let plan = question.plan(config)?;
+        Ok(Self {
+            multiply_by_inputs: config.multiply_by_inputs,
+            layers,
+            plan: match layers {
+                Some(layers) => plan.to_layers(layers)?,
+                None => plan,
             },
-            &walk,
-        )?;
-        if let Some(error) = failed.into_inner() {
-            return Err(error);
-        }
-        let walked = walks.walked.into_iter().zip(ends.into_inner());
-        walked
-            .map(|(walked, (scores, at_reference))| {
-                let (multipliers, ends): (_, Vec<Option<Ends<'_>>>) = match layers {
-                    Some(_) => {
-                        let here = walks.activations.iter().zip(&walks.reference_activations);
-                        (walked.layers, here.map(Some).collect())
-                    }
-                    None => {
-                        let pairs = inputs.values().iter().zip(reference.values()).enumerate();
-                        let pairs = pairs.map(|(i, pair)| inputs.attributed(i).then_some(pair));
-                        (walked.inputs, pairs.collect())
-                    }
-                };
-                let change: Vec<f32> = scores
-                    .iter()
-                    .zip(&at_reference)
-                    .map(|(x, b)| x - b)
-                    .collect();
-                let mut values = Vec::with_capacity(ends.len());
-                let mut sums: Vec<Vec<f32>> = Vec::new();
-                for (i, (multiplier, ends)) in multipliers.into_iter().zip(ends).enumerate() {
-                    let Some((x, b)) = ends else {
-                        values.push(None);
-                        continue;
-                    };
-                    let multiplier = multiplier.ok_or_else(|| match layers {
-                        Some(layers) => unreached(&layers[i]),
-                        None => Error::NoGradient { input: i },
-                    })?;
-                    let matrix = multiplier.matrix()?;
-                    let product = matrix.clone() * (x.matrix()? - b.matrix()?);
-                    sums.push(row_sums(product.clone())?);
-                    let matrix = if self.multiply_by_inputs {
-                        product
-                    } else {
-                        matrix
-                    };
-                    values.push(Some((matrix, x.shape())));
-                }
-                let deltas = match layers {
-                    Some(_) => sums
-                        .iter()
-                        .map(|sum| sum.iter().zip(&change).map(|(s, c)| s - c).collect())
-                        .collect(),
-                    None => {
-                        let rows = change.iter().enumerate();
-                        vec![
-                            rows.map(|(row, c)| sums.iter().map(|s| s[row]).sum::<f32>() - c)
-                                .collect(),
-                        ]
-                    }
-                };
-                Ok(Pairs {
-                    values,
-                    scores,
-                    deltas,
-                })
-            })
-            .collect()
+        })
     }
-}
 
-/// The output does not depend on this layer.
-pub(crate) fn unreached(layer: &str) -> Error {
-    Error::Layer {
-        name: layer.into(),
-        reason: "nothing flows from the target to it".into(),
+    /// What each target's walk finds for some rows and their references.
+    pub fn walk(
+        &self,
+        question: &Question<'_>,
+        inputs: &Values,
+        reference: &Values,
+    ) -> Result<Vec<Found>, Error> {
+        let pass = question.pass(inputs, Some(reference), &self.plan)?;
+        let output = pass.output()?;
+        let before = pass.reference_output()?;
+        let before = before.ok_or(Error::Internal("DeepLIFT without a reference"))?;
+        let names: Vec<&str> = self
+            .layers
+            .unwrap_or_default()
+            .iter()
+            .map(|l| &l[..])
+            .collect();
+        let ends = self.ends(&pass, inputs, reference)?;
+        let targets = question.targets().iter();
+        let found = targets.map(|target| {
+            let chosen = target.choose(&output, inputs)?;
+            let at_reference = target.choose(&before, reference)?.scores;
+            let seed = match target {
+                Target::Function(_) => average_seed(target, &output, &before, inputs)?,
+                _ => chosen.seed,
+            };
+            let walked = pass.walk(Walk::from_output(seed).keep(Keep::Layers(&names)))?;
+            let multipliers = match self.layers {
+                Some(_) => walked.layers,
+                None => walked.inputs,
+            };
+            let change = chosen.scores.iter().zip(&at_reference);
+            let change: Vec<f32> = change.map(|(x, b)| x - b).collect();
+            self.found(multipliers, &ends, chosen.scores, &change)
+        });
+        found.collect()
+    }
+
+    /// The values at both ends of what is explained; none for inputs that are not.
+    fn ends(
+        &self,
+        pass: &Pass,
+        inputs: &Values,
+        reference: &Values,
+    ) -> Result<Vec<Option<Ends>>, Error> {
+        if let Some(layers) = self.layers {
+            let ends = layers.iter().map(|layer| {
+                let before = pass.reference_activation(layer)?;
+                let before = before.ok_or(Error::Internal("DeepLIFT without a reference"))?;
+                Ok(Some((pass.activation(layer)?, before)))
+            });
+            return ends.collect();
+        }
+        let pairs = inputs.values().iter().zip(reference.values()).enumerate();
+        let ends = pairs.map(|(i, (x, b))| inputs.attributed(i).then(|| (x.clone(), b.clone())));
+        Ok(ends.collect())
+    }
+
+    fn found(
+        &self,
+        multipliers: Vec<Option<Value>>,
+        ends: &[Option<Ends>],
+        scores: Vec<f32>,
+        change: &[f32],
+    ) -> Result<Found, Error> {
+        let mut values = Vec::with_capacity(ends.len());
+        let mut sums: Vec<Vec<f32>> = Vec::new();
+        for (i, (multiplier, ends)) in multipliers.into_iter().zip(ends).enumerate() {
+            let Some((x, b)) = ends else {
+                values.push(None);
+                continue;
+            };
+            let multiplier = multiplier.ok_or_else(|| match self.layers {
+                Some(layers) => unreached(&layers[i]),
+                None => Error::NoGradient { input: i },
+            })?;
+            let matrix = multiplier.matrix()?;
+            let product = matrix.clone() * (x.matrix()? - b.matrix()?);
+            sums.push(row_sums(product.clone())?);
+            let matrix = if self.multiply_by_inputs {
+                product
+            } else {
+                matrix
+            };
+            values.push(Some((matrix, x.shape())));
+        }
+        let deltas = if self.layers.is_some() {
+            let off = |sum: &Vec<f32>| sum.iter().zip(change).map(|(s, c)| s - c).collect();
+            sums.iter().map(off).collect()
+        } else {
+            let rows = change.iter().enumerate();
+            let off = rows.map(|(row, c)| sums.iter().map(|s| s[row]).sum::<f32>() - c);
+            vec![off.collect()]
+        };
+        Ok(Found {
+            values,
+            scores,
+            deltas,
+        })
     }
 }
 
@@ -385,7 +377,7 @@ fn average_seed(
 ) -> Result<Value, Error> {
     let mut sum: Option<Tensor<2>> = None;
     for (alpha, weight) in Quadrature::GaussLegendre.samples(32)? {
-        let point = rules::between(output, before, alpha)?;
+        let point = parts::between(output, before, alpha)?;
         let part = target.choose(&point, inputs)?.seed.matrix()? * weight;
         sum = Some(match sum {
             Some(sum) => sum + part,
@@ -396,24 +388,20 @@ fn average_seed(
     Ok(Value::from_matrix(sum, &output.shape()))
 }
 
-impl Method for DeepLift {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
-        let found = self.explain_rows(model, inputs, targets, None, run)?;
-        Ok(found.into_iter().flatten().collect())
+impl Composite for DeepLiftConfig {
+    fn name(&self) -> String {
+        match self.rule {
+            DeepLiftRule::Rescale => "DeepLIFT, rescale".into(),
+            DeepLiftRule::RevealCancel => "DeepLIFT, RevealCancel".into(),
+        }
     }
 
-    fn rebased(&self, map: &Rebase<'_>) -> Result<Option<Box<dyn Method>>, Error> {
-        let mut method = self.clone();
-        method.baselines = map(&self.baselines)?;
-        Ok(Some(Box::new(method)))
+    fn rule(&self, node: &NodeInfo<'_>) -> Result<Option<Arc<dyn Rule>>, Error> {
+        if self.rule == DeepLiftRule::RevealCancel
+            && let Some(rule) = reveal_cancel::choose(node, self.eps)
+        {
+            return Ok(Some(rule));
+        }
+        Ok(rules::choose(node, self.eps))
     }
 }
-
-/// [`DeepLift`] at some layers.
-pub type DeepLiftLayers = LayersOf<DeepLift>;

@@ -1,9 +1,10 @@
 //! Softmax and layer normalisation, taken apart into steps that have rules.
 
-use attr_core::{Error, NodeView, Rule, Value};
+use attr_core::walk::{NodeView, Rule, Shares};
+use attr_core::{Error, Value};
 use burn::tensor::Tensor;
 
-use super::rules::{arriving_matrix, reference};
+use super::parts::{arriving_matrix, reference};
 
 /// Softmax `s = exp(u)` with `u = x - L` and `L = log Σ exp(x)`: the rescale rule for the
 /// exponential and for the logarithm of the sum of exponentials.
@@ -43,13 +44,9 @@ impl Softmax {
 }
 
 impl Rule for Softmax {
-    fn backward(
-        &self,
-        node: &NodeView<'_>,
-        arriving: Vec<Option<Value>>,
-    ) -> Result<Vec<Option<Value>>, Error> {
+    fn backward(&self, node: &NodeView<'_>, arriving: Vec<Option<Value>>) -> Result<Shares, Error> {
         let Some(Some(arriving)) = arriving.into_iter().next() else {
-            return Ok(vec![None]);
+            return Ok(node.nothing());
         };
         let (before, _) = reference(node)?;
         let shape = arriving.shape();
@@ -65,16 +62,17 @@ impl Rule for Softmax {
         );
         let (l, l0) = (log_sum_exp(x.clone()), log_sum_exp(x0.clone()));
         let multiplier = blocks(&arriving)?;
-        let at_u = match self.logarithmic {
-            true => multiplier,
-            false => multiplier * log_mean(x.clone() - l.clone(), x0.clone() - l0.clone()),
+        let at_u = if self.logarithmic {
+            multiplier
+        } else {
+            multiplier * log_mean(x.clone() - l.clone(), x0.clone() - l0.clone())
         };
         // The same shift of all logarithms cancels in the quotient.
         let shift = l.clone().max_pair(l0.clone());
         let parts = log_mean(x - shift.clone(), x0 - shift.clone());
         let whole = log_mean(l - shift.clone(), l0 - shift);
         let share = at_u.clone() - parts / whole * at_u.sum_dim(1);
-        Ok(vec![Some(Value::from(share * sign).reshape(&shape))])
+        Ok(vec![Some(Value::from(share * sign).reshape(&shape))].into())
     }
 }
 
@@ -109,14 +107,10 @@ pub(super) struct LayerNorm {
 }
 
 impl Rule for LayerNorm {
-    fn backward(
-        &self,
-        node: &NodeView<'_>,
-        arriving: Vec<Option<Value>>,
-    ) -> Result<Vec<Option<Value>>, Error> {
+    fn backward(&self, node: &NodeView<'_>, arriving: Vec<Option<Value>>) -> Result<Shares, Error> {
         let mut shares = vec![None; node.operands().len()];
         if arriving_matrix(&arriving)?.is_none() {
-            return Ok(shares);
+            return Ok(shares.into());
         }
         let (before, _) = reference(node)?;
         let x = &node.operands()[0];
@@ -136,7 +130,7 @@ impl Rule for LayerNorm {
         let (s, s0) = (deviation(&c), deviation(&c0));
         let gamma = node.operands()[1].clone().reshape(&[1, width]);
         let Some(Some(arriving)) = arriving.into_iter().next() else {
-            return Ok(shares);
+            return Ok(shares.into());
         };
         let multiplier = lines(&arriving)? * gamma.tensor::<2>()?;
         let sum = c + c0;
@@ -145,6 +139,6 @@ impl Rule for LayerNorm {
             / (s.clone() * s0.clone() * (s + s0));
         let at_c = multiplier * inverse + sum * at_variance * (1.0 / width as f64);
         shares[0] = Some(Value::from(centred(at_c)).reshape(&shape));
-        Ok(shares)
+        Ok(shares.into())
     }
 }

@@ -1,85 +1,61 @@
 //! RevealCancel: positive and negative contributions to a nonlinearity are kept apart, so that
 //! they do not cancel before it.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use attr_core::{Error, NodeView, Op, Rule, Value};
+use attr_core::op::Op;
+use attr_core::walk::{NodeInfo, NodeView, Rule, Shares};
+use attr_core::{Error, Value};
 use burn::tensor::Tensor;
 
-use super::elementwise::{safe, unchanged};
-use super::rules::{arriving_matrix, difference, reference, wanted};
-
-/// Multipliers of the positive and of the negative contributions to a linear layer's output, left
-/// by the nonlinearity behind it: the walk comes to that one first.
-#[derive(Default)]
-pub(super) struct Pending(Mutex<HashMap<String, (Value, Value)>>);
-
-impl Pending {
-    fn leave(&self, layer: &str, multipliers: (Value, Value)) {
-        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        map.insert(layer.into(), multipliers);
-    }
-
-    fn take(&self, layer: &str) -> Option<(Value, Value)> {
-        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        map.remove(layer)
-    }
-
-    fn has(&self, layer: &str) -> bool {
-        let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        map.contains_key(layer)
-    }
-}
+use super::parts::{arriving_matrix, difference, reference, safe, unchanged};
 
 /// The rule of a nonlinearity that alone reads a linear or convolution layer, and of that layer;
 /// none for other nodes.
-pub(super) fn choose(
-    node: &NodeView<'_>,
-    eps: f64,
-    pending: &Arc<Pending>,
-) -> Result<Option<Arc<dyn Rule>>, Error> {
-    if pending.has(node.name()) {
-        return Ok(Some(Arc::new(Split {
-            pending: pending.clone(),
-        })));
+pub(super) fn choose(node: &NodeInfo<'_>, eps: f64) -> Option<Arc<dyn Rule>> {
+    if is_linear(node)
+        && node
+            .only_reader()
+            .is_some_and(|reader| is_nonlinear(&reader))
+    {
+        return Some(Arc::new(Split));
     }
-    let elementwise = node.op().is_activation()
-        && !matches!(
-            node.op(),
-            Op::Softmax { .. } | Op::LogSoftmax { .. } | Op::Softmin { .. }
-        );
-    let elementwise = elementwise || node.op().is_relu();
-    if !elementwise || !matches!(node.producer(0)?, Some(layer) if is_linear(&layer)) {
-        return Ok(None);
+    let layer = node.producer(0).filter(is_linear)?;
+    let alone = layer.only_reader()?.position() == node.position();
+    if alone && is_nonlinear(node) {
+        return Some(Arc::new(RevealCancel { eps }));
     }
-    let pending = pending.clone();
-    Ok(Some(Arc::new(RevealCancel { eps, pending })))
+    None
 }
 
-fn is_linear(layer: &NodeView<'_>) -> bool {
-    let given = (1..layer.operands().len()).all(|i| !layer.varies(i));
-    matches!(layer.op(), Op::Linear | Op::Conv(_)) && layer.varies(0) && given
+fn is_nonlinear(node: &NodeInfo<'_>) -> bool {
+    let op = node.op();
+    let mixes = matches!(
+        op,
+        Op::Softmax { .. } | Op::LogSoftmax { .. } | Op::Softmin { .. }
+    );
+    op.is_relu() || (op.is_activation() && !mixes)
+}
+
+fn is_linear(node: &NodeInfo<'_>) -> bool {
+    matches!(node.op(), Op::Linear | Op::Conv(_)) && node.only_varies(0)
 }
 
 /// At `y = f(x)` with `Δx = Δx⁺ + Δx⁻`, the sums of the positive and of the negative
 /// contributions:
 /// `Δy⁺ = ½ [f(x₀ + Δx⁺) - f(x₀)] + ½ [f(x₀ + Δx⁻ + Δx⁺) - f(x₀ + Δx⁻)]`, `Δy⁻` likewise, and
 /// the multipliers are `Δy⁺ / Δx⁺` and `Δy⁻ / Δx⁻`.
+///
+/// The layer has both from here as parts of its multiplier.
 struct RevealCancel {
     eps: f64,
-    pending: Arc<Pending>,
 }
 
 impl Rule for RevealCancel {
-    fn backward(
-        &self,
-        node: &NodeView<'_>,
-        arriving: Vec<Option<Value>>,
-    ) -> Result<Vec<Option<Value>>, Error> {
+    fn backward(&self, node: &NodeView<'_>, arriving: Vec<Option<Value>>) -> Result<Shares, Error> {
         let mut shares = vec![None; node.operands().len()];
         let Some(multiplier) = arriving_matrix(&arriving)? else {
-            return Ok(shares);
+            return Ok(shares.into());
         };
         let layer = node.producer(0)?;
         let layer = layer.ok_or(Error::Internal("a nonlinearity without its layer"))?;
@@ -101,9 +77,9 @@ impl Rule for RevealCancel {
         let of_positive =
             (with_positive.clone() - f0.clone() + f.clone() - with_negative.clone()) * 0.5;
         let of_negative = (with_negative - f0 + f - with_positive) * 0.5;
-        let derivative = node.pull_back(node.operands(), arriving, &wanted(node))?;
+        let derivative = node.pull_back(node.operands(), arriving, node.wanted())?;
         let Some(derivative) = derivative.into_iter().next().flatten() else {
-            return Ok(shares);
+            return Ok(shares.into());
         };
         let quotient = |outcome: Tensor<2>, change: Tensor<2>| -> Result<Value, Error> {
             let still = unchanged(&change, self.eps);
@@ -111,34 +87,28 @@ impl Rule for RevealCancel {
             let quotient = quotient.mask_where(still, derivative.matrix()?);
             Ok(Value::from_matrix(quotient, &shape))
         };
-        // What goes on is only looked at, by who watches the layer: its multiplier as a whole.
+        // Who watches the layer sees its multiplier as a whole.
         shares[0] = Some(quotient(
             difference(&node.outputs()[0], &after[0])?,
             difference(&node.operands()[0], &before[0])?,
         )?);
-        let multipliers = (
+        let parts = vec![
             quotient(of_positive, positive)?,
             quotient(of_negative, negative)?,
-        );
-        self.pending.leave(layer.name(), multipliers);
-        Ok(shares)
+        ];
+        Ok(Shares::from(shares).with_parts(parts))
     }
 }
 
 /// A linear layer behind which positive and negative contributions have multipliers of their own.
-struct Split {
-    pending: Arc<Pending>,
-}
+struct Split;
 
 impl Rule for Split {
-    fn backward(
-        &self,
-        node: &NodeView<'_>,
-        _: Vec<Option<Value>>,
-    ) -> Result<Vec<Option<Value>>, Error> {
-        let multipliers = self.pending.take(node.name());
-        let (positive, negative) =
-            multipliers.ok_or(Error::Internal("no multipliers were left"))?;
+    fn backward(&self, node: &NodeView<'_>, arriving: Vec<Option<Value>>) -> Result<Shares, Error> {
+        let [positive, negative] = node.parts() else {
+            // The walk starts here, or nothing told them apart.
+            return Ok(node.pull_back_here(arriving)?.into());
+        };
         let (before, _) = reference(node)?;
         let mut shares = vec![None; node.operands().len()];
         let x = &node.operands()[0];
@@ -148,7 +118,7 @@ impl Rule for Split {
         // A contribution `w Δx` is positive where both factors have one sign. Where `Δx` is 0
         // both multipliers count half.
         let mut parts = Vec::with_capacity(2);
-        for (along, against) in [(&positive, &negative), (&negative, &positive)] {
+        for (along, against) in [(positive, negative), (negative, positive)] {
             let mut sum: Option<Tensor<2>> = None;
             for (weight_sign, multiplier) in [(1.0, along), (-1.0, against)] {
                 let operands = with_weight(node, weight_sign)?;
@@ -174,7 +144,7 @@ impl Rule for Split {
             .mask_where(rises, when_rising)
             .mask_where(falls, when_falling);
         shares[0] = Some(Value::from_matrix(share, &x.shape()));
-        Ok(shares)
+        Ok(shares.into())
     }
 }
 
@@ -183,9 +153,10 @@ fn with_weight(layer: &NodeView<'_>, sign: f64) -> Result<Vec<Value>, Error> {
     let mut operands = layer.operands().to_vec();
     operands.truncate(2);
     let weight = operands[1].matrix()?;
-    let part = match sign > 0.0 {
-        true => weight.clamp_min(0.0),
-        false => weight.clamp_max(0.0),
+    let part = if sign > 0.0 {
+        weight.clamp_min(0.0)
+    } else {
+        weight.clamp_max(0.0)
     };
     operands[1] = Value::from_matrix(part, &operands[1].shape());
     Ok(operands)

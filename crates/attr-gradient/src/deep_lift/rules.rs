@@ -2,21 +2,18 @@
 
 use std::sync::Arc;
 
-use attr_core::{Binary, Cumulative, Error, NodeView, Op, Reduce, Role, Rule, Unary, Value};
-use burn::tensor::Tensor;
+use attr_core::op::{Binary, Cumulative, Op, Reduce, Unary};
+use attr_core::walk::{NodeInfo, Rule};
 
 use super::average::{Average, Midpoint};
-use super::elementwise::{Division, Rescale};
+use super::elementwise::{Division, Form, Rescale};
 use super::normalisation::{LayerNorm, Softmax};
 use super::selection::{Extreme, Masked};
 
 /// The rule of a node; none is the derivative, for nodes that are linear in what varies.
-pub(super) fn choose(node: &NodeView<'_>, eps: f64) -> Option<Arc<dyn Rule>> {
-    let count = node.operands().len();
-    let varying = (0..count).filter(|&i| node.varies(i)).count();
-    let only_first = varying == 1 && node.varies(0);
-    let smooth = || -> Option<Arc<dyn Rule>> { Some(Arc::new(Rescale { eps, kinks: false })) };
-    let kinked = || -> Option<Arc<dyn Rule>> { Some(Arc::new(Rescale { eps, kinks: true })) };
+pub(super) fn choose(node: &NodeInfo<'_>, eps: f64) -> Option<Arc<dyn Rule>> {
+    let only_first = node.only_varies(0);
+    let rescale = |form| -> Option<Arc<dyn Rule>> { Some(Arc::new(Rescale { eps, form })) };
     match node.op() {
         Op::Binary(Binary::Add | Binary::Sub)
         | Op::BinaryScalar(Binary::Add | Binary::Sub | Binary::Mul | Binary::Div, _)
@@ -39,6 +36,8 @@ pub(super) fn choose(node: &NodeView<'_>, eps: f64) -> Option<Arc<dyn Rule>> {
         | Op::Repeat { .. }
         | Op::Cat { .. }
         | Op::Cast(_) => None,
+        // Nothing flows through truth values.
+        Op::Compare(_) | Op::CompareScalar(..) => None,
         // Linear in the first operand, and their other operands are given.
         Op::Linear
         | Op::MatMul
@@ -85,48 +84,15 @@ pub(super) fn choose(node: &NodeView<'_>, eps: f64) -> Option<Arc<dyn Rule>> {
         Op::MaskWhere | Op::MaskFill(_) if node.varies(1) => Some(Arc::new(Masked)),
         Op::MaskWhere | Op::MaskFill(_) => None,
         Op::Relu
-        | Op::LeakyRelu { .. }
         | Op::Clamp { .. }
         | Op::Unary(Unary::Abs | Unary::Sign | Unary::Floor | Unary::Ceil | Unary::Round)
         | Op::Unary(Unary::Trunc)
-        | Op::HardSigmoid { .. }
-        | Op::BinaryScalar(Binary::Remainder, _) => kinked(),
-        Op::PRelu if only_first => kinked(),
-        Op::Gelu | Op::Sigmoid | Op::LogSigmoid | Op::Unary(_) | Op::BinaryScalar(..) => smooth(),
+        | Op::BinaryScalar(Binary::Remainder, _) => rescale(Form::ExactPieces),
+        Op::LeakyRelu { .. } | Op::HardSigmoid { .. } => rescale(Form::Pieces),
+        Op::PRelu if only_first => rescale(Form::Pieces),
+        Op::Gelu | Op::Sigmoid | Op::LogSigmoid | Op::Unary(_) | Op::BinaryScalar(..) => {
+            rescale(Form::Smooth)
+        }
         _ => Some(Arc::new(Average)),
     }
-}
-
-/// Which operands get a share.
-pub(super) fn wanted(node: &NodeView<'_>) -> Vec<bool> {
-    let operands = 0..node.operands().len();
-    operands.map(|i| node.role(i) == Role::Input).collect()
-}
-
-/// What arrives at the first output, as `[rows, elements]`.
-pub(super) fn arriving_matrix(arriving: &[Option<Value>]) -> Result<Option<Tensor<2>>, Error> {
-    match arriving.first() {
-        Some(Some(value)) => value.matrix().map(Some),
-        _ => Ok(None),
-    }
-}
-
-/// The operands and outputs of the reference pass.
-pub(super) fn reference<'a>(node: &'a NodeView<'_>) -> Result<(&'a [Value], &'a [Value]), Error> {
-    node.reference()
-        .ok_or(Error::Internal("DeepLIFT without a reference"))
-}
-
-/// `a - b`, as `[rows, elements]`.
-pub(super) fn difference(a: &Value, b: &Value) -> Result<Tensor<2>, Error> {
-    Ok(a.matrix()? - b.matrix()?)
-}
-
-/// The point between two values, `b + α (a - b)`; integers and truth values stay those of `a`.
-pub(super) fn between(a: &Value, b: &Value, alpha: f64) -> Result<Value, Error> {
-    if a.kind() != attr_core::Kind::Float {
-        return Ok(a.clone());
-    }
-    let point = b.matrix()? + difference(a, b)? * alpha;
-    Ok(Value::from_matrix(point, &a.shape()))
 }

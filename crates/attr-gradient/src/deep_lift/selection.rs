@@ -1,10 +1,11 @@
 //! Nodes that select: the largest of a window, one of two values.
 
-use attr_core::{Dim, Error, NodeView, Op, Rule, Value};
+use attr_core::op::{Dim, Op};
+use attr_core::walk::{NodeView, Rule, Shares};
+use attr_core::{Error, Value};
 use burn::tensor::Tensor;
 
-use super::elementwise::safe;
-use super::rules::{arriving_matrix, difference, reference, wanted};
+use super::parts::{arriving_matrix, difference, reference, safe};
 
 /// Maxima and minima. The whole difference goes to the element that the more extreme of the two
 /// passes selected: there `|Δin|` is at least `|Δout|`, so the multiplier stays in `[0, 1]`.
@@ -16,21 +17,18 @@ pub(super) struct Extreme {
 }
 
 impl Rule for Extreme {
-    fn backward(
-        &self,
-        node: &NodeView<'_>,
-        arriving: Vec<Option<Value>>,
-    ) -> Result<Vec<Option<Value>>, Error> {
-        let wanted = wanted(node);
+    fn backward(&self, node: &NodeView<'_>, arriving: Vec<Option<Value>>) -> Result<Shares, Error> {
+        let wanted = node.wanted();
         let Some(multiplier) = arriving_matrix(&arriving)? else {
-            return Ok(vec![None; wanted.len()]);
+            return Ok(node.nothing());
         };
         let (before, after) = reference(node)?;
         let (out, shape) = (&node.outputs()[0], node.outputs()[0].shape());
         let outcome = difference(out, &after[0])?;
-        let by_reference = match self.smallest {
-            true => outcome.clone().greater_elem(0.0),
-            false => outcome.clone().lower_elem(0.0),
+        let by_reference = if self.smallest {
+            outcome.clone().greater_elem(0.0)
+        } else {
+            outcome.clone().lower_elem(0.0)
         };
         let moved = multiplier * outcome;
         let only = |part: Tensor<2>| {
@@ -40,11 +38,11 @@ impl Rule for Extreme {
         };
         let from_input = only(moved.clone().mask_fill(by_reference.clone(), 0.0));
         let from_reference = only(moved.mask_fill(by_reference.bool_not(), 0.0));
-        let here = node.pull_back(node.operands(), from_input, &wanted)?;
-        let there = node.pull_back(before, from_reference, &wanted)?;
-        let derivative = node.pull_back(node.operands(), arriving, &wanted)?;
+        let here = node.pull_back_here(from_input)?;
+        let there = node.pull_back(before, from_reference, wanted)?;
+        let derivative = node.pull_back_here(arriving)?;
         let parts = here.into_iter().zip(there).zip(derivative).enumerate();
-        parts
+        let shares = parts
             .map(|(i, ((here, there), derivative))| {
                 let (Some(here), Some(there), Some(derivative)) = (here, there, derivative) else {
                     return Ok(None);
@@ -55,7 +53,8 @@ impl Rule for Extreme {
                 let share = share.mask_where(still, derivative.matrix()?);
                 Ok(Some(Value::from_matrix(share, &here.shape())))
             })
-            .collect()
+            .collect::<Result<Vec<_>, Error>>()?;
+        Ok(shares.into())
     }
 }
 
@@ -65,14 +64,10 @@ impl Rule for Extreme {
 pub(super) struct Masked;
 
 impl Rule for Masked {
-    fn backward(
-        &self,
-        node: &NodeView<'_>,
-        arriving: Vec<Option<Value>>,
-    ) -> Result<Vec<Option<Value>>, Error> {
-        let wanted = wanted(node);
+    fn backward(&self, node: &NodeView<'_>, arriving: Vec<Option<Value>>) -> Result<Shares, Error> {
+        let wanted = node.wanted();
         let Some(multiplier) = arriving_matrix(&arriving)? else {
-            return Ok(vec![None; wanted.len()]);
+            return Ok(node.nothing());
         };
         let (before, after) = reference(node)?;
         let (operands, out) = (node.operands(), &node.outputs()[0]);
@@ -113,7 +108,7 @@ impl Rule for Masked {
         let still = size.clone().equal_elem(0.0);
         let share = multiplier * difference(out, &after[0])? / safe(size, &still);
         let share = share.mask_fill(still, 0.0);
-        let mut shares = node.pull_back(operands, arriving, &wanted)?;
+        let mut shares = node.pull_back_here(arriving)?;
         for (&i, change) in sources.iter().zip(changes) {
             if let (true, Some(derivative)) = (wanted[i], &shares[i]) {
                 let here = share.clone() * change.sign();
@@ -121,6 +116,6 @@ impl Rule for Masked {
                 shares[i] = Some(Value::from_matrix(here, &shape));
             }
         }
-        Ok(shares)
+        Ok(shares.into())
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! As Captum's `LayerActivation`.
 
-use attr_core::{Collected, Error, Explanation, LayerMethod, Model, Run, Target, Values, Walk};
-
-use super::{names, owned};
+use attr_core::build::Collected;
+use attr_core::walk::GradientEverywhere;
+use attr_core::{Error, Explanation, LayerMethod, LayerNames, Question};
 
 /// `A = l(x)`: what the layers give for the input, whatever the target.
 ///
@@ -37,9 +37,9 @@ pub struct LayerActivation {
 
 impl LayerActivation {
     /// The activation of these layers.
-    pub fn new<S: Into<String>>(layers: impl IntoIterator<Item = S>) -> Self {
+    pub fn new(layers: impl Into<LayerNames>) -> Self {
         Self {
-            layers: owned(layers),
+            layers: layers.into().into_vec(),
         }
     }
 }
@@ -49,32 +49,29 @@ impl LayerMethod for LayerActivation {
         &self.layers
     }
 
-    fn explain_layers(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Vec<Explanation>>, Error> {
-        let (rows, at_once) = (inputs.rows(), run.rows_at_once(model, inputs));
-        let names = names(&self.layers);
-        // No walk: the targets are looked up for their scores only.
-        let walk = Walk::new().to_layers(&names);
+    fn explain_at(&self, question: &Question<'_>) -> Result<Vec<Vec<Explanation>>, Error> {
+        let plan = question
+            .plan(&GradientEverywhere)?
+            .to_layers(&self.layers)?;
+        let targets = question.targets();
         let mut scores: Vec<Vec<f32>> = vec![Vec::new(); targets.len()];
         let mut collected = Collected::new(1, self.layers.len());
-        run.start(rows);
-        for start in (0..rows).step_by(at_once) {
-            let chunk = inputs.slice(start..(start + at_once).min(rows));
-            let walks = model.walk(&chunk, &|_, _| Ok(Vec::new()), &walk)?;
+        // No walk: the targets are looked up for their scores only.
+        question.for_rows(1, |rows| {
+            let pass = question.pass(&rows, None, &plan)?;
+            let output = pass.output()?;
             for (scores, target) in scores.iter_mut().zip(targets) {
-                scores.extend(target.choose(&walks.output, &chunk)?.scores);
+                scores.extend(target.scores(&output, &rows)?);
             }
-            collected.push(0, walks.activations.into_iter().map(Some).collect());
-            run.advance(chunk.rows());
-        }
-        let found = collected.finish(vec![Vec::new()])?;
-        let values = found.into_iter().flat_map(|found| found.values);
-        let values: Vec<_> = values.collect();
+            let values = self
+                .layers
+                .iter()
+                .map(|layer| pass.activation(layer).map(Some));
+            collected.push(0, values.collect::<Result<_, _>>()?, &[]);
+            Ok(())
+        })?;
+        let found = collected.finish()?;
+        let values: Vec<_> = found.into_iter().flat_map(|found| found.values).collect();
         let each = scores.into_iter().map(|scores| {
             let layers = values.iter();
             layers

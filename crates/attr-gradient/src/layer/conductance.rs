@@ -5,17 +5,15 @@
 //! Measures of Internal Neuron Importance", 2018 (<https://arxiv.org/abs/1807.09946>). As Captum's
 //! `LayerConductance`.
 
-use attr_core::{
-    Baselines, Error, Explanation, LayerMethod, Model, Run, Target, Value, Values, Walk,
-    activations, fix_targets, scores, target_walks,
-};
+use attr_core::walk::{GradientEverywhere, Keep, Walk};
+use attr_core::{BaselineUse, Error, Explanation, LayerMethod, LayerNames, Question, Value};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{explanations, names, owned, reached};
+use super::{explanations, names, reached};
 use crate::path::{Path, no_path, take};
 use crate::quadrature::Quadrature;
-use crate::rows::{Chunk, RowSums, row_sums};
+use crate::rows::{Chunk, RowSums, row_sums, samples_of};
 
 /// Parameters of [`Conductance`], under Captum's names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,7 +49,7 @@ impl Default for ConductanceConfig {
 /// [`Error::Method`] for inputs made of integers, between which there is no path.
 ///
 /// ```
-/// use attr_core::{LayerMethod, Traced};
+/// use attr_core::{LayerMethod, LayerNames, Traced};
 /// use attr_gradient::Conductance;
 /// use burn::nn::{Linear, LinearConfig};
 /// use burn::tensor::{Device, Tensor};
@@ -61,7 +59,7 @@ impl Default for ConductanceConfig {
 /// let net: Linear = LinearConfig::new(3, 4).init(&device);
 /// let x = Tensor::<2>::ones([1, 3], &device);
 /// let model = Traced::new(&net, |n: &Linear, x| n.forward(x).tanh().sum_dim(1), &x)?;
-/// let layers = model.layers().into_iter().map(|layer| layer.name);
+/// let layers: LayerNames = model.layers().into_iter().map(|layer| layer.name).collect();
 /// let found = Conductance::new(layers).attribute(&model, &x, 0)?;
 /// assert_eq!(found.explanations().len(), 3);
 /// assert_eq!(found.work().backward_rows, 50); // not 3 x 50
@@ -72,24 +70,19 @@ impl Default for ConductanceConfig {
 pub struct Conductance {
     layers: Vec<String>,
     config: ConductanceConfig,
-    baselines: Baselines,
 }
 
 impl Conductance {
     /// Fifty intervals from a zero baseline, at these layers.
-    pub fn new<S: Into<String>>(layers: impl IntoIterator<Item = S>) -> Self {
+    pub fn new(layers: impl Into<LayerNames>) -> Self {
         Self::from_config(ConductanceConfig::default(), layers)
     }
 
     /// With all parameters given.
-    pub fn from_config<S: Into<String>>(
-        config: ConductanceConfig,
-        layers: impl IntoIterator<Item = S>,
-    ) -> Self {
+    pub fn from_config(config: ConductanceConfig, layers: impl Into<LayerNames>) -> Self {
         Self {
-            layers: owned(layers),
+            layers: layers.into().into_vec(),
             config,
-            baselines: Baselines::default(),
         }
     }
 
@@ -102,12 +95,6 @@ impl Conductance {
     /// Sets the rule that gives the positions.
     pub fn with_method(mut self, method: Quadrature) -> Self {
         self.config.method = method;
-        self
-    }
-
-    /// Sets the baseline of the inputs.
-    pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
-        self.baselines = baselines.into();
         self
     }
 }
@@ -125,50 +112,48 @@ impl LayerMethod for Conductance {
         &self.layers
     }
 
-    fn explain_layers(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Vec<Explanation>>, Error> {
+    fn explain_at(&self, question: &Question<'_>) -> Result<Vec<Vec<Explanation>>, Error> {
         let n = self.config.n_steps;
         if n == 0 {
             return Err(crate::quadrature::steps(n, "at least one step is needed"));
         }
         let positions = self.config.method.samples(n + 1)?;
-        let targets = fix_targets(model, inputs, targets, run)?;
-        let path = Path::new(inputs, &self.baselines)?;
+        let question = question.with_fixed_targets()?;
+        let path = Path::new(question.inputs(), question.baselines())?;
         if path.way.iter().all(Option::is_none) {
             return Err(no_path("conductance"));
         }
-        let rows = inputs.rows();
-        let layers = names(&self.layers);
-        let at_inputs = scores(model, inputs, &targets, run)?;
-        let at_baselines = scores(model, &path.at(&path.all_rows(), |_| 0.0)?, &targets, run)?;
+        let rows = question.inputs().rows();
+        let names = names(&self.layers);
+        let at_inputs = question.scores()?;
+        let at_baselines = question.scores_of(&path.at(&path.all_rows(), |_| 0.0)?)?;
         let end = path.at(&path.all_rows(), |_| positions[n].0)?;
-        let last: Vec<Tensor<2>> = activations(model, &end, &layers, run)?
-            .iter()
-            .map(Value::matrix)
-            .collect::<Result<_, _>>()?;
+        let last = question.with_inputs(end).activations(&self.layers)?;
+        let last: Vec<Tensor<2>> = last.iter().map(Value::matrix).collect::<Result<_, _>>()?;
 
-        let items: Vec<(usize, usize)> = (0..rows)
-            .flat_map(|row| (0..n).map(move |step| (row, step)))
-            .collect();
-        let walk = Walk::new().to_layers(&layers);
-        let mut sums = RowSums::new(rows, targets.len(), layers.len());
+        let plan = question
+            .plan(&GradientEverywhere)?
+            .to_layers(&self.layers)?;
+        let mut sums = RowSums::new(rows, question.targets().len(), names.len());
         let mut shapes: Vec<Vec<usize>> = Vec::new();
         let mut pending: Option<Pending> = None;
-        run.start(items.len());
-        for part in items.chunks(run.rows_at_once(model, inputs)) {
+        question.for_items(rows * n, samples_of(rows, n), 1, |part| {
             let of: Vec<usize> = part.iter().map(|item| item.0).collect();
             let points = path.at(&of, |item| positions[part[item].1].0)?;
-            let (walks, _) = target_walks(model, &points, &targets, &walk)?;
-            shapes = walks.activations.iter().map(Value::shape).collect();
-            let here = walks.activations.iter().map(Value::matrix);
+            let pass = question.pass(&points, None, &plan)?;
+            let layers = self.layers.iter();
+            shapes = layers
+                .map(|layer| pass.shape(layer))
+                .collect::<Result<_, _>>()?;
+            let here = self
+                .layers
+                .iter()
+                .map(|layer| pass.activation(layer)?.matrix());
             let here: Vec<Tensor<2>> = here.collect::<Result<_, _>>()?;
-            let gradients = walks.walked.into_iter().map(|walked| {
-                let found = reached(&self.layers, walked.layers)?;
+            let chosen = question.chosen(&pass.output()?, &points)?;
+            let gradients = chosen.into_iter().map(|chosen| {
+                let walk = Walk::from_output(chosen.seed).keep(Keep::Layers(&names));
+                let found = reached(&self.layers, pass.walk(walk)?.layers)?;
                 found.iter().map(Value::matrix).collect()
             });
             let gradients: Vec<Vec<Tensor<2>>> = gradients.collect::<Result<_, Error>>()?;
@@ -185,9 +170,10 @@ impl LayerMethod for Conductance {
             // A row's last sample is followed by the end of the path, the chunk's last by what
             // comes next.
             let (row, step) = part[part.len() - 1];
-            let complete = match step + 1 == n {
-                true => part.len(),
-                false => part.len() - 1,
+            let complete = if step + 1 == n {
+                part.len()
+            } else {
+                part.len() - 1
             };
             if complete < part.len() {
                 let only = [complete];
@@ -204,9 +190,12 @@ impl LayerMethod for Conductance {
                 let chunk = Chunk::new(&of[..complete], |_| 1.0);
                 let samples: Vec<usize> = (0..complete).collect();
                 // Successors, by their place behind the chunk's samples and the path's ends.
-                let next = |item: usize| match part[item].1 + 1 == n {
-                    true => part.len() + part[item].0,
-                    false => item + 1,
+                let next = |item: usize| {
+                    if part[item].1 + 1 == n {
+                        part.len() + part[item].0
+                    } else {
+                        item + 1
+                    }
                 };
                 let next: Vec<usize> = samples.iter().map(|&item| next(item)).collect();
                 for (i, here) in here.iter().enumerate() {
@@ -218,8 +207,8 @@ impl LayerMethod for Conductance {
                     }
                 }
             }
-            run.advance(part.len());
-        }
+            Ok(())
+        })?;
 
         let found = sums.finish().into_iter().zip(at_inputs).zip(at_baselines);
         let explained = found.map(|((sums, at_inputs), at_baselines)| {
@@ -236,5 +225,9 @@ impl LayerMethod for Conductance {
             Ok(explained)
         });
         explained.collect()
+    }
+
+    fn baseline_use(&self) -> BaselineUse {
+        BaselineUse::Reference
     }
 }

@@ -2,13 +2,12 @@
 //!
 //! As Captum's `LayerGradientXActivation`.
 
-use attr_core::{
-    Collected, Error, Explanation, LayerMethod, Model, Run, Target, Value, Values, Walk,
-    target_walks,
-};
+use attr_core::build::Collected;
+use attr_core::walk::{GradientEverywhere, Keep, Walk};
+use attr_core::{Error, Explanation, LayerMethod, LayerNames, Question};
 use serde::{Deserialize, Serialize};
 
-use super::{names, owned, reached};
+use super::{names, reached};
 
 /// Parameters of [`GradientXActivation`], under Captum's names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,17 +60,14 @@ pub struct GradientXActivation {
 
 impl GradientXActivation {
     /// Gradient times activation at these layers.
-    pub fn new<S: Into<String>>(layers: impl IntoIterator<Item = S>) -> Self {
+    pub fn new(layers: impl Into<LayerNames>) -> Self {
         Self::from_config(GradientXActivationConfig::default(), layers)
     }
 
     /// With all parameters given.
-    pub fn from_config<S: Into<String>>(
-        config: GradientXActivationConfig,
-        layers: impl IntoIterator<Item = S>,
-    ) -> Self {
+    pub fn from_config(config: GradientXActivationConfig, layers: impl Into<LayerNames>) -> Self {
         Self {
-            layers: owned(layers),
+            layers: layers.into().into_vec(),
             config,
         }
     }
@@ -88,38 +84,33 @@ impl LayerMethod for GradientXActivation {
         &self.layers
     }
 
-    fn explain_layers(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Vec<Explanation>>, Error> {
-        let (rows, at_once) = (inputs.rows(), run.rows_at_once(model, inputs));
+    fn explain_at(&self, question: &Question<'_>) -> Result<Vec<Vec<Explanation>>, Error> {
+        let plan = question
+            .plan(&GradientEverywhere)?
+            .to_layers(&self.layers)?;
         let names = names(&self.layers);
-        let walk = Walk::new().to_layers(&names);
-        let mut scores: Vec<Vec<f32>> = vec![Vec::new(); targets.len()];
-        let mut collected = Collected::new(targets.len(), self.layers.len());
-        run.start(rows);
-        for start in (0..rows).step_by(at_once) {
-            let chunk = inputs.slice(start..(start + at_once).min(rows));
-            let (walks, chosen) = target_walks(model, &chunk, targets, &walk)?;
-            for (t, walked) in walks.walked.into_iter().enumerate() {
-                scores[t].extend(&chosen[t]);
-                let gradients = reached(&self.layers, walked.layers)?;
-                let pairs = gradients.into_iter().zip(&walks.activations);
-                let values = pairs.map(|(gradient, activation)| {
+        let mut collected = Collected::new(question.targets().len(), self.layers.len());
+        question.for_rows(1, |rows| {
+            let pass = question.pass(&rows, None, &plan)?;
+            let chosen = question.chosen(&pass.output()?, &rows)?;
+            for (t, chosen) in chosen.into_iter().enumerate() {
+                let walk = Walk::from_output(chosen.seed).keep(Keep::Layers(&names));
+                let gradients = reached(&self.layers, pass.walk(walk)?.layers)?;
+                let pairs = gradients.into_iter().zip(&self.layers);
+                let values = pairs.map(|(gradient, layer)| {
                     if !self.config.multiply_by_inputs {
                         return Ok(Some(gradient));
                     }
-                    let product = gradient.matrix()? * activation.matrix()?;
-                    Ok(Some(Value::from_matrix(product, &activation.shape())))
+                    let activation = pass.activation(layer)?;
+                    gradient
+                        .zip(&activation, |gradient, a| gradient * a)
+                        .map(Some)
                 });
-                collected.push(t, values.collect::<Result<_, Error>>()?);
+                collected.push(t, values.collect::<Result<_, Error>>()?, &chosen.scores);
             }
-            run.advance(chunk.rows());
-        }
-        let found = collected.finish(scores)?.into_iter().map(|whole| {
+            Ok(())
+        })?;
+        let found = collected.finish()?.into_iter().map(|whole| {
             let layers = whole.values.into_iter();
             layers
                 .map(|value| Explanation::new(vec![value], whole.scores.clone()))

@@ -3,16 +3,14 @@
 //! Leino, Sen, Datta, Fredrikson, Li, "Influence-Directed Explanations for Deep Convolutional
 //! Networks", 2018 (<https://arxiv.org/abs/1802.03788>). As Captum's `InternalInfluence`.
 
-use attr_core::{
-    Baselines, Error, Explanation, LayerMethod, Model, Run, Target, Value, Values, Walk,
-    fix_targets, scores, target_walks,
-};
+use attr_core::walk::{GradientEverywhere, Keep, Walk};
+use attr_core::{BaselineUse, Error, Explanation, LayerMethod, LayerNames, Question};
 use serde::{Deserialize, Serialize};
 
-use super::{explanations, names, owned, reached};
+use super::{explanations, names, reached};
 use crate::path::{Path, no_path};
 use crate::quadrature::Quadrature;
-use crate::rows::{Chunk, RowSums};
+use crate::rows::{Chunk, RowSums, samples_of};
 
 /// Parameters of [`InternalInfluence`], under Captum's names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,24 +63,19 @@ impl Default for InternalInfluenceConfig {
 pub struct InternalInfluence {
     layers: Vec<String>,
     config: InternalInfluenceConfig,
-    baselines: Baselines,
 }
 
 impl InternalInfluence {
     /// Fifty Gauss-Legendre steps from a zero baseline, at these layers.
-    pub fn new<S: Into<String>>(layers: impl IntoIterator<Item = S>) -> Self {
+    pub fn new(layers: impl Into<LayerNames>) -> Self {
         Self::from_config(InternalInfluenceConfig::default(), layers)
     }
 
     /// With all parameters given.
-    pub fn from_config<S: Into<String>>(
-        config: InternalInfluenceConfig,
-        layers: impl IntoIterator<Item = S>,
-    ) -> Self {
+    pub fn from_config(config: InternalInfluenceConfig, layers: impl Into<LayerNames>) -> Self {
         Self {
-            layers: owned(layers),
+            layers: layers.into().into_vec(),
             config,
-            baselines: Baselines::default(),
         }
     }
 
@@ -97,12 +90,6 @@ impl InternalInfluence {
         self.config.method = method;
         self
     }
-
-    /// Sets the baseline of the inputs.
-    pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
-        self.baselines = baselines.into();
-        self
-    }
 }
 
 impl LayerMethod for InternalInfluence {
@@ -110,47 +97,48 @@ impl LayerMethod for InternalInfluence {
         &self.layers
     }
 
-    fn explain_layers(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Vec<Explanation>>, Error> {
+    fn explain_at(&self, question: &Question<'_>) -> Result<Vec<Vec<Explanation>>, Error> {
         let n = self.config.n_steps;
         let samples = self.config.method.samples(n)?;
-        let targets = fix_targets(model, inputs, targets, run)?;
-        let path = Path::new(inputs, &self.baselines)?;
+        let question = question.with_fixed_targets()?;
+        let path = Path::new(question.inputs(), question.baselines())?;
         if path.way.iter().all(Option::is_none) {
             return Err(no_path("internal influence"));
         }
-        let rows = inputs.rows();
-        let layers = names(&self.layers);
-        let at_inputs = scores(model, inputs, &targets, run)?;
-        let items: Vec<(usize, usize)> = (0..rows)
-            .flat_map(|row| (0..n).map(move |step| (row, step)))
-            .collect();
-        let walk = Walk::new().to_layers(&layers);
-        let mut sums = RowSums::new(rows, targets.len(), layers.len());
+        let rows = question.inputs().rows();
+        let names = names(&self.layers);
+        let at_inputs = question.scores()?;
+        let plan = question
+            .plan(&GradientEverywhere)?
+            .to_layers(&self.layers)?;
+        let mut sums = RowSums::new(rows, question.targets().len(), self.layers.len());
         let mut shapes: Vec<Vec<usize>> = Vec::new();
-        run.start(items.len());
-        for part in items.chunks(run.rows_at_once(model, inputs)) {
+        question.for_items(rows * n, samples_of(rows, n), 1, |part| {
             let of: Vec<usize> = part.iter().map(|item| item.0).collect();
             let points = path.at(&of, |item| samples[part[item].1].0)?;
-            let (walks, _) = target_walks(model, &points, &targets, &walk)?;
-            shapes = walks.activations.iter().map(Value::shape).collect();
+            let pass = question.pass(&points, None, &plan)?;
+            let layers = self.layers.iter();
+            shapes = layers
+                .map(|layer| pass.shape(layer))
+                .collect::<Result<_, _>>()?;
             let chunk = Chunk::new(&of, |item| samples[part[item].1].1);
-            for (t, walked) in walks.walked.into_iter().enumerate() {
-                let gradients = reached(&self.layers, walked.layers)?;
+            let chosen = question.chosen(&pass.output()?, &points)?;
+            for (t, chosen) in chosen.into_iter().enumerate() {
+                let walk = Walk::from_output(chosen.seed).keep(Keep::Layers(&names));
+                let gradients = reached(&self.layers, pass.walk(walk)?.layers)?;
                 for (i, gradient) in gradients.into_iter().enumerate() {
                     sums.add(t, i, gradient.matrix()?, &chunk);
                 }
             }
-            run.advance(part.len());
-        }
+            Ok(())
+        })?;
         let found = sums.finish().into_iter().zip(at_inputs);
         Ok(found
             .map(|(sums, scores)| explanations(sums, &shapes, rows, &scores))
             .collect())
+    }
+
+    fn baseline_use(&self) -> BaselineUse {
+        BaselineUse::Reference
     }
 }

@@ -4,29 +4,28 @@ mod activation;
 mod conductance;
 mod gradient_x_activation;
 mod internal_influence;
-mod layers_of;
 mod neuron_conductance;
 
 pub use activation::LayerActivation;
 pub use conductance::{Conductance, ConductanceConfig};
 pub use gradient_x_activation::{GradientXActivation, GradientXActivationConfig};
 pub use internal_influence::{InternalInfluence, InternalInfluenceConfig};
-pub use layers_of::{ByRows, LayersOf};
 pub use neuron_conductance::{NeuronConductance, NeuronConductanceConfig};
 
 use attr_core::{Error, Explanation, Value};
 use burn::tensor::Tensor;
 
-use crate::deep_lift::unreached;
+/// The output does not depend on this layer.
+pub(crate) fn unreached(layer: &str) -> Error {
+    Error::Layer {
+        name: layer.into(),
+        reason: "nothing flows from the target to it".into(),
+    }
+}
 
 /// Layer names, borrowed.
 pub(crate) fn names(layers: &[String]) -> Vec<&str> {
     layers.iter().map(|layer| &layer[..]).collect()
-}
-
-/// Layer names, owned.
-pub(crate) fn owned<S: Into<String>>(layers: impl IntoIterator<Item = S>) -> Vec<String> {
-    layers.into_iter().map(Into::into).collect()
 }
 
 /// What arrives at each layer; an error for one that nothing flows to.

@@ -4,18 +4,14 @@
 //! (<https://arxiv.org/abs/1805.12233>). As Captum's `NeuronConductance`, except that trapezoid
 //! weights sum to one, and that a selection of several neurons is the sum of theirs.
 
-use std::cell::RefCell;
-
-use attr_core::{
-    Baselines, Error, Explanation, Method, Model, Rebase, Run, Target, Value, Values, Walk,
-    fix_targets, scores, target_walks,
-};
+use attr_core::walk::{Around, GradientEverywhere, Keep, Walk};
+use attr_core::{BaselineUse, Error, Explanation, Method, Question, Target, Value};
 use serde::{Deserialize, Serialize};
 
-use crate::deep_lift::unreached;
-use crate::path::{Path, no_path};
+use super::unreached;
+use crate::path::{Path, no_path, take};
 use crate::quadrature::Quadrature;
-use crate::rows::{Chunk, RowSums};
+use crate::rows::{Chunk, RowSums, samples_of};
 
 /// Parameters of [`NeuronConductance`], under Captum's names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,7 +68,6 @@ pub struct NeuronConductance {
     layer: String,
     neurons: Target,
     config: NeuronConductanceConfig,
-    baselines: Baselines,
 }
 
 impl NeuronConductance {
@@ -92,7 +87,6 @@ impl NeuronConductance {
             layer: layer.into(),
             neurons: neurons.into(),
             config,
-            baselines: Baselines::default(),
         }
     }
 
@@ -113,22 +107,10 @@ impl NeuronConductance {
         self.config.multiply_by_inputs = multiply;
         self
     }
-
-    /// Sets the baseline of the inputs.
-    pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
-        self.baselines = baselines.into();
-        self
-    }
 }
 
 impl Method for NeuronConductance {
-    fn explain(
-        &self,
-        model: &dyn Model,
-        inputs: &Values,
-        targets: &[Target],
-        run: &Run<'_>,
-    ) -> Result<Vec<Explanation>, Error> {
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
         if matches!(self.neurons, Target::Predicted | Target::Function(_)) {
             return Err(Error::Method {
                 method: "neuron conductance",
@@ -137,36 +119,33 @@ impl Method for NeuronConductance {
         }
         let n = self.config.n_steps;
         let samples = self.config.method.samples(n)?;
-        let targets = fix_targets(model, inputs, targets, run)?;
-        let path = Path::new(inputs, &self.baselines)?;
+        let question = question.with_fixed_targets()?;
+        let inputs = question.inputs();
+        let path = Path::new(inputs, question.baselines())?;
         if path.way.iter().all(Option::is_none) {
             return Err(no_path("neuron conductance"));
         }
         let rows = inputs.rows();
-        let at_inputs = scores(model, inputs, &targets, run)?;
-        let items: Vec<(usize, usize)> = (0..rows)
-            .flat_map(|row| (0..n).map(move |step| (row, step)))
-            .collect();
-        let mut sums = RowSums::new(rows, targets.len(), path.way.len());
-        run.start(items.len());
-        for part in items.chunks(run.rows_at_once(model, inputs)) {
+        let at_inputs = question.scores()?;
+        let layer = &self.layer[..];
+        let plan = question.plan(&GradientEverywhere)?.recording(&[layer])?;
+        let mut sums = RowSums::new(rows, question.targets().len(), path.way.len());
+        question.for_items(rows * n, samples_of(rows, n), 1, |part| {
             let of: Vec<usize> = part.iter().map(|item| item.0).collect();
             let points = path.at(&of, |item| samples[part[item].1].0)?;
-            let passed = RefCell::new(0);
+            let pass = question.pass(&points, None, &plan)?;
             // Which neurons count is 1 where they are and 0 elsewhere, whatever the values.
-            let gate = |arriving: Value| {
-                *passed.borrow_mut() += 1;
-                let chosen = self.neurons.choose(&arriving, &points)?.seed;
-                let kept = arriving.matrix()? * chosen.matrix()?;
-                Ok(Value::from_matrix(kept, &arriving.shape()))
-            };
-            let walk = Walk::new().through(&self.layer, &gate);
-            let (walks, _) = target_walks(model, &points, &targets, &walk)?;
-            if passed.into_inner() < targets.len() {
-                return Err(unreached(&self.layer));
-            }
+            let neurons = self.neurons.choose(&pass.activation(layer)?, &points)?.seed;
             let chunk = Chunk::new(&of, |item| samples[part[item].1].1);
-            for (t, walked) in walks.walked.into_iter().enumerate() {
+            let chosen = question.chosen(&pass.output()?, &points)?;
+            for (t, chosen) in chosen.into_iter().enumerate() {
+                let walk = Walk::from_output(chosen.seed)
+                    .gate(layer, neurons.clone(), Around::Drop)
+                    .keep(Keep::Layers(std::slice::from_ref(&layer)));
+                let walked = pass.walk(walk)?;
+                if walked.layers[0].is_none() {
+                    return Err(unreached(layer));
+                }
                 for (i, gradient) in walked.inputs.into_iter().enumerate() {
                     let (true, Some(way)) = (inputs.attributed(i), &path.way[i]) else {
                         continue;
@@ -174,13 +153,13 @@ impl Method for NeuronConductance {
                     // An input that does not lead to the layer contributed nothing through it.
                     let gradient = match gradient {
                         Some(gradient) => gradient.matrix()?,
-                        None => take_zeros(way, of.len()),
+                        None => take(&way.zeros_like(), &vec![0; of.len()]),
                     };
                     sums.add(t, i, gradient, &chunk);
                 }
             }
-            run.advance(part.len());
-        }
+            Ok(())
+        })?;
         let found = sums.finish().into_iter().zip(at_inputs);
         let explained = found.map(|(sums, scores)| {
             let columns = sums.into_iter().zip(&path.way).zip(inputs.values());
@@ -198,14 +177,7 @@ impl Method for NeuronConductance {
         Ok(explained.collect())
     }
 
-    fn rebased(&self, map: &Rebase<'_>) -> Result<Option<Box<dyn Method>>, Error> {
-        let mut method = self.clone();
-        method.baselines = map(&self.baselines)?;
-        Ok(Some(Box::new(method)))
+    fn baseline_use(&self) -> BaselineUse {
+        BaselineUse::Reference
     }
-}
-
-/// Zeros for so many samples.
-fn take_zeros(way: &burn::tensor::Tensor<2>, samples: usize) -> burn::tensor::Tensor<2> {
-    crate::path::take(&way.zeros_like(), &vec![0; samples])
 }

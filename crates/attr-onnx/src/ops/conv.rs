@@ -1,6 +1,7 @@
 //! Convolutions.
 
-use attr_core::{ConvGeometry, Kind, Op, Padding};
+use attr_core::Kind;
+use attr_core::op::{ConvGeometry, Op, Padding};
 
 use super::Operator;
 use crate::call::{Call, Outcome};

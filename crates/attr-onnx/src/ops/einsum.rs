@@ -1,6 +1,6 @@
 //! Einstein sums of one or two operands.
 
-use attr_core::Reduce;
+use attr_core::op::Reduce;
 
 use super::Operator;
 use crate::call::{Call, Outcome};

@@ -1,6 +1,7 @@
 //! Functions, arithmetic, comparisons and casts, element by element.
 
-use attr_core::{Binary, Compare, Kind, Number, Op, Unary};
+use attr_core::Kind;
+use attr_core::op::{Binary, Compare, Number, Op, Unary};
 use ndarray::{ArrayD, IxDyn};
 
 use super::Operator;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use attr_core::{Binary, Compare, Cumulative, Kind, Op};
+use attr_core::Kind;
+use attr_core::op::{Binary, Compare, Cumulative, Op};
 use burn::tensor::IndexingUpdateOp;
 use ndarray::{ArrayD, IxDyn};
 

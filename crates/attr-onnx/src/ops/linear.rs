@@ -1,6 +1,7 @@
 //! Matrix products.
 
-use attr_core::{Binary, Kind, Op};
+use attr_core::Kind;
+use attr_core::op::{Binary, Op};
 
 use super::Operator;
 use crate::call::{Call, Outcome};

@@ -1,6 +1,7 @@
 //! Operators of the `ai.onnx.ml` domain that linear models and perceptrons are exported with.
 
-use attr_core::{Binary, Kind, Op, Reduce, Unary};
+use attr_core::Kind;
+use attr_core::op::{Binary, Op, Reduce, Unary};
 use ndarray::{ArrayD, IxDyn};
 
 use super::Operator;

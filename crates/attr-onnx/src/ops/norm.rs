@@ -1,6 +1,7 @@
 //! Normalisation and softmax.
 
-use attr_core::{Binary, Compare, Kind, Op, Padding, PoolGeometry, Reduce, Unary};
+use attr_core::Kind;
+use attr_core::op::{Binary, Compare, Op, Padding, PoolGeometry, Reduce, Unary};
 
 use super::Operator;
 use crate::call::{Call, Outcome};

@@ -1,6 +1,7 @@
 //! Pooling.
 
-use attr_core::{Binary, Kind, Op, Padding, PoolGeometry, Reduce};
+use attr_core::Kind;
+use attr_core::op::{Binary, Op, Padding, PoolGeometry, Reduce};
 use ndarray::{ArrayD, IxDyn};
 
 use super::Operator;

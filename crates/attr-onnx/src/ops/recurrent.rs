@@ -1,6 +1,7 @@
 //! Recurrent layers, unrolled over time.
 
-use attr_core::{Kind, Op, Unary};
+use attr_core::Kind;
+use attr_core::op::{Op, Unary};
 use ndarray::{ArrayD, IxDyn};
 
 use super::Operator;

@@ -1,6 +1,7 @@
 //! Reductions.
 
-use attr_core::{Binary, Kind, Reduce, Unary};
+use attr_core::Kind;
+use attr_core::op::{Binary, Reduce, Unary};
 
 use super::Operator;
 use crate::call::{Call, Outcome};

@@ -1,6 +1,7 @@
 //! Resizing and resampling.
 
-use attr_core::{GridPadding, Interpolation, Kind, Op};
+use attr_core::Kind;
+use attr_core::op::{GridPadding, Interpolation, Op};
 use ndarray::{ArrayD, IxDyn};
 
 use super::Operator;

@@ -1,6 +1,7 @@
 //! Operators that move elements or tell shapes.
 
-use attr_core::{Kind, Padding};
+use attr_core::Kind;
+use attr_core::op::Padding;
 use ndarray::{ArrayD, IxDyn};
 
 use super::Operator;

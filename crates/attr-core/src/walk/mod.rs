@@ -1,0 +1,33 @@
+//! Walking a graph backwards: what arrives at the output is handed back, node by node, and at
+//! every node a rule decides how it is shared among the operands.
+//!
+//! The default rule, [`Gradient`], is the true derivative. Guided backpropagation, DeepLIFT and
+//! every LRP rule are other choices on the same walk.
+//!
+//! ```text
+//! info.rs       NodeInfo: what is known of a node before anything runs
+//! composite.rs  Composite: chooses the rule of each node
+//! plan.rs       Plan: the choices for one graph, with what rules prepared
+//! pass.rs       Pass: one forward pass, which any number of walks stand on
+//! rule.rs       Rule: prepare, forward, backward
+//! view.rs       NodeView: what a rule sees of its node during a walk
+//! record.rs     walks recorded as models of their own
+//! traverse.rs   Walk: where a walk starts, what it masks and what it keeps; the walk itself
+//! ```
+
+mod composite;
+mod info;
+mod pass;
+mod plan;
+mod record;
+mod rule;
+mod traverse;
+mod view;
+
+pub use composite::{Composite, GradientEverywhere};
+pub use info::{NodeInfo, Role};
+pub use pass::Pass;
+pub use plan::Plan;
+pub use rule::{Gradient, Reads, Rule, Shares};
+pub use traverse::{Around, Keep, Visitor, Walk, Walked};
+pub use view::{LinearParts, NodeView};

@@ -1,0 +1,359 @@
+//! Walks: where one starts, what it masks, what it keeps; and the traversal itself.
+
+use std::collections::HashMap;
+
+use super::info::NodeInfo;
+use super::pass::Stand;
+use super::rule::{Gradient, Rule, Shares};
+use crate::graph::{self, Graph, SlotId, Source};
+use crate::{Error, Value};
+
+/// What happens to what flows around a gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Around {
+    /// It is dropped: only what passes the gate reaches the inputs (`exclude_parallel` in
+    /// zennit-crp).
+    Drop,
+    /// It flows on: the gate is a mask.
+    Keep,
+}
+
+/// Looks at what arrives at a node's output during a walk.
+pub type Visitor<'a> = dyn FnMut(&NodeInfo<'_>, &Value) -> Result<(), Error> + 'a;
+
+/// What a walk keeps besides what arrives at the inputs.
+#[derive(Default)]
+pub enum Keep<'a> {
+    /// Nothing.
+    #[default]
+    Inputs,
+    /// What arrives at the outputs of these layers.
+    Layers(&'a [&'a str]),
+    /// What arrives at every node's output.
+    All,
+    /// Nothing, but a function sees what arrives at every node's output, and may reduce it.
+    Visit(&'a mut Visitor<'a>),
+}
+
+/// A walk back over a [`Pass`](super::Pass): where it starts, which rows it stands on, what it
+/// masks and what it keeps.
+pub struct Walk<'a> {
+    layer: Option<&'a str>,
+    seed: Value,
+    pub(super) rows: Option<&'a [usize]>,
+    gates: Vec<(&'a str, Value, Around)>,
+    keep: Keep<'a>,
+}
+
+impl<'a> Walk<'a> {
+    /// From the output, where `seed`, shaped like it, arrives.
+    pub fn from_output(seed: Value) -> Self {
+        Self {
+            layer: None,
+            seed,
+            rows: None,
+            gates: Vec::new(),
+            keep: Keep::Inputs,
+        }
+    }
+
+    /// From the output of `layer` on down, where `seed`, shaped like it, arrives.
+    pub fn from_layer(layer: &'a str, seed: Value) -> Self {
+        Self {
+            layer: Some(layer),
+            ..Self::from_output(seed)
+        }
+    }
+
+    /// Lets row `j` of the walk stand on row `rows[j]` of the pass; by default each stands on its
+    /// own. Several conditions on one input need one row of the pass.
+    pub fn on_rows(mut self, rows: &'a [usize]) -> Self {
+        self.rows = Some(rows);
+        self
+    }
+
+    /// Multiplies what arrives at the output of `layer` by `mask`, of the same rank, with one row
+    /// or one for each of the walk; sizes of 1 are broadcast. Several gates form a chain.
+    pub fn gate(mut self, layer: &'a str, mask: Value, around: Around) -> Self {
+        self.gates.push((layer, mask, around));
+        self
+    }
+
+    /// Sets what is kept besides what arrives at the inputs.
+    pub fn keep(mut self, keep: Keep<'a>) -> Self {
+        self.keep = keep;
+        self
+    }
+
+    /// The walk over a pass whose `rows` are padded to `to`: the further rows receive nothing.
+    pub(super) fn padded(mut self, rows: usize, to: usize) -> Result<Self, Error> {
+        if self.rows.is_none() {
+            let pad = |value: &mut Value| -> Result<(), Error> {
+                if value.rows() == rows && !value.shape().is_empty() {
+                    let more = value.select_rows(&vec![0; to - rows]).zeros_like();
+                    *value = Value::cat_rows(vec![value.clone(), more])?;
+                }
+                Ok(())
+            };
+            pad(&mut self.seed)?;
+            for (_, mask, _) in self.gates.iter_mut().filter(|gate| gate.1.rows() != 1) {
+                pad(mask)?;
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// What a walk found.
+#[derive(Clone, Debug)]
+pub struct Walked {
+    /// What arrives at each input; none where nothing does.
+    pub inputs: Vec<Option<Value>>,
+    /// What arrives at each of the layers of [`Keep::Layers`], in their order.
+    pub layers: Vec<Option<Value>>,
+    /// With [`Keep::All`], what arrives at the first output of each node that anything arrives at,
+    /// by name, last node first.
+    pub nodes: Vec<(String, Value)>,
+}
+
+impl Walked {
+    pub(super) fn map(mut self, f: impl Fn(Value) -> Value) -> Self {
+        let values = self.inputs.iter_mut().chain(&mut self.layers).flatten();
+        for value in values.chain(self.nodes.iter_mut().map(|(_, value)| value)) {
+            *value = f(value.clone());
+        }
+        self
+    }
+}
+
+/// What arrives at a slot, with the parts that its only reader sent along.
+#[derive(Default)]
+struct Flow {
+    value: Option<Value>,
+    parts: Vec<Value>,
+}
+
+impl Flow {
+    fn add(&mut self, share: Value) {
+        self.parts.clear();
+        self.value = Some(match self.value.take() {
+            Some(sum) => graph::add(sum, share),
+            None => share,
+        });
+    }
+}
+
+/// A gate at a slot.
+struct Gate {
+    slot: SlotId,
+    mask: Value,
+    around: Around,
+}
+
+/// Walks from where `walk` starts to the inputs.
+pub(super) fn traverse(stand: Stand<'_>, walk: Walk<'_>) -> Result<Walked, Error> {
+    let plan = &stand.pass.plan;
+    let choices = stand.choices();
+    let graph = &choices.graph;
+    let start = match walk.layer {
+        Some(layer) => choices.layer(layer)?,
+        None => graph.output,
+    };
+    let gates = gates(stand, &walk, start)?;
+    let (slots, mut visitor, all) = match walk.keep {
+        Keep::Inputs => (Vec::new(), None, false),
+        Keep::Layers(layers) => (reported(stand, layers)?, None, false),
+        Keep::All => (Vec::new(), None, true),
+        Keep::Visit(visitor) => (Vec::new(), Some(visitor), false),
+    };
+    let mut counted = stand.pass.work.get();
+    counted.count(stand.rows(), 0, 1);
+    stand.pass.work.set(counted);
+
+    let mut kept: HashMap<SlotId, Value> = HashMap::new();
+    let mut nodes = Vec::new();
+    let mut arriving: Vec<Flow> = graph.slots.iter().map(|_| Flow::default()).collect();
+    arriving[start].value = Some(seed(stand, walk.seed, start)?);
+    let after = producer(graph, start).map_or(0, |index| index + 1);
+    for index in (0..after).rev() {
+        let node = &graph.nodes[index];
+        // Also where nothing arrives: then nothing is let through.
+        for gate in gates
+            .iter()
+            .filter(|gate| node.outputs.contains(&gate.slot))
+        {
+            gate.apply(&mut arriving)?;
+        }
+        let reached = |slot: &SlotId| plan.active[*slot] && arriving[*slot].value.is_some();
+        if !node.outputs.iter().any(reached) {
+            continue;
+        }
+        if let Some(value) = &arriving[node.outputs[0]].value {
+            if let Some(visitor) = &mut visitor {
+                visitor(&choices.info(index), value)?;
+            }
+            if all {
+                nodes.push((node.name.clone(), value.clone()));
+            }
+        }
+        let parts = std::mem::take(&mut arriving[node.outputs[0]].parts);
+        let here = node.outputs.iter().map(|&slot| {
+            let value = arriving[slot].value.take();
+            if let (true, Some(value)) = (slots.contains(&slot), &value) {
+                kept.insert(slot, value.clone());
+            }
+            value
+        });
+        let here: Vec<Option<Value>> = here.collect();
+        // A layer at which walks end: nothing before it wants a share.
+        if !plan.passes(index) {
+            continue;
+        }
+        let mut view = stand.view(index)?;
+        view.parts = parts;
+        let rule = choices.rules[index].as_deref().unwrap_or(&Gradient);
+        let given = graph::caught(&node.name, || rule.backward(&view, here))?;
+        check(&given, &view, rule)?;
+        let operands = view.info().operand_slots();
+        for (i, (&slot, share)) in operands.iter().zip(given.shares).enumerate() {
+            if let (true, Some(share)) = (plan.active[slot], share) {
+                let alone = arriving[slot].value.is_none();
+                arriving[slot].add(share);
+                if i == 0 && alone {
+                    arriving[slot].parts = given.parts.clone();
+                }
+            }
+        }
+    }
+    for gate in gates
+        .iter()
+        .filter(|gate| producer(graph, gate.slot).is_none())
+    {
+        gate.apply(&mut arriving)?;
+    }
+    let layers = slots.iter().map(|slot| {
+        let here = kept.get(slot).or(arriving[*slot].value.as_ref());
+        here.cloned()
+    });
+    let layers = layers.collect();
+    let inputs = graph.inputs.iter().map(|&slot| arriving[slot].value.take());
+    Ok(Walked {
+        inputs: inputs.collect(),
+        layers,
+        nodes,
+    })
+}
+
+impl Gate {
+    fn apply(&self, arriving: &mut [Flow]) -> Result<(), Error> {
+        let flow = std::mem::take(&mut arriving[self.slot]);
+        if self.around == Around::Drop {
+            // Nodes are in execution order, so all that can arrive here has arrived, and what has
+            // arrived elsewhere came around this layer.
+            arriving.fill_with(Flow::default);
+        }
+        if let Some(value) = flow.value {
+            let masked = |value: Value| value.times(&self.mask, "the mask of a gate");
+            let parts = flow.parts.into_iter().map(masked);
+            arriving[self.slot] = Flow {
+                parts: parts.collect::<Result<_, _>>()?,
+                value: Some(masked(value)?),
+            };
+        }
+        Ok(())
+    }
+}
+
+fn gates(stand: Stand<'_>, walk: &Walk<'_>, start: SlotId) -> Result<Vec<Gate>, Error> {
+    let graph = &stand.choices().graph;
+    let gates = walk.gates.iter().map(|(layer, mask, around)| {
+        let slot = stand.choices().layer(layer)?;
+        if producer(graph, slot) > producer(graph, start) {
+            return Err(Error::Layer {
+                name: (*layer).into(),
+                reason: "a gate lies behind the layer that the walk starts at".into(),
+            });
+        }
+        let device = &graph.device;
+        let mask = mask.clone().checked(
+            format!("the mask for layer {layer:?}"),
+            graph.slots[slot].dtype,
+            device,
+        )?;
+        Ok(Gate {
+            slot,
+            mask,
+            around: *around,
+        })
+    });
+    gates.collect()
+}
+
+/// The slots of layers that a walk reports, which the plan must reach.
+fn reported(stand: Stand<'_>, layers: &[&str]) -> Result<Vec<SlotId>, Error> {
+    let slots = layers.iter().map(|layer| {
+        let slot = stand.choices().layer(layer)?;
+        if stand.pass.plan.active[slot] {
+            return Ok(slot);
+        }
+        Err(Error::Layer {
+            name: (*layer).into(),
+            reason: "the plan does not reach it; name it in the plan's `recording`".into(),
+        })
+    });
+    slots.collect()
+}
+
+/// The seed, if it fits what the walk starts at.
+fn seed(stand: Stand<'_>, seed: Value, start: SlotId) -> Result<Value, Error> {
+    let graph = &stand.choices().graph;
+    let expected = graph.shape_at(start, stand.rows());
+    if seed.shape() != expected {
+        return Err(Error::Shape {
+            what: "the seed".into(),
+            got: seed.shape(),
+            expected: format!("{expected:?}, as what the walk starts at has,"),
+        });
+    }
+    seed.checked("the seed".into(), graph.slots[start].dtype, &graph.device)
+}
+
+/// Refuses shares that do not fit their operands.
+fn check(given: &Shares, view: &super::NodeView<'_>, rule: &dyn Rule) -> Result<(), Error> {
+    let operands = view.operands();
+    if given.shares.len() != operands.len() {
+        return Err(Error::Rule {
+            rule: rule.name(),
+            layer: view.name().into(),
+            reason: format!(
+                "it gave {} shares for {} operands",
+                given.shares.len(),
+                operands.len()
+            ),
+        });
+    }
+    for (i, (share, operand)) in given.shares.iter().zip(operands).enumerate() {
+        if let Some(share) = share
+            && share.shape() != operand.shape()
+        {
+            return Err(Error::Rule {
+                rule: rule.name(),
+                layer: view.name().into(),
+                reason: format!(
+                    "its share for operand {i} has shape {:?}, the operand {:?}",
+                    share.shape(),
+                    operand.shape()
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The node that gives a slot its value; none for inputs, parameters and constants.
+fn producer(graph: &Graph, slot: SlotId) -> Option<usize> {
+    match graph.slots[slot].source {
+        Source::Node(index) => Some(index),
+        _ => None,
+    }
+}

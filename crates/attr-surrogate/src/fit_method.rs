@@ -1,0 +1,59 @@
+//! What methods that fit a model around each row have in common.
+
+use attr_core::build::ask;
+use attr_core::{Error, Inputs, Method, Model, Question, Run, Target, WithBaseline};
+
+use crate::interpretable::Fit;
+
+/// A method that fits a simple model around each row. An attribution writes a feature's coefficient
+/// to all its elements; [`fit`](Self::fit) gives the fits themselves, with a coefficient per feature:
+/// Captum's `return_input_shape=False`.
+pub trait FitMethod: Method {
+    /// The fits for a question, `[target][row]`.
+    ///
+    /// # Errors
+    /// As [`Method::explain`].
+    fn fits(&self, question: &Question<'_>) -> Result<Vec<Vec<Fit>>, Error>;
+
+    /// The model fitted around each row, with default memory budget and no progress.
+    ///
+    /// # Errors
+    /// As [`Method::attribute`].
+    fn fit<I: Inputs>(
+        &self,
+        model: &impl Model<I>,
+        inputs: &I,
+        target: impl Into<Target>,
+    ) -> Result<Vec<Fit>, Error>
+    where
+        Self: Sized,
+    {
+        self.fit_with(model, inputs, target, &Run::new())
+    }
+
+    /// As [`fit`](Self::fit), with a memory budget and progress.
+    ///
+    /// # Errors
+    /// As [`Method::attribute`].
+    fn fit_with<I: Inputs>(
+        &self,
+        model: &impl Model<I>,
+        inputs: &I,
+        target: impl Into<Target>,
+        run: &Run<'_>,
+    ) -> Result<Vec<Fit>, Error>
+    where
+        Self: Sized,
+    {
+        ask(model, inputs, &[target.into()], run, |question, _| {
+            Ok(self.fits(question)?.swap_remove(0))
+        })
+    }
+}
+
+impl<M: FitMethod> FitMethod for WithBaseline<M> {
+    fn fits(&self, question: &Question<'_>) -> Result<Vec<Vec<Fit>>, Error> {
+        let baselines = self.own_baselines().cloned().unwrap_or_default();
+        self.method().fits(&question.with_baselines(baselines))
+    }
+}

@@ -1,0 +1,156 @@
+//! What work on many perturbations holds on the host: what goes through the model at once, and what
+//! is asked for, whatever the number of samples.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use attr_core::{Baseline, Budget, Error, Method, Progress, Run};
+use attr_perturb::{FeatureAblation, Occlusion, ShapleyValueSampling};
+use attr_surrogate::KernelShap;
+use attr_testkit::device;
+use attr_testkit::models::input;
+use burn::tensor::{Int, Tensor};
+
+/// The system's allocator, with the bytes that are taken and the most that were.
+struct Counting {
+    taken: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Counting {
+    fn take(&self, bytes: usize) {
+        let taken = self.taken.fetch_add(bytes, Relaxed) + bytes;
+        self.most.fetch_max(taken, Relaxed);
+    }
+
+    fn give(&self, bytes: usize) {
+        self.taken.fetch_sub(bytes, Relaxed);
+    }
+}
+
+#[allow(unsafe_code)] // An allocator cannot be written without; each call is handed on as it comes.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        self.take(layout.size());
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        self.take(layout.size());
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        self.give(layout.size());
+        unsafe { System.dealloc(memory, layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        self.take(size);
+        self.give(layout.size());
+        unsafe { System.realloc(memory, layout, size) }
+    }
+}
+
+#[global_allocator]
+static MEMORY: Counting = Counting {
+    taken: AtomicUsize::new(0),
+    most: AtomicUsize::new(0),
+};
+
+/// One measurement at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+const MIB: usize = 1 << 20;
+
+/// The most bytes that `work` held.
+fn held(name: &str, work: impl FnOnce()) -> usize {
+    let before = MEMORY.taken.load(Relaxed);
+    MEMORY.most.store(before, Relaxed);
+    work();
+    let held = MEMORY.most.load(Relaxed) - before;
+    println!("{name}: {:.1} MiB", held as f64 / MIB as f64);
+    held
+}
+
+/// Cancels after a while.
+struct Until(Instant);
+
+impl Until {
+    fn soon() -> Self {
+        Self(Instant::now() + Duration::from_secs(1))
+    }
+}
+
+impl Progress for Until {
+    fn cancelled(&self) -> bool {
+        Instant::now() > self.0
+    }
+}
+
+/// The most that a method held before it was cancelled, under a budget of 16 MiB.
+fn cancelled(name: &str, method: &impl Method, x: &Tensor<2>) -> usize {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let sum = |x: Tensor<2>| x.sum_dim(1);
+    held(name, || {
+        let until = Until::soon();
+        let run = Run::new().with_budget(Budget::Bytes(16 * MIB));
+        let found = method.attribute_with(&sum, x, 0, &run.with_progress(&until));
+        let ended = found.is_ok() || matches!(found, Err(Error::Cancelled));
+        assert!(ended, "{name}");
+    })
+}
+
+#[test]
+fn coalitions_of_many_rows_over_many_backgrounds() {
+    let background = Baseline::Distribution(input([100, 12], 1).into());
+    let shap = KernelShap::new().with_samples(2048);
+    let shap = shap.with_baseline(background);
+    let held = cancelled("KernelSHAP", &shap, &input([1000, 12], 2));
+    assert!(held < (16 + 64) * MIB, "{held} bytes");
+}
+
+#[test]
+fn a_million_permutations() {
+    let sampling = ShapleyValueSampling::new().with_samples(1 << 20);
+    let held = cancelled("a million permutations", &sampling, &input([2, 64], 3));
+    assert!(held < (16 + 64) * MIB, "{held} bytes");
+}
+
+#[test]
+fn millions_of_windows() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let volume = Tensor::<5>::ones([1, 1, 128, 128, 128], &device());
+    let sum = |x: Tensor<5>| x.flatten::<2>(1, 4).sum_dim(1);
+    let windows = Occlusion::new([vec![1, 2, 2, 2]]);
+    let held = held("two million windows", || {
+        let until = Until::soon();
+        let run = Run::new().with_progress(&until);
+        let found = windows.attribute_with(&sum, &volume, 0, &run);
+        assert!(matches!(found, Err(Error::Cancelled)));
+    });
+    // The volume has 8 MiB, in 32 bits.
+    assert!(held < 200 * MIB, "{held} bytes");
+}
+
+#[test]
+fn a_closure_over_tokens_sees_few_rows_at_a_time() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    const TOKENS: usize = 128;
+    let most = Cell::new(0);
+    let model = |tokens: Tensor<2, Int>| {
+        most.set(tokens.dims()[0].max(most.get()));
+        tokens.float().sum_dim(1)
+    };
+    let tokens = Tensor::<2, Int>::ones([32, TOKENS], &device());
+    FeatureAblation::new()
+        .attribute(&model, &tokens, 0)
+        .unwrap();
+    // Of a transformer of width 768, an activation and its gradient.
+    let bytes = most.get() * TOKENS * 768 * 4 * 2;
+    println!("{} rows of tokens at a time", most.get());
+    assert!(most.get() > 1 && bytes < 1 << 30, "{} rows", most.get());
+}
