@@ -51,9 +51,10 @@ fn swish(p: &mut Pattern<'_>, slot: SlotId) -> Option<(GroupKind, SlotId)> {
         if inner != x {
             return None;
         }
-        let kind = match beta == 1.0 {
-            true => GroupKind::Silu,
-            false => GroupKind::Swish { beta },
+        let kind = if beta == 1.0 {
+            GroupKind::Silu
+        } else {
+            GroupKind::Swish { beta }
         };
         Some((kind, x))
     })
@@ -356,9 +357,10 @@ fn guarded_softplus(p: &mut Pattern<'_>, slot: SlotId) -> Option<(f64, SlotId)> 
     let (shrink, inner) = p.times(curve).unwrap_or((1.0, curve));
     let limited = plain_softplus(p, inner)?;
     let (limit, scaled, own_mask) = filled(p, limited)?;
-    let (beta, own) = match scaled == x {
-        true => (1.0, x),
-        false => p.times(scaled)?,
+    let (beta, own) = if scaled == x {
+        (1.0, x)
+    } else {
+        p.times(scaled)?
     };
     let same = own == x && own_mask == mask && compared == scaled && near(limit, threshold);
     (same && threshold >= LEAST_THRESHOLD && near(beta * shrink, 1.0)).then_some((beta, x))

@@ -188,9 +188,10 @@ impl Expansion {
         let last = steps.len() - 1;
         let mut scores = query;
         for (i, (op, others)) in steps.into_iter().enumerate() {
-            let part = match i == last {
-                true => "scores".to_string(),
-                false => op.name().to_lowercase(),
+            let part = if i == last {
+                "scores".to_string()
+            } else {
+                op.name().to_lowercase()
             };
             let operands = [vec![scores], others].concat();
             scores = self.add(own(&part), op, operands, scores_shape.clone(), dtype);

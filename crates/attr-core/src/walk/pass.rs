@@ -198,9 +198,12 @@ impl Pass {
         let walk = walk.padded(self.rows, padded)?;
         let walked = self.walk_on(walk)?;
         let rows = self.rows;
-        Ok(walked.map(|value| match value.rows() == padded {
-            true => value.slice_rows(0..rows),
-            false => value,
+        Ok(walked.map(|value| {
+            if value.rows() == padded {
+                value.slice_rows(0..rows)
+            } else {
+                value
+            }
         }))
     }
 
