@@ -1,6 +1,7 @@
 //! The check that every traced model must pass.
 
 use attr_core::build::Gradients;
+use attr_core::walk::{GradientEverywhere, Pass, Walk};
 use attr_core::{Error, Inputs, Kind, Model, Output, Traced, Value};
 use burn::module::Module;
 use burn::tensor::TensorData;
@@ -73,6 +74,7 @@ pub fn check_traced<I: Inputs, M: Module + 'static, O: Output + 'static>(
         1,
         "{name}: another batch size paid for another trace"
     );
+    check_recorded(name, &traced, inputs);
     let after = run(module, inputs.clone());
     let again = Model::<I>::forward(&traced, given).expect("the model replays");
     assert_close(
@@ -82,6 +84,46 @@ pub fn check_traced<I: Inputs, M: Module + 'static, O: Output + 'static>(
         1e-6,
     );
     traced
+}
+
+/// Operations whose derivative cannot be recorded.
+const UNRECORDED: [&str; 4] = ["CumMax", "CumMin", "DeformConv2d", "GridSample"];
+
+/// Fails unless walks of the gradient, recorded as models, give what the walks give.
+fn check_recorded<I: Inputs>(name: &str, traced: &Traced, inputs: &I) {
+    let plan = traced.plan(&GradientEverywhere, inputs);
+    let plan = plan.unwrap_or_else(|error| panic!("{name} has no plan: {error}"));
+    let pass = traced.pass(inputs, &plan).expect("it runs");
+    let output = pass.output().expect("it has an output");
+    if output.kind() != Kind::Float {
+        return;
+    }
+    // Not the output itself, which normalisation would turn into nothing.
+    let seed = |pass: &Pass| pass.output()?.map(|output| output.cos());
+    let walked = pass.walk(Walk::from_output(seed(&pass).expect("it is of floats")));
+    let walked = walked.unwrap_or_else(|error| panic!("{name} cannot be walked: {error}"));
+    for (i, direct) in walked.inputs.into_iter().enumerate() {
+        let Some(direct) = direct else { continue };
+        let recorded = plan.record(&inputs.to_values(), None, move |pass| {
+            let mut walked = pass.walk(Walk::from_output(seed(pass)?))?;
+            walked.inputs[i]
+                .take()
+                .ok_or(Error::NoGradient { input: i })
+        });
+        let unrecorded = |operation: &&str| plan.to_string().contains(*operation);
+        match recorded {
+            Ok(recorded) => {
+                let replayed = Model::<I>::forward(&recorded, inputs.to_values());
+                let replayed = replayed.unwrap_or_else(|error| panic!("{name}: {error}"));
+                let what = format!("recorded gradient of {name}, input {i}");
+                assert_close(&what, &replayed, &direct, 1e-4);
+            }
+            Err(error) => {
+                let known = UNRECORDED.iter().any(unrecorded);
+                assert!(known, "{name} cannot be recorded: {error}");
+            }
+        }
+    }
 }
 
 /// Gradients of a fixed random combination of all outputs.

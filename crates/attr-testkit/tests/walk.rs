@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use attr_core::op::Op;
 use attr_core::walk::{
-    Around, Composite, GradientEverywhere, Keep, NodeInfo, NodeView, Pass, Role, Rule, Shares, Walk,
+    Around, Composite, Gradient, GradientEverywhere, Keep, NodeInfo, NodeView, Pass, Role, Rule,
+    Shares, Walk,
 };
 use attr_core::{Error, Inputs, Target, Traced, Value};
 use attr_gradient::{DeepLiftConfig, DeepLiftRule};
@@ -12,6 +13,7 @@ use attr_testkit::compare::assert_close;
 use attr_testkit::device;
 use attr_testkit::models::{FunctionalRelu, ResNet18, SmallCnn, input, seeded};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::pool::MaxPool2dConfig;
 use burn::tensor::{Tensor, TensorData, activation};
 
 /// Lets everything pass, as LRP does at activations.
@@ -232,15 +234,15 @@ fn walks_stand_on_chosen_rows_and_start_at_layers() {
     );
 }
 
-/// What concept relevance propagation does: many conditions on one image.
+/// What concept relevance propagation does: many conditions on one image, in several stretches.
 #[test]
 fn sixty_four_channels_of_a_layer_are_one_walk() {
     let model = seeded(ResNet18::new(10, &device()), 3);
-    let x = input([1, 3, 32, 32], 4);
+    let x = input([1, 3, 64, 64], 4);
     let traced = Traced::new(&model, |m: &ResNet18, x| m.forward(x), &x).unwrap();
     let plan = traced.plan(&GradientEverywhere, &x).unwrap();
     let layer = "layer2.0.conv2";
-    let plan = plan.recording(&[layer]).unwrap();
+    let plan = plan.recording(&[layer, "layer1"]).unwrap();
     let pass = traced.pass(&x, &plan).unwrap();
     let arriving = pass.walk(Walk::from_output(seed(&pass, 3)).keep(Keep::Layers(&[layer])));
     let arriving = arriving.unwrap().layers[0].clone().unwrap();
@@ -253,18 +255,24 @@ fn sixty_four_channels_of_a_layer_are_one_walk() {
     let rows = [0; 64];
     let walk = Walk::from_layer(layer, arriving.select_rows(&rows))
         .on_rows(&rows)
-        .gate(layer, masks.clone().into(), Around::Drop);
-    let maps = pass.walk(walk).unwrap().inputs[0].clone().unwrap();
-    assert_eq!(maps.shape(), [64, 3, 32, 32]);
+        .gate(layer, masks.clone().into(), Around::Drop)
+        .keep(Keep::Layers(&["layer1"]));
+    let walked = pass.walk(walk).unwrap();
+    let maps = walked.inputs[0].clone().unwrap();
+    let earlier = walked.layers[0].clone().unwrap();
+    assert_eq!(maps.shape(), [64, 3, 64, 64]);
     let work = pass.work();
     assert_eq!((work.forward_rows, work.passes), (1, 1));
     assert_eq!(work.backward_rows - before.backward_rows, 64);
     for channel in [0, 17, 63] {
         let mask = masks.clone().narrow(0, channel, 1);
         let walk = Walk::from_output(seed(&pass, 3)).gate(layer, mask.into(), Around::Drop);
-        let alone = pass.walk(walk).unwrap().inputs[0].clone().unwrap();
-        let row = maps.slice_rows(channel..channel + 1);
-        assert_close(&format!("channel {channel}"), &row, &alone, 1e-4);
+        let alone = pass.walk(walk.keep(Keep::Layers(&["layer1"]))).unwrap();
+        for (all, alone) in [(&maps, &alone.inputs[0]), (&earlier, &alone.layers[0])] {
+            let row = all.slice_rows(channel..channel + 1);
+            let what = format!("channel {channel}");
+            assert_close(&what, &row, alone.as_ref().unwrap(), 1e-4);
+        }
     }
 }
 
@@ -436,6 +444,15 @@ fn walks_are_recorded_and_replayed() {
         let traced = Traced::new(&burn::nn::Relu::new(), forward, &x).unwrap();
         recorded_equals_direct(name, &traced, &rescale, (&x, Some(&b)));
     }
+    let pooled = |m: &Conv2d, x: Tensor<4>| {
+        let hidden = activation::relu(m.forward(x));
+        let pool = MaxPool2dConfig::new([2, 2]).with_strides([1, 1]).init();
+        let pooled = pool.forward(hidden);
+        pooled.flatten::<2>(1, 3)
+    };
+    let (image, black) = (input([3, 2, 6, 5], 2), input([3, 2, 6, 5], 3));
+    let traced = Traced::new(&conv, pooled, &image).unwrap();
+    recorded_equals_direct("max pooling", &traced, &rescale, (&image, Some(&black)));
     let norm = burn::nn::LayerNormConfig::new(4).init(d);
     let forward = |m: &burn::nn::LayerNorm, x: Tensor<2>| m.forward(x);
     let traced = Traced::new(&norm, forward, &x).unwrap();
@@ -449,6 +466,50 @@ fn walks_are_recorded_and_replayed() {
         matches!(refused, Err(Error::Rule { .. })),
         "a rule that refines itself"
     );
+}
+
+/// Groups served as one, by their derivative.
+struct GroupsAsOne;
+
+impl Composite for GroupsAsOne {
+    fn rule(&self, _: &NodeInfo<'_>) -> Result<Option<Arc<dyn Rule>>, Error> {
+        Ok(None)
+    }
+
+    fn group(&self, _: &NodeInfo<'_>) -> Result<Option<Arc<dyn Rule>>, Error> {
+        Ok(Some(Arc::new(Gradient)))
+    }
+}
+
+#[test]
+fn a_group_served_as_one_has_the_derivative_of_its_nodes() {
+    type Forward = fn(&burn::nn::Relu, Tensor<2>) -> Tensor<2>;
+    let forwards: [(&str, Forward); 4] = [
+        ("SiLU", |_, x| activation::silu(x)),
+        ("Mish", |_, x| activation::mish(x)),
+        ("softsign", |_, x| x.clone() / (x.abs() + 1.0)),
+        ("RMSNorm", |_, x| {
+            let square = x.clone().powi_scalar(2).mean_dim(1);
+            let scale = Tensor::from_floats([[1.0, 2.0, -1.0, 0.5]], &x.device());
+            x / (square + 1e-5).sqrt() * scale
+        }),
+    ];
+    let x = input([3, 4], 2);
+    for (name, forward) in forwards {
+        let traced = Traced::new(&burn::nn::Relu::new(), forward, &x).unwrap();
+        assert_eq!(traced.groups().len(), 1, "{name}");
+        let gradient = |composite: &dyn Composite| {
+            let plan = traced.plan(composite, &x).unwrap();
+            let pass = traced.pass(&x, &plan).unwrap();
+            let walked = pass.walk(Walk::from_output(seed(&pass, 1))).unwrap();
+            (plan.nodes().count(), walked.inputs[0].clone().unwrap())
+        };
+        let ((nodes, expected), (own, got)) =
+            (gradient(&GradientEverywhere), gradient(&GroupsAsOne));
+        assert!(own == 1 && own < nodes, "{name}: {own} of {nodes} nodes");
+        assert_close(name, &got, &expected, 1e-5);
+        recorded_equals_direct(name, &traced, &GroupsAsOne, (&x, None));
+    }
 }
 
 /// The two weight matrices.

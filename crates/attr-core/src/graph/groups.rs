@@ -4,6 +4,7 @@
 //! derivatives; a group only says that some of them together are one nonlinearity or one
 //! normalisation. No node outside a group reads what is inside, except the group's output.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use super::activation_groups::activation;
@@ -268,24 +269,47 @@ impl Graph {
         operands: Vec<Value>,
         place: &Place,
     ) -> Result<Vec<Value>, Error> {
-        let mut values: Vec<(SlotId, Value)> =
-            group.operands.iter().copied().zip(operands).collect();
-        let mut last = Vec::new();
+        let mut values = self.group_values(group, operands, place)?;
+        let output = values.remove(&group.output);
+        let output = output.ok_or(Error::Internal("a group without an output"))?;
+        Ok(vec![output])
+    }
+
+    /// The values of its operands and of what its nodes compute.
+    pub fn group_values(
+        &self,
+        group: &Group,
+        operands: Vec<Value>,
+        place: &Place,
+    ) -> Result<HashMap<SlotId, Value>, Error> {
+        let operands = group.operands.iter().copied().zip(operands);
+        let mut values: HashMap<SlotId, Value> = operands.collect();
         for &node in &group.nodes {
             let node = &self.nodes[node];
-            let operands = node.operands.iter().map(|&slot| {
-                let known = values.iter().find(|(own, _)| *own == slot);
-                let value = known
-                    .map(|(_, value)| value)
-                    .or_else(|| self.value_of(slot));
+            let operands = node.operands.iter().map(|slot| {
+                let value = values.get(slot).or_else(|| self.value_of(*slot));
                 value
                     .cloned()
                     .ok_or(Error::Internal("a group lacks an operand"))
             });
-            last = exec::run(&node.op, operands.collect::<Result<_, _>>()?, place)?;
-            values.extend(node.outputs.iter().copied().zip(last.iter().cloned()));
+            let outputs = exec::run(&node.op, operands.collect::<Result<_, _>>()?, place)?;
+            values.extend(node.outputs.iter().copied().zip(outputs));
         }
-        Ok(last)
+        Ok(values)
+    }
+
+    /// The slots of a group that depend on those of its operands that are marked.
+    pub fn dependents_in(&self, group: &Group, marked: &[bool]) -> Vec<SlotId> {
+        let operands = group.operands.iter().zip(marked);
+        let marked = operands.filter(|(_, marked)| **marked);
+        let mut dependents: Vec<SlotId> = marked.map(|(&slot, _)| slot).collect();
+        for &node in &group.nodes {
+            let node = &self.nodes[node];
+            if node.operands.iter().any(|slot| dependents.contains(slot)) {
+                dependents.extend(&node.outputs);
+            }
+        }
+        dependents
     }
 
     /// The groups by names, as users see them.

@@ -74,7 +74,10 @@ pub(crate) fn vjp(
     let recording = matches!(run.place.device, DispatchDevice::Capture(_));
     let op = match run.body {
         Body::Op(op) => op,
-        Body::Group(..) if recording => return Err(unrecorded("a group of operations")),
+        Body::Group(graph, group) if recording => {
+            let arriving = arriving.swap_remove(0);
+            return derivative::of_group(graph, group, run, arriving, &wanted);
+        }
         Body::Group(..) => return tape(run, arriving, &wanted),
     };
     let only_first = wanted[0] && !wanted[1..].contains(&true);
@@ -96,17 +99,13 @@ pub(crate) fn vjp(
         }
         return Ok(result);
     }
-    if recording && let Some(arriving) = &arriving[0] {
+    if recording {
+        // Burn's own backward operations cannot be recorded.
+        let Some(arriving) = &arriving[0] else {
+            return Ok(result);
+        };
         let shares = derivative::written(op, run, arriving, &wanted)?;
-        if let Some(shares) = shares {
-            return Ok(shares);
-        }
-        // The others are Burn's own backward operations, which a recording does not have.
-        let moves =
-            Op::Gelu == *op || matches!(op, Op::BatchNorm { .. } | Op::Reshape(_) | Op::Permute(_));
-        if !moves {
-            return Err(unrecorded(&op.name()));
-        }
+        return shares.ok_or_else(|| unrecorded(&op.name()));
     }
     if only_first && has_backward(op) {
         // Handed over, not shared: Burn's backward operations then work in place.
@@ -116,9 +115,6 @@ pub(crate) fn vjp(
         let grad = first_operand(op, run, grad.into_dispatch())?;
         result[0] = Some(Value::from_dispatch(grad));
         return Ok(result);
-    }
-    if recording {
-        return Err(unrecorded(&op.name()));
     }
     tape(run, arriving, &wanted)
 }
@@ -245,7 +241,7 @@ fn first_operand(op: &Op, run: &Run<'_>, grad: DispatchTensor) -> Result<Dispatc
 
 /// `Φ(x) + x φ(x)`. Burn's own backward operation is that of the tanh approximation on some
 /// backends, 1e-4 away from the function that its forward computes.
-fn gelu_derivative(x: DispatchTensor) -> DispatchTensor {
+pub(super) fn gelu_derivative(x: DispatchTensor) -> DispatchTensor {
     let by = |x: DispatchTensor, number: f64| B::float_mul_scalar(x, Scalar::Float(number));
     let erf = B::float_erf(by(x.clone(), std::f64::consts::FRAC_1_SQRT_2));
     let cumulative = by(B::float_add_scalar(erf, Scalar::Float(1.0)), 0.5);

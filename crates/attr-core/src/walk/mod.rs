@@ -13,6 +13,7 @@
 //! view.rs       NodeView: what a rule sees of its node during a walk
 //! record.rs     walks recorded as models of their own
 //! traverse.rs   Walk: where a walk starts, what it masks and what it keeps; the walk itself
+//! stretches.rs  long walks, a stretch of rows at a time
 //! ```
 
 mod composite;
@@ -21,6 +22,7 @@ mod pass;
 mod plan;
 mod record;
 mod rule;
+mod stretches;
 mod traverse;
 mod view;
 

@@ -4,6 +4,7 @@ use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use super::plan::{Choices, Plan};
+use super::stretches;
 use super::traverse::{Walk, Walked, traverse};
 use super::view::NodeView;
 use crate::graph::{self, Activations, Graph, Place, SlotId};
@@ -49,16 +50,11 @@ pub struct Pass {
     pub(super) work: Rc<Cell<Work>>,
 }
 
-/// Rows of a pass that the rows of a walk stand on.
-pub(super) struct Selection {
-    rows: Vec<usize>,
-}
-
 /// Where a walk stands: a pass, and which of its rows.
 #[derive(Clone, Copy)]
 pub(super) struct Stand<'a> {
     pub pass: &'a Pass,
-    selection: Option<&'a Selection>,
+    rows: Option<&'a [usize]>,
 }
 
 impl Pass {
@@ -211,11 +207,7 @@ impl Pass {
         let total = self.inputs.rows();
         let rows = walk.rows.take().map(<[usize]>::to_vec);
         let Some(rows) = rows.filter(|rows| !rows.iter().copied().eq(0..total)) else {
-            let stand = Stand {
-                pass: self,
-                selection: None,
-            };
-            return traverse(stand, walk);
+            return traverse(Stand::on_all(self), walk);
         };
         if let Some(&row) = rows.iter().find(|&&row| row >= self.rows) {
             return Err(Error::Rows {
@@ -224,12 +216,7 @@ impl Pass {
             });
         }
         if self.selectable() {
-            let selection = Selection { rows };
-            let stand = Stand {
-                pass: self,
-                selection: Some(&selection),
-            };
-            return traverse(stand, walk);
+            return stretches::walk(self, &rows, walk);
         }
         // Somewhere the batch is no dimension of its own: the rows go forwards once more.
         let reference = self
@@ -264,16 +251,23 @@ impl Pass {
 }
 
 impl<'a> Stand<'a> {
+    pub fn on_all(pass: &'a Pass) -> Self {
+        Self { pass, rows: None }
+    }
+
+    pub fn on(pass: &'a Pass, rows: &'a [usize]) -> Self {
+        let rows = Some(rows);
+        Self { pass, rows }
+    }
+
     pub fn choices(&self) -> &'a Choices {
         &self.pass.plan.choices
     }
 
     /// How many rows the walk has.
     pub fn rows(&self) -> usize {
-        match self.selection {
-            Some(selection) => selection.rows.len(),
-            None => self.pass.inputs.rows(),
-        }
+        let rows = self.rows.map(<[usize]>::len);
+        rows.unwrap_or(self.pass.inputs.rows())
     }
 
     fn place(&self) -> Place {
@@ -337,11 +331,11 @@ impl<'a> Stand<'a> {
 
     /// The walk's rows of a value that has the batch where `slot` has it.
     fn selected(&self, slot: SlotId, value: &Value) -> Value {
-        let Some(selection) = self.selection else {
+        let Some(rows) = self.rows else {
             return value.clone();
         };
         match self.choices().graph.batch(slot) {
-            Ok(Some(dim)) => value.select_along(dim, &selection.rows),
+            Ok(Some(dim)) => value.select_along(dim, rows),
             _ => value.clone(),
         }
     }
@@ -356,11 +350,7 @@ impl<'a> Stand<'a> {
         let Some(rule) = &choices.rules[index] else {
             return Ok(&[]);
         };
-        let whole = Stand {
-            selection: None,
-            ..*self
-        };
-        let view = whole.bare(index)?;
+        let view = Stand::on_all(self.pass).bare(index)?;
         let computed = graph::caught(view.name(), || rule.forward(&view))?;
         Ok(cell.get_or_init(|| computed))
     }

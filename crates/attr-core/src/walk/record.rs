@@ -17,8 +17,8 @@ impl Plan {
     ///
     /// # Errors
     /// [`Error::Rule`] for a plan with a rule that reads values to refine itself; [`Error::Trace`] for
-    /// an operation whose derivative is not written out in operations yet (pooling, layer
-    /// normalisation, fused attention and some rarer ones); as
+    /// an operation whose derivative is not written out in operations (sampling on a grid,
+    /// deformable convolution, running extremes, shares for a convolution's weights); as
     /// [`Traced::from_function`], and whatever `explain` reports.
     ///
     /// ```

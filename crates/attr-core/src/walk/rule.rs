@@ -148,7 +148,7 @@ pub struct Gradient;
 impl Rule for Gradient {
     fn reads(&self, node: &NodeInfo<'_>) -> Reads {
         let wanted: Vec<bool> = (0..node.operands()).map(|i| node.varies(i)).collect();
-        let (operands, outputs) = crate::graph::reads(node.op(), &wanted);
+        let (operands, outputs) = node.body().reads(&wanted);
         Reads { operands, outputs }
     }
 

@@ -1,9 +1,11 @@
 //! Walks: where one starts, what it masks, what it keeps; and the traversal itself.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::info::NodeInfo;
 use super::pass::Stand;
+use super::plan::Choices;
 use super::rule::{Gradient, Rule, Shares};
 use crate::graph::{self, Graph, SlotId, Source};
 use crate::{Error, Value};
@@ -39,10 +41,10 @@ pub enum Keep<'a> {
 /// masks and what it keeps.
 pub struct Walk<'a> {
     layer: Option<&'a str>,
-    seed: Value,
+    pub(super) seed: Value,
     pub(super) rows: Option<&'a [usize]>,
-    gates: Vec<(&'a str, Value, Around)>,
-    keep: Keep<'a>,
+    pub(super) gates: Vec<(&'a str, Value, Around)>,
+    pub(super) keep: Keep<'a>,
 }
 
 impl<'a> Walk<'a> {
@@ -66,7 +68,8 @@ impl<'a> Walk<'a> {
     }
 
     /// Lets row `j` of the walk stand on row `rows[j]` of the pass; by default each stands on its
-    /// own. Several conditions on one input need one row of the pass.
+    /// own. Several conditions on one input need one row of the pass. Long walks go a stretch of rows
+    /// at a time, which saves memory and on a CPU time, unless they keep or show every node.
     pub fn on_rows(mut self, rows: &'a [usize]) -> Self {
         self.rows = Some(rows);
         self
@@ -83,6 +86,34 @@ impl<'a> Walk<'a> {
     pub fn keep(mut self, keep: Keep<'a>) -> Self {
         self.keep = keep;
         self
+    }
+
+    /// The slot at which the walk starts.
+    pub(super) fn start(&self, choices: &Choices) -> Result<SlotId, Error> {
+        match self.layer {
+            Some(layer) => choices.layer(layer),
+            None => Ok(choices.graph.output),
+        }
+    }
+
+    /// The walk of some of its rows that keeps `layers`.
+    pub(super) fn part(&self, rows: Range<usize>, layers: &'a [&'a str]) -> Self {
+        let gates = self.gates.iter().map(|(layer, mask, around)| {
+            let each = mask.rows() != 1;
+            let mask = if each {
+                mask.slice_rows(rows.clone())
+            } else {
+                mask.clone()
+            };
+            (*layer, mask, *around)
+        });
+        Self {
+            layer: self.layer,
+            seed: self.seed.slice_rows(rows.clone()),
+            rows: None,
+            gates: gates.collect(),
+            keep: Keep::Layers(layers),
+        }
     }
 
     /// The walk over a pass whose `rows` are padded to `to`: the further rows receive nothing.
@@ -155,10 +186,7 @@ pub(super) fn traverse(stand: Stand<'_>, walk: Walk<'_>) -> Result<Walked, Error
     let plan = &stand.pass.plan;
     let choices = stand.choices();
     let graph = &choices.graph;
-    let start = match walk.layer {
-        Some(layer) => choices.layer(layer)?,
-        None => graph.output,
-    };
+    let start = walk.start(choices)?;
     let gates = gates(stand, &walk, start)?;
     let (slots, mut visitor, all) = match walk.keep {
         Keep::Inputs => (Vec::new(), None, false),
