@@ -66,16 +66,24 @@ pub fn run() -> Result<(), String> {
         let library = library && !TOPS.contains(&package.name.as_str());
         visit(
             folder.ok_or("a package without a folder")?.as_std_path(),
+            &["rs"],
             &mut |path, text| {
                 let in_sources = path.components().any(|part| part.as_os_str() == "src");
                 problems.extend(source(path, text, library && in_sources));
             },
         )?;
     }
-    match problems.is_empty() {
-        true => Ok(()),
-        false => Err(format!("tidy found:\n  {}", problems.join("\n  "))),
+    visit(
+        &crate::root(),
+        &["md", "rs", "toml", "py"],
+        &mut |path, text| {
+            problems.extend(unmerged(path, text));
+        },
+    )?;
+    if problems.is_empty() {
+        return Ok(());
     }
+    Err(format!("tidy found:\n  {}", problems.join("\n  ")))
 }
 
 /// I1 and I3 as far as manifests show them: a star of crates, no backend by default.
@@ -149,8 +157,25 @@ fn source(path: &Path, text: &str, library: bool) -> Vec<String> {
     problems
 }
 
-/// Every Rust file below a folder.
-fn visit(folder: &Path, check: &mut dyn FnMut(&Path, &str)) -> Result<(), String> {
+/// The lines that a merge left behind.
+fn unmerged(path: &Path, text: &str) -> Vec<String> {
+    let marked = |line: &str| {
+        let marks = ["<<<<<<<", ">>>>>>>", "|||||||"];
+        marks.iter().any(|mark| line.starts_with(mark))
+    };
+    let lines = text.lines().enumerate().filter(|(_, line)| marked(line));
+    let shown = path.display();
+    lines
+        .map(|(number, _)| format!("{shown}:{}: left by a merge", number + 1))
+        .collect()
+}
+
+/// Every file below a folder whose name ends so.
+fn visit(
+    folder: &Path,
+    extensions: &[&str],
+    check: &mut dyn FnMut(&Path, &str),
+) -> Result<(), String> {
     let shown = |error: std::io::Error| format!("{}: {error}", folder.display());
     for entry in std::fs::read_dir(folder).map_err(shown)? {
         let path = entry.map_err(shown)?.path();
@@ -158,8 +183,11 @@ fn visit(folder: &Path, check: &mut dyn FnMut(&Path, &str)) -> Result<(), String
             .file_name()
             .is_some_and(|n| n == "target" || n == ".git");
         if path.is_dir() && !hidden {
-            visit(&path, check)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            visit(&path, extensions, check)?;
+        } else if path
+            .extension()
+            .is_some_and(|own| extensions.iter().any(|extension| own == *extension))
+        {
             check(&path, &std::fs::read_to_string(&path).map_err(shown)?);
         }
     }
@@ -194,6 +222,13 @@ mod tests {
         let capture = "//! x.\nuse burn::backend::ir::OperationIr;\n";
         assert_eq!(problems("crates/attr-core/src/graph/lower.rs", capture), 0);
         assert_eq!(problems("crates/attr-core/src/model.rs", capture), 1);
+    }
+
+    #[test]
+    fn what_a_merge_left_is_found() {
+        let left = |text: &str| unmerged(Path::new("a.md"), text).len();
+        assert_eq!(left("a\n<<<<<<< ours\nb\n=======\nc\n>>>>>>> theirs\n"), 2);
+        assert_eq!(left("Title\n=======\n"), 0);
     }
 
     #[test]

@@ -6,48 +6,28 @@
 //! [`LayerMethod`]. Who writes rules finds them in [`walk`], who writes methods in [`build`] and
 //! [`perturb`].
 
-mod at_layers;
 mod baseline;
-mod blur;
 mod error;
-mod explanation;
 mod graph;
-mod graphs;
-mod inpaint;
-mod inputs;
-mod layer;
-mod layer_method;
-mod mask;
-mod masked;
 mod method;
 mod model;
-mod perturbed;
+pub mod perturb;
 mod question;
 mod random;
-mod run;
-mod target;
-mod traced;
 mod value;
-mod values;
 pub mod walk;
 
-pub use at_layers::AtLayers;
 pub use baseline::{Baseline, Baselines};
 pub use error::Error;
-pub use explanation::{Attribution, AttributionRecord, Explanation, Work};
 pub use graph::tap;
-pub use inputs::{Constant, Input, Inputs};
-pub use layer::Layer;
-pub use layer_method::{LayerAttribution, LayerAttributionRecord, LayerMethod};
-pub use mask::FeatureMask;
-pub use method::{BaselineUse, LayerNames, Method, WithBaseline};
-pub use model::{Model, Output};
-pub use question::Question;
-pub use run::{Budget, Progress, Run};
-pub use target::Target;
-pub use traced::Traced;
-pub use value::{Kind, Value};
-pub use values::Values;
+pub use method::{
+    AtLayers, Attribution, AttributionRecord, BaselineUse, Explanation, LayerAttribution,
+    LayerAttributionRecord, LayerMethod, LayerNames, Method, WithBaseline, Work,
+};
+pub use model::{Layer, Model, Output, Traced};
+pub use perturb::FeatureMask;
+pub use question::{Budget, Progress, Question, Run, Target};
+pub use value::{Constant, Input, Inputs, Kind, Value, Values};
 
 /// Operations of traced models: what rules match on, and what models read from files are made of.
 pub mod op {
@@ -57,22 +37,10 @@ pub mod op {
     };
 }
 
-/// What methods that perturb stand on: copies of rows, features that are present to a degree.
-pub mod perturb {
-    pub use crate::blur::{LONGEST_BLUR, gaussian, separable};
-    pub use crate::graph::NearRow;
-    pub use crate::inpaint::inpainted;
-    pub use crate::mask::Features;
-    pub use crate::masked::{Blend, Masked, Present, Products, mixed};
-    pub use crate::perturbed::{MakeRows, Perturbation, Perturbed, Windows};
-}
-
 /// What methods are built of: gradients of several targets, results that come in chunks, draws.
 pub mod build {
-    pub use crate::at_layers::on_the_rest;
-    pub use crate::method::ask;
+    pub use crate::method::{ask, on_the_rest};
     pub use crate::model::{Gradients, Seeds};
-    pub use crate::question::{Collected, TargetGradients};
+    pub use crate::question::{Chosen, Collected, TargetFunction, TargetGradients};
     pub use crate::random::Random;
-    pub use crate::target::{Chosen, TargetFunction};
 }

@@ -1,4 +1,4 @@
-//! Reads a model file: the only place that knows ONNX's protobuf messages.
+//! Reads a model file. Only this file and `weights.rs` know ONNX's protobuf messages.
 //!
 //! The messages come from onnx-ir. Its own graph is not used: it renames every node, fuses some,
 //! and infers types ahead of time, while layers here keep the file's names, and shapes are known
@@ -240,9 +240,6 @@ fn attribute(
     };
     Ok((proto.name, value))
 }
-
-/// A tensor of a file as one on the host.
-pub(crate) type Tensor = onnx_ir::TensorProto;
 
 impl Attribute {
     /// A stored constant, of a `Constant` node.

@@ -10,9 +10,9 @@ use attr_core::{Kind, Value};
 use burn::tensor::{Device, TensorData};
 use half::{bf16, f16};
 use ndarray::{ArrayD, IxDyn};
+use onnx_ir::TensorProto;
 
 use crate::Error;
-use crate::file::Tensor;
 use crate::graph::{Attribute, Constant, Graph};
 use crate::host::{Host, count};
 
@@ -42,7 +42,7 @@ impl Weights {
     }
 
     /// Takes in a stored tensor.
-    pub fn add(&mut self, tensor: Tensor) -> Result<Constant, Error> {
+    pub fn add(&mut self, tensor: TensorProto) -> Result<Constant, Error> {
         let name = tensor.name.clone();
         if kind_of(tensor.data_type).is_none() {
             // Text, such as the names of classes: no matter unless a node that is run reads it.
@@ -81,7 +81,7 @@ impl Weights {
     }
 
     /// The bytes of a tensor that lies in a file beside the model.
-    fn external(&mut self, tensor: &Tensor) -> Result<Vec<u8>, String> {
+    fn external(&mut self, tensor: &TensorProto) -> Result<Vec<u8>, String> {
         let entry = |key: &str| {
             let mut entries = tensor.external_data.iter();
             entries
@@ -219,7 +219,7 @@ pub(crate) fn kind_of(data_type: i32) -> Option<Kind> {
 }
 
 /// A tensor inside the file, on the host.
-pub(crate) fn host_tensor(tensor: Tensor) -> Result<Host, Error> {
+pub(crate) fn host_tensor(tensor: TensorProto) -> Result<Host, Error> {
     let name = tensor.name.clone();
     let broken = |reason: String| Error::Tensor {
         name: name.clone(),
@@ -235,7 +235,7 @@ pub(crate) fn host_tensor(tensor: Tensor) -> Result<Host, Error> {
 }
 
 /// A tensor's shape, and how many bytes each element takes.
-fn layout(tensor: &Tensor) -> Result<(Vec<usize>, usize), String> {
+fn layout(tensor: &TensorProto) -> Result<(Vec<usize>, usize), String> {
     let dims = tensor.dims.iter();
     let shape: Option<Vec<usize>> = dims.map(|&d| usize::try_from(d).ok()).collect();
     let shape = shape.ok_or_else(|| format!("its shape {:?} is negative", tensor.dims))?;
@@ -277,7 +277,10 @@ impl Elements {
 }
 
 /// The elements of a tensor, and its shape.
-fn decode(tensor: Tensor, external: Option<Vec<u8>>) -> Result<(Vec<usize>, Elements), String> {
+fn decode(
+    tensor: TensorProto,
+    external: Option<Vec<u8>>,
+) -> Result<(Vec<usize>, Elements), String> {
     let (shape, width) = layout(&tensor)?;
     let expected = count(&shape, LARGEST)?;
     let raw: Option<&[u8]> = match &external {
@@ -335,7 +338,7 @@ fn from_bytes(data_type: i32, raw: &[u8]) -> Elements {
 }
 
 /// Elements from the fields that the format has for each type.
-fn from_fields(tensor: &Tensor) -> Elements {
+fn from_fields(tensor: &TensorProto) -> Elements {
     let bits = || tensor.int32_data.iter().map(|&v| v as u16);
     match tensor.data_type {
         1 => Elements::Float(tensor.float_data.clone()),

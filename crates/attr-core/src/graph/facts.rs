@@ -5,8 +5,7 @@ use std::collections::HashMap;
 
 use burn::tensor::DType;
 
-use super::lower::number;
-use super::op::{Binary, Compare, Cumulative, Interpolation, Op, Padding, Reduce, Unary};
+use super::op::{Binary, Compare, Cumulative, Interpolation, Op, Padding, Reduce, Unary, number};
 use super::{Graph, Node, SlotId, Source};
 
 impl Graph {

@@ -1,58 +1,33 @@
 //! A traced model as a graph: nodes in execution order over numbered slots.
 //!
 //! ```text
-//! record.rs  runs the user's forward on Burn's capture device        (knows Burn's recordings)
-//! lower.rs   turns each recorded operation into an Op                (knows Burn's recordings)
-//!            modules.rs  those of layers: convolutions, pools, norms  (knows Burn's recordings)
-//! build.rs   joins recordings into one graph for every batch size
-//! linear.rs  recognises Burn's linear layer, which records itself as a product and a sum
-//! names.rs   names the nodes
-//! groups.rs  nodes that a rule may treat as one: SiLU, GELU, RMSNorm
-//!            activation_groups.rs, norm_groups.rs  what they look like; pattern.rs: matching
-//! facts.rs   what is known of values and nodes before anything runs
-//! edit.rs    cuts and folds graphs: from a layer, up to a layer, BatchNorm into convolutions
-//! expand.rs  fused attention as simple nodes
-//! exec.rs    runs one node, with elementwise.rs, reduce.rs, conv.rs, pool.rs
-//! vjp.rs     pulls one node's gradient back
-//!            derivative.rs  the same written out, where walks are recorded
-//! replay.rs  runs a graph
-//! nearby.rs  runs a graph on what a window of the input reaches: boxes of region.rs
+//! op.rs        what a node computes; dim.rs: sizes that follow the batch
+//! trace/       makes a graph of a model's own forward: the only place that knows Burn's recordings
+//! run/         runs one node, and a whole graph
+//! nearby/      runs a graph on what a window of the input reaches
+//! derivative/  pulls what arrives at one node back to its operands
+//! facts.rs     what is known of values and nodes before anything runs
+//! groups/      nodes that a rule may treat as one: SiLU, GELU, RMSNorm
+//! edit/        cuts, folds and expands graphs
 //! ```
 
-mod activation_groups;
-mod build;
-mod conv;
 mod derivative;
 mod dim;
 pub(crate) mod edit;
-mod elementwise;
-mod exec;
-mod expand;
 mod facts;
 mod groups;
-mod linear;
-mod lower;
-mod modules;
-mod names;
 mod nearby;
-mod norm_groups;
 mod op;
-mod pattern;
-mod pool;
-mod record;
-mod reduce;
-mod region;
-mod replay;
-mod vjp;
+mod run;
+mod trace;
 
 use std::collections::HashSet;
 
 use burn::backend::DispatchDevice;
 use burn::tensor::DType;
 
-pub(crate) use build::trace;
+pub(crate) use derivative::{Body, Run, backward, leaf, reads, vjp};
 pub use dim::{Dim, SliceDim};
-pub(crate) use exec::Place;
 pub(crate) use groups::Group;
 pub use groups::{GroupKind, LayerGroup};
 pub use nearby::NearRow;
@@ -60,10 +35,11 @@ pub use op::{
     Binary, Compare, ConvGeometry, Cumulative, GridPadding, Interpolation, Number, Op, Padding,
     PoolGeometry, Reduce, Unary,
 };
-pub(crate) use record::{FunctionRecorder, ModuleRecorder, Recorder, Spec, panic_message, tracing};
-pub use record::{tap, tap_value};
-pub(crate) use replay::{Activations, caught};
-pub(crate) use vjp::{Body, Run, backward, leaf, reads, vjp};
+pub(crate) use run::{Activations, Place, caught};
+pub(crate) use trace::{
+    FunctionRecorder, ModuleRecorder, Recorder, Spec, panic_message, trace, tracing,
+};
+pub use trace::{tap, tap_value};
 
 use crate::{Error, Value};
 

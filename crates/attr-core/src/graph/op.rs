@@ -5,11 +5,9 @@
 //! arithmetic is [`Op::Binary`], convolutions of every rank are [`Op::Conv`].
 
 use burn::backend::ir::ScalarIr;
-use burn::tensor::{DType, Device, IndexingUpdateOp};
+use burn::tensor::{DType, IndexingUpdateOp};
 
 use super::dim::{Dim, SliceDim};
-use super::exec;
-use crate::{Error, Value};
 
 /// A recorded number: float, integer or boolean.
 pub type Number = ScalarIr;
@@ -438,18 +436,12 @@ pub enum GridPadding {
     Zeros,
 }
 
-impl Op {
-    /// Runs the operation on `device`, where the operands live; outputs come in order.
-    ///
-    /// Sizes of dimensions and elements are Burn's to check: it panics where they do not fit.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] for operands of a kind that the operation does not have, or too few.
-    pub fn run(&self, operands: Vec<Value>, device: &Device) -> Result<Vec<Value>, Error> {
-        let place = exec::Place::new(device.as_dispatch().clone(), 1);
-        exec::run(self, operands, &place)
-    }
+/// A number as floating point.
+pub(super) fn number(number: &Number) -> f64 {
+    number.elem()
+}
 
+impl Op {
     /// A short name, as [`Layer`](crate::Layer) prints it: `Conv2d`, `BatchNorm`, `Add`.
     pub fn name(&self) -> String {
         match self {

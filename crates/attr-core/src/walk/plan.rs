@@ -8,7 +8,7 @@ use super::info::{Facts, NodeInfo};
 use super::rule::Rule;
 use super::view::NodeView;
 use crate::graph::{self, Graph, Place, SlotId, Source};
-use crate::graphs::{check_devices, check_shapes};
+use crate::model::{check_devices, check_shapes};
 use crate::{Error, Value};
 
 /// The rules of a composite for one graph, and where walks lead.

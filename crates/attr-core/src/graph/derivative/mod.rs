@@ -1,283 +1,356 @@
-//! Derivatives written out in operations, for walks that are recorded: Burn's capture device has no
-//! autodiff. Where values are computed, `vjp.rs` uses Burn's own derivatives.
+//! The derivative of one node: what arrives at its outputs, pulled back to its operands.
+//!
+//! Burn's own backward operations serve the hot cases; everything else runs the node once more on
+//! a small autodiff tape of its own. No derivative formula is written here beyond the ones that
+//! only move or scale what arrives.
+//!
+//! ```text
+//! written/  the same written out in operations, where walks are recorded
+//! ```
 
-mod attention;
-mod elementwise;
-mod moves;
-mod reductions;
-mod windows;
+mod written;
 
-use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use burn::tensor::{Device, Shape, TensorData};
+use burn::backend::ops::{ActivationOps, FloatTensorOps, ModuleOps};
+use burn::backend::{
+    AutodiffBackend, Dispatch, DispatchDevice, DispatchTensor, Scalar, TensorMetadata,
+};
+use burn::tensor::{Shape, TensorData};
 
-use super::dim::Dim;
-use super::exec::{self, Place};
-use super::op::{Binary, Compare, Number, Op, Reduce, Unary};
-use super::vjp::{Body, Run, sum_to, vjp};
-use super::{Graph, Group, SlotId, add};
+use super::op::{Binary, Interpolation, Op};
+use super::run::{self, Place, conv, pool};
+use super::{Graph, Group, panic_message};
 use crate::{Error, Kind, Value};
 
-/// One share for each operand.
-type Shares = Vec<Option<Value>>;
+type B = Dispatch;
 
-/// An operation with its values, and what arrives at its first output.
-struct Site<'a> {
-    op: &'a Op,
-    operands: &'a [Value],
-    /// The outputs of the forward pass; of most operations their shapes only.
-    outputs: &'a [Value],
-    arriving: &'a Value,
-    wanted: &'a [bool],
-    place: &'a Place,
+/// What runs: a node's operation, or a group of nodes.
+#[derive(Clone, Copy)]
+pub(crate) enum Body<'a> {
+    Op(&'a Op),
+    Group(&'a Graph, &'a Group),
 }
 
-/// What arrives at a node's first output, pulled back to each operand that is `wanted`; none for
-/// an operation whose derivative is not written out.
-pub(super) fn written(
+impl Body<'_> {
+    pub fn run(&self, operands: Vec<Value>, place: &Place) -> Result<Vec<Value>, Error> {
+        match self {
+            Self::Op(op) => run::run(op, operands, place),
+            Self::Group(graph, group) => graph.run_group(group, operands, place),
+        }
+    }
+
+    /// As [`reads`]; the derivative of a group runs it again.
+    pub fn reads(&self, wanted: &[bool]) -> (bool, bool) {
+        match self {
+            Self::Op(op) => reads(op, wanted),
+            Self::Group(..) => (true, false),
+        }
+    }
+}
+
+/// One run of a node: what went in, what came out.
+pub(crate) struct Run<'a> {
+    pub body: Body<'a>,
+    pub operands: &'a [Value],
+    pub outputs: &'a [Value],
+    pub place: &'a Place,
+}
+
+/// Pulls `arriving` (one entry per output) back to the operands marked in `wanted`.
+///
+/// An operand that nothing flows to gets none.
+pub(crate) fn vjp(
+    run: &Run<'_>,
+    mut arriving: Vec<Option<Value>>,
+    wanted: &[bool],
+) -> Result<Vec<Option<Value>>, Error> {
+    let wanted: Vec<bool> = run
+        .operands
+        .iter()
+        .zip(wanted)
+        .map(|(operand, wanted)| *wanted && operand.kind() == Kind::Float)
+        .collect();
+    let mut result = vec![None; run.operands.len()];
+    let float = |value: &Option<Value>| value.as_ref().is_some_and(|v| v.kind() == Kind::Float);
+    if !wanted.contains(&true) || !arriving.first().is_some_and(float) {
+        return Ok(result);
+    }
+    let recording = matches!(run.place.device, DispatchDevice::Capture(_));
+    let op = match run.body {
+        Body::Op(op) => op,
+        Body::Group(graph, group) if recording => {
+            let arriving = arriving.swap_remove(0);
+            return written::of_group(graph, group, run, arriving, &wanted);
+        }
+        Body::Group(..) => return tape(run, arriving, &wanted),
+    };
+    let only_first = wanted[0] && !wanted[1..].contains(&true);
+    if let Op::Binary(f @ (Binary::Add | Binary::Sub)) = op {
+        let shapes: Vec<Shape> = run.operands.iter().map(shape).collect();
+        let Some(grad) = arriving.swap_remove(0).map(Value::into_dispatch) else {
+            return Ok(result);
+        };
+        if wanted[1] {
+            let grad = sum_to(grad.clone(), &shapes[1]);
+            let grad = match f {
+                Binary::Sub => B::float_neg(grad),
+                _ => grad,
+            };
+            result[1] = Some(Value::from_dispatch(grad));
+        }
+        if wanted[0] {
+            result[0] = Some(Value::from_dispatch(sum_to(grad, &shapes[0])));
+        }
+        return Ok(result);
+    }
+    if recording {
+        // Burn's own backward operations cannot be recorded.
+        let Some(arriving) = &arriving[0] else {
+            return Ok(result);
+        };
+        let shares = written::written(op, run, arriving, &wanted)?;
+        return shares.ok_or_else(|| unrecorded(&op.name()));
+    }
+    if only_first && has_backward(op) {
+        // Handed over, not shared: Burn's backward operations then work in place.
+        let Some(grad) = arriving.swap_remove(0) else {
+            return Ok(result);
+        };
+        let grad = first_operand(op, run, grad.into_dispatch())?;
+        result[0] = Some(Value::from_dispatch(grad));
+        return Ok(result);
+    }
+    tape(run, arriving, &wanted)
+}
+
+fn unrecorded(operation: &str) -> Error {
+    Error::Trace(format!(
+        "the derivative of {operation} is not written out in operations, so the walk cannot be \
+         recorded"
+    ))
+}
+
+/// Whether [`vjp`] reads the values of a node's wanted operands, and of its outputs. Of what it
+/// does not read it needs the shapes; operands that are not wanted, such as weights, it always has.
+pub(crate) fn reads(op: &Op, wanted: &[bool]) -> (bool, bool) {
+    let only_first = wanted[0] && !wanted[1..].contains(&true);
+    match op {
+        Op::Binary(Binary::Add | Binary::Sub) => (false, false),
+        op if !only_first || !has_backward(op) => (true, false),
+        Op::Relu | Op::Sigmoid => (false, true),
+        Op::Gelu | Op::LogSigmoid | Op::AvgPool(_) | Op::AdaptiveAvgPool { .. } => (true, false),
+        Op::MaxPool { .. } => (true, true),
+        _ => (false, false),
+    }
+}
+
+/// Whether [`first_operand`] serves the operation.
+fn has_backward(op: &Op) -> bool {
+    match op {
+        Op::Linear
+        | Op::Conv(_)
+        | Op::ConvTranspose(_)
+        | Op::BatchNorm { .. }
+        | Op::Relu
+        | Op::Gelu
+        | Op::Sigmoid
+        | Op::LogSigmoid
+        | Op::MaxPool { .. }
+        | Op::AvgPool(_)
+        | Op::AdaptiveAvgPool { .. }
+        | Op::Reshape(_)
+        | Op::Permute(_) => true,
+        Op::Interpolate { mode, .. } => matches!(
+            mode,
+            Interpolation::Bilinear | Interpolation::Bicubic | Interpolation::Lanczos3
+        ),
+        _ => false,
+    }
+}
+
+fn operand(values: &[Value], i: usize) -> Result<Value, Error> {
+    let value = values.get(i).cloned();
+    value.ok_or(Error::Internal("an operation lacks an operand"))
+}
+
+fn shape(value: &Value) -> Shape {
+    Shape::from(value.shape())
+}
+
+/// Sums a gradient over the dimensions along which the operand was broadcast.
+pub(super) fn sum_to(grad: DispatchTensor, shape: &Shape) -> DispatchTensor {
+    let broadcast: Vec<usize> = grad
+        .shape()
+        .iter()
+        .zip(shape.iter())
+        .enumerate()
+        .filter(|(_, (grad, operand))| grad != operand)
+        .map(|(dim, _)| dim)
+        .collect();
+    match broadcast.is_empty() {
+        true => grad,
+        false => B::float_sum_dims(grad, &broadcast),
+    }
+}
+
+/// The cases in which only the first operand is wanted and Burn has the backward operation, or
+/// nothing but moving is to be done.
+fn first_operand(op: &Op, run: &Run<'_>, grad: DispatchTensor) -> Result<DispatchTensor, Error> {
+    let raw = |i: usize| operand(run.operands, i).map(Value::into_dispatch);
+    let output = || operand(run.outputs, 0).map(Value::into_dispatch);
+    let x = &run.operands[0];
+    Ok(match op {
+        Op::Linear => B::linear_x_backward(raw(1)?, grad),
+        Op::Conv(g) => conv::convolution_x_backward(raw(0)?, raw(1)?, grad, g)?,
+        Op::ConvTranspose(g) => conv::transposed_x_backward(raw(1)?, grad, g)?,
+        Op::BatchNorm { epsilon } => {
+            let deviation = B::float_add_scalar(raw(4)?, Scalar::Float(*epsilon));
+            let scale = B::float_div(raw(1)?, B::float_sqrt(deviation));
+            let mut dims = vec![1; x.shape().len()];
+            dims[1] = x.shape()[1];
+            B::float_mul(grad, B::float_reshape(scale, Shape::from(dims)))
+        }
+        Op::Relu => B::relu_backward(output()?, grad),
+        Op::Gelu => B::float_mul(grad, gelu_derivative(raw(0)?)),
+        Op::Sigmoid => B::sigmoid_backward(output()?, grad),
+        Op::LogSigmoid => B::log_sigmoid_backward(raw(0)?, grad),
+        Op::MaxPool { geometry, indices } => {
+            let positions = match indices {
+                true => operand(run.outputs, 1)?,
+                false => operand(
+                    &pool::max_pool(raw(0)?, geometry, true, &run.place.settings)?,
+                    1,
+                )?,
+            };
+            pool::max_pool_backward(raw(0)?, grad, positions.into_dispatch(), geometry)?
+        }
+        Op::AvgPool(g) => pool::avg_pool_backward(raw(0)?, grad, g)?,
+        Op::AdaptiveAvgPool { size } => match size.len() {
+            1 => B::adaptive_avg_pool1d_backward(raw(0)?, grad),
+            2 => B::adaptive_avg_pool2d_backward(raw(0)?, grad),
+            _ => B::adaptive_avg_pool3d_backward(raw(0)?, grad),
+        },
+        Op::Interpolate { size, .. } => resize_backward(op, run, x, grad, *size)?,
+        Op::Reshape(_) => B::float_reshape(grad, shape(x)),
+        Op::Permute(axes) => {
+            let mut inverse = vec![0; axes.len()];
+            for (to, &from) in axes.iter().enumerate() {
+                inverse[from] = to;
+            }
+            B::float_permute(grad, &inverse)
+        }
+        _ => return Err(Error::Internal("an operation has no backward operation")),
+    })
+}
+
+/// `Φ(x) + x φ(x)`. Burn's own backward operation is that of the tanh approximation on some
+/// backends, 1e-4 away from the function that its forward computes.
+pub(super) fn gelu_derivative(x: DispatchTensor) -> DispatchTensor {
+    let by = |x: DispatchTensor, number: f64| B::float_mul_scalar(x, Scalar::Float(number));
+    let erf = B::float_erf(by(x.clone(), std::f64::consts::FRAC_1_SQRT_2));
+    let cumulative = by(B::float_add_scalar(erf, Scalar::Float(1.0)), 0.5);
+    let bell = B::float_exp(by(B::float_mul(x.clone(), x.clone()), -0.5));
+    let density = by(
+        bell,
+        std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2 / 2.0,
+    );
+    B::float_add(cumulative, B::float_mul(x, density))
+}
+
+/// Resizing is linear and separable, `y = R x Cᵀ`, so its derivative is `Rᵀ g C`. Burn has the
+/// backward operation for some backends only, but its forward on unit vectors gives `R` and `C`.
+fn resize_backward(
     op: &Op,
     run: &Run<'_>,
-    arriving: &Value,
-    wanted: &[bool],
-) -> Result<Option<Shares>, Error> {
-    let site = Site {
-        op,
-        operands: run.operands,
-        outputs: run.outputs,
-        arriving,
-        wanted,
-        place: run.place,
+    x: &Value,
+    grad: DispatchTensor,
+    size: [usize; 2],
+) -> Result<DispatchTensor, Error> {
+    let Op::Interpolate {
+        mode,
+        align_corners,
+        ..
+    } = op
+    else {
+        return Err(Error::Internal("not an interpolation"));
     };
-    let families = [
-        elementwise::shares,
-        moves::shares,
-        reductions::shares,
-        windows::shares,
-        attention::shares,
-    ];
-    for family in families {
-        if let Some(shares) = family(&site)? {
-            return Ok(Some(shares));
-        }
-    }
-    Ok(None)
+    let [_, _, height, width] = x.shape()[..] else {
+        return Err(Error::Internal(
+            "an interpolated tensor has not four dimensions",
+        ));
+    };
+    let float = x.dtype().into();
+    let along = |length: usize, to: usize, vertical: bool| {
+        let mut unit = vec![0f32; length * length];
+        unit.iter_mut().step_by(length + 1).for_each(|v| *v = 1.0);
+        let (from, size) = match vertical {
+            true => ([1, length, length, 1], [to, 1]),
+            false => ([1, length, 1, length], [1, to]),
+        };
+        let unit = B::float_from_data(TensorData::new(unit, from), &run.place.device);
+        let options = run::interpolate_options(*mode, *align_corners);
+        let resized = B::interpolate(B::float_cast(unit, float), size, options);
+        // One row for each element before, one column for each after.
+        B::float_reshape(resized, Shape::from(vec![1, 1, length, to]))
+    };
+    let rows = along(height, size[0], true);
+    let columns = B::float_swap_dims(along(width, size[1], false), 2, 3);
+    Ok(B::float_matmul(B::float_matmul(rows, grad), columns))
 }
 
-/// The same for a group: its nodes run once more, then each is walked back.
-pub(super) fn of_group(
-    graph: &Graph,
-    group: &Group,
+/// Runs the node on an autodiff tape of its own and differentiates that.
+fn tape(
     run: &Run<'_>,
-    arriving: Option<Value>,
+    arriving: Vec<Option<Value>>,
     wanted: &[bool],
-) -> Result<Shares, Error> {
-    let values = graph.group_values(group, run.operands.to_vec(), run.place)?;
-    let value = |slot: &SlotId| {
-        let known = values.get(slot).or_else(|| graph.value_of(*slot));
-        known
-            .cloned()
-            .ok_or(Error::Internal("a group lacks an operand"))
+) -> Result<Vec<Option<Value>>, Error> {
+    let leaves: Vec<Value> = run
+        .operands
+        .iter()
+        .zip(wanted)
+        .map(|(operand, wanted)| match wanted {
+            true => leaf(operand.clone()),
+            false => operand.clone(),
+        })
+        .collect();
+    let outputs = run.body.run(leaves.clone(), run.place)?;
+    let mut total: Option<DispatchTensor> = None;
+    for (output, grad) in outputs.into_iter().zip(arriving) {
+        // An output on no leaf's path comes back untracked: nothing flows through it.
+        let tracked = output.kind() == Kind::Float && output.device().is_autodiff();
+        if let (true, Some(grad)) = (tracked, grad) {
+            let product = B::float_mul(output.into_dispatch(), B::from_inner(grad.into_dispatch()));
+            let sum = B::float_sum(product);
+            total = Some(match total {
+                Some(total) => B::float_add(total, sum),
+                None => sum,
+            });
+        }
+    }
+    let Some(total) = total else {
+        return Ok(vec![None; run.operands.len()]);
     };
-    let flows: Vec<SlotId> = graph.dependents_in(group, wanted);
-    let mut gradients: HashMap<SlotId, Value> = HashMap::new();
-    gradients.extend(arriving.map(|arriving| (group.output, arriving)));
-    for &node in group.nodes.iter().rev() {
-        let node = &graph.nodes[node];
-        let here: Shares = node
-            .outputs
-            .iter()
-            .map(|slot| gradients.remove(slot))
-            .collect();
-        let wanted: Vec<bool> = node
-            .operands
-            .iter()
-            .map(|slot| flows.contains(slot))
-            .collect();
-        if here.iter().all(Option::is_none) || !wanted.contains(&true) {
-            continue;
-        }
-        let operands: Vec<Value> = node.operands.iter().map(value).collect::<Result<_, _>>()?;
-        let outputs: Vec<Value> = node.outputs.iter().map(value).collect::<Result<_, _>>()?;
-        let run = Run {
-            body: Body::Op(&node.op),
-            operands: &operands,
-            outputs: &outputs,
-            place: run.place,
-        };
-        for (&slot, share) in node.operands.iter().zip(vjp(&run, here, &wanted)?) {
-            let Some(share) = share else { continue };
-            let sum = match gradients.remove(&slot) {
-                Some(sum) => add(sum, share),
-                None => share,
-            };
-            gradients.insert(slot, sum);
-        }
-    }
-    let operands = group.operands.iter();
-    Ok(operands.map(|slot| gradients.remove(slot)).collect())
+    let mut gradients = backward(total)?;
+    Ok(leaves
+        .into_iter()
+        .zip(wanted)
+        .map(|(leaf, wanted)| {
+            let leaf = wanted.then(|| leaf.into_dispatch())?;
+            B::grad_remove(&leaf, &mut gradients).map(Value::from_dispatch)
+        })
+        .collect())
 }
 
-impl Site<'_> {
-    fn x(&self) -> &Value {
-        &self.operands[0]
-    }
-
-    fn is_wanted(&self, i: usize) -> bool {
-        self.wanted.get(i) == Some(&true)
-    }
-
-    fn only_first_wanted(&self) -> bool {
-        !self.wanted[1..].contains(&true)
-    }
-
-    /// A share for operand 0 alone.
-    fn first(&self, share: Value) -> Shares {
-        let mut shares = vec![None; self.operands.len()];
-        shares[0] = Some(share);
-        shares
-    }
-
-    /// Shares for operands 0 and 1, each made only if it is wanted, and summed to its operand.
-    fn both(
-        &self,
-        first: impl FnOnce() -> Result<Value, Error>,
-        second: impl FnOnce() -> Result<Value, Error>,
-    ) -> Result<Shares, Error> {
-        let mut shares = vec![None; self.operands.len()];
-        if self.is_wanted(0) {
-            shares[0] = Some(reduced(first()?, &self.operands[0]));
-        }
-        if self.is_wanted(1) {
-            shares[1] = Some(reduced(second()?, &self.operands[1]));
-        }
-        Ok(shares)
-    }
-
-    /// What a pass keeps of ReLU, sigmoid and max pooling.
-    fn kept(&self, i: usize) -> Result<&Value, Error> {
-        let output = self.outputs.get(i);
-        output.ok_or(Error::Internal("an output was not kept"))
-    }
-
-    /// The operation's output, computed again.
-    fn output(&self) -> Result<Value, Error> {
-        self.run(self.op.clone(), self.operands.to_vec())
-    }
-
-    fn run(&self, op: Op, operands: Vec<Value>) -> Result<Value, Error> {
-        let outputs = exec::run(&op, operands, self.place)?;
-        let first = outputs.into_iter().next();
-        first.ok_or(Error::Internal("an operation without an output"))
-    }
-
-    fn run_for(&self, op: Op, operands: Vec<Value>, output: usize) -> Result<Value, Error> {
-        let mut outputs = exec::run(&op, operands, self.place)?;
-        if output < outputs.len() {
-            return Ok(outputs.swap_remove(output));
-        }
-        Err(Error::Internal("an operation lacks an output"))
-    }
-
-    fn unary(&self, f: Unary, x: &Value) -> Result<Value, Error> {
-        self.run(Op::Unary(f), vec![x.clone()])
-    }
-
-    fn binary(&self, f: Binary, a: &Value, b: &Value) -> Result<Value, Error> {
-        self.run(Op::Binary(f), vec![a.clone(), b.clone()])
-    }
-
-    fn times(&self, a: &Value, b: &Value) -> Result<Value, Error> {
-        self.binary(Binary::Mul, a, b)
-    }
-
-    fn over(&self, a: &Value, b: &Value) -> Result<Value, Error> {
-        self.binary(Binary::Div, a, b)
-    }
-
-    fn square(&self, a: &Value) -> Result<Value, Error> {
-        self.times(a, a)
-    }
-
-    /// `a * by + plus`.
-    fn line(&self, a: &Value, by: f64, plus: f64) -> Result<Value, Error> {
-        let scaled = match by {
-            1.0 => a.clone(),
-            by => self.by_number(Binary::Mul, a, by)?,
-        };
-        match plus {
-            0.0 => Ok(scaled),
-            plus => self.by_number(Binary::Add, &scaled, plus),
-        }
-    }
-
-    fn scaled(&self, a: &Value, by: f64) -> Result<Value, Error> {
-        self.line(a, by, 0.0)
-    }
-
-    fn by_number(&self, f: Binary, a: &Value, number: f64) -> Result<Value, Error> {
-        let op = Op::BinaryScalar(f, Number::Float(number));
-        self.run(op, vec![a.clone()])
-    }
-
-    /// `value` where a comparison of `x` with a number holds, zero elsewhere.
-    fn only(
-        &self,
-        value: &Value,
-        x: &Value,
-        holds: Compare,
-        number: Number,
-    ) -> Result<Value, Error> {
-        let mask = self.run(Op::CompareScalar(holds, number), vec![x.clone()])?;
-        self.run(Op::MaskWhere, vec![value.zeros_like(), mask, value.clone()])
-    }
-
-    fn along(&self, f: Reduce, dim: usize, value: &Value) -> Result<Value, Error> {
-        self.run(Op::Reduce(f, Some(dim)), vec![value.clone()])
-    }
-
-    fn expanded(&self, value: Value, like: &Value) -> Result<Value, Error> {
-        let sizes = like.shape().into_iter();
-        let dims = sizes.map(|size| Dim::fixed(size as isize)).collect();
-        self.run(Op::Expand(dims), vec![value])
-    }
-
-    fn permuted(&self, value: &Value, axes: Vec<usize>) -> Result<Value, Error> {
-        self.run(Op::Permute(axes), vec![value.clone()])
-    }
-
-    /// The value with two dimensions exchanged.
-    fn swapped(&self, value: &Value, a: usize, b: usize) -> Result<Value, Error> {
-        let mut axes: Vec<usize> = (0..value.shape().len()).collect();
-        axes.swap(a, b);
-        self.permuted(value, axes)
-    }
-
-    fn transposed(&self, value: &Value) -> Result<Value, Error> {
-        let rank = value.shape().len();
-        self.swapped(value, rank - 2, rank - 1)
-    }
-
-    fn matmul(&self, a: &Value, b: &Value) -> Result<Value, Error> {
-        self.run(Op::MatMul, vec![a.clone(), b.clone()])
-    }
-
-    fn indices(&self, indices: Vec<i64>) -> Value {
-        let data = TensorData::new(indices.clone(), [indices.len()]);
-        let data = data.convert_dtype(self.place.settings.int_dtype.into());
-        Value::from_data(data, &Device::new(self.place.device.clone()))
-    }
+/// A value as a fresh leaf of an autodiff tape.
+pub(crate) fn leaf(value: Value) -> Value {
+    let inner = B::from_inner(value.detached().into_dispatch());
+    let tracked = B::float_set_require_grad(inner, true);
+    Value::from_dispatch(tracked)
 }
 
-/// Summed over the dimensions along which `like` was broadcast, and in its shape.
-fn reduced(value: Value, like: &Value) -> Value {
-    let shape = like.shape();
-    let mut padded = vec![1; value.shape().len().saturating_sub(shape.len())];
-    padded.extend(&shape);
-    let sum = sum_to(value.into_dispatch(), &Shape::from(padded));
-    Value::from_dispatch(sum).reshape(&shape)
-}
-
-/// Whether a value is made of floating-point numbers.
-fn is_float(value: &Value) -> bool {
-    value.kind() == Kind::Float
+/// Runs a tape back. Some backends lack the derivative of some operation and panic.
+pub(crate) fn backward(total: DispatchTensor) -> Result<<B as AutodiffBackend>::Gradients, Error> {
+    catch_unwind(AssertUnwindSafe(|| B::backward(total)))
+        .map_err(|panic| Error::Device(panic_message(panic.as_ref())))
 }

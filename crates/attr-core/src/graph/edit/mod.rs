@@ -1,0 +1,163 @@
+//! Cuts and folds graphs: from a layer on, up to a layer, without the final softmax, with
+//! BatchNorm folded into the convolution or linear layer before it.
+//!
+//! ```text
+//! expand.rs  fused attention as simple nodes
+//! ```
+
+mod expand;
+
+use burn::backend::ops::FloatTensorOps;
+use burn::backend::{Dispatch, Scalar};
+use burn::tensor::Shape;
+
+use super::{Graph, Op, SlotId, Source};
+use crate::{Error, Value};
+
+type B = Dispatch;
+
+impl Graph {
+    /// The graph whose output is `slot`.
+    pub fn up_to(&self, slot: SlotId) -> Graph {
+        let mut graph = self.clone();
+        graph.output = slot;
+        graph.prune(&[slot], &[]);
+        graph
+    }
+
+    /// The graph whose first inputs are `slots`; what later nodes need besides, and depends on the
+    /// original inputs, becomes further inputs. Their slots come second.
+    ///
+    /// A number instead: the output does not depend on that one of `slots`.
+    pub fn from(&self, slots: &[SlotId]) -> Result<(Graph, Vec<SlotId>), usize> {
+        let mut graph = self.clone();
+        graph.prune(&[graph.output], slots);
+        for (i, &slot) in slots.iter().enumerate() {
+            if !graph.dependents(&[slot])[graph.output] {
+                return Err(i);
+            }
+        }
+        let after = graph.dependents(slots);
+        let before = self.dependents(&self.inputs);
+        let mut side: Vec<SlotId> = Vec::new();
+        let readers = graph
+            .nodes
+            .iter()
+            .filter(|n| n.outputs.iter().any(|&s| after[s] && !slots.contains(&s)));
+        for &operand in readers.flat_map(|node| &node.operands) {
+            if before[operand] && !after[operand] && !side.contains(&operand) {
+                side.push(operand);
+            }
+        }
+        graph.inputs = slots.iter().chain(&side).copied().collect();
+        let inputs = graph.inputs.clone();
+        graph.prune(&[graph.output], &inputs);
+        for (i, &slot) in inputs.iter().enumerate() {
+            graph.slots[slot].source = Source::Input(i);
+        }
+        Ok((graph, side))
+    }
+
+    /// The graph without a final softmax, log-softmax or sigmoid; itself if there is none.
+    pub fn logits(&self) -> Graph {
+        let Source::Node(node) = self.slots[self.output].source else {
+            return self.clone();
+        };
+        let node = &self.nodes[node];
+        match node.op {
+            Op::Softmax { .. } | Op::LogSoftmax { .. } | Op::Sigmoid | Op::LogSigmoid => {
+                self.up_to(node.operands[0])
+            }
+            _ => self.clone(),
+        }
+    }
+
+    /// The graph with every BatchNorm that directly follows a convolution or linear layer folded
+    /// into that layer's weights: the same function, in fewer operations.
+    ///
+    /// The folded node has the BatchNorm's name, since it computes the BatchNorm's output, and
+    /// answers to the other layer's as well. The activation in between no longer exists, so both
+    /// names mean the BatchNorm's output. `w' = w * s`, `b' = (b - mean) * s + beta` with
+    /// `s = gamma / sqrt(variance + epsilon)`.
+    ///
+    /// A BatchNorm before a convolution is left alone, with a ReLU in between or without: the
+    /// convolution pads with zeros after the shift, so a folded bias would depend on the position.
+    pub fn fold_batch_norm(&self) -> Result<Graph, Error> {
+        let mut graph = self.clone();
+        for i in 0..graph.nodes.len() {
+            let Op::BatchNorm { epsilon } = graph.nodes[i].op else {
+                continue;
+            };
+            let x = graph.nodes[i].operands[0];
+            let Source::Node(layer) = graph.slots[x].source else {
+                continue;
+            };
+            let layer_node = &graph.nodes[layer];
+            // The output channel's place in the weight.
+            let channel = match &layer_node.op {
+                Op::Conv(_) => 0,
+                Op::ConvTranspose(g) if g.groups == 1 => 1,
+                Op::Linear if graph.slots[x].shape.len() == 2 => 1,
+                _ => continue,
+            };
+            let statistics = &graph.nodes[i].operands[1..];
+            let constants: Option<Vec<Value>> = layer_node.operands[1..]
+                .iter()
+                .chain(statistics)
+                .map(|&slot| graph.value_of(slot).cloned())
+                .collect();
+            let (true, Some(constants)) = (graph.sole_reader(x) == Some(i), constants) else {
+                continue;
+            };
+            let (layer_values, statistics) = constants.split_at(constants.len() - 4);
+            let raw = |value: &Value| value.clone().into_dispatch();
+            let [gamma, beta, mean, variance] = statistics else {
+                return Err(Error::Internal("a BatchNorm lacks an operand"));
+            };
+            let deviation =
+                B::float_sqrt(B::float_add_scalar(raw(variance), Scalar::Float(epsilon)));
+            let scale = B::float_div(raw(gamma), deviation);
+            let weight = &layer_values[0];
+            let mut along = vec![1; weight.shape().len()];
+            along[channel] = weight.shape()[channel];
+            let weight = B::float_mul(
+                raw(weight),
+                B::float_reshape(scale.clone(), Shape::from(along)),
+            );
+            let shift = match layer_values.get(1) {
+                Some(bias) => B::float_sub(raw(bias), raw(mean)),
+                None => B::float_neg(raw(mean)),
+            };
+            let bias = B::float_add(B::float_mul(shift, scale), raw(beta));
+
+            let (weight_slot, gamma_slot) = (layer_node.operands[1], graph.nodes[i].operands[1]);
+            // The bias goes by the path of the layer's own; without one by that of beta.
+            let bias_path = layer_node
+                .operands
+                .get(2)
+                .unwrap_or(&graph.nodes[i].operands[2]);
+            let folded = [
+                (weight_slot, weight_slot, weight),
+                (gamma_slot, *bias_path, bias),
+            ];
+            let mut operands = vec![layer_node.operands[0]];
+            let (op, mut aliases) = (layer_node.op.clone(), vec![layer_node.name.clone()]);
+            aliases.extend(layer_node.aliases.iter().cloned());
+            for (shape, path, value) in folded {
+                let mut slot = graph.slots[shape].clone();
+                let value = Value::from_dispatch(value);
+                slot.source = match &graph.slots[path].source {
+                    Source::Parameter(path, _) => Source::Parameter(path.clone(), value),
+                    _ => Source::Constant(value),
+                };
+                graph.slots.push(slot);
+                operands.push(graph.slots.len() - 1);
+            }
+            let node = &mut graph.nodes[i];
+            (node.op, node.operands) = (op, operands);
+            node.aliases.extend(aliases);
+        }
+        graph.prune(&[graph.output], &[]);
+        Ok(graph)
+    }
+}

@@ -1,0 +1,517 @@
+//! Runs a graph on rows that differ from a known one in a window only: of each layer, the part that
+//! the window can reach.
+//!
+//! Nakandala, Kumar, Papakonstantinou, "Incremental and approximate inference for faster
+//! occlusion-based deep CNN explanations", 2019 (<https://doi.org/10.1145/3299869.3319874>). Results are
+//! those of a whole run up to rounding. As long as operations are local (convolutions, pooling,
+//! elementwise functions) a row is a *patch* on the known activation; the first operation that is not,
+//! or a patch that is nearly everything, makes whole activations of patches.
+//!
+//! ```text
+//! region.rs  boxes of an activation
+//! ```
+
+mod region;
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use burn::backend::Dispatch;
+use burn::backend::ops::{FloatTensorOps, PadMode};
+
+use super::op::{ConvGeometry, Op, PoolGeometry};
+use super::run::{self, Activations, Place};
+use super::{Dim, Graph, Node, SlotId, caught};
+use crate::{Error, Value, Values};
+use region::{Region, Sight, assigned, cut, cut_one, full, joined, nearly_whole, sliced};
+
+/// Multiplications that cost about as much as handling one patch of one row; where patches save
+/// less, whole rows are faster.
+const PATCH_COST: usize = 1_000_000;
+
+/// Incremental inference: evaluates rows that differ from a known row only inside a window. Of each
+/// layer only what the window can reach is computed.
+pub struct NearRow {
+    graph: Arc<Graph>,
+    known: Activations,
+    input: usize,
+    /// Per slot, whether dimension 0 is the batch.
+    batched: Vec<bool>,
+}
+
+/// What is known of a slot's rows.
+enum Rows {
+    /// The known activation in a box of each row replaced, `[rows, channels, ...]`.
+    Patch(Value, Region),
+    /// All of them.
+    Whole(Value),
+}
+
+/// How a local operation looks at each spatial dimension; none for one that is not local.
+fn sights(op: &Op, node: &Node, graph: &Graph) -> Option<(Vec<Sight>, f32)> {
+    match op {
+        Op::Conv(g) => {
+            let shape = &graph.slots[*node.operands.get(1)?].shape;
+            let kernel = shape.iter().skip(2).map(|dim| dim.fixed as usize);
+            let sides = kernel.zip(&g.stride).zip(&g.dilation).zip(&g.padding);
+            let sights = sides.map(|(((kernel, &stride), &dilation), &(before, after))| Sight {
+                kernel: (kernel - 1) * dilation + 1,
+                stride,
+                before,
+                after,
+            });
+            Some((sights.collect(), 0.0))
+        }
+        Op::MaxPool {
+            geometry: g,
+            indices: false,
+        } if !g.ceil_mode => Some((pooled(g), f32::NEG_INFINITY)),
+        Op::AvgPool(g)
+            if !g.ceil_mode && (g.count_include_pad || g.padding.iter().all(|&p| p == 0)) =>
+        {
+            Some((pooled(g), 0.0))
+        }
+        _ => None,
+    }
+}
+
+fn pooled(g: &PoolGeometry) -> Vec<Sight> {
+    let sides = g.kernel.iter().zip(&g.stride).zip(&g.dilation);
+    let sides = sides.zip(&g.padding);
+    let sights = sides.map(|(((&kernel, &stride), &dilation), &padding)| Sight {
+        kernel: (kernel - 1) * dilation.max(1) + 1,
+        stride,
+        before: padding,
+        after: padding,
+    });
+    sights.collect()
+}
+
+/// The same operation on an input that is padded already.
+fn unpadded(op: &Op) -> Op {
+    match op {
+        Op::Conv(g) => Op::Conv(ConvGeometry {
+            padding: vec![(0, 0); g.padding.len()],
+            ..g.clone()
+        }),
+        Op::MaxPool { geometry, indices } => Op::MaxPool {
+            geometry: PoolGeometry {
+                padding: vec![0; geometry.padding.len()],
+                ..geometry.clone()
+            },
+            indices: *indices,
+        },
+        Op::AvgPool(g) => Op::AvgPool(PoolGeometry {
+            padding: vec![0; g.padding.len()],
+            ..g.clone()
+        }),
+        other => other.clone(),
+    }
+}
+
+/// Whether an operation treats each element of its first operand by itself, with further operands
+/// that have one number per channel.
+fn elementwise(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Relu
+            | Op::LeakyRelu { .. }
+            | Op::PRelu
+            | Op::Gelu
+            | Op::Sigmoid
+            | Op::HardSigmoid { .. }
+            | Op::LogSigmoid
+            | Op::Unary(_)
+            | Op::BinaryScalar(..)
+            | Op::CompareScalar(..)
+            | Op::Clamp { .. }
+            | Op::Cast(_)
+            | Op::BatchNorm { .. }
+    )
+}
+
+impl Graph {
+    /// The graph's activations on one row, where runs on rows that differ from it in a window of
+    /// `size` (per spatial dimension) of an input cost less than whole ones; none elsewhere.
+    pub fn nearby(
+        self: &Arc<Self>,
+        row: &[Value],
+        input: usize,
+        size: &[usize],
+    ) -> Result<Option<NearRow>, Error> {
+        let one_row = row.iter().all(|value| value.rows() == 1);
+        let rank = row.get(input).map_or(0, |value| value.shape().len());
+        if self.rows.is_some() || !one_row || rank < 3 || rank != size.len() + 2 {
+            return Ok(None);
+        }
+        let batch = Dim {
+            fixed: 0,
+            per_row: 1,
+        };
+        let mut batched = Vec::with_capacity(self.slots.len());
+        for slot in &self.slots {
+            batched.push(slot.shape.first() == Some(&batch));
+            if slot.shape.iter().skip(1).any(|dim| dim.per_row != 0)
+                || slot
+                    .shape
+                    .first()
+                    .is_some_and(|dim| *dim != batch && dim.per_row != 0)
+            {
+                return Ok(None);
+            }
+        }
+        if !self.saves(input, size) {
+            return Ok(None);
+        }
+        let all: Vec<SlotId> = (0..self.slots.len()).collect();
+        let known = self.replay(row, &HashMap::new(), &all)?;
+        Ok(Some(NearRow {
+            graph: self.clone(),
+            known,
+            input,
+            batched,
+        }))
+    }
+
+    /// Whether patches save more than it costs to handle them.
+    fn saves(&self, input: usize, size: &[usize]) -> bool {
+        let mut sizes: HashMap<SlotId, Vec<usize>> = HashMap::new();
+        sizes.insert(self.inputs[input], size.to_vec());
+        let spatial = |slot: SlotId| -> Vec<usize> {
+            let dims = self.slots[slot].shape.iter().skip(2);
+            dims.map(|dim| dim.fixed.max(1) as usize).collect()
+        };
+        let (mut saved, mut handled) = (0usize, 0usize);
+        for node in &self.nodes {
+            let patches = node.operands.iter().filter_map(|slot| sizes.get(slot));
+            let Some(size) = patches.max_by_key(|size| size.iter().product::<usize>()) else {
+                continue;
+            };
+            let lengths = spatial(node.operands[0]);
+            let reached = match sights(&node.op, node, self) {
+                Some((sights, _)) if sights.len() == size.len() => {
+                    let sides = sights.iter().zip(size).zip(&lengths);
+                    let reached: Vec<usize> = sides
+                        .map(|((sight, &size), &length)| sight.reach(size, length))
+                        .collect();
+                    let whole: usize = spatial(node.outputs[0]).iter().product();
+                    if let Op::Conv(_) = node.op {
+                        let weights = &self.slots[node.operands[1]].shape;
+                        let weights: usize = weights.iter().map(|dim| dim.fixed as usize).product();
+                        saved += weights * whole.saturating_sub(reached.iter().product());
+                    }
+                    reached
+                }
+                None if elementwise(&node.op) || matches!(node.op, Op::Binary(_)) => size.clone(),
+                _ => continue,
+            };
+            handled += 1;
+            sizes.insert(node.outputs[0], reached);
+        }
+        saved > handled * PATCH_COST
+    }
+}
+
+impl NearRow {
+    /// The output for the known row.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for an output that was not kept.
+    pub fn output(&self) -> Result<Value, Error> {
+        self.known.get(self.graph.output).cloned()
+    }
+
+    /// The output for rows that equal the known one but in a window each: ranges of the spatial
+    /// dimensions, those after batch and channels, of the input that the windows are in.
+    ///
+    /// # Errors
+    /// Whatever makes the rows unfit for the model.
+    pub fn forward(&self, rows: &Values, windows: &[Vec<Range<usize>>]) -> Result<Value, Error> {
+        let count = windows.len();
+        let place = Place::new(self.graph.device.clone(), count);
+        let mut states: HashMap<SlotId, Rows> = HashMap::new();
+        let slot = self.graph.inputs[self.input];
+        let region = self.boxes(slot, windows);
+        let own = cut(&rows.values()[self.input], &region)?;
+        states.insert(slot, Rows::Patch(own, region));
+        let mut uses: HashMap<SlotId, usize> = HashMap::new();
+        for (i, node) in self.graph.nodes.iter().enumerate() {
+            for &slot in &node.operands {
+                uses.insert(slot, i);
+            }
+        }
+        for (i, node) in self.graph.nodes.iter().enumerate() {
+            if !node.operands.iter().any(|slot| states.contains_key(slot)) {
+                continue;
+            }
+            let outputs = caught(&node.name, || self.run(node, &states, &place))?;
+            for (&slot, output) in node.outputs.iter().zip(outputs) {
+                states.insert(slot, output);
+            }
+            for slot in &node.operands {
+                if uses.get(slot) == Some(&i) && *slot != self.graph.output {
+                    states.remove(slot);
+                }
+            }
+        }
+        match states.get(&self.graph.output) {
+            Some(state) => self.whole(self.graph.output, state, count),
+            None => self.shared(self.graph.output, count),
+        }
+    }
+
+    /// Boxes of one size around all windows, within the input.
+    fn boxes(&self, slot: SlotId, windows: &[Vec<Range<usize>>]) -> Region {
+        let lengths = self.lengths(slot);
+        let size = (0..lengths.len()).map(|dim| {
+            let widths = windows.iter().map(|window| window[dim].len());
+            widths.max().unwrap_or(1)
+        });
+        let size: Vec<usize> = size.collect();
+        let starts = windows.iter().map(|window| {
+            let sides = window.iter().zip(&size).zip(&lengths);
+            sides
+                .map(|((range, size), length)| range.start.min(length - size))
+                .collect()
+        });
+        Region {
+            starts: starts.collect(),
+            size,
+        }
+    }
+
+    /// Sizes of a slot's spatial dimensions.
+    fn lengths(&self, slot: SlotId) -> Vec<usize> {
+        let dims = self.graph.slots[slot].shape.iter().skip(2);
+        dims.map(|dim| dim.fixed.max(0) as usize).collect()
+    }
+
+    fn run(
+        &self,
+        node: &Node,
+        states: &HashMap<SlotId, Rows>,
+        place: &Place,
+    ) -> Result<Vec<Rows>, Error> {
+        let local = match &node.op {
+            Op::Binary(_) | Op::Compare(_) => self.meet(node, states)?,
+            op if elementwise(op) => self.each(node, states)?,
+            op => match sights(op, node, &self.graph) {
+                Some((sights, fill)) => self.look(node, states, &sights, fill)?,
+                None => None,
+            },
+        };
+        if let Some((operands, region)) = local {
+            let outputs = run::run(&unpadded(&node.op), operands, place)?;
+            let patches = outputs.into_iter();
+            let patches = patches.map(|value| Rows::Patch(value, region.clone()));
+            return Ok(patches.collect());
+        }
+        let operands = node.operands.iter().map(|&slot| match states.get(&slot) {
+            Some(state) => self.whole(slot, state, place.rows),
+            None => self.shared(slot, place.rows),
+        });
+        let outputs = run::run(&node.op, operands.collect::<Result<_, _>>()?, place)?;
+        Ok(outputs.into_iter().map(Rows::Whole).collect())
+    }
+
+    /// The operands of an elementwise function on a patch.
+    fn each(
+        &self,
+        node: &Node,
+        states: &HashMap<SlotId, Rows>,
+    ) -> Result<Option<(Vec<Value>, Region)>, Error> {
+        let Some(Rows::Patch(patch, region)) = states.get(&node.operands[0]) else {
+            return Ok(None);
+        };
+        let rest = &node.operands[1..];
+        if rest
+            .iter()
+            .any(|slot| states.contains_key(slot) || self.batched[*slot])
+        {
+            return Ok(None);
+        }
+        let mut operands = vec![patch.clone()];
+        for &slot in rest {
+            operands.push(self.known.get(slot)?.clone());
+        }
+        Ok(Some((operands, region.clone())))
+    }
+
+    /// The operands of arithmetic on patches, or on a patch and what is known: both cut to the box
+    /// around both.
+    fn meet(
+        &self,
+        node: &Node,
+        states: &HashMap<SlotId, Rows>,
+    ) -> Result<Option<(Vec<Value>, Region)>, Error> {
+        let output = self.lengths(node.outputs[0]);
+        let mut region: Option<Region> = None;
+        for slot in &node.operands {
+            match states.get(slot) {
+                Some(Rows::Patch(_, own)) if self.lengths(*slot) == output => {
+                    region = Some(match region {
+                        Some(region) => joined(&region, own, &output),
+                        None => own.clone(),
+                    });
+                }
+                None => {}
+                _ => return Ok(None),
+            }
+        }
+        let Some(region) = region else {
+            return Ok(None);
+        };
+        if nearly_whole(&region.size, &output) {
+            return Ok(None);
+        }
+        let rank = self.graph.slots[node.outputs[0]].shape.len();
+        let mut operands = Vec::with_capacity(2);
+        for &slot in &node.operands {
+            let lengths = self.lengths(slot);
+            let same_rank = self.graph.slots[slot].shape.len() == rank;
+            if states.contains_key(&slot) || (same_rank && lengths == output) {
+                operands.push(self.around(slot, states, &region, &[], 0.0)?);
+            } else if lengths.iter().all(|&length| length == 1) {
+                // A number, or one per channel.
+                operands.push(self.known.get(slot)?.clone());
+            } else {
+                return Ok(None);
+            }
+        }
+        Ok(Some((operands, region)))
+    }
+
+    /// The operands of an operation that looks around: the patch with its surroundings.
+    fn look(
+        &self,
+        node: &Node,
+        states: &HashMap<SlotId, Rows>,
+        sights: &[Sight],
+        fill: f32,
+    ) -> Result<Option<(Vec<Value>, Region)>, Error> {
+        let slot = node.operands[0];
+        let Some(Rows::Patch(_, own)) = states.get(&slot) else {
+            return Ok(None);
+        };
+        let lengths = self.lengths(slot);
+        let rest = &node.operands[1..];
+        if sights.len() != lengths.len() || rest.iter().any(|slot| states.contains_key(slot)) {
+            return Ok(None);
+        }
+        let sides = || sights.iter().zip(&own.size).zip(&lengths);
+        let size: Vec<usize> = sides()
+            .map(|((s, &size), &length)| s.reach(size, length))
+            .collect();
+        let outputs = sights.iter().zip(&lengths);
+        let outputs: Vec<usize> = outputs
+            .map(|(sight, &length)| sight.outputs(length))
+            .collect();
+        if nearly_whole(&size, &outputs) {
+            return Ok(None);
+        }
+        let starts = own.starts.iter().map(|starts| {
+            let each = sides().zip(starts);
+            each.map(|(((sight, &size), &length), &start)| sight.start(start, size, length))
+                .collect()
+        });
+        let reached = Region {
+            starts: starts.collect(),
+            size,
+        };
+        // In coordinates of the padded input.
+        let seen = Region {
+            starts: reached
+                .starts
+                .iter()
+                .map(|starts| {
+                    starts
+                        .iter()
+                        .zip(sights)
+                        .map(|(at, s)| at * s.stride)
+                        .collect()
+                })
+                .collect(),
+            size: reached
+                .size
+                .iter()
+                .zip(sights)
+                .map(|(size, s)| (size - 1) * s.stride + s.kernel)
+                .collect(),
+        };
+        let padding: Vec<(usize, usize)> = sights.iter().map(|s| (s.before, s.after)).collect();
+        let mut operands = vec![self.around(slot, states, &seen, &padding, fill)?];
+        for &slot in rest {
+            operands.push(self.known.get(slot)?.clone());
+        }
+        Ok(Some((operands, reached)))
+    }
+
+    /// Boxes of a slot's rows, in coordinates of the activation padded with `fill`.
+    fn around(
+        &self,
+        slot: SlotId,
+        states: &HashMap<SlotId, Rows>,
+        seen: &Region,
+        padding: &[(usize, usize)],
+        fill: f32,
+    ) -> Result<Value, Error> {
+        let mut known = self.known.get(slot)?.clone();
+        if padding.iter().any(|side| *side != (0, 0)) {
+            let all = [&[(0, 0), (0, 0)], padding].concat();
+            let padded = Dispatch::float_pad(known.into_dispatch(), &all, PadMode::Constant(fill));
+            known = Value::from_dispatch(padded);
+        }
+        let patch = match states.get(&slot) {
+            Some(Rows::Patch(value, own)) => Some((value, own)),
+            _ => None,
+        };
+        let before = |dim: usize| padding.get(dim).map_or(0, |side| side.0);
+        let rows = seen.starts.iter().enumerate().map(|(row, starts)| {
+            let part = cut_one(known.clone(), 0, starts, &seen.size);
+            let Some((patch, own)) = patch else {
+                return part;
+            };
+            // The part of the patch that is seen, in its own coordinates and in those of the box.
+            let (mut from, mut to) = (full(row, patch), full(0, &part));
+            for (dim, (&start, &size)) in starts.iter().zip(&seen.size).enumerate() {
+                let at = own.starts[row][dim] + before(dim);
+                let low = at.max(start);
+                let high = (at + own.size[dim]).min(start + size);
+                if low >= high {
+                    return part;
+                }
+                from[dim + 2] = low - at..high - at;
+                to[dim + 2] = low - start..high - start;
+            }
+            assigned(part, &to, sliced(patch.clone(), &from))
+        });
+        Value::cat_rows(rows.collect())
+    }
+
+    /// All of a slot's rows.
+    fn whole(&self, slot: SlotId, state: &Rows, count: usize) -> Result<Value, Error> {
+        let (patch, region) = match state {
+            Rows::Whole(value) => return Ok(value.clone()),
+            Rows::Patch(patch, region) => (patch, region),
+        };
+        let known = self.known.get(slot)?;
+        let rows = (0..count).map(|row| {
+            let mut to = full(0, known);
+            for (dim, (&start, &size)) in region.starts[row].iter().zip(&region.size).enumerate() {
+                to[dim + 2] = start..start + size;
+            }
+            assigned(known.clone(), &to, patch.slice_rows(row..row + 1))
+        });
+        Value::cat_rows(rows.collect())
+    }
+
+    /// A slot that is the same for all rows.
+    fn shared(&self, slot: SlotId, count: usize) -> Result<Value, Error> {
+        let known = self.known.get(slot)?;
+        Ok(match self.batched[slot] {
+            true => known.select_rows(&vec![0; count]),
+            false => known.clone(),
+        })
+    }
+}

@@ -1,0 +1,108 @@
+//! Runs a graph, keeping or replacing any activation.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::{Place, run};
+use crate::graph::{Graph, SlotId, Source, panic_message};
+use crate::{Error, Value};
+
+/// The values of a run's slots, as far as they were kept.
+pub(crate) struct Activations {
+    values: Vec<Option<Value>>,
+    pub place: Place,
+}
+
+impl Activations {
+    pub fn get(&self, slot: SlotId) -> Result<&Value, Error> {
+        self.values[slot]
+            .as_ref()
+            .ok_or(Error::Internal("an activation was not kept"))
+    }
+
+    /// All of several slots.
+    pub fn all(&self, slots: &[SlotId]) -> Result<Vec<Value>, Error> {
+        slots.iter().map(|&s| self.get(s).cloned()).collect()
+    }
+}
+
+impl Graph {
+    /// Runs the graph on `inputs`. An activation in `replace` takes the place of the computed one
+    /// for everything after it. The output and the slots in `keep` outlive their last use.
+    pub fn replay(
+        &self,
+        inputs: &[Value],
+        replace: &HashMap<SlotId, Value>,
+        keep: &[SlotId],
+    ) -> Result<Activations, Error> {
+        let rows = inputs.first().map_or(1, Value::rows);
+        let place = Place::new(self.device.clone(), rows);
+        let mut values: Vec<Option<Value>> = vec![None; self.slots.len()];
+        for (slot, value) in values.iter_mut().enumerate() {
+            *value = match &self.slots[slot].source {
+                Source::Input(i) => inputs.get(*i).cloned(),
+                Source::Parameter(_, value) | Source::Constant(value) => Some(value.clone()),
+                Source::Node(_) => None,
+            };
+            if let Some(replacement) = replace.get(&slot) {
+                *value = Some(replacement.clone());
+            }
+        }
+        let last_use = self.last_uses(keep);
+        for (i, node) in self.nodes.iter().enumerate() {
+            if node.outputs.iter().all(|slot| values[*slot].is_some()) {
+                continue;
+            }
+            let mut operands = Vec::with_capacity(node.operands.len());
+            for (position, &slot) in node.operands.iter().enumerate() {
+                // At its last use a value is handed over, so that Burn may work in place.
+                let again = node.operands[position + 1..].contains(&slot);
+                let value = if last_use[slot] == Some(i) && !again {
+                    values[slot].take()
+                } else {
+                    values[slot].clone()
+                };
+                operands.push(value.ok_or(Error::Internal("a node ran before its operands"))?);
+            }
+            // Burn checks some values, such as indices, only when it meets them.
+            let outputs = caught(&node.name, || run(&node.op, operands, &place))?;
+            for (&slot, output) in node.outputs.iter().zip(outputs) {
+                if values[slot].is_none() {
+                    values[slot] = Some(output);
+                }
+            }
+        }
+        Ok(Activations { values, place })
+    }
+
+    /// The last node that reads each slot; none for slots that are kept or never read, and for
+    /// inputs, parameters and constants, which others hold anyway.
+    fn last_uses(&self, kept: &[SlotId]) -> Vec<Option<usize>> {
+        let mut last = vec![None; self.slots.len()];
+        for (i, node) in self.nodes.iter().enumerate() {
+            for &slot in &node.operands {
+                last[slot] = Some(i);
+            }
+        }
+        for (slot, last) in last.iter_mut().enumerate() {
+            if !matches!(self.slots[slot].source, Source::Node(_)) {
+                *last = None;
+            }
+        }
+        for &slot in kept {
+            last[slot] = None;
+        }
+        last[self.output] = None;
+        last
+    }
+}
+
+/// Runs `f`, in which Burn may panic on values that a layer cannot work on.
+pub(crate) fn caught<T>(layer: &str, f: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
+        Err(Error::LayerPanicked {
+            layer: layer.into(),
+            message: panic_message(panic.as_ref()),
+        })
+    })
+}

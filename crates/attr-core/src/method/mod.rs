@@ -1,0 +1,254 @@
+//! What every attribution method of inputs is.
+//!
+//! ```text
+//! mod.rs            Method: one required method
+//! layer_method.rs   LayerMethod: the same for activations
+//! at_layers.rs      AtLayers: any method of inputs, at layers
+//! with_baseline.rs  WithBaseline: any method with the baselines of the caller
+//! layer_names.rs    one name or several
+//! explanation.rs    Explanation, Attribution, records
+//! ```
+
+mod at_layers;
+mod explanation;
+mod layer_method;
+mod layer_names;
+mod with_baseline;
+
+use crate::model::Untyped;
+use crate::{Baselines, Error, Inputs, Model, Question, Run, Target, Values};
+
+pub use at_layers::{AtLayers, on_the_rest};
+pub use explanation::{Attribution, AttributionRecord, Explanation, Work};
+pub use layer_method::{LayerAttribution, LayerAttributionRecord, LayerMethod};
+pub use layer_names::LayerNames;
+pub use with_baseline::WithBaseline;
+pub(crate) use with_baseline::refuse_unused;
+
+/// An attribution method: says how much each element of the input contributed to a target.
+///
+/// One method is required; [`attribute`](Self::attribute) and its relatives are what users call. A
+/// method is its parameters, plain data. What stands for absent inputs is part of the question: the
+/// caller gives it by [`with_baseline`](Self::with_baseline).
+///
+/// ```
+/// use attr_core::{Error, Explanation, Method, Question};
+/// use burn::tensor::{Device, Tensor};
+///
+/// /// The gradient's magnitude.
+/// struct Saliency;
+///
+/// impl Method for Saliency {
+///     fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+///         let mut found = question.explained_by_gradients()?;
+///         for value in found.iter_mut().flat_map(|one| &mut one.values).flatten() {
+///             *value = value.map(|gradient| gradient.abs())?;
+///         }
+///         Ok(found)
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Error> {
+/// let x = Tensor::<2>::from_floats([[1.0, -2.0]], &Device::default());
+/// let found = Saliency.attribute(&|x: Tensor<2>| x.powi_scalar(2), &x, 1)?;
+/// assert_eq!(found.scores(), [4.0]);
+/// # Ok(())
+/// # }
+/// ```
+pub trait Method: Send + Sync {
+    /// Answers a question, with one explanation for each of its targets.
+    ///
+    /// # Errors
+    /// Whatever the model or the method's parameters give rise to.
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error>;
+
+    /// What the method takes the question's baselines for.
+    fn baseline_use(&self) -> BaselineUse {
+        BaselineUse::None
+    }
+
+    /// The baselines that the method was given by [`with_baseline`](Self::with_baseline), also
+    /// where that stands inside another method.
+    fn own_baselines(&self) -> Option<&Baselines> {
+        None
+    }
+
+    /// The method at some layers: one explanation, of one value, for each target and layer,
+    /// `[target][layer]`. By default it is the method on the rest of the model, as
+    /// [`AtLayers`] describes.
+    ///
+    /// # Errors
+    /// As [`explain`](Self::explain); [`Error::NotTraced`] for a closure.
+    fn explain_layers(
+        &self,
+        question: &Question<'_>,
+        layers: &[String],
+    ) -> Result<Vec<Vec<Explanation>>, Error> {
+        at_layers::on_the_rest(self, question, layers)
+    }
+
+    /// The method with what stands for absent inputs: a number, a tensor with one row or one per
+    /// input row, or [`Baselines::each`] for several inputs. Without it, zeros do.
+    fn with_baseline(self, baselines: impl Into<Baselines>) -> WithBaseline<Self>
+    where
+        Self: Sized,
+    {
+        WithBaseline {
+            method: self,
+            baselines: baselines.into(),
+        }
+    }
+
+    /// The method at the outputs of some layers, instead of at the inputs: a name, or several.
+    fn at_layers(self, layers: impl Into<LayerNames>) -> AtLayers<Self>
+    where
+        Self: Sized,
+    {
+        AtLayers::new(layers, self)
+    }
+
+    /// The attribution of `target` to `inputs`, with default memory budget and no progress.
+    ///
+    /// # Errors
+    /// [`Error`] says which value was wrong and what would be right.
+    fn attribute<I: Inputs>(
+        &self,
+        model: &impl Model<I>,
+        inputs: &I,
+        target: impl Into<Target>,
+    ) -> Result<Attribution<I>, Error>
+    where
+        Self: Sized,
+    {
+        self.attribute_with(model, inputs, target, &Run::new())
+    }
+
+    /// As [`attribute`](Self::attribute), with a memory budget and progress.
+    ///
+    /// # Errors
+    /// As [`attribute`](Self::attribute).
+    fn attribute_with<I: Inputs>(
+        &self,
+        model: &impl Model<I>,
+        inputs: &I,
+        target: impl Into<Target>,
+        run: &Run<'_>,
+    ) -> Result<Attribution<I>, Error>
+    where
+        Self: Sized,
+    {
+        let all = self.attribute_targets(model, inputs, &[target.into()], run)?;
+        let mut all = all.into_iter();
+        all.next()
+            .ok_or(Error::Internal("a method returned nothing"))
+    }
+
+    /// One attribution for each of several targets, over shared forward passes.
+    ///
+    /// # Errors
+    /// As [`attribute`](Self::attribute).
+    fn attribute_targets<I: Inputs>(
+        &self,
+        model: &impl Model<I>,
+        inputs: &I,
+        targets: &[Target],
+        run: &Run<'_>,
+    ) -> Result<Vec<Attribution<I>>, Error>
+    where
+        Self: Sized,
+    {
+        ask(model, inputs, targets, run, |question, given| {
+            let found = self.explain(question)?.into_iter().zip(targets);
+            let attributions = found.map(|(explanation, target)| {
+                Attribution::new(explanation, given, target, question.work())
+            });
+            attributions.collect()
+        })
+    }
+}
+
+/// What a method takes baselines for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BaselineUse {
+    /// It has none.
+    None,
+    /// Each row is compared with a baseline. At a layer that is the baseline's activation.
+    Reference,
+    /// Rows to draw from. At a layer they are the activations of those rows.
+    Distribution,
+    /// What stands for absent parts of what is perturbed. At a layer that is given for the layer
+    /// itself.
+    Perturbation,
+}
+
+/// Asks a question about checked inputs; `answer` also gets how many inputs the caller gave.
+///
+/// # Errors
+/// [`Error::EmptyBatch`], [`Error::Shape`] and [`Error::NonFinite`] for inputs that nothing can
+/// explain; [`Error::TargetRows`] for targets of another number of rows; those of `answer`.
+pub fn ask<I: Inputs, T>(
+    model: &impl Model<I>,
+    inputs: &I,
+    targets: &[Target],
+    run: &Run<'_>,
+    answer: impl FnOnce(&Question<'_>, usize) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let given = inputs.to_values();
+    // Whatever rows these are of, they are the caller's.
+    let given = given
+        .with(|_, value| Some(value.clone().detached()))
+        .renumbered();
+    given.check()?;
+    for target in targets {
+        target.check(given.rows())?;
+    }
+    let count = given.values().len();
+    let constants = model.traced().map_or(&[][..], |traced| traced.constants());
+    let values: Values = given.with_constants(constants)?;
+    let model = Untyped::new(model);
+    answer(&Question::new(&model, values, targets, run), count)
+}
+
+impl<T: Method + ?Sized> Method for &T {
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        (**self).explain(question)
+    }
+
+    fn baseline_use(&self) -> BaselineUse {
+        (**self).baseline_use()
+    }
+
+    fn own_baselines(&self) -> Option<&Baselines> {
+        (**self).own_baselines()
+    }
+
+    fn explain_layers(
+        &self,
+        question: &Question<'_>,
+        layers: &[String],
+    ) -> Result<Vec<Vec<Explanation>>, Error> {
+        (**self).explain_layers(question, layers)
+    }
+}
+
+impl<T: Method + ?Sized> Method for Box<T> {
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        (**self).explain(question)
+    }
+
+    fn baseline_use(&self) -> BaselineUse {
+        (**self).baseline_use()
+    }
+
+    fn own_baselines(&self) -> Option<&Baselines> {
+        (**self).own_baselines()
+    }
+
+    fn explain_layers(
+        &self,
+        question: &Question<'_>,
+        layers: &[String],
+    ) -> Result<Vec<Vec<Explanation>>, Error> {
+        (**self).explain_layers(question, layers)
+    }
+}

@@ -1,0 +1,501 @@
+//! A model recorded once and replayed: the heart of this library.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use burn::module::Module;
+
+use super::graphs::{Graphs, Step};
+use crate::build::{Gradients, Seeds};
+use crate::graph::{FunctionRecorder, LayerGroup, ModuleRecorder, NearRow, Place, SlotId};
+use crate::walk::{Composite, GradientEverywhere, Pass, Plan, Walk};
+use crate::{Error, Inputs, Kind, Layer, Model, Output, Value, Values, Work};
+
+/// A Burn module as a graph of named layers that can be run forwards and backwards, whole or in
+/// part.
+///
+/// [`Traced::new`] runs the module's own forward on Burn's capture device, at three batch sizes to
+/// see which numbers follow the batch: no change to the module, no hooks, no training mode (a
+/// recording is inference). Weights stay where they are and are not copied. Inputs of another shape
+/// are traced when they come and remembered; another number of rows costs nothing.
+///
+/// ```
+/// use attr_core::Traced;
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::{Device, Tensor, activation};
+///
+/// # fn main() -> Result<(), attr_core::Error> {
+/// let device = Device::default();
+/// let layer: Linear = LinearConfig::new(3, 2).init(&device);
+/// let x = Tensor::<2>::from_floats([[1.0, 2.0, 3.0]], &device);
+///
+/// let model = Traced::new(&layer, |m: &Linear, x: Tensor<2>| activation::relu(m.forward(x)), &x)?;
+/// for layer in model.layers() {
+///     println!("{layer}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Traced {
+    graphs: Graphs,
+    /// What a cut model still needs of the layers before the cut.
+    constants: Vec<Value>,
+}
+
+impl Traced {
+    /// Traces `forward` of `model` for inputs like `example`, whose values play no part.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedOperation`], [`Error::ReadsValue`], [`Error::ForwardPanicked`] for an
+    /// example that does not fit the model, [`Error::EmptyBatch`], [`Error::DeviceMismatch`].
+    pub fn new<M, I, O>(
+        model: &M,
+        forward: impl Fn(&M, I) -> O + Send + Sync + 'static,
+        example: &I,
+    ) -> Result<Self, Error>
+    where
+        M: Module + 'static,
+        I: Inputs,
+        O: Output + 'static,
+    {
+        let values = example.to_values();
+        values.check()?;
+        let count = values.values().len();
+        let attributed = (0..count).map(|i| values.attributed(i)).collect();
+        let device = match model.devices().first() {
+            Some(device) => device.clone().inner(),
+            None => values.values()[0].device().inner(),
+        };
+        let recorder = Box::new(ModuleRecorder::new(
+            model,
+            forward,
+            attributed,
+            device.settings(),
+        ));
+        let traced = Self {
+            graphs: Graphs::of_module(recorder, count, device.as_dispatch().clone()),
+            constants: Vec::new(),
+        };
+        traced.graphs.get(values.values())?;
+        Ok(traced)
+    }
+
+    /// Traces a function of named parameters and inputs whose ranks are known at run time only,
+    /// such as a model read from a file.
+    ///
+    /// `forward` is given a placeholder for each of `parameters` and for each input, without
+    /// values; it computes with [`Op::run`](crate::op::Op::run) or with typed tensors, and names layers
+    /// with [`tap_value`](crate::op::tap_value). It runs anew for every shape of inputs.
+    ///
+    /// # Errors
+    /// As [`Traced::new`], and whatever `forward` reports.
+    ///
+    /// ```
+    /// use attr_core::op::{Binary, Op};
+    /// use attr_core::{Traced, Value, Values};
+    /// use burn::tensor::{Device, Tensor};
+    ///
+    /// # fn main() -> Result<(), attr_core::Error> {
+    /// let device = Device::default();
+    /// let scale = Value::from(Tensor::<2>::from_floats([[2.0, 3.0]], &device));
+    /// let x = Value::from(Tensor::<2>::from_floats([[1.0, 1.0]], &device));
+    /// let model = Traced::from_function(
+    ///     vec![("scale".to_string(), scale)],
+    ///     |parameters, inputs| {
+    ///         let operands = vec![inputs[0].clone(), parameters[0].clone()];
+    ///         Ok(Op::Binary(Binary::Mul).run(operands, &inputs[0].device())?.remove(0))
+    ///     },
+    ///     &Values::new(vec![x.clone()], vec![true]),
+    /// )?;
+    /// assert_eq!(model.forward(&Values::new(vec![x], vec![true]))?.to_vec()?, [2.0, 3.0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_function(
+        parameters: Vec<(String, Value)>,
+        forward: impl Fn(&[Value], &[Value]) -> Result<Value, Error> + Send + Sync + 'static,
+        example: &Values,
+    ) -> Result<Self, Error> {
+        example.check()?;
+        let device = example.values()[0].device().inner();
+        let recorder = Box::new(FunctionRecorder {
+            parameters,
+            forward,
+            settings: device.settings(),
+        });
+        let count = example.values().len();
+        let traced = Self {
+            graphs: Graphs::of_module(recorder, count, device.as_dispatch().clone()),
+            constants: Vec::new(),
+        };
+        traced.graphs.get(example.values())?;
+        Ok(traced)
+    }
+
+    /// All layers in execution order, with shapes as for the traced example; each prints as a line
+    /// of a model summary.
+    pub fn layers(&self) -> Vec<Layer> {
+        self.graphs
+            .example()
+            .map(|graph| graph.layers())
+            .unwrap_or_default()
+    }
+
+    /// The model's output.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] and its like when the inputs do not fit.
+    pub fn forward(&self, inputs: &impl Inputs) -> Result<Value, Error> {
+        let values = self.complete(inputs)?;
+        let graph = self.graphs.get(&values)?;
+        let run = graph.replay(&values, &HashMap::new(), &[])?;
+        run.get(graph.output).cloned()
+    }
+
+    /// The output with some layers' activations replaced (activation patching), and the
+    /// activations of the layers in `keep`, by their order.
+    ///
+    /// # Errors
+    /// [`Error::UnknownLayer`]; [`Error::Shape`] or [`Error::Unlike`] for a replacement of another
+    /// shape, type or device than the activation.
+    pub fn forward_with(
+        &self,
+        inputs: &impl Inputs,
+        replace: &[(&str, Value)],
+        keep: &[&str],
+    ) -> Result<(Value, Vec<Value>), Error> {
+        let values = self.complete(inputs)?;
+        let graph = self.graphs.get(&values)?;
+        let rows = values.first().map_or(1, Value::rows);
+        let place = Place::new(graph.device.clone(), rows);
+        let mut replacements = HashMap::new();
+        for (name, value) in replace {
+            let slot = graph.layer(name)?;
+            let expected = graph.shape_at(slot, rows);
+            if value.shape() != expected {
+                return Err(Error::Shape {
+                    what: format!("the activation for layer {name:?}"),
+                    got: value.shape(),
+                    expected: format!("{expected:?}"),
+                });
+            }
+            let dtype = place.dtype(graph.slots[slot].dtype);
+            let what = format!("the activation for layer {name:?}");
+            replacements.insert(slot, value.clone().checked(what, dtype, &graph.device)?);
+        }
+        let kept = keep.iter().map(|name| graph.layer(name));
+        let kept: Vec<SlotId> = kept.collect::<Result<_, _>>()?;
+        let run = graph.replay(&values, &replacements, &kept)?;
+        Ok((run.get(graph.output)?.clone(), run.all(&kept)?))
+    }
+
+    /// The activations of some layers.
+    ///
+    /// # Errors
+    /// [`Error::UnknownLayer`] with the nearest names.
+    pub fn activations(&self, inputs: &impl Inputs, layers: &[&str]) -> Result<Vec<Value>, Error> {
+        Ok(self.forward_with(inputs, &[], layers)?.1)
+    }
+
+    /// Which rule of `composite` serves which node, for walks from the output, or from a layer, to
+    /// the inputs that get an attribution. [`Plan::to_layers`] ends walks earlier. A plan serves any
+    /// inputs of the same shape, whatever their number of rows.
+    ///
+    /// # Errors
+    /// Those of the composite, for a node that it has no rule for; [`Error::Shape`] and its like
+    /// when the inputs do not fit.
+    pub fn plan(&self, composite: &dyn Composite, inputs: &impl Inputs) -> Result<Plan, Error> {
+        let inputs = self.complete_values(inputs)?;
+        let graph = self.graphs.get(inputs.values())?;
+        let explained = (0..graph.inputs.len()).filter(|&i| inputs.attributed(i));
+        let explained = explained.map(|i| graph.inputs[i]).collect();
+        Plan::new(graph, composite, explained)
+    }
+
+    /// One forward pass, to be walked back over as often as wanted.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] and its like when the inputs do not fit the model, or are shaped unlike those
+    /// that the plan was made for.
+    pub fn pass(&self, inputs: &impl Inputs, plan: &Plan) -> Result<Pass, Error> {
+        self.run_pass(&inputs.to_values(), None, plan, Rc::default())
+    }
+
+    /// The same with a second forward pass, on a reference of as many rows, which rules see as
+    /// [`NodeView::reference`](crate::walk::NodeView::reference).
+    ///
+    /// # Errors
+    /// As [`pass`](Self::pass); [`Error::Shape`] for a reference unlike the inputs.
+    pub fn pass_with_reference(
+        &self,
+        inputs: &impl Inputs,
+        reference: &impl Inputs,
+        plan: &Plan,
+    ) -> Result<Pass, Error> {
+        let reference = reference.to_values();
+        self.run_pass(&inputs.to_values(), Some(&reference), plan, Rc::default())
+    }
+
+    /// A pass that counts its work, and that of its walks, in `work`.
+    pub(crate) fn run_pass(
+        &self,
+        inputs: &Values,
+        reference: Option<&Values>,
+        plan: &Plan,
+        work: Rc<Cell<Work>>,
+    ) -> Result<Pass, Error> {
+        let inputs = self.complete_values(inputs)?;
+        plan.check(inputs.values())?;
+        let reference = match reference {
+            Some(reference) => {
+                let reference = self.complete_values(reference)?;
+                check_like(&reference, &inputs)?;
+                Some(reference)
+            }
+            None => None,
+        };
+        Pass::new(plan, inputs, reference, work)
+    }
+
+    /// The model from the output of `layer` on: its only input is that activation.
+    ///
+    /// What later layers read besides (a skip connection around `layer`, a mask made from the
+    /// tokens) is taken from `inputs` and held: explain activations with as many rows.
+    ///
+    /// # Errors
+    /// [`Error::UnknownLayer`]; [`Error::Layer`] when dimension 0 of such a value is not the batch, or
+    /// the output does not depend on the layer.
+    pub fn from_layer(&self, layer: &str, inputs: &impl Inputs) -> Result<Self, Error> {
+        let (mut model, _, constants) = self.cut_at(&[layer], &self.complete(inputs)?)?;
+        model.constants = constants;
+        Ok(model)
+    }
+
+    /// The rest of the model from the outputs of `layers` on, and what it takes for `inputs`: the
+    /// activations there, which get an attribution, and what else later layers read.
+    ///
+    /// # Errors
+    /// As [`from_layer`](Self::from_layer); [`Error::Layer`] for a layer given twice, or one that has
+    /// its effect through another of them alone.
+    pub fn cut(&self, layers: &[&str], inputs: &Values) -> Result<(Traced, Values), Error> {
+        let inputs = self.complete_values(inputs)?;
+        let (model, activations, constants) = self.cut_at(layers, inputs.values())?;
+        let attributed = [vec![true; layers.len()], vec![false; constants.len()]].concat();
+        let values = [activations, constants].concat();
+        Ok((model, inputs.replaced(values, attributed)))
+    }
+
+    /// What a model that [`from_layer`](Self::from_layer) cut still reads of the layers before, one
+    /// row for each of the activations it explains.
+    pub fn constants(&self) -> &[Value] {
+        &self.constants
+    }
+
+    /// The model beside one row, where rows that differ from it in a window of `size` (per spatial
+    /// dimension) of an input cost less than others; none where they do not.
+    ///
+    /// # Errors
+    /// Whatever makes the row unfit for the model.
+    pub fn near(
+        &self,
+        row: &Values,
+        input: usize,
+        size: &[usize],
+    ) -> Result<Option<NearRow>, Error> {
+        let row = self.complete_values(row)?;
+        let graph = self.graphs.folded().get(row.values())?;
+        graph.nearby(row.values(), input, size)
+    }
+
+    /// Bytes that all activations of one row take, for inputs like these; none for inputs that do
+    /// not fit.
+    pub fn bytes_per_row(&self, inputs: &Values) -> Option<usize> {
+        Some(self.graphs.get(inputs.values()).ok()?.bytes_per_row())
+    }
+
+    /// The model from the outputs of `layers` on, the activations there, and what else it takes.
+    fn cut_at(
+        &self,
+        layers: &[&str],
+        values: &[Value],
+    ) -> Result<(Self, Vec<Value>, Vec<Value>), Error> {
+        let whole = self.graphs.get(values)?;
+        let slots = layers.iter().map(|layer| whole.layer(layer));
+        let slots: Vec<SlotId> = slots.collect::<Result<_, _>>()?;
+        if let Some(i) = (1..slots.len()).find(|&i| slots[..i].contains(&slots[i])) {
+            return Err(Error::Layer {
+                name: layers[i].into(),
+                reason: "it is given twice".into(),
+            });
+        }
+        let (graph, side) = whole.from(&slots).map_err(|i| Error::Layer {
+            name: layers[i].into(),
+            reason: "the model's output does not depend on its (first) output".into(),
+        })?;
+        for &slot in slots.iter().chain(&side) {
+            let batch = whole.slots[slot].shape.first();
+            if whole.rows.is_none() && batch.is_none_or(|d| d.fixed != 0 || d.per_row != 1) {
+                return Err(Error::Layer {
+                    name: layers.join(", "),
+                    reason: "dimension 0 of an activation that later layers need is not the batch"
+                        .into(),
+                });
+            }
+        }
+        let kept = [&slots[..], &side].concat();
+        let run = whole.replay(values, &HashMap::new(), &kept)?;
+        let model = Self {
+            graphs: Graphs::of_graph(graph),
+            constants: Vec::new(),
+        };
+        Ok((model, run.all(&slots)?, run.all(&side)?))
+    }
+
+    /// The model up to the output of `layer`: explain one unit of it with [`Target::unit`].
+    ///
+    /// [`Target::unit`]: crate::Target::unit
+    ///
+    /// # Errors
+    /// [`Error::UnknownLayer`] with the nearest names.
+    pub fn to_layer(&self, layer: &str) -> Result<Self, Error> {
+        self.graphs.example()?.layer(layer)?;
+        Ok(self.with_step(Step::ToLayer(layer.into())))
+    }
+
+    /// The model without its final softmax, log-softmax or sigmoid; the same model if it has none.
+    ///
+    /// Recommended for explanations: probabilities saturate, so their gradients vanish where the
+    /// model is sure, and they mix evidence for a class with evidence against all others.
+    pub fn logits(&self) -> Self {
+        self.with_step(Step::Logits)
+    }
+
+    /// The model with BatchNorm folded into the convolution or linear layer before it: the same
+    /// function in fewer operations. The folded layer has the BatchNorm's name and answers to the
+    /// other layer's as well; the activation between the two no longer exists, so both names mean
+    /// the BatchNorm's output.
+    pub fn fold_batch_norm(&self) -> Self {
+        self.with_step(Step::FoldBatchNorm)
+    }
+
+    /// The model with every attention that is one operation taken apart into matrix products, a
+    /// softmax and what lies between: the same function, with activations to look at.
+    ///
+    /// Of an attention `NAME`, `NAME.scores` are the scores that the softmax takes and
+    /// `NAME.softmax` is what it gives. Where a mask may hide a whole row, `NAME.weights` is that
+    /// with zeros for what is hidden. `NAME` itself, or `NAME.output`, is the last product.
+    pub fn expand_attention(&self) -> Self {
+        self.with_step(Step::ExpandAttention)
+    }
+
+    /// Layers that work as one, such as the sigmoid and the product of a SiLU, in execution order.
+    pub fn groups(&self) -> Vec<LayerGroup> {
+        self.graphs
+            .example()
+            .map(|graph| graph.layer_groups())
+            .unwrap_or_default()
+    }
+
+    /// The number of rows that the model insists on, where its forward fixes it (a reshape to a
+    /// literal batch, say): explain that many at a time. None for a model that takes any number.
+    pub fn rows(&self) -> Option<usize> {
+        self.graphs.example().ok()?.rows
+    }
+
+    /// How many shapes of inputs have been traced so far.
+    pub fn traces(&self) -> usize {
+        self.graphs.traces()
+    }
+
+    fn with_step(&self, step: Step) -> Self {
+        Self {
+            graphs: self.graphs.with_step(step),
+            constants: self.constants.clone(),
+        }
+    }
+
+    /// Inputs without gradient tracking, with the constants of a cut model, which the driver of a
+    /// method has appended already.
+    fn complete_values(&self, inputs: &impl Inputs) -> Result<Values, Error> {
+        let given = inputs.to_values();
+        let given = given.with(|_, value| Some(value.clone().detached()));
+        for (i, value) in given.values().iter().enumerate() {
+            let shape = value.shape();
+            if shape.is_empty() || shape.contains(&0) {
+                return Err(Error::EmptyBatch { input: i, shape });
+            }
+            if shape[0] != given.rows() {
+                return Err(Error::Shape {
+                    what: format!("input {i}"),
+                    got: shape,
+                    expected: format!("{} rows, as input 0 has,", given.rows()),
+                });
+            }
+        }
+        let (expected, got) = (self.graphs.inputs(), given.values().len());
+        if got == expected {
+            Ok(given)
+        } else if got + self.constants.len() == expected {
+            given.with_constants(&self.constants)
+        } else {
+            Err(Error::InputCount {
+                expected: expected - self.constants.len(),
+                got,
+            })
+        }
+    }
+
+    fn complete(&self, inputs: &impl Inputs) -> Result<Vec<Value>, Error> {
+        Ok(self.complete_values(inputs)?.into_values())
+    }
+}
+
+/// Refuses a reference whose inputs are shaped otherwise than those explained.
+fn check_like(reference: &Values, inputs: &Values) -> Result<(), Error> {
+    let pairs = reference.values().iter().zip(inputs.values()).enumerate();
+    for (i, (reference, input)) in pairs {
+        if reference.shape() != input.shape() || reference.dtype() != input.dtype() {
+            return Err(Error::Shape {
+                what: format!("the reference of input {i}"),
+                got: reference.shape(),
+                expected: format!("{:?}, as the input has,", input.shape()),
+            });
+        }
+    }
+    Ok(())
+}
+
+impl<I: Inputs> Model<I> for Traced {
+    fn forward(&self, inputs: Values) -> Result<Value, Error> {
+        Traced::forward(self, &inputs)
+    }
+
+    fn gradients(&self, inputs: Values, seeds: &Seeds<'_>) -> Result<Gradients, Error> {
+        let plan = self.plan(&GradientEverywhere, &inputs)?;
+        let pass = self.pass(&inputs, &plan)?;
+        let output = pass.output()?;
+        if output.kind() != Kind::Float {
+            return Err(Error::NoGradient { input: 0 });
+        }
+        let walks = seeds(&output)?.into_iter().map(|seed| {
+            let walked = pass.walk(Walk::from_output(seed))?;
+            Ok(walked.inputs)
+        });
+        Ok(Gradients {
+            inputs: walks.collect::<Result<_, Error>>()?,
+            forward_passes: 1,
+            output,
+        })
+    }
+
+    /// A recording is inference: nothing to verify.
+    fn verify(&self, _: &Values) -> Result<usize, Error> {
+        Ok(0)
+    }
+
+    fn traced(&self) -> Option<&Traced> {
+        Some(self)
+    }
+}

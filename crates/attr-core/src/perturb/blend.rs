@@ -1,0 +1,178 @@
+//! Inputs with each feature present to some degree.
+
+use burn::tensor::{Int, Tensor, TensorData};
+
+use super::{Features, inpainted};
+use crate::baseline::Absent;
+use crate::{Error, FeatureMask, Kind, Value, Values};
+
+/// Inputs with each feature present to some degree: `z ⊙ x + (1 - z) ⊙ b`, where `z` is 1 for what is
+/// present, 0 for what is absent, and `b` stands for what is absent.
+pub struct Blend {
+    features: Features,
+    /// Per input, rows that stand for what is absent, and whether the surroundings do instead.
+    pub(super) absent: Vec<Absent>,
+    pub(super) inpaint: Vec<bool>,
+    indices: Vec<Indices>,
+}
+
+/// How presences become elements of an input.
+enum Indices {
+    /// It is not perturbed.
+    Constant,
+    /// Elements and features are the same, in order.
+    Same,
+    /// The feature of each element, `[elements]`, one mask for all rows.
+    Shared(Tensor<1, Int>),
+    /// The feature of each element, `[caller's rows, elements]`.
+    PerRow(Value),
+}
+
+impl Blend {
+    /// Features of these inputs, and the rows that stand for what is absent, one for each of theirs.
+    ///
+    /// # Errors
+    /// [`Error::Method`] for inputs without anything to explain; as [`FeatureMask::resolve`].
+    pub fn new(inputs: &Values, mask: &FeatureMask, absent: Values) -> Result<Self, Error> {
+        let absent = absent.into_values().into_iter();
+        Self::over(inputs, mask, absent.map(Absent::of_each_row).collect())
+    }
+
+    pub(super) fn over(
+        inputs: &Values,
+        mask: &FeatureMask,
+        absent: Vec<Absent>,
+    ) -> Result<Self, Error> {
+        let features = mask.resolve(inputs)?;
+        if features.count() == 0 {
+            return Err(Error::Method {
+                method: "a perturbation",
+                reason: "no input is explained: all are constants or truth values".into(),
+            });
+        }
+        let all = features.numbers().iter().zip(inputs.values());
+        let indices = all.map(|(numbers, input)| {
+            let Some(numbers) = numbers else {
+                return Indices::Constant;
+            };
+            let same = features.count() == numbers.elements;
+            if same && numbers.ids.iter().copied().eq(0..numbers.elements) {
+                return Indices::Same;
+            }
+            let ids: Vec<i64> = numbers.ids.iter().map(|&id| id as i64).collect();
+            let (count, device) = (ids.len(), input.device());
+            if numbers.shared() {
+                return Indices::Shared(Tensor::from_data(TensorData::new(ids, [count]), &device));
+            }
+            let shape = [count / numbers.elements.max(1), numbers.elements];
+            let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, shape), &device);
+            Indices::PerRow(ids.into())
+        });
+        Ok(Self {
+            indices: indices.collect(),
+            inpaint: vec![false; inputs.values().len()],
+            absent,
+            features,
+        })
+    }
+
+    /// Sets for each input whether what is absent is taken from what surrounds it.
+    pub fn with_inpainting(mut self, inpaint: Vec<bool>) -> Self {
+        self.inpaint = inpaint;
+        self
+    }
+
+    /// What counts as a feature.
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+
+    /// The rows of `inputs` at `rows`, blended with what is absent of the rows at `from`; `present`
+    /// holds the presence of each feature in each of them.
+    ///
+    /// # Errors
+    /// None for presences of as many rows.
+    pub fn make(
+        &self,
+        inputs: &Values,
+        rows: &[usize],
+        from: &[usize],
+        present: Vec<f32>,
+    ) -> Result<Values, Error> {
+        if present.len() != rows.len() * self.features.count() || from.len() != rows.len() {
+            return Err(Error::Shape {
+                what: "the presences of a blend".into(),
+                got: vec![from.len(), present.len()],
+                expected: format!("one for each of {} rows and features", rows.len()),
+            });
+        }
+        let present = TensorData::new(present, [rows.len(), self.features.count()]);
+        // Beyond the rows follow those of the next background.
+        let count = inputs.rows();
+        let mut results = Vec::with_capacity(self.indices.len());
+        for (i, indices) in self.indices.iter().enumerate() {
+            let input = &inputs.values()[i];
+            let x = input.select_rows(rows);
+            if let Indices::Constant = indices {
+                results.push(x);
+                continue;
+            }
+            let z = Tensor::<2>::from_data(present.clone(), &input.device());
+            let z = match indices {
+                Indices::Constant | Indices::Same => z,
+                Indices::Shared(ids) => z.select(1, ids.clone()),
+                Indices::PerRow(ids) => {
+                    let of = rows.iter().map(|&row| inputs.origin()[row]);
+                    let ids = ids.select_rows(&of.collect::<Vec<_>>());
+                    z.gather(1, ids.int_tensor::<2>()?)
+                }
+            };
+            results.push(if self.inpaint[i] {
+                inpainted(&x, z)?
+            } else {
+                let absent = &self.absent[i];
+                let places = from.iter().map(|&at| absent.place(at / count, at % count));
+                let places: Vec<usize> = places.collect();
+                mixed(x, absent.rows().select_rows(&places), z)?
+            });
+        }
+        let explained = (0..results.len()).map(|i| inputs.explained(i)).collect();
+        Ok(inputs.select(rows).replaced(results, explained))
+    }
+}
+
+/// `z ⊙ x + (1 - z) ⊙ b` for presences `[rows, elements]`; of integers that which is nearer.
+///
+/// # Errors
+/// [`Error::Shape`] for values of different shapes.
+pub fn mixed(x: Value, absent: Value, z: Tensor<2>) -> Result<Value, Error> {
+    let shape = x.shape();
+    let [rows, elements] = z.dims();
+    let fits = |value: &Value| {
+        let shape = value.shape();
+        shape.first() == Some(&rows) && shape.iter().product::<usize>() == rows * elements
+    };
+    if !fits(&x) || !fits(&absent) {
+        return Err(Error::Shape {
+            what: "what is blended".into(),
+            got: if fits(&x) { absent.shape() } else { shape },
+            expected: format!("{rows} rows of {elements} elements"),
+        });
+    }
+    if x.kind() != Kind::Float {
+        let x = x.reshape(&[rows, elements]).int_tensor::<2>()?;
+        let absent = absent.reshape(&[rows, elements]).int_tensor::<2>()?;
+        let mixed = absent.mask_where(z.greater_equal_elem(0.5), x);
+        return Ok(Value::from(mixed).reshape(&shape));
+    }
+    let (all, none) = (
+        z.clone().greater_equal_elem(1.0),
+        z.clone().lower_equal_elem(0.0),
+    );
+    let z = z.cast(x.dtype());
+    let (x, absent) = (x.matrix()?, absent.matrix()?);
+    let part = x.clone() * z.clone() + absent.clone() * (z.neg() + 1.0);
+    // An activation may be infinite where it is hidden, and infinity times zero is no number.
+    let mixed = part.mask_where(all, x).mask_where(none, absent);
+    Ok(Value::from_matrix(mixed, &shape))
+}

@@ -1,0 +1,254 @@
+//! The model on inputs of which features are present or absent.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Blend, Perturbation, Perturbed, Products};
+use crate::baseline::Absent;
+use crate::{Error, Explanation, FeatureMask, Question};
+
+/// Writes the presence of each feature in a perturbation; zeros are there before.
+pub type Present<'a> = dyn Fn(usize, &mut [f32]) + 'a;
+
+/// A model on inputs of which features are present or absent, with its scores where all are
+/// present.
+///
+/// Where a baseline is a distribution, results are means over its rows: what is absent is averaged
+/// out.
+pub struct Masked<'a> {
+    perturbed: Perturbed<'a>,
+    blend: Blend,
+    backgrounds: usize,
+}
+
+impl<'a> Masked<'a> {
+    /// Runs the model on the inputs as they are, and prepares their features and baselines.
+    ///
+    /// # Errors
+    /// As [`Perturbed::new`], [`Blend::new`] and [`Baselines::absent`](crate::Baselines::absent);
+    /// [`Error::Method`] for a mask per row where there is one result for all.
+    pub fn new(
+        question: &Question<'a>,
+        mask: &FeatureMask,
+        perturbations_per_eval: Option<usize>,
+    ) -> Result<Self, Error> {
+        let inputs = question.inputs();
+        let (inpaint, baselines) = question.baselines().inpainting(inputs)?;
+        let absent = baselines.backgrounds(inputs)?;
+        let backgrounds = absent.first().map_or(1, Absent::backgrounds);
+        let blend = Blend::over(inputs, mask, absent)?.with_inpainting(inpaint);
+        let perturbed = Perturbed::new(question, perturbations_per_eval)?;
+        if perturbed.whole_batch() && !blend.features().shared() {
+            return Err(Error::Method {
+                method: "a feature mask per row",
+                reason: "the forward gives one value for the whole batch; give one mask for all \
+                         rows"
+                    .into(),
+            });
+        }
+        Ok(Self {
+            perturbed,
+            blend,
+            backgrounds,
+        })
+    }
+
+    /// How many rows a distribution of baselines has: so many forward passes each perturbation
+    /// takes.
+    pub fn backgrounds(&self) -> usize {
+        self.backgrounds
+    }
+
+    /// How many features there are.
+    pub fn features(&self) -> usize {
+        self.blend.features().count()
+    }
+
+    /// How many results there are: one per row, or one for the whole batch.
+    pub fn rows(&self) -> usize {
+        self.perturbed.rows()
+    }
+
+    /// Rows that have the same features, and these: one group unless each row has a mask of its own.
+    pub fn groups(&self) -> Vec<(Vec<usize>, Vec<usize>)> {
+        if self.blend.features().shared() {
+            return vec![((0..self.rows()).collect(), (0..self.features()).collect())];
+        }
+        let mut groups: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
+        for (row, &caller_row) in self.perturbed.inputs().origin().iter().enumerate() {
+            let own = self.blend.features().row(caller_row).into_iter().flatten();
+            let own: BTreeSet<usize> = own.flatten().copied().collect();
+            groups
+                .entry(own.into_iter().collect())
+                .or_default()
+                .push(row);
+        }
+        groups.into_iter().map(|(own, rows)| (rows, own)).collect()
+    }
+
+    /// The model's output for each target with everything present: `[target][row]`.
+    pub fn scores(&self) -> &[Vec<f32>] {
+        self.perturbed.scores()
+    }
+
+    /// The model's output for each target at `total` copies, `[target][copy]`; the number of a
+    /// copy's perturbation is what `present` is asked about. Copies are made as they are needed.
+    ///
+    /// # Errors
+    /// As [`Perturbed::evaluate`].
+    pub fn at(
+        &self,
+        total: usize,
+        copies: impl IntoIterator<Item = Perturbation>,
+        present: &Present<'_>,
+    ) -> Result<Vec<Vec<f64>>, Error> {
+        let mut found: Vec<Vec<f64>> = vec![Vec::with_capacity(total); self.scores().len()];
+        self.at_each(total, copies, present, &mut |target, mean| {
+            found[target].push(mean);
+        })?;
+        Ok(found)
+    }
+
+    /// The same, handed to `take` in the order of the copies: the number of a target, and its output
+    /// at the next copy.
+    ///
+    /// # Errors
+    /// As [`Perturbed::evaluate`].
+    pub fn at_each(
+        &self,
+        total: usize,
+        copies: impl IntoIterator<Item = Perturbation>,
+        present: &Present<'_>,
+        take: &mut dyn FnMut(usize, f64),
+    ) -> Result<(), Error> {
+        let inputs = self.perturbed.inputs();
+        let backgrounds = self.backgrounds;
+        let all = copies.into_iter().flat_map(|Perturbation { row, number }| {
+            (0..backgrounds).map(move |background| Perturbation {
+                row,
+                number: number * backgrounds + background,
+            })
+        });
+        let latest: RefCell<(usize, Vec<f32>)> = RefCell::default();
+        let make = |copies: &[Perturbation]| {
+            let mut presences = Vec::with_capacity(copies.len() * self.features());
+            let mut latest = latest.borrow_mut();
+            let (number, presence) = &mut *latest;
+            for copy in copies {
+                let k = copy.number / backgrounds;
+                // Copies of one perturbation follow each other.
+                if presence.is_empty() || *number != k {
+                    presence.clear();
+                    presence.resize(self.features(), 0.0);
+                    present(k, presence);
+                    *number = k;
+                }
+                presences.extend_from_slice(presence);
+            }
+            let rows: Vec<usize> = copies.iter().map(|copy| copy.row).collect();
+            let from = copies.iter();
+            let from = from.map(|copy| copy.number % backgrounds * inputs.rows() + copy.row);
+            self.blend
+                .make(inputs, &rows, &from.collect::<Vec<_>>(), presences)
+        };
+        // Per target, the sum over the latest copy's backgrounds, and how many of them it has.
+        let mut sums = vec![(0f64, 0); self.scores().len()];
+        self.perturbed
+            .evaluate_each(total * backgrounds, all, &make, &mut |target, scores| {
+                let (sum, count) = &mut sums[target];
+                for score in scores {
+                    *sum += f64::from(*score) / backgrounds as f64;
+                    *count += 1;
+                    if *count == backgrounds {
+                        take(target, *sum);
+                        (*sum, *count) = (0.0, 0);
+                    }
+                }
+            })
+    }
+
+    /// The model's output for each target, row of `rows` and perturbation: `[target][row][number]`.
+    ///
+    /// # Errors
+    /// As [`Perturbed::evaluate`].
+    pub fn evaluate(
+        &self,
+        rows: &[usize],
+        count: usize,
+        present: &Present<'_>,
+    ) -> Result<Vec<Vec<Vec<f64>>>, Error> {
+        let copies =
+            (0..count).flat_map(|number| rows.iter().map(move |&row| Perturbation { row, number }));
+        let mut found = vec![vec![vec![0f64; count]; rows.len()]; self.scores().len()];
+        let mut next = vec![0; found.len()];
+        self.at_each(count * rows.len(), copies, present, &mut |target, mean| {
+            let at = next[target];
+            found[target][at % rows.len()][at / rows.len()] = mean;
+            next[target] += 1;
+        })?;
+        Ok(found)
+    }
+
+    /// The output with everything absent: `[target][row]`.
+    ///
+    /// # Errors
+    /// As [`Perturbed::evaluate`].
+    pub fn at_baseline(&self) -> Result<Vec<Vec<f64>>, Error> {
+        let copies = (0..self.rows()).map(|row| Perturbation { row, number: 0 });
+        self.at(self.rows(), copies, &|_, _| {})
+    }
+
+    /// Explanations of a number per feature, `[target][row][feature]`, with their standard errors
+    /// where they are known.
+    pub fn explanations(
+        &self,
+        values: &[Vec<Vec<f64>>],
+        errors: Option<&[Vec<Vec<f64>>]>,
+    ) -> Vec<Explanation> {
+        let inputs = self.perturbed.inputs();
+        let features = self.blend.features();
+        let each = values.iter().enumerate().map(|(t, values)| {
+            Explanation::new(features.spread(inputs, values), self.scores()[t].clone())
+                .with_standard_error(errors.map(|errors| features.spread(inputs, &errors[t])))
+        });
+        each.collect()
+    }
+
+    /// As [`explanations`](Self::explanations), for values that are to add up to the change of the
+    /// output from `start` on, with how far off they are: a feature counts once, however many
+    /// elements it has.
+    pub fn complete(
+        &self,
+        values: &[Vec<Vec<f64>>],
+        errors: Option<&[Vec<Vec<f64>>]>,
+        start: &[Vec<f64>],
+    ) -> Vec<Explanation> {
+        let mut all = self.explanations(values, errors);
+        for (t, explanation) in all.iter_mut().enumerate() {
+            let rows = values[t].iter().zip(&explanation.scores).zip(&start[t]);
+            let delta = rows.map(|((values, &end), start)| {
+                (values.iter().sum::<f64>() - (f64::from(end) - start)) as f32
+            });
+            explanation.delta = Some(delta.collect());
+        }
+        all
+    }
+
+    /// Whether a perturbed input is `z ⊙ x + (1 - z) ⊙ b`: not where it holds integers, whose numbers are
+    /// mere names, nor where the surroundings fill what is absent.
+    pub fn is_linear(&self) -> bool {
+        let inputs = self.perturbed.inputs();
+        let mut explained = (0..inputs.values().len()).filter(|&i| inputs.explained(i));
+        explained.all(|i| inputs.attributed(i) && !self.blend.inpaint[i])
+    }
+
+    /// For each result, what distances of its blends need; of a distribution of baselines, the mean;
+    /// of a whole batch, the sum over its rows.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when reading from the device fails.
+    pub fn products(&self) -> Result<Vec<Products>, Error> {
+        let inputs = self.perturbed.inputs();
+        Products::of(inputs, &self.blend, self.rows(), self.backgrounds)
+    }
+}

@@ -1,0 +1,24 @@
+//! What methods that perturb stand on: copies of rows, features that are present to a degree.
+//!
+//! ```text
+//! mask.rs       FeatureMask: which elements are one feature
+//! perturbed.rs  Perturbed: the model on perturbed copies of its rows
+//! blend.rs      Blend: inputs with each feature present to some degree
+//! masked.rs     Masked: the model on such inputs
+//! products.rs   distances between such inputs
+//! ```
+
+mod blend;
+mod mask;
+mod masked;
+mod perturbed;
+mod products;
+
+pub use blend::{Blend, mixed};
+pub use mask::{FeatureMask, Features};
+pub use masked::{Masked, Present};
+pub use perturbed::{MakeRows, Perturbation, Perturbed, Windows};
+pub use products::Products;
+
+pub use crate::baseline::{LONGEST_BLUR, gaussian, inpainted, separable};
+pub use crate::graph::NearRow;

@@ -1,0 +1,68 @@
+//! Lengths and products of blends without making them.
+
+use super::Blend;
+use crate::{Error, Values};
+
+/// Of one row, the products of the input with itself, with its baseline, and of that with itself,
+/// summed over each feature: distances of blends need no more.
+pub struct Products {
+    features: Vec<[f64; 3]>,
+}
+
+impl Products {
+    /// For each of so many results; of a distribution of baselines, the mean; of a whole batch, the
+    /// sum over its rows.
+    pub(super) fn of(
+        inputs: &Values,
+        blend: &Blend,
+        results: usize,
+        backgrounds: usize,
+    ) -> Result<Vec<Self>, Error> {
+        let mut all = vec![vec![[0f64; 3]; blend.features().count()]; results];
+        let rows = inputs.rows();
+        for (i, input) in inputs.values().iter().enumerate() {
+            if blend.features().numbers()[i].is_none() {
+                continue;
+            }
+            let absent = &blend.absent[i];
+            let (x, b) = (input.to_vec()?, absent.rows().to_vec()?);
+            let elements = x.len() / rows;
+            let part = |at: usize| at * elements..(at + 1) * elements;
+            let share = 1.0 / backgrounds as f64;
+            for background in 0..backgrounds {
+                for (row, x) in x.chunks(elements).enumerate() {
+                    let ids = blend.features().row(inputs.origin()[row]);
+                    let ids = ids[i].unwrap_or_default();
+                    let products = &mut all[row.min(results - 1)];
+                    let b = &b[part(absent.place(background, row))];
+                    for ((&id, &x), &b) in ids.iter().zip(x).zip(b) {
+                        let (x, b) = (f64::from(x), f64::from(b));
+                        for (sum, product) in products[id].iter_mut().zip([x * x, x * b, b * b]) {
+                            *sum += share * product;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(all
+            .into_iter()
+            .map(|features| Products { features })
+            .collect())
+    }
+
+    /// For an input and its blend with the baseline, where `present` is 0 or 1 for each of `features`:
+    /// the square of the input's length, the product of the two, the square of the blend's length.
+    pub fn blended(&self, features: &[usize], present: &[f64]) -> [f64; 3] {
+        let mut sums = [0f64; 3];
+        let own = features
+            .iter()
+            .filter_map(|&feature| self.features.get(feature));
+        for ([xx, xb, bb], present) in own.zip(present) {
+            let absent = 1.0 - present;
+            sums[0] += xx;
+            sums[1] += present * xx + absent * xb;
+            sums[2] += present * xx + absent * bb;
+        }
+        sums
+    }
+}

@@ -1,0 +1,110 @@
+//! What a method asks of a model that is a graph: plans, passes, activations, parts.
+
+use super::{Question, own};
+use crate::graph::NearRow;
+use crate::walk::{Composite, Pass, Plan};
+use crate::{Error, Traced, Value, Values};
+
+impl<'a> Question<'a> {
+    /// The model as a graph.
+    ///
+    /// # Errors
+    /// [`Error::NotTraced`] for a model that has none, such as a closure.
+    pub fn traced(&self) -> Result<&'a Traced, Error> {
+        self.model.traced().ok_or(Error::NotTraced)
+    }
+
+    /// The rules of a composite for the model on such inputs.
+    ///
+    /// # Errors
+    /// [`Error::NotTraced`]; as [`Traced::plan`].
+    pub fn plan(&self, composite: &dyn Composite) -> Result<Plan, Error> {
+        let traced = self.traced()?;
+        // A graph bound to its rows is the one for that many.
+        match self.padded(&self.inputs) {
+            Some(padded) => traced.plan(composite, &padded),
+            None => {
+                let rows = self.bound().unwrap_or(1).min(self.inputs.rows());
+                traced.plan(composite, &self.inputs.slice(0..rows))
+            }
+        }
+    }
+
+    /// One forward pass over some rows, with a reference where one is given.
+    ///
+    /// # Errors
+    /// [`Error::NotTraced`]; as [`Traced::pass`].
+    pub fn pass(
+        &self,
+        rows: &Values,
+        reference: Option<&Values>,
+        plan: &Plan,
+    ) -> Result<Pass, Error> {
+        let traced = self.traced()?;
+        let work = self.work.clone();
+        let Some(padded) = self.padded(rows) else {
+            return traced.run_pass(rows, reference, plan, work);
+        };
+        let reference = reference.and_then(|reference| self.padded(reference));
+        let pass = traced.run_pass(&padded, reference.as_ref(), plan, work)?;
+        Ok(pass.padded_from(rows.rows()))
+    }
+
+    /// The activations of some layers for all rows of the inputs.
+    ///
+    /// # Errors
+    /// [`Error::NotTraced`], [`Error::UnknownLayer`], and the model's own.
+    pub fn activations<S: AsRef<str>>(&self, layers: &[S]) -> Result<Vec<Value>, Error> {
+        let names: Vec<&str> = layers.iter().map(AsRef::as_ref).collect();
+        let traced = self.traced()?;
+        let mut parts: Vec<Vec<Value>> = vec![Vec::new(); layers.len()];
+        self.quiet().for_rows(1, |rows| {
+            self.count(rows.rows(), 1, 0);
+            let padded = self.padded(&rows);
+            let all = padded.as_ref().unwrap_or(&rows);
+            let found = traced.activations(all, &names)?;
+            for (parts, value) in parts.iter_mut().zip(found) {
+                parts.push(own(value, &rows, all));
+            }
+            Ok(())
+        })?;
+        parts.into_iter().map(Value::cat_rows).collect()
+    }
+
+    /// The model from the outputs of `layers` on, and what it takes for all rows of the inputs.
+    ///
+    /// # Errors
+    /// [`Error::NotTraced`]; as [`Traced::cut`].
+    pub fn cut<S: AsRef<str>>(&self, layers: &[S]) -> Result<(Traced, Values), Error> {
+        let names: Vec<&str> = layers.iter().map(AsRef::as_ref).collect();
+        let traced = self.traced()?;
+        let mut rest = None;
+        let mut parts = Vec::new();
+        self.quiet().for_rows(1, |rows| {
+            self.count(rows.rows(), 1, 0);
+            let padded = self.padded(&rows);
+            let (model, values) = traced.cut(&names, padded.as_ref().unwrap_or(&rows))?;
+            parts.push(values.slice(0..rows.rows()));
+            rest.get_or_insert(model);
+            Ok(())
+        })?;
+        let rest = rest.ok_or(Error::Internal("a model was not cut"))?;
+        Ok((rest, Values::cat(parts)?))
+    }
+
+    pub(crate) fn near(
+        &self,
+        row: &Values,
+        input: usize,
+        size: &[usize],
+    ) -> Result<Option<NearRow>, Error> {
+        let Some(traced) = self.model.traced() else {
+            return Ok(None);
+        };
+        let near = traced.near(row, input, size)?;
+        if near.is_some() {
+            self.count(row.rows(), 1, 0);
+        }
+        Ok(near)
+    }
+}

@@ -1,0 +1,315 @@
+//! A question: a model, its inputs, their baselines, the targets, and how the work is carried out.
+//!
+//! ```text
+//! mod.rs        what a question holds, and how it evaluates the model
+//! chunks.rs     work in chunks that keep to the memory budget
+//! inside.rs     plans, passes and activations of a model that is a graph
+//! collected.rs  results that come in chunks
+//! run.rs        Run: budget, progress, cancellation
+//! target.rs     Target: what is explained
+//! ```
+
+mod chunks;
+mod collected;
+mod inside;
+mod run;
+mod target;
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use crate::{Baselines, Error, Explanation, Model, Value, Values, Work};
+
+pub use collected::Collected;
+pub use run::{Budget, Progress, Run};
+pub use target::{Chosen, Target, TargetFunction};
+
+/// What a method is asked: how much did each element of these inputs contribute to these targets of
+/// this model?
+///
+/// A method evaluates the model through its question, which counts the work, keeps to the memory
+/// budget, reports progress and notices cancellation. Where a model insists on a number of rows,
+/// fewer are padded here; a method sees only its own.
+#[derive(Clone)]
+pub struct Question<'a> {
+    model: &'a dyn Model,
+    inputs: Values,
+    targets: Vec<Target>,
+    baselines: Baselines,
+    activations: bool,
+    run: Run<'a>,
+    work: Rc<Cell<Work>>,
+    verified: Rc<Cell<bool>>,
+}
+
+/// Gradients and scores of each target for rows that went through the model together.
+pub struct TargetGradients {
+    /// `[target][input]`; one for every attributed input, and for no other.
+    pub gradients: Vec<Vec<Option<Value>>>,
+    /// `[target][row]`.
+    pub scores: Vec<Vec<f32>>,
+}
+
+impl<'a> Question<'a> {
+    /// A question about inputs that have been checked and carry the model's own constants.
+    pub(crate) fn new(
+        model: &'a dyn Model,
+        inputs: Values,
+        targets: &[Target],
+        run: &Run<'a>,
+    ) -> Self {
+        Self {
+            model,
+            inputs,
+            targets: targets.to_vec(),
+            baselines: Baselines::default(),
+            activations: false,
+            run: *run,
+            work: Rc::default(),
+            verified: Rc::default(),
+        }
+    }
+
+    /// The inputs to explain.
+    pub fn inputs(&self) -> &Values {
+        &self.inputs
+    }
+
+    /// What to explain.
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    /// What stands for absent inputs; zeros unless the caller gave something.
+    pub fn baselines(&self) -> &Baselines {
+        &self.baselines
+    }
+
+    /// The work counted so far, here and in all questions made of this one.
+    pub fn work(&self) -> Work {
+        self.work.get()
+    }
+
+    /// The same question about other inputs.
+    pub fn with_inputs(&self, inputs: Values) -> Self {
+        Self {
+            inputs,
+            ..self.clone()
+        }
+    }
+
+    /// The same question about other targets.
+    pub fn with_targets(&self, targets: Vec<Target>) -> Self {
+        Self {
+            targets,
+            ..self.clone()
+        }
+    }
+
+    /// The same question with other baselines.
+    pub fn with_baselines(&self, baselines: Baselines) -> Self {
+        Self {
+            baselines,
+            ..self.clone()
+        }
+    }
+
+    /// The same question at a layer, where the baselines are activations, whatever baselines of
+    /// the inputs a method inside another was given.
+    pub(crate) fn with_activations(&self, baselines: Baselines) -> Self {
+        Self {
+            activations: true,
+            ..self.with_baselines(baselines)
+        }
+    }
+
+    pub(crate) fn baselines_are_activations(&self) -> bool {
+        self.activations
+    }
+
+    /// The same question without reports of progress, for work inside other work.
+    pub fn quiet(&self) -> Self {
+        Self {
+            run: self.run.quiet(),
+            ..self.clone()
+        }
+    }
+
+    /// The same question with [`Target::Predicted`] replaced by what the model predicts for the
+    /// inputs, for methods that evaluate the model elsewhere than at the inputs.
+    ///
+    /// # Errors
+    /// The model's own.
+    pub fn with_fixed_targets(&self) -> Result<Self, Error> {
+        if !self.targets.iter().any(|t| matches!(t, Target::Predicted)) {
+            return Ok(self.clone());
+        }
+        if self.inputs.rows() != self.inputs.caller_rows() {
+            return Err(Error::Internal(
+                "targets were not fixed before rows were expanded",
+            ));
+        }
+        let mut outputs = Vec::new();
+        self.quiet().for_rows(1, |rows| {
+            outputs.push(self.forward(&rows)?);
+            Ok(())
+        })?;
+        let output = Value::cat_rows(outputs)?;
+        let targets = self.targets.iter().map(|target| target.fix(&output));
+        Ok(self.with_targets(targets.collect::<Result<_, _>>()?))
+    }
+
+    /// The model's output for some rows.
+    ///
+    /// # Errors
+    /// The model's own.
+    pub fn forward(&self, rows: &Values) -> Result<Value, Error> {
+        self.count(rows.rows(), 1, 0);
+        let Some(padded) = self.padded(rows) else {
+            return self.model.forward(rows.clone());
+        };
+        let output = self.model.forward(padded.clone())?;
+        Ok(own(output, rows, &padded))
+    }
+
+    /// Gradients and scores of each target for some rows.
+    ///
+    /// # Errors
+    /// [`Error::NoGradient`] for an attributed input that nothing flows to; the model's own, and the
+    /// targets'.
+    pub fn gradients(&self, rows: &Values) -> Result<TargetGradients, Error> {
+        if (0..rows.values().len()).all(|i| !rows.attributed(i)) {
+            return Err(Error::NoGradient { input: 0 });
+        }
+        let padded = self.padded(rows);
+        let all = padded.as_ref().unwrap_or(rows);
+        if !self.verified.replace(true) {
+            // Two rows show what a whole batch would.
+            let few = all.slice(0..all.rows().min(self.bound().unwrap_or(2)));
+            let passes = self.model.verify(&few)?;
+            self.count(few.rows(), passes, 0);
+        }
+        let scores = Cell::new(Vec::new());
+        let found = self.model.gradients(all.clone(), &|output| {
+            let chosen = self.chosen(output, all)?;
+            scores.set(chosen.iter().map(|c| c.scores.clone()).collect());
+            Ok(chosen.into_iter().map(|c| c.seed).collect())
+        })?;
+        self.count(rows.rows(), found.forward_passes, found.inputs.len());
+        let mut scores: Vec<Vec<f32>> = scores.take();
+        let mut gradients = found.inputs;
+        for per_input in &mut gradients {
+            for (i, gradient) in per_input.iter_mut().enumerate() {
+                if rows.attributed(i) && gradient.is_none() {
+                    return Err(Error::NoGradient { input: i });
+                }
+                if padded.is_some() {
+                    *gradient = gradient.take().map(|value| own(value, rows, all));
+                }
+            }
+        }
+        scores.iter_mut().for_each(|s| s.truncate(rows.rows()));
+        Ok(TargetGradients { gradients, scores })
+    }
+
+    /// What each target makes of an output: its scores, and what to walk back from.
+    ///
+    /// # Errors
+    /// The targets' own.
+    pub fn chosen(&self, output: &Value, rows: &Values) -> Result<Vec<Chosen>, Error> {
+        let chosen = self
+            .targets
+            .iter()
+            .map(|target| target.choose(output, rows));
+        chosen.collect()
+    }
+
+    /// The model's output for each target and row of the inputs, `[target][row]`.
+    ///
+    /// # Errors
+    /// The model's own, and the targets'.
+    pub fn scores(&self) -> Result<Vec<Vec<f32>>, Error> {
+        self.scores_of(&self.inputs)
+    }
+
+    /// The same for other rows.
+    ///
+    /// # Errors
+    /// As [`scores`](Self::scores).
+    pub fn scores_of(&self, rows: &Values) -> Result<Vec<Vec<f32>>, Error> {
+        let mut scores: Vec<Vec<f32>> = vec![Vec::with_capacity(rows.rows()); self.targets.len()];
+        self.quiet()
+            .with_inputs(rows.clone())
+            .for_rows(1, |chunk| {
+                let output = self.forward(&chunk)?;
+                for (scores, target) in scores.iter_mut().zip(&self.targets) {
+                    scores.extend(target.scores(&output, &chunk)?);
+                }
+                Ok(())
+            })?;
+        Ok(scores)
+    }
+
+    /// The same question about another model and its inputs, counting the same work.
+    pub fn about<'b>(&self, model: &'b dyn Model, inputs: Values) -> Question<'b>
+    where
+        'a: 'b,
+    {
+        Question {
+            model,
+            inputs,
+            targets: self.targets.clone(),
+            baselines: self.baselines.clone(),
+            activations: self.activations,
+            run: self.run,
+            work: self.work.clone(),
+            verified: Rc::default(),
+        }
+    }
+
+    /// Gradients of each target for all rows, with their scores.
+    ///
+    /// # Errors
+    /// As [`gradients`](Self::gradients).
+    pub fn explained_by_gradients(&self) -> Result<Vec<Explanation>, Error> {
+        let mut rows = self.collect();
+        self.for_rows(1, |chunk| {
+            let found = self.gradients(&chunk)?;
+            for (t, values) in found.gradients.into_iter().enumerate() {
+                rows.push(t, values, &found.scores[t]);
+            }
+            Ok(())
+        })?;
+        rows.finish()
+    }
+
+    /// A place for results that come row by row, one value for each input.
+    pub fn collect(&self) -> Collected {
+        Collected::new(self.targets.len(), self.inputs.values().len())
+    }
+
+    pub(crate) fn count(&self, rows: usize, forward_passes: usize, backward_passes: usize) {
+        let mut work = self.work.get();
+        work.count(rows, forward_passes, backward_passes);
+        self.work.set(work);
+    }
+
+    /// The rows with the last repeated, where the model insists on more.
+    fn padded(&self, rows: &Values) -> Option<Values> {
+        let (count, bound) = (rows.rows(), self.bound()?);
+        if count == 0 || count >= bound {
+            return None;
+        }
+        let rows_of = |row: usize| row.min(count - 1);
+        Some(rows.select(&(0..bound).map(rows_of).collect::<Vec<_>>()))
+    }
+}
+
+/// The rows of a value that are not padding.
+fn own(value: Value, rows: &Values, padded: &Values) -> Value {
+    if value.rows() == padded.rows() && !value.shape().is_empty() {
+        value.slice_rows(0..rows.rows())
+    } else {
+        value
+    }
+}
