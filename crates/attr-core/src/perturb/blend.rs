@@ -106,18 +106,19 @@ impl Blend {
                 expected: format!("one for each of {} rows and features", rows.len()),
             });
         }
+        let binary = present.iter().all(|&z| z == 0.0 || z == 1.0);
         let present = TensorData::new(present, [rows.len(), self.features.count()]);
         // Beyond the rows follow those of the next background.
         let count = inputs.rows();
+        let selected = inputs.select(rows);
         let mut results = Vec::with_capacity(self.indices.len());
         for (i, indices) in self.indices.iter().enumerate() {
-            let input = &inputs.values()[i];
-            let x = input.select_rows(rows);
+            let x = selected.values()[i].clone();
             if let Indices::Constant = indices {
                 results.push(x);
                 continue;
             }
-            let z = Tensor::<2>::from_data(present.clone(), &input.device());
+            let z = Tensor::<2>::from_data(present.clone(), &x.device());
             let z = match indices {
                 Indices::Constant | Indices::Same => z,
                 Indices::Shared(ids) => z.select(1, ids.clone()),
@@ -133,11 +134,16 @@ impl Blend {
                 let absent = &self.absent[i];
                 let places = from.iter().map(|&at| absent.place(at / count, at % count));
                 let places: Vec<usize> = places.collect();
-                mixed(x, absent.rows().select_rows(&places), z)?
+                let absent = absent.rows().select_rows(&places);
+                if binary {
+                    chosen(x, absent, z)?
+                } else {
+                    mixed(x, absent, z)?
+                }
             });
         }
         let explained = (0..results.len()).map(|i| inputs.explained(i)).collect();
-        Ok(inputs.select(rows).replaced(results, explained))
+        Ok(selected.replaced(results, explained))
     }
 }
 
@@ -160,10 +166,7 @@ pub fn mixed(x: Value, absent: Value, z: Tensor<2>) -> Result<Value, Error> {
         });
     }
     if x.kind() != Kind::Float {
-        let x = x.reshape(&[rows, elements]).int_tensor::<2>()?;
-        let absent = absent.reshape(&[rows, elements]).int_tensor::<2>()?;
-        let mixed = absent.mask_where(z.greater_equal_elem(0.5), x);
-        return Ok(Value::from(mixed).reshape(&shape));
+        return chosen(x, absent, z);
     }
     let (all, none) = (
         z.clone().greater_equal_elem(1.0),
@@ -175,4 +178,17 @@ pub fn mixed(x: Value, absent: Value, z: Tensor<2>) -> Result<Value, Error> {
     // An activation may be infinite where it is hidden, and infinity times zero is no number.
     let mixed = part.mask_where(all, x).mask_where(none, absent);
     Ok(Value::from_matrix(mixed, &shape))
+}
+
+/// `x` where its presence is at least one half, `absent` elsewhere.
+fn chosen(x: Value, absent: Value, z: Tensor<2>) -> Result<Value, Error> {
+    let (shape, dims) = (x.shape(), z.dims());
+    let present = z.greater_equal_elem(0.5);
+    if x.kind() == Kind::Float {
+        let chosen = absent.matrix()?.mask_where(present, x.matrix()?);
+        return Ok(Value::from_matrix(chosen, &shape));
+    }
+    let x = x.reshape(&dims).int_tensor::<2>()?;
+    let absent = absent.reshape(&dims).int_tensor::<2>()?;
+    Ok(Value::from(absent.mask_where(present, x)).reshape(&shape))
 }
