@@ -257,6 +257,54 @@ fn tiny_differences_are_not_divided_by_their_rounding() {
     }
 }
 
+#[test]
+fn a_slope_is_no_quotient_of_rounding_errors() {
+    // Where both ends lie in one piece of a function of straight pieces, its slope there is meant.
+    type Piece = (&'static str, Function, f32, f32, f32);
+    let cases: &[Piece] = &[
+        (
+            "leaky ReLU",
+            |x| activation::leaky_relu(x, 0.01),
+            -1000.0,
+            1e-3,
+            0.01,
+        ),
+        (
+            "leaky ReLU above",
+            |x| activation::leaky_relu(x, 0.01),
+            1000.0,
+            1e-3,
+            1.0,
+        ),
+        (
+            "hard sigmoid",
+            |x| activation::hard_sigmoid(x, 0.2, 0.5),
+            1.0,
+            1e-6,
+            0.2,
+        ),
+        (
+            "PReLU",
+            |x| {
+                let slope = Tensor::<1>::from_floats([0.03], &x.device());
+                activation::prelu(x, slope)
+            },
+            -1000.0,
+            1e-3,
+            0.03,
+        ),
+    ];
+    for &(name, f, at, apart, slope) in cases {
+        let x = Tensor::<2>::from_floats([[at]], &device());
+        let model = traced(f, &x);
+        let near = DeepLift::new().with_multiply_by_inputs(false);
+        let near = near.with_baseline(x.clone() - apart);
+        let found = near.attribute(&model, &x, 0).unwrap();
+        let multiplier = found.values()[0].as_ref().unwrap().to_vec().unwrap();
+        assert_close_slices(name, &multiplier, &[slope], 1e-5);
+    }
+}
+
 /// The paper's example: `min(a, b)` written as `a - relu(a - b)`. The rescale rule gives all to
 /// one input, RevealCancel half to each.
 #[test]

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use attr_core::{Baseline, Budget, Error, Method, Progress, Run};
+use attr_gradient::{GradientShap, IntegratedGradients, NoiseTunnel, Quadrature, Saliency};
 use attr_perturb::{FeatureAblation, Occlusion, ShapleyValueSampling};
 use attr_surrogate::KernelShap;
 use attr_testkit::device;
@@ -118,6 +119,25 @@ fn a_million_permutations() {
     let sampling = ShapleyValueSampling::new().with_samples(1 << 20);
     let held = cancelled("a million permutations", &sampling, &input([2, 64], 3));
     assert!(held < (16 + 64) * MIB, "{held} bytes");
+}
+
+#[test]
+fn a_million_samples_of_each_gradient_method() {
+    let x = input([1000, 12], 4);
+    let others = Baseline::Distribution(input([100, 12], 5).into());
+    let shap = GradientShap::new().with_samples(1 << 20);
+    let tunnel = NoiseTunnel::new(Saliency::new()).with_samples(1 << 20);
+    let path = IntegratedGradients::new()
+        .with_steps(1 << 16)
+        .with_method(Quadrature::RiemannMiddle);
+    let held = [
+        cancelled("GradientSHAP", &shap.with_baseline(others), &x),
+        cancelled("noise tunnel", &tunnel, &x),
+        cancelled("integrated gradients", &path, &x),
+    ];
+    for bytes in held {
+        assert!(bytes < (16 + 64) * MIB, "{bytes} bytes");
+    }
 }
 
 #[test]

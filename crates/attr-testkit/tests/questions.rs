@@ -116,6 +116,25 @@ fn a_model_bound_to_its_rows_serves_every_method() {
     }
 }
 
+/// Recording such a model panics at every batch size but its own, inside the trace: caught, and not
+/// shown.
+#[test]
+fn a_trace_of_a_model_bound_to_its_rows_prints_nothing() {
+    let tests = std::env::current_exe().unwrap();
+    let output = std::process::Command::new(tests)
+        .args([
+            "--exact",
+            "questions::a_model_bound_to_its_rows_serves_every_method",
+        ])
+        .arg("--nocapture")
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.contains("1 passed"), "{printed}");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(!errors.contains("panicked"), "{errors}");
+}
+
 #[test]
 fn one_value_for_a_whole_batch_is_not_counted_for_each_sample() {
     let sum = |x: Tensor<2>| x.sum();

@@ -176,6 +176,28 @@ fn double_precision() {
     assert!(matches!(mixed.map(|_| ()), Err(Error::Unlike { .. })));
 }
 
+/// Ten thousand steps in sixteen bits: a sum taken in them would stand still after some thousand.
+#[test]
+fn half_precision_is_summed_in_single() {
+    if !device().supports_dtype(DType::F16) {
+        return;
+    }
+    let model = |x: attr_core::Values| {
+        let x = x.values()[0].tensor::<2>().unwrap();
+        (x.clone() * x).sum_dim(1)
+    };
+    let x = Tensor::<2>::from_floats([[1.0, 0.5, -0.75]], &device()).cast(DType::F16);
+    let path = IntegratedGradients::new()
+        .with_steps(10_000)
+        .with_method(attr_gradient::Quadrature::RiemannMiddle);
+    let found = Method::attribute(&path, &model, &x.to_values(), 0).unwrap();
+    let value = found.values()[0].clone().unwrap();
+    assert_eq!(value.dtype(), DType::F16);
+    let squares = [1.0, 0.25, 0.5625];
+    let difference = attr_testkit::compare::relative_difference(&value.to_vec().unwrap(), &squares);
+    assert!(difference < 2e-3, "{difference}");
+}
+
 #[test]
 fn direct_calls_check_what_methods_check() {
     let model = seeded(FunctionalRelu::new(&device()), 1);

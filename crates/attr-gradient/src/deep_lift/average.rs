@@ -70,9 +70,7 @@ impl Rule for Average {
             add(&mut explained, totals(change.clone())?);
             add(&mut scale, totals(change.abs())?);
         }
-        let mut points = POINTS.0;
-        let mut latest: Vec<f64> = Vec::new();
-        loop {
+        let mut sums = refined(&explained, &scale, |points| {
             let mut sums: Vec<Option<Value>> = vec![None; operands.len()];
             for (alpha, weight) in Quadrature::GaussLegendre.samples(points)? {
                 let mut here = operands.to_vec();
@@ -97,23 +95,38 @@ impl Rule for Average {
                     add(&mut found, totals(sum.matrix()? * change)?);
                 }
             }
-            found.resize(explained.len(), 0.0);
-            let agree = |a: &[f64], b: &[f64]| {
-                let mut rows = a.iter().zip(b).zip(&scale);
-                a.len() == b.len() && rows.all(|((a, b), scale)| (a - b).abs() <= TOLERANCE * scale)
-            };
-            // What flows through indices or truth values is lost however many points there are.
-            if agree(&found, &explained) || agree(&found, &latest) || points >= POINTS.1 {
-                for (sum, wanted) in sums.iter_mut().zip(node.wanted()) {
-                    if !wanted {
-                        *sum = None;
-                    }
-                }
-                return Ok(sums.into());
+            Ok((sums, found))
+        })?;
+        for (sum, wanted) in sums.iter_mut().zip(node.wanted()) {
+            if !wanted {
+                *sum = None;
             }
-            latest = found;
-            points *= 2;
         }
+        Ok(sums.into())
+    }
+}
+
+/// What `estimate` makes of so many points, doubled until its totals are those `explained`, or no
+/// longer move: what flows through indices or truth values is lost however many points there are.
+fn refined<T>(
+    explained: &[f64],
+    scale: &[f64],
+    mut estimate: impl FnMut(usize) -> Result<(T, Vec<f64>), Error>,
+) -> Result<T, Error> {
+    let agree = |a: &[f64], b: &[f64]| {
+        let mut rows = a.iter().zip(b).zip(scale);
+        a.len() == b.len() && rows.all(|((a, b), scale)| (a - b).abs() <= TOLERANCE * scale)
+    };
+    let mut points = POINTS.0;
+    let mut latest: Vec<f64> = Vec::new();
+    loop {
+        let (value, mut found) = estimate(points)?;
+        found.resize(explained.len(), 0.0);
+        if agree(&found, explained) || agree(&found, &latest) || points >= POINTS.1 {
+            return Ok(value);
+        }
+        latest = found;
+        points *= 2;
     }
 }
 
@@ -122,5 +135,27 @@ fn add(totals: &mut Vec<f64>, more: Vec<f64>) {
     totals.resize(more.len(), 0.0);
     for (total, more) in totals.iter_mut().zip(more) {
         *total += more;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_are_doubled_while_that_changes_something() {
+        let taken = |found: fn(usize) -> f64| {
+            let mut taken = Vec::new();
+            let latest = refined(&[1.0], &[1.0], |points| {
+                taken.push(points);
+                Ok((points, vec![found(points)]))
+            });
+            assert_eq!(latest.ok(), taken.last().copied());
+            taken
+        };
+        assert_eq!(taken(|_| 1.0), [8], "all is explained");
+        assert_eq!(taken(|_| 0.25), [8, 16], "what is missing stays missing");
+        let slowly = taken(|points| 1.0 - 1.0 / points as f64);
+        assert_eq!(slowly, [8, 16, 32, 64, 128]);
     }
 }
