@@ -53,7 +53,7 @@ pub trait FitMethod: Method {
 
 impl<M: FitMethod> FitMethod for WithBaseline<M> {
     fn fits(&self, question: &Question<'_>) -> Result<Vec<Vec<Fit>>, Error> {
-        let baselines = self.own_baselines().cloned().unwrap_or_default();
-        self.method().fits(&question.with_baselines(baselines))
+        self.method()
+            .fits(&question.with_own_baselines(self.baselines()))
     }
 }

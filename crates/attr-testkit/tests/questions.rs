@@ -9,14 +9,14 @@ use attr_core::{
 use attr_gradient::{
     Conductance, DeepLift, DeepLiftShap, GradientShap, GuidedBackprop, GuidedIntegratedGradients,
     Idgi, InputXGradient, IntegratedGradients, InternalInfluence, NeuronConductance, NoiseTunnel,
-    Saliency,
+    Saliency, Xrai,
 };
 use attr_perturb::FeatureAblation;
 use attr_testkit::compare::assert_close;
 use attr_testkit::device;
 use attr_testkit::models::input;
 use burn::module::Param;
-use burn::tensor::{Int, Tensor, activation};
+use burn::tensor::{Int, Tensor, TensorData, activation};
 
 fn nothing() -> Param<Tensor<1>> {
     Param::from_tensor(Tensor::<1>::zeros([1], &device()))
@@ -280,6 +280,30 @@ fn a_baseline_for_a_method_without_one_is_refused() {
         message.contains("compares nothing with a baseline"),
         "{message}"
     );
+}
+
+#[test]
+fn the_outer_one_of_two_baselines_counts() {
+    let x = input([2, 1, 4, 4], 3);
+    let model = |x: Tensor<4>| x.powi_scalar(2).flatten::<2>(1, 3).sum_dim(1);
+    let explain = |method: &dyn Method| {
+        let found = Method::attribute(&method, &model, &x, 0).unwrap();
+        found.values()[0].clone().unwrap()
+    };
+    let path = || IntegratedGradients::new().with_steps(100);
+    let twice = path().with_baseline(0.0).with_baseline(0.5);
+    let once = path().with_baseline(0.5);
+    assert_close("twice", &explain(&twice), &explain(&once), 1e-6);
+
+    let halves: Vec<i32> = (0..16).map(|i| i / 8).collect();
+    let halves = Tensor::<4, Int>::from_data(TensorData::new(halves, [1, 1, 4, 4]), &device());
+    let segments = || [Value::from(halves.clone())];
+    let regions = Xrai::new(segments()).with_min_pixel_diff(1);
+    let expected = Xrai::of(path().with_baseline(0.5), segments()).with_min_pixel_diff(1);
+    let own = explain(&regions);
+    let got = explain(&regions.with_baseline(0.5));
+    assert_close("regions", &got, &explain(&expected), 1e-6);
+    assert_ne!(got.to_vec().unwrap(), own.to_vec().unwrap());
 }
 
 #[test]

@@ -66,9 +66,12 @@ pub fn on_the_rest<M: Method + ?Sized>(
     layers: &[String],
 ) -> Result<Vec<Vec<Explanation>>, Error> {
     let question = question.with_fixed_targets()?;
-    let inputs = question.inputs();
+    let question = match method.own_baselines() {
+        Some(own) => question.with_own_baselines(own),
+        None => question,
+    };
+    let (inputs, own) = (question.inputs(), question.baselines());
     let (rest, here) = question.cut(layers)?;
-    let own = method.own_baselines().unwrap_or(question.baselines());
     let used = method.baseline_use();
     let activations = |absent: Values| question.with_inputs(absent).activations(layers);
     let baselines = match used {
@@ -101,7 +104,7 @@ pub fn on_the_rest<M: Method + ?Sized>(
             let targets = question.targets().iter();
             let targets: Vec<Target> = targets.map(|one| one.select(inputs.origin())).collect();
             let about = question.about(&rest, here.renumbered());
-            method.explain(&about.with_targets(targets).with_activations(baselines))?
+            method.explain(&about.with_targets(targets).with_baselines(baselines))?
         }
         None => method.explain(&question.about(&rest, here))?,
     };

@@ -146,7 +146,7 @@ impl<M: LayerMethod> LayerMethod for WithBaseline<M> {
 
     fn explain_at(&self, question: &Question<'_>) -> Result<Vec<Vec<Explanation>>, Error> {
         refuse_unused(self.method.baseline_use())?;
-        let question = question.with_baselines(self.baselines.clone());
+        let question = question.with_own_baselines(&self.baselines);
         self.method.explain_at(&question)
     }
 

@@ -4,6 +4,10 @@ use super::{BaselineUse, Method};
 use crate::{Baselines, Error, Explanation, Question};
 
 /// A method with what stands for absent inputs.
+///
+/// Baselines given around a method count, not those that it has inside: those of
+/// `IntegratedGradients::new().with_baseline(0.0)` are replaced by a further `with_baseline(1.0)`,
+/// and so are those that a method such as XRAI chooses for the one inside it.
 #[derive(Clone, Debug)]
 pub struct WithBaseline<M> {
     pub(crate) method: M,
@@ -15,16 +19,17 @@ impl<M> WithBaseline<M> {
     pub fn method(&self) -> &M {
         &self.method
     }
+
+    /// The baselines.
+    pub fn baselines(&self) -> &Baselines {
+        &self.baselines
+    }
 }
 
 impl<M: Method> Method for WithBaseline<M> {
     fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
         refuse_unused(self.method.baseline_use())?;
-        if question.baselines_are_activations() {
-            // Made of these at a layer.
-            return self.method.explain(question);
-        }
-        let question = question.with_baselines(self.baselines.clone());
+        let question = question.with_own_baselines(&self.baselines);
         self.method.explain(&question)
     }
 
@@ -33,7 +38,7 @@ impl<M: Method> Method for WithBaseline<M> {
     }
 
     fn own_baselines(&self) -> Option<&Baselines> {
-        self.method.own_baselines().or(Some(&self.baselines))
+        Some(&self.baselines)
     }
 
     fn explain_layers(
@@ -42,7 +47,7 @@ impl<M: Method> Method for WithBaseline<M> {
         layers: &[String],
     ) -> Result<Vec<Vec<Explanation>>, Error> {
         refuse_unused(self.method.baseline_use())?;
-        let question = question.with_baselines(self.baselines.clone());
+        let question = question.with_own_baselines(&self.baselines);
         self.method.explain_layers(&question, layers)
     }
 }

@@ -36,7 +36,8 @@ pub struct Question<'a> {
     inputs: Values,
     targets: Vec<Target>,
     baselines: Baselines,
-    activations: bool,
+    /// Whether the baselines are the caller's, or activations that follow from them.
+    given: bool,
     run: Run<'a>,
     work: Rc<Cell<Work>>,
     verified: Rc<Cell<bool>>,
@@ -63,7 +64,7 @@ impl<'a> Question<'a> {
             inputs,
             targets: targets.to_vec(),
             baselines: Baselines::default(),
-            activations: false,
+            given: false,
             run: *run,
             work: Rc::default(),
             verified: Rc::default(),
@@ -106,25 +107,21 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// The same question with other baselines.
+    /// The same question with these baselines, whatever a method inside another was given.
     pub fn with_baselines(&self, baselines: Baselines) -> Self {
         Self {
             baselines,
+            given: true,
             ..self.clone()
         }
     }
 
-    /// The same question at a layer, where the baselines are activations, whatever baselines of
-    /// the inputs a method inside another was given.
-    pub(crate) fn with_activations(&self, baselines: Baselines) -> Self {
-        Self {
-            activations: true,
-            ..self.with_baselines(baselines)
+    /// The same question with a method's own baselines, unless others were given around it.
+    pub fn with_own_baselines(&self, baselines: &Baselines) -> Self {
+        if self.given {
+            return self.clone();
         }
-    }
-
-    pub(crate) fn baselines_are_activations(&self) -> bool {
-        self.activations
+        self.with_baselines(baselines.clone())
     }
 
     /// The same question without reports of progress, for work inside other work.
@@ -260,7 +257,7 @@ impl<'a> Question<'a> {
             inputs,
             targets: self.targets.clone(),
             baselines: self.baselines.clone(),
-            activations: self.activations,
+            given: self.given,
             run: self.run,
             work: self.work.clone(),
             verified: Rc::default(),
