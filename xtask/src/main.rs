@@ -106,8 +106,9 @@ fn cargo(arguments: &[&str]) -> Result<(), String> {
 fn run(command: &mut Command) -> Result<(), String> {
     let status = command.current_dir(root()).status();
     let status = status.map_err(|error| format!("cannot run {command:?}: {error}"))?;
-    match status.success() {
-        true => Ok(()),
-        false => Err(format!("{command:?} failed")),
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{command:?} failed"))
     }
 }

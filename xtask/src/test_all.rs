@@ -30,9 +30,10 @@ pub fn run() -> Result<(), String> {
     steps.step("conformance on ndarray", || {
         conformance("ndarray", features)
     })?;
-    match adapter {
-        true => steps.step("conformance on wgpu", || conformance("wgpu", features))?,
-        false => steps.skip("conformance on wgpu", "no Vulkan driver is installed"),
+    if adapter {
+        steps.step("conformance on wgpu", || conformance("wgpu", features))?
+    } else {
+        steps.skip("conformance on wgpu", "no Vulkan driver is installed")
     }
     steps.summary();
     Ok(())

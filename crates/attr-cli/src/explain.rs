@@ -99,9 +99,10 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
     let explained = Explained::join(parts.into_iter().collect::<Result<_, _>>()?)?;
     let target = whole_target.unwrap_or(Target::Predicted);
 
-    let names: Vec<Option<String>> = match explained.at_layers {
-        true => arguments.layer.iter().cloned().map(Some).collect(),
-        false => names(&opened, &inputs.values, needs),
+    let names: Vec<Option<String>> = if explained.at_layers {
+        arguments.layer.iter().cloned().map(Some).collect()
+    } else {
+        names(&opened, &inputs.values, needs)
     };
     let errors = explained.errors.unwrap_or_default().into_iter();
     let errors = errors.zip(names.clone());
@@ -139,9 +140,10 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
 fn names(opened: &Opened, inputs: &Values, needs: Needs) -> Vec<Option<String>> {
     let ports = opened.ports().iter().enumerate();
     let name = |(i, port): (usize, &Port)| {
-        let gets_one = match needs.gradients {
-            true => inputs.attributed(i),
-            false => inputs.explained(i),
+        let gets_one = if needs.gradients {
+            inputs.attributed(i)
+        } else {
+            inputs.explained(i)
         };
         gets_one.then(|| port.name.clone())
     };

@@ -52,12 +52,11 @@ pub fn read(arguments: &ModelArguments, ports: &[Port], device: &Device) -> Resu
                     describe(ports)
                 ))
             })?;
-            let (array, picture) = match images {
-                true => {
-                    let (array, picture) = image(path, &ports[at], arguments)?;
-                    (array, Some(picture))
-                }
-                false => (array(path)?, None),
+            let (array, picture) = if images {
+                let (array, picture) = image(path, &ports[at], arguments)?;
+                (array, Some(picture))
+            } else {
+                (array(path)?, None)
             };
             place(
                 &mut slots,
@@ -340,13 +339,12 @@ fn image(path: &Path, port: &Port, arguments: &ModelArguments) -> Result<(Array,
     for (c, plane) in planes.chunks_exact_mut(area).enumerate() {
         plane.iter_mut().for_each(|v| *v = (*v - mean[c]) / std[c]);
     }
-    let (shape, values) = match layout.last {
-        false => (vec![1, layout.channels, height, width], planes),
-        true => {
-            let pixels = (0..area).flat_map(|i| (0..layout.channels).map(move |c| c * area + i));
-            let values = pixels.map(|i| planes[i]).collect();
-            (vec![1, height, width, layout.channels], values)
-        }
+    let (shape, values) = if layout.last {
+        let pixels = (0..area).flat_map(|i| (0..layout.channels).map(move |c| c * area + i));
+        let values = pixels.map(|i| planes[i]).collect();
+        (vec![1, height, width, layout.channels], values)
+    } else {
+        (vec![1, layout.channels, height, width], planes)
     };
     let elements = Elements::Float(values);
     Ok((Array { shape, elements }, picture))

@@ -13,16 +13,20 @@ use crate::{input, print};
 pub fn run(arguments: &LayersArguments) -> Result<(), Error> {
     let opened = Opened::new(&arguments.model)?;
     let given = !arguments.model.input.is_empty() || !arguments.model.constant.is_empty();
-    let inputs = match given {
-        true => opened.read(&arguments.model)?.values,
-        false => input::placeholder(opened.ports(), &opened.device)?,
+    let inputs = if given {
+        opened.read(&arguments.model)?.values
+    } else {
+        input::placeholder(opened.ports(), &opened.device)?
     };
     let guessed = !given && input::is_guessed(opened.ports());
-    let traced = opened.trace(&arguments.model, &inputs).map_err(|error| match guessed {
-        false => error,
-        true => Error::input(format!(
+    let traced = opened.trace(&arguments.model, &inputs);
+    let traced = traced.map_err(|error| {
+        if !guessed {
+            return error;
+        }
+        Error::input(format!(
             "{error} (sizes that the file leaves open were guessed; give an example with --input)"
-        )),
+        ))
     })?;
     let layers = traced.layers();
     if arguments.json {

@@ -15,17 +15,16 @@ pub fn run(arguments: &MethodsArguments) -> Result<(), Error> {
         Some(name) => vec![methods::find(name)?],
         None => methods::all().collect(),
     };
-    let text = match arguments.json {
-        true => {
-            let entries: Vec<Value> = entries.iter().map(|entry| as_json(entry)).collect();
-            let text = serde_json::to_string_pretty(&entries);
-            text.map_err(|error| Error::other(error.to_string()))? + "\n"
-        }
-        false => entries
+    let text = if arguments.json {
+        let entries: Vec<Value> = entries.iter().map(|entry| as_json(entry)).collect();
+        let text = serde_json::to_string_pretty(&entries);
+        text.map_err(|error| Error::other(error.to_string()))? + "\n"
+    } else {
+        entries
             .iter()
             .map(|entry| as_text(entry))
             .collect::<Vec<_>>()
-            .join("\n"),
+            .join("\n")
     };
     print(&text)
 }

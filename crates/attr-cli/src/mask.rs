@@ -66,14 +66,15 @@ pub fn parse(texts: &[String], explained: &Explained<'_>) -> Result<Option<Featu
         }
         let array = input::array(path)?;
         let mask = input::upload(array, "feature mask", Kind::Int, &device)?;
-        let mask = match explained.at_layers {
-            true => mask,
-            false => spread(mask, &wanted[n].shape(), text)?,
+        let mask = if explained.at_layers {
+            mask
+        } else {
+            spread(mask, &wanted[n].shape(), text)?
         };
-        Ok(match mask.rows() == explained.total {
-            true => mask.slice_rows(explained.rows.clone()),
-            false => mask,
-        })
+        if mask.rows() == explained.total {
+            return Ok(mask.slice_rows(explained.rows.clone()));
+        }
+        Ok(mask)
     });
     Ok(Some(FeatureMask::Each(masks.collect::<Result<_, _>>()?)))
 }
@@ -99,9 +100,10 @@ pub fn channels_first(flag: &str, inputs: &Values) -> Result<(), Error> {
 /// A mask in the shape of its input: without the rows and channels it is for all of them.
 fn spread(mask: Value, shape: &[usize], text: &str) -> Result<Value, Error> {
     let given = mask.shape();
-    let rows = match given.len() == shape.len() {
-        true => given[0],
-        false => 1,
+    let rows = if given.len() == shape.len() {
+        given[0]
+    } else {
+        1
     };
     let mut expected = shape.to_vec();
     expected[0] = rows;

@@ -35,9 +35,10 @@ impl Opened {
     /// Traces the model, without its final softmax if that was asked for.
     pub fn trace(&self, arguments: &ModelArguments, inputs: &Values) -> Result<Traced, Error> {
         let traced = self.file.trace(inputs, arguments.output.as_deref())?;
-        Ok(match arguments.logits {
-            true => traced.logits(),
-            false => traced,
+        Ok(if arguments.logits {
+            traced.logits()
+        } else {
+            traced
         })
     }
 }

@@ -156,9 +156,10 @@ fn decode(mut reader: impl Read, size: u64) -> Result<Array, String> {
         (TypeChar::Bool, _) => Elements::Bool(vector::<bool>(array)?),
         _ => return Err(format!("elements of type {element} are not supported")),
     };
-    Ok(match fortran {
-        true => row_major(Array { shape, elements }),
-        false => Array { shape, elements },
+    Ok(if fortran {
+        row_major(Array { shape, elements })
+    } else {
+        Array { shape, elements }
     })
 }
 

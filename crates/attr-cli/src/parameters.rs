@@ -296,9 +296,10 @@ fn read(text: &str, parameter: &Parameter) -> Result<Value, Error> {
             .is_some_and(|a| a.iter().all(Value::is_number)),
         _ => true,
     };
-    match fits {
-        true => Ok(value),
-        false => Err(bad(&format!("it takes {}", article(&parameter.kind)))),
+    if fits {
+        Ok(value)
+    } else {
+        Err(bad(&format!("it takes {}", article(&parameter.kind))))
     }
 }
 

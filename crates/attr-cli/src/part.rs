@@ -93,23 +93,23 @@ impl Part {
             Some((layer, _)) if !needs.neuron => whole.to_layer(layer)?,
             _ => whole.clone(),
         };
-        let baselines = match arguments.baseline.is_empty() {
-            true => None,
-            false => {
-                let total = match needs.distribution {
-                    // Its rows are not those of the input.
-                    true => usize::MAX,
-                    false => all.values.rows(),
-                };
-                Some(baseline::parse(
-                    &arguments.baseline,
-                    opened.ports(),
-                    &all.explained,
-                    &opened.device,
-                    rows.clone(),
-                    (total, needs.averaged),
-                )?)
-            }
+        let baselines = if arguments.baseline.is_empty() {
+            None
+        } else {
+            // The rows of a distribution are not those of the input.
+            let total = if needs.distribution {
+                usize::MAX
+            } else {
+                all.values.rows()
+            };
+            Some(baseline::parse(
+                &arguments.baseline,
+                opened.ports(),
+                &all.explained,
+                &opened.device,
+                rows.clone(),
+                (total, needs.averaged),
+            )?)
         };
         let mask = mask::parse(
             &arguments.feature_mask,

@@ -46,9 +46,10 @@ pub fn draw(drawn: &Drawn<'_>) -> Result<Vec<u8>, Error> {
         lines.push((label.clone(), original, map));
     }
     let with_original = lines.iter().all(|(_, original, _)| original.is_some());
-    let mut panel = match with_original {
-        true => Panel::new(["input", drawn.method, "over the input"]),
-        false => Panel::new([drawn.method]),
+    let mut panel = if with_original {
+        Panel::new(["input", drawn.method, "over the input"])
+    } else {
+        Panel::new([drawn.method])
     };
     let style = Style::default();
     for (label, original, map) in &lines {

@@ -11,9 +11,10 @@ use crate::{input, npy::Array};
 pub fn parse(text: Option<&str>, output: &[usize]) -> Result<Target, Error> {
     let single = output[1.min(output.len())..].iter().product::<usize>() == 1;
     let Some(text) = text else {
-        return Ok(match single {
-            true => Target::Single,
-            false => Target::Predicted,
+        return Ok(if single {
+            Target::Single
+        } else {
+            Target::Predicted
         });
     };
     if text == "predicted" {

@@ -228,12 +228,11 @@ fn every_method_explains_the_digit() {
             more.extend(["--set", "sliding_window_shapes=1,3,3"]);
         }
         // A permutation needs several rows.
-        let text = match name == "feature-permutation" {
-            true => {
-                let both = ["explain", "--model", &model, "--input", &digits];
-                succeeds(&[&both[..], &more].concat())
-            }
-            false => succeeds(&explain_seven(&more)),
+        let text = if name == "feature-permutation" {
+            let both = ["explain", "--model", &model, "--input", &digits];
+            succeeds(&[&both[..], &more].concat())
+        } else {
+            succeeds(&explain_seven(&more))
         };
         let summary: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(summary["method"], name);

@@ -52,9 +52,10 @@ impl Batch {
         let mut inner = self.inner.borrow_mut();
         for (name, output) in call.node.outputs.iter().zip(outputs) {
             let Some(dim) = self.grown(name, &output.shape) else {
-                match output.active && self.rows != self.exported {
-                    true => return Err(self.refusal()),
-                    false => continue,
+                if output.active && self.rows != self.exported {
+                    return Err(self.refusal());
+                } else {
+                    continue;
                 }
             };
             if call.node.op == "Reshape" {

@@ -151,9 +151,10 @@ impl Call<'_> {
     /// As [`sizes`](Self::sizes), none zero.
     pub fn steps(&self, name: &str, count: usize, default: usize) -> Result<Vec<usize>, String> {
         let sizes = self.sizes(name, count, default)?;
-        match sizes.contains(&0) {
-            true => Err(format!("{name} is {sizes:?}, but must be positive")),
-            false => Ok(sizes),
+        if sizes.contains(&0) {
+            Err(format!("{name} is {sizes:?}, but must be positive"))
+        } else {
+            Ok(sizes)
         }
     }
 

@@ -56,9 +56,10 @@ pub(crate) struct Node {
 impl Node {
     /// The operator with its domain, unless that is ONNX's own.
     pub fn operator(&self) -> String {
-        match self.domain.is_empty() {
-            true => self.op.clone(),
-            false => format!("{}::{}", self.domain, self.op),
+        if self.domain.is_empty() {
+            self.op.clone()
+        } else {
+            format!("{}::{}", self.domain, self.op)
         }
     }
 }

@@ -115,9 +115,10 @@ impl Host {
                 Tensor::<1, Bool>::from_data(data, device).into()
             }
         };
-        match shape.is_empty() {
-            true => value,
-            false => value.reshape(&shape),
+        if shape.is_empty() {
+            value
+        } else {
+            value.reshape(&shape)
         }
     }
 

@@ -289,9 +289,10 @@ impl Compute<'_> {
         // An empty part adds nothing; exporters leave them in.
         let parts = items.iter().filter(|item| item.shape.get(dim) != Some(&0));
         let parts: Vec<&Item> = parts.collect();
-        let parts = match parts.is_empty() {
-            true => items.iter().take(1).collect(),
-            false => parts,
+        let parts = if parts.is_empty() {
+            items.iter().take(1).collect()
+        } else {
+            parts
         };
         let first = parts.first().ok_or("there is nothing to join")?;
         for part in &parts {
@@ -469,15 +470,17 @@ impl Compute<'_> {
         ) && a.kind == b.kind
             && a.kind != Kind::Bool
         {
-            let (min, max) = match smallest {
-                true => (None, Some(number)),
-                false => (Some(number), None),
+            let (min, max) = if smallest {
+                (None, Some(number))
+            } else {
+                (Some(number), None)
             };
             return self.map(Op::Clamp { min, max }, a);
         }
-        let f = match smallest {
-            true => Compare::LowerEqual,
-            false => Compare::GreaterEqual,
+        let f = if smallest {
+            Compare::LowerEqual
+        } else {
+            Compare::GreaterEqual
         };
         self.choose(&self.compare(f, a, b)?, a, b)
     }

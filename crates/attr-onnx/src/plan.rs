@@ -147,8 +147,9 @@ pub(crate) fn check_operators(graph: &Graph, order: &[usize]) -> Result<(), Erro
         }
         missing[place].nodes.push(node.name.clone());
     }
-    match missing.is_empty() {
-        true => Ok(()),
-        false => Err(Error::Unsupported(missing)),
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Unsupported(missing))
     }
 }

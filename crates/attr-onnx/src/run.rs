@@ -118,14 +118,17 @@ impl Runner<'_> {
             operator: node.operator(),
             reason,
         };
-        let inputs = node.inputs.iter().map(|name| match name.is_empty() {
-            true => Ok(None),
-            false => match scope.get(name) {
-                Some(item) => Ok(Some(item.clone())),
-                None => Err(failed(format!(
-                    "its input {name:?} has no value, or one of a type that is not supported"
-                ))),
-            },
+        let inputs = node.inputs.iter().map(|name| {
+            if name.is_empty() {
+                Ok(None)
+            } else {
+                match scope.get(name) {
+                    Some(item) => Ok(Some(item.clone())),
+                    None => Err(failed(format!(
+                        "its input {name:?} has no value, or one of a type that is not supported"
+                    ))),
+                }
+            }
         });
         let mut call = Call {
             node,

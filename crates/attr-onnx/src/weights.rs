@@ -64,11 +64,12 @@ impl Weights {
             let parameter = None;
             return Ok(Constant { host, parameter });
         };
-        let host = match values.len() <= SMALL {
-            true => Some(Arc::new(
+        let host = if values.len() <= SMALL {
+            Some(Arc::new(
                 Host::floats(&shape, values.clone()).map_err(broken)?,
-            )),
-            false => None,
+            ))
+        } else {
+            None
         };
         if values.is_empty() || shape.is_empty() {
             let parameter = None;
@@ -106,9 +107,10 @@ impl Weights {
         let unreadable = |error: std::io::Error| format!("{}: {error}", path.display());
         // A link may lead out of the folder all the same.
         let real = path.canonicalize().map_err(unreadable)?;
-        let folder = match self.folder.as_os_str().is_empty() {
-            true => Path::new("."),
-            false => &self.folder,
+        let folder = if self.folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            &self.folder
         };
         if !real.starts_with(folder.canonicalize().map_err(unreadable)?) {
             return Err(format!(

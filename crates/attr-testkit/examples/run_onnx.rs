@@ -110,8 +110,9 @@ fn read(path: &str, kind: Kind) -> Outcome<Value> {
             Tensor::<1, Bool>::from_data(data, &device).into()
         }
     };
-    Ok(match shape.is_empty() {
-        true => flat,
-        false => flat.reshape(&shape),
+    Ok(if shape.is_empty() {
+        flat
+    } else {
+        flat.reshape(&shape)
     })
 }

@@ -260,9 +260,10 @@ fn compare<I: Inputs, M: Module + 'static>(
             continue;
         }
         for (i, expected) in found.values.iter().enumerate() {
-            let value = match found.method.starts_with("Layer") || got.len() > 1 {
-                true => got[i].values[0].as_ref(),
-                false => got[0].values[i].as_ref(),
+            let value = if found.method.starts_with("Layer") || got.len() > 1 {
+                got[i].values[0].as_ref()
+            } else {
+                got[0].values[i].as_ref()
             };
             let mut expected = expected.value();
             if found.options.method == Quadrature::RiemannTrapezoid {

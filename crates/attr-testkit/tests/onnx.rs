@@ -96,9 +96,10 @@ fn load(path: &PathBuf) -> Exported {
 
 /// Weights of 16 bits are computed with in 32 here, by the peers in 16: bfloat16 keeps 8 bits.
 fn tolerance(name: &str) -> f32 {
-    match name.contains("f16") {
-        true => 1.0 / 256.0,
-        false => 1e-4,
+    if name.contains("f16") {
+        1.0 / 256.0
+    } else {
+        1e-4
     }
 }
 
@@ -179,9 +180,10 @@ fn refusal(bytes: Vec<u8>, folder: &Path) -> Option<Error> {
             Kind::Int => Tensor::<1, Int>::ones(length, &device).into(),
             _ => Tensor::<1>::ones(length, &device).into(),
         };
-        match !shape.is_empty() && length[0] == shape.iter().product::<usize>() {
-            true => flat.reshape(&shape),
-            false => flat,
+        if !shape.is_empty() && length[0] == shape.iter().product::<usize>() {
+            flat.reshape(&shape)
+        } else {
+            flat
         }
     });
     let values: Vec<Value> = values.collect();

@@ -295,9 +295,10 @@ fn two_images() -> Case {
 /// small pieces slowly; that budgets play no part is tested on every device elsewhere.
 fn budgets() -> &'static [Budget] {
     let all = &[Budget::Bytes(1 << 30), Budget::Rows(5), Budget::Rows(20)];
-    match std::env::var("ATTR_DEVICE").is_ok_and(|device| device == "wgpu") {
-        true => &all[..1],
-        false => all,
+    if std::env::var("ATTR_DEVICE").is_ok_and(|device| device == "wgpu") {
+        &all[..1]
+    } else {
+        all
     }
 }
 

@@ -177,9 +177,10 @@ impl Panel {
             .flat_map(|row| &row.1)
             .filter_map(|d| d.bar);
         let first = bars.next();
-        match first.is_some_and(|first| bars.any(|bar| bar.sign != first.sign)) {
-            true => Err(Error::MixedSigns),
-            false => Ok(first),
+        if first.is_some_and(|first| bars.any(|bar| bar.sign != first.sign)) {
+            Err(Error::MixedSigns)
+        } else {
+            Ok(first)
         }
     }
 
@@ -232,9 +233,10 @@ fn color_bar(area: &Area<'_>, style: &Style, x: i32, top: i32, height: i32) -> R
 fn load_font() -> Result<(), Error> {
     static LOADED: OnceLock<bool> = OnceLock::new();
     let load = || register_font(FONT, FontStyle::Normal, dejavu::sans::regular()).is_ok();
-    match LOADED.get_or_init(load) {
-        true => Ok(()),
-        false => Err(Error::Draw("the embedded font cannot be read".into())),
+    if *LOADED.get_or_init(load) {
+        Ok(())
+    } else {
+        Err(Error::Draw("the embedded font cannot be read".into()))
     }
 }
 

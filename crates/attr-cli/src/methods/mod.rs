@@ -297,9 +297,10 @@ mod tests {
         let built = find(name).and_then(|entry| {
             let required = entry.needs.layer == LayerUse::Required;
             let setup = Setup {
-                layers: match required {
-                    true => vec!["layer".into()],
-                    false => Vec::new(),
+                layers: if required {
+                    vec!["layer".into()]
+                } else {
+                    Vec::new()
                 },
                 neuron: Some(("layer".into(), Target::unit([0]))),
                 ..Setup::default()

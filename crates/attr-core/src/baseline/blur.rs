@@ -35,9 +35,10 @@ pub fn separable(value: &Value, matrix: impl Fn(usize, usize) -> Vec<f64>) -> Re
 /// kernel is cut off at four deviations, as in SciPy.
 pub fn gaussian(sigma: f64, length: usize) -> Vec<f64> {
     let mut matrix = vec![0f64; length * length];
-    let radius = match sigma > 1e-15 {
-        true => (4.0 * sigma + 0.5) as usize,
-        false => 0,
+    let radius = if sigma > 1e-15 {
+        (4.0 * sigma + 0.5) as usize
+    } else {
+        0
     };
     let weight = |distance: usize| match distance {
         0 => 1.0,

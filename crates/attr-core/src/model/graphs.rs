@@ -230,9 +230,10 @@ impl Graphs {
                 }
             }
         };
-        let graph = match self.steps.is_empty() {
-            true => base,
-            false => Arc::new(self.edit(&base)?),
+        let graph = if self.steps.is_empty() {
+            base
+        } else {
+            Arc::new(self.edit(&base)?)
         };
         lock(&self.edited).insert(key, graph.clone());
         Ok(graph)

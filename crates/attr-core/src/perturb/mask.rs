@@ -58,9 +58,10 @@ pub(crate) struct Numbers {
 impl Numbers {
     /// The features of a caller's row.
     fn row(&self, row: usize) -> &[usize] {
-        match self.ids.len() == self.elements {
-            true => &self.ids,
-            false => &self.ids[row * self.elements..(row + 1) * self.elements],
+        if self.ids.len() == self.elements {
+            &self.ids
+        } else {
+            &self.ids[row * self.elements..(row + 1) * self.elements]
         }
     }
 

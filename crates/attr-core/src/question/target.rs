@@ -156,30 +156,33 @@ impl Target {
     /// Refuses an output without a row of floating-point numbers for each row.
     fn fits(&self, output: &Value, rows: usize) -> Result<(), Error> {
         let shape = output.shape();
-        match output.kind() == Kind::Float && shape.first() == Some(&rows) {
-            true => Ok(()),
-            false => Err(self.unfit(
+        if output.kind() == Kind::Float && shape.first() == Some(&rows) {
+            Ok(())
+        } else {
+            Err(self.unfit(
                 &shape,
                 "the output must be floating point, one row per input",
-            )),
+            ))
         }
     }
 
     fn finite(&self, scores: &[f32]) -> Result<(), Error> {
-        match scores.iter().all(|s| s.is_finite()) {
-            true => Ok(()),
-            false => Err(Error::NonFinite {
+        if scores.iter().all(|s| s.is_finite()) {
+            Ok(())
+        } else {
+            Err(Error::NonFinite {
                 what: format!("the model's output for target {self}"),
-            }),
+            })
         }
     }
 
     /// What a function gives for an output.
     fn valued(&self, function: &TargetFunction, output: &Value) -> Result<Value, Error> {
         let scores = (function.0)(output)?;
-        match scores.shape() == [output.rows()] {
-            true => Ok(scores),
-            false => Err(self.unfit(&scores.shape(), "the function must give one number per row")),
+        if scores.shape() == [output.rows()] {
+            Ok(scores)
+        } else {
+            Err(self.unfit(&scores.shape(), "the function must give one number per row"))
         }
     }
 
@@ -208,12 +211,13 @@ impl Target {
             Self::Weights(weights) if weights.rows() != 1 => weights.rows(),
             _ => return Ok(()),
         };
-        match got == rows {
-            true => Ok(()),
-            false => Err(Error::TargetRows {
+        if got == rows {
+            Ok(())
+        } else {
+            Err(Error::TargetRows {
                 expected: rows,
                 got,
-            }),
+            })
         }
     }
 
@@ -400,9 +404,10 @@ fn one_each(positions: &[usize], matrix: &Tensor<2>) -> Tensor<2, Int> {
 /// The numbers at one flat position per row.
 fn picked(positions: &[usize], matrix: &Tensor<2>) -> Tensor<2> {
     let first = positions.first().copied().unwrap_or(0);
-    match positions.iter().all(|&position| position == first) {
-        true => matrix.clone().narrow(1, first, 1),
-        false => matrix.clone().gather(1, one_each(positions, matrix)),
+    if positions.iter().all(|&position| position == first) {
+        matrix.clone().narrow(1, first, 1)
+    } else {
+        matrix.clone().gather(1, one_each(positions, matrix))
     }
 }
 

@@ -125,12 +125,13 @@ impl<T: Input> Input for Constant<T> {
 }
 
 fn count<T>(values: &[T], expected: usize) -> Result<(), Error> {
-    match values.len() == expected {
-        true => Ok(()),
-        false => Err(Error::InputCount {
+    if values.len() == expected {
+        Ok(())
+    } else {
+        Err(Error::InputCount {
             expected,
             got: values.len(),
-        }),
+        })
     }
 }
 

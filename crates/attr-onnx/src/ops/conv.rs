@@ -129,13 +129,12 @@ fn conv(c: &Call<'_>) -> Outcome {
     let grown: Vec<usize> = (0..n).map(|d| sizes[d] + pads[d].0 + pads[d].1).collect();
     count(&grown, LARGEST)?;
     let uneven = pads.iter().any(|(before, after)| before != after);
-    let (x, pads) = match uneven {
-        true => {
-            let all = [&[(0, 0), (0, 0)], &pads[..]].concat();
-            let padded = c.pad(x, &all, Padding::Constant(0.0))?;
-            (padded, vec![(0, 0); n])
-        }
-        false => (x.clone(), pads),
+    let (x, pads) = if uneven {
+        let all = [&[(0, 0), (0, 0)], &pads[..]].concat();
+        let padded = c.pad(x, &all, Padding::Constant(0.0))?;
+        (padded, vec![(0, 0); n])
+    } else {
+        (x.clone(), pads)
     };
     let geometry = ConvGeometry {
         stride,
@@ -213,14 +212,8 @@ fn conv_transpose(c: &Call<'_>) -> Outcome {
     let even = pads.iter().all(|(before, after)| before == after)
         && (0..n).all(|d| extra[d] < stride[d] || extra[d] < dilation[d]);
     let geometry = ConvGeometry {
-        padding: match even {
-            true => pads.clone(),
-            false => vec![(0, 0); n],
-        },
-        padding_out: match even {
-            true => extra.clone(),
-            false => vec![0; n],
-        },
+        padding: if even { pads.clone() } else { vec![(0, 0); n] },
+        padding_out: if even { extra.clone() } else { vec![0; n] },
         stride,
         dilation,
         groups,

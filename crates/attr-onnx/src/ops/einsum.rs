@@ -36,9 +36,12 @@ fn einsum(c: &Call<'_>) -> Outcome {
         ));
     }
     // How many dimensions of an operand its ellipsis stands for.
-    let unnamed = |part: &str, rank: usize| match part.contains("...") {
-        true => rank.saturating_sub(part.replace("...", "").chars().count()),
-        false => 0,
+    let unnamed = |part: &str, rank: usize| {
+        if part.contains("...") {
+            rank.saturating_sub(part.replace("...", "").chars().count())
+        } else {
+            0
+        }
     };
     let counts = parts.iter().zip(&items);
     let dots = counts.map(|(part, item)| unnamed(part, item.rank())).max();

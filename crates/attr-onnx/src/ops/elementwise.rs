@@ -188,9 +188,10 @@ fn exponential(c: &Call<'_>, gamma: f64, alpha: f64, scale: f64) -> Outcome {
     )?;
     let zero = Host::float(0.0).into();
     let result = c.choose(&c.compare(Compare::Greater, x, &zero)?, x, &curve)?;
-    Ok(vec![match gamma == 1.0 {
-        true => result,
-        false => c.with_number(Binary::Mul, &result, gamma)?,
+    Ok(vec![if gamma == 1.0 {
+        result
+    } else {
+        c.with_number(Binary::Mul, &result, gamma)?
     }])
 }
 
@@ -301,9 +302,10 @@ fn binary(c: &Call<'_>, f: Binary) -> Outcome {
         Binary::BitwiseAnd | Binary::BitwiseOr | Binary::BitwiseXor => a.kind == Kind::Int,
         _ => a.kind != Kind::Bool,
     };
-    match fits {
-        true => Ok(vec![c.binary(f, a, b)?]),
-        false => Err(format!("{f:?} of {:?} does not exist", a.kind)),
+    if fits {
+        Ok(vec![c.binary(f, a, b)?])
+    } else {
+        Err(format!("{f:?} of {:?} does not exist", a.kind))
     }
 }
 

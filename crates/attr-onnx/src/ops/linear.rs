@@ -56,9 +56,10 @@ fn gemm(c: &Call<'_>) -> Outcome {
     };
     // The factor goes to whichever side is constant, so that the layer stays one operation.
     let alpha = c.float("alpha", 1.0);
-    match b.active {
-        false => b = scaled(&b, alpha)?,
-        true => a = scaled(&a, alpha)?,
+    if b.active {
+        a = scaled(&a, alpha)?
+    } else {
+        b = scaled(&b, alpha)?
     }
     let Some(bias) = c.optional(2) else {
         return Ok(vec![c.matmul(&a, &b)?]);
@@ -67,9 +68,10 @@ fn gemm(c: &Call<'_>) -> Outcome {
     let (inner, outer) = (a.shape[1], b.shape[1]);
     let per_column = broadcast(&bias.shape, &[1, outer])? == [1, outer];
     if a.active && !b.active && !bias.active && per_column && inner == b.shape[0] {
-        let vector = match bias.shape == [outer] {
-            true => bias.clone(),
-            false => c.reshape(&c.expand(&bias, &[1, outer])?, &[outer])?,
+        let vector = if bias.shape == [outer] {
+            bias.clone()
+        } else {
+            c.reshape(&c.expand(&bias, &[1, outer])?, &[outer])?
         };
         if a.kind == Kind::Float && bias.kind == Kind::Float && b.kind == Kind::Float {
             return Ok(vec![c.record(Op::Linear, &[&a, &b, &vector])?]);
@@ -77,11 +79,12 @@ fn gemm(c: &Call<'_>) -> Outcome {
     }
     let product = c.matmul(&a, &b)?;
     let sum = c.add(&product, &bias)?;
-    match sum.shape == product.shape {
-        true => Ok(vec![sum]),
-        false => Err(format!(
+    if sum.shape == product.shape {
+        Ok(vec![sum])
+    } else {
+        Err(format!(
             "C of shape {:?} does not fit a product of shape {:?}",
             bias.shape, product.shape
-        )),
+        ))
     }
 }

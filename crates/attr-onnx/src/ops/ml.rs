@@ -110,23 +110,22 @@ fn linear_classifier(c: &Call<'_>) -> Outcome {
     let intercepts = c.floats("intercepts").map_or(classes, <[f32]>::len);
     let one_sided = classes == 2 && intercepts == 1;
     let raw = scores(c, if one_sided { 1 } else { classes })?;
-    let (scores, raw) = match one_sided {
-        false => (transformed(c, &raw)?, raw),
-        true => {
-            // One score for the second class; the first gets its opposite.
-            let positive = transformed(c, &raw)?;
-            let negative = match c.text("post_transform", "NONE") {
-                "LOGISTIC" | "NONE" => {
-                    c.with_number(Binary::Add, &c.unary(Unary::Neg, &positive)?, 1.0)?
-                }
-                other => return Err(format!("post_transform {other:?} is not supported")),
-            };
-            let opposite = c.unary(Unary::Neg, &raw)?;
-            (
-                c.cat(&[negative, positive], 1)?,
-                c.cat(&[opposite, raw], 1)?,
-            )
-        }
+    let (scores, raw) = if one_sided {
+        // One score for the second class; the first gets its opposite.
+        let positive = transformed(c, &raw)?;
+        let negative = match c.text("post_transform", "NONE") {
+            "LOGISTIC" | "NONE" => {
+                c.with_number(Binary::Add, &c.unary(Unary::Neg, &positive)?, 1.0)?
+            }
+            other => return Err(format!("post_transform {other:?} is not supported")),
+        };
+        let opposite = c.unary(Unary::Neg, &raw)?;
+        (
+            c.cat(&[negative, positive], 1)?,
+            c.cat(&[opposite, raw], 1)?,
+        )
+    } else {
+        (transformed(c, &raw)?, raw)
     };
     let place = c.reduce(Reduce::ArgMax, &raw, 1)?;
     let place = c.reshape(&place, &[place.elements()])?;

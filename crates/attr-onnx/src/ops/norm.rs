@@ -39,12 +39,13 @@ fn per_channel<'a>(c: &'a Call<'_>, i: usize, channels: usize) -> Result<&'a Ite
         Some(item) => item,
         None => return Err(format!("its input {i} is missing")),
     };
-    match item.shape[..] == [channels] && item.kind == Kind::Float {
-        true => Ok(item),
-        false => Err(format!(
+    if item.shape[..] == [channels] && item.kind == Kind::Float {
+        Ok(item)
+    } else {
+        Err(format!(
             "its input {i} has shape {:?}, but [{channels}] is needed",
             item.shape
-        )),
+        ))
     }
 }
 
@@ -136,12 +137,15 @@ fn layer_norm(c: &Call<'_>) -> Outcome {
     let epsilon = c.float("epsilon", 1e-5);
     let (flat, from) = joined(c, x, -1)?;
     let size = flat.shape[from];
-    let vector = |item: &Item| match item.elements() == size {
-        true => c.reshape(item, &[size]),
-        false => Err(format!(
-            "shape {:?} does not fit {size} elements",
-            item.shape
-        )),
+    let vector = |item: &Item| {
+        if item.elements() == size {
+            c.reshape(item, &[size])
+        } else {
+            Err(format!(
+                "shape {:?} does not fit {size} elements",
+                item.shape
+            ))
+        }
     };
     let scale = vector(c.input(1)?)?;
     let shift = c.optional(2).map(vector).transpose()?;
@@ -252,9 +256,10 @@ fn softmax(c: &Call<'_>, op: fn(usize) -> Op) -> Outcome {
 fn hardmax(c: &Call<'_>) -> Outcome {
     let x = float(c)?;
     let shape = x.shape.clone();
-    let (x, dim) = match c.opset() >= 13 {
-        true => (x.clone(), axis(c.int("axis", -1), x.rank())?),
-        false => joined(c, x, if x.rank() == 1 { 0 } else { 1 })?,
+    let (x, dim) = if c.opset() >= 13 {
+        (x.clone(), axis(c.int("axis", -1), x.rank())?)
+    } else {
+        joined(c, x, if x.rank() == 1 { 0 } else { 1 })?
     };
     let x = &x;
     let largest = c.reduce(Reduce::ArgMax, x, dim)?;

@@ -44,9 +44,10 @@ impl Along {
     /// How many cells of the tensor, or of tensor and padding, each window covers.
     fn covered(&self, with_padding: bool) -> impl Iterator<Item = usize> {
         let along = *self;
-        let (from, to) = match with_padding {
-            true => (0, along.pad.0 + along.size + along.pad.1),
-            false => (along.pad.0, along.pad.0 + along.size),
+        let (from, to) = if with_padding {
+            (0, along.pad.0 + along.size + along.pad.1)
+        } else {
+            (along.pad.0, along.pad.0 + along.size)
         };
         // Of the cells at start, start + dilation, ... how many lie before a limit.
         let before = move |limit: usize, start: usize| {
@@ -112,9 +113,10 @@ fn pool(c: &Call<'_>, max: bool) -> Outcome {
     if work.is_none_or(|work| work > MOST) {
         return Err("its windows overlap more than could be meant".into());
     }
-    let result = match max {
-        true => max_pool(c, x, &dims)?,
-        false => avg_pool(c, x, &dims)?,
+    let result = if max {
+        max_pool(c, x, &dims)?
+    } else {
+        avg_pool(c, x, &dims)?
     };
     Ok(vec![result])
 }
@@ -158,9 +160,10 @@ fn avg_pool(c: &Call<'_>, x: &Item, dims: &[Along]) -> Result<Item, String> {
     if is_simple(dims) && !dilated {
         return separately(c, &x, dims, &pads, with_padding, Op::AvgPool);
     }
-    let mean = match dilated {
-        false => separately(c, &x, dims, &pads, true, Op::AvgPool)?,
-        true => dilated_mean(c, &x, dims, &pads)?,
+    let mean = if dilated {
+        dilated_mean(c, &x, dims, &pads)?
+    } else {
+        separately(c, &x, dims, &pads, true, Op::AvgPool)?
     };
     // The mean over whole windows, padding included, times the share of cells that count.
     let mut shares = vec![1.0f32];

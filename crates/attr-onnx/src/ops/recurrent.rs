@@ -267,15 +267,14 @@ fn unroll(c: &Call<'_>, cell: Cell, x: &Item, d: &Direction<'_>) -> Result<Unrol
                 let gates = c.matmul(&hidden, &weights(0, 2)?)?;
                 let gates = c.add(&c.slice(&now, 1, 0, 2 * size, 1)?, &gates)?;
                 let (update, reset) = (act(0, &gate(&gates, 0)?)?, act(0, &gate(&gates, 1)?)?);
-                let recurrent = match linear_before_reset {
-                    true => {
-                        let mut product = c.matmul(&hidden, &weights(2, 3)?)?;
-                        if let Some(bias) = &reset_bias {
-                            product = c.add(&product, bias)?;
-                        }
-                        c.mul(&reset, &product)?
+                let recurrent = if linear_before_reset {
+                    let mut product = c.matmul(&hidden, &weights(2, 3)?)?;
+                    if let Some(bias) = &reset_bias {
+                        product = c.add(&product, bias)?;
                     }
-                    false => c.matmul(&c.mul(&reset, &hidden)?, &weights(2, 3)?)?,
+                    c.mul(&reset, &product)?
+                } else {
+                    c.matmul(&c.mul(&reset, &hidden)?, &weights(2, 3)?)?
                 };
                 let new = act(1, &c.add(&gate(&now, 2)?, &recurrent)?)?;
                 // (1 - z) n + z h

@@ -77,15 +77,14 @@ fn extreme_place(c: &Call<'_>, f: Reduce) -> Outcome {
     if x.kind == Kind::Bool {
         return Err("truth values have no order".into());
     }
-    let mut place = match c.flag("select_last_index", false) {
-        false => c.reduce(f, x, dim)?,
-        true => {
-            // The first of the reversed is the last.
-            let place = c.reduce(f, &c.flip(x, dim)?, dim)?;
-            let last = crate::host::Host::int(x.shape[dim] as i64 - 1);
-            let back = c.unary(Unary::Neg, &place)?;
-            c.binary(Binary::Add, &back, &last.into())?
-        }
+    let mut place = if c.flag("select_last_index", false) {
+        // The first of the reversed is the last.
+        let place = c.reduce(f, &c.flip(x, dim)?, dim)?;
+        let last = crate::host::Host::int(x.shape[dim] as i64 - 1);
+        let back = c.unary(Unary::Neg, &place)?;
+        c.binary(Binary::Add, &back, &last.into())?
+    } else {
+        c.reduce(f, x, dim)?
     };
     if !c.flag("keepdims", true) {
         let mut shape = x.shape.clone();

@@ -67,9 +67,10 @@ fn resize(c: &Call<'_>) -> Outcome {
     }
     let dims = dims(c, x)?;
     let upsample = c.node.op == "Upsample" || c.opset() < 11;
-    let coordinates = match upsample {
-        true => "asymmetric",
-        false => c.text("coordinate_transformation_mode", "half_pixel"),
+    let coordinates = if upsample {
+        "asymmetric"
+    } else {
+        c.text("coordinate_transformation_mode", "half_pixel")
     };
     if let Some(op) = native(c, x, &dims, coordinates) {
         return Ok(vec![c.record(op, &[x])?]);
@@ -100,9 +101,10 @@ fn dims(c: &Call<'_>, x: &Item) -> Result<Vec<Along>, String> {
         Some(axes) => axes,
         None => (0..rank).collect(),
     };
-    let (roi_at, scales_at) = match c.node.op == "Upsample" || c.opset() < 11 {
-        true => (usize::MAX, 1),
-        false => (1, 2),
+    let (roi_at, scales_at) = if c.node.op == "Upsample" || c.opset() < 11 {
+        (usize::MAX, 1)
+    } else {
+        (1, 2)
     };
     let floats = |i: usize| match c.optional(i) {
         Some(item) if item.elements() > 0 => c.known_floats(i).map(Some),
@@ -235,9 +237,10 @@ fn weights(c: &Call<'_>, along: &Along, coordinates: &str) -> Result<Item, Strin
             "tf_half_pixel_for_nn" => (i + 0.5) / scale,
             "tf_crop_and_resize" => {
                 let (start, end) = (along.part.0 as f32, along.part.1 as f32);
-                match to > 1.0 {
-                    true => start * (from - 1.0) + i * (end - start) * (from - 1.0) / (to - 1.0),
-                    false => 0.5 * (start + end) * (from - 1.0),
+                if to > 1.0 {
+                    start * (from - 1.0) + i * (end - start) * (from - 1.0) / (to - 1.0)
+                } else {
+                    0.5 * (start + end) * (from - 1.0)
                 }
             }
             other => return Err(format!("coordinates {other:?} are not supported")),
@@ -289,9 +292,10 @@ fn weights(c: &Call<'_>, along: &Along, coordinates: &str) -> Result<Item, Strin
 }
 
 fn nearest(c: &Call<'_>, at: f64) -> Result<f64, String> {
-    let default = match c.opset() < 11 || c.node.op == "Upsample" {
-        true => "floor",
-        false => "round_prefer_floor",
+    let default = if c.opset() < 11 || c.node.op == "Upsample" {
+        "floor"
+    } else {
+        "round_prefer_floor"
     };
     Ok(match c.text("nearest_mode", default) {
         "floor" => at.floor(),

@@ -203,9 +203,12 @@ fn unsqueeze(c: &Call<'_>) -> Outcome {
     let rank = x.rank() + count;
     let axes = c.axes(1, rank)?.ok_or("its axes are missing")?;
     let mut old = x.shape.iter();
-    let shape = (0..rank).map(|d| match axes.contains(&d) {
-        true => Some(1),
-        false => old.next().copied(),
+    let shape = (0..rank).map(|d| {
+        if axes.contains(&d) {
+            Some(1)
+        } else {
+            old.next().copied()
+        }
     });
     let shape: Option<Vec<usize>> = shape.collect();
     Ok(vec![c.reshape(x, &shape.ok_or("its axes repeat")?)?])
@@ -307,9 +310,10 @@ fn split(c: &Call<'_>) -> Outcome {
         .zip(&c.node.outputs)
         .map(|(part, output)| {
             start += part;
-            match output.is_empty() {
-                true => Ok(Host::ints(Vec::new()).into()),
-                false => c.slice(x, dim, start - part, start, 1),
+            if output.is_empty() {
+                Ok(Host::ints(Vec::new()).into())
+            } else {
+                c.slice(x, dim, start - part, start, 1)
             }
         })
         .collect()

@@ -188,9 +188,10 @@ pub(super) fn sum_to(grad: DispatchTensor, shape: &Shape) -> DispatchTensor {
         .filter(|(_, (grad, operand))| grad != operand)
         .map(|(dim, _)| dim)
         .collect();
-    match broadcast.is_empty() {
-        true => grad,
-        false => B::float_sum_dims(grad, &broadcast),
+    if broadcast.is_empty() {
+        grad
+    } else {
+        B::float_sum_dims(grad, &broadcast)
     }
 }
 
@@ -216,12 +217,13 @@ fn first_operand(op: &Op, run: &Run<'_>, grad: DispatchTensor) -> Result<Dispatc
         Op::Sigmoid => B::sigmoid_backward(output()?, grad),
         Op::LogSigmoid => B::log_sigmoid_backward(raw(0)?, grad),
         Op::MaxPool { geometry, indices } => {
-            let positions = match indices {
-                true => operand(run.outputs, 1)?,
-                false => operand(
+            let positions = if *indices {
+                operand(run.outputs, 1)?
+            } else {
+                operand(
                     &pool::max_pool(raw(0)?, geometry, true, &run.place.settings)?,
                     1,
-                )?,
+                )?
             };
             pool::max_pool_backward(raw(0)?, grad, positions.into_dispatch(), geometry)?
         }
@@ -284,9 +286,10 @@ fn resize_backward(
     let along = |length: usize, to: usize, vertical: bool| {
         let mut unit = vec![0f32; length * length];
         unit.iter_mut().step_by(length + 1).for_each(|v| *v = 1.0);
-        let (from, size) = match vertical {
-            true => ([1, length, length, 1], [to, 1]),
-            false => ([1, length, 1, length], [1, to]),
+        let (from, size) = if vertical {
+            ([1, length, length, 1], [to, 1])
+        } else {
+            ([1, length, 1, length], [1, to])
         };
         let unit = B::float_from_data(TensorData::new(unit, from), &run.place.device);
         let options = run::interpolate_options(*mode, *align_corners);
@@ -309,9 +312,12 @@ fn tape(
         .operands
         .iter()
         .zip(wanted)
-        .map(|(operand, wanted)| match wanted {
-            true => leaf(operand.clone()),
-            false => operand.clone(),
+        .map(|(operand, wanted)| {
+            if *wanted {
+                leaf(operand.clone())
+            } else {
+                operand.clone()
+            }
         })
         .collect();
     let outputs = run.body.run(leaves.clone(), run.place)?;

@@ -509,9 +509,10 @@ impl NearRow {
     /// A slot that is the same for all rows.
     fn shared(&self, slot: SlotId, count: usize) -> Result<Value, Error> {
         let known = self.known.get(slot)?;
-        Ok(match self.batched[slot] {
-            true => known.select_rows(&vec![0; count]),
-            false => known.clone(),
+        Ok(if self.batched[slot] {
+            known.select_rows(&vec![0; count])
+        } else {
+            known.clone()
         })
     }
 }

@@ -93,9 +93,10 @@ pub(crate) fn ordered(op: &Op, x: DispatchTensor, s: &DeviceSettings) -> Result<
             values,
             indices,
         } => {
-            let pair = match int {
-                true => B::int_topk_with_indices(x, *dim, *k),
-                false => B::float_topk_with_indices(x, *dim, *k, i),
+            let pair = if int {
+                B::int_topk_with_indices(x, *dim, *k)
+            } else {
+                B::float_topk_with_indices(x, *dim, *k, i)
             };
             (pair, *values, *indices)
         }
@@ -105,9 +106,10 @@ pub(crate) fn ordered(op: &Op, x: DispatchTensor, s: &DeviceSettings) -> Result<
             values,
             indices,
         } => {
-            let pair = match int {
-                true => B::int_sort_with_indices(x, *dim, *descending),
-                false => B::float_sort_with_indices(x, *dim, *descending, i),
+            let pair = if int {
+                B::int_sort_with_indices(x, *dim, *descending)
+            } else {
+                B::float_sort_with_indices(x, *dim, *descending, i)
             };
             (pair, *values, *indices)
         }

@@ -41,9 +41,10 @@ pub(crate) fn assign(graph: &mut Graph, taps: &[(SlotId, String)]) {
                 (name.clone(), (name, i + 1))
             }
             (None, Some(layer)) => {
-                let name = match layer.last {
-                    true => layer.name.clone(),
-                    false => format!("{}.{operation}", layer.name),
+                let name = if layer.last {
+                    layer.name.clone()
+                } else {
+                    format!("{}.{operation}", layer.name)
                 };
                 (names.unique(name), (layer.name.clone(), i + 1))
             }
@@ -152,9 +153,10 @@ fn common_module(paths: &BTreeSet<String>) -> Option<String> {
         let length = matching.count();
         common.truncate(length);
     }
-    match common.is_empty() {
-        true => Some(first.clone()),
-        false => Some(common.join(".")),
+    if common.is_empty() {
+        Some(first.clone())
+    } else {
+        Some(common.join("."))
     }
 }
 
