@@ -8,6 +8,7 @@ use attr_testkit::check::gradients;
 use attr_testkit::compare::assert_close;
 use attr_testkit::device;
 use attr_testkit::models::{FunctionalRelu, ResNet18, SmallCnn, input, seeded};
+use burn::nn::Relu;
 use burn::tensor::{Tensor, activation};
 
 fn resnet() -> (Traced, Tensor<4>) {
@@ -160,4 +161,31 @@ fn a_layer_cut_for_integers_is_still_a_model() {
     assert_eq!(output.kind(), Kind::Int);
     let none = Saliency::new().attribute(&traced, &x, 0);
     assert!(matches!(none, Err(Error::NoGradient { .. })));
+}
+
+#[test]
+fn a_folded_layer_has_the_name_of_what_it_computes() {
+    let model = seeded(ResNet18::new(10, &device()), 1);
+    let x = input([2, 3, 32, 32], 2);
+    let traced = Traced::new(&model, |m: &ResNet18, x| m.forward(x), &x).unwrap();
+    let folded = traced.fold_batch_norm();
+    for layer in ["bn1", "layer1.0.bn2", "layer2.0.downsample.bn"] {
+        let got = folded.activations(&x, &[layer]).unwrap().remove(0);
+        let expected = traced.activations(&x, &[layer]).unwrap().remove(0);
+        assert_close(layer, &got, &expected, 1e-5);
+    }
+    // The convolution's own output is gone; its name means what the folded layer computes.
+    let got = folded.activations(&x, &["conv1"]).unwrap().remove(0);
+    let expected = traced.activations(&x, &["bn1"]).unwrap().remove(0);
+    assert_close("conv1", &got, &expected, 1e-5);
+}
+
+#[test]
+fn a_model_cannot_start_at_a_layer_that_leads_nowhere() {
+    let x = input([2, 3, 4], 1);
+    let forward = |_: &Relu, x: Tensor<3>| x.min_dim_with_indices(2).1;
+    let traced = Traced::new(&Relu::new(), forward, &x).unwrap();
+    let layer = traced.layers().remove(0).name;
+    let cut = traced.from_layer(&layer, &x).map(|_| ());
+    assert!(matches!(cut, Err(Error::Layer { .. })), "{cut:?}");
 }

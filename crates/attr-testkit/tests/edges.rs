@@ -1,24 +1,18 @@
 //! Inputs at the edge of what formulas allow: infinities beside numbers, nothing that changes, tiny
 //! and huge gradients, lists that are empty or name a layer twice.
 
-use std::cell::Cell;
-
 use attr_core::{
-    AtLayers, Baseline, Baselines, Budget, Error, Inputs, LayerMethod, Method, Model, Run, Target,
-    Traced, Value, Values, WithBaseline,
+    Baseline, Baselines, Budget, Inputs, LayerMethod, Method, Run, Traced, Value, Values,
 };
 use attr_gradient::{
-    BlurIntegratedGradients, Conductance, DeepLift, DeepLiftRule, DeepLiftShap, GradCam,
-    GradientShap, GuidedGradCam, GuidedIntegratedGradients, Idgi, IntegratedGradients,
-    LayerActivation, NoiseTunnel, Quadrature, Saliency,
+    DeepLift, DeepLiftRule, GradientShap, GuidedIntegratedGradients, Idgi, IntegratedGradients,
+    NoiseTunnel, Quadrature, Saliency,
 };
 use attr_testkit::compare::{assert_close, assert_close_slices};
 use attr_testkit::device;
-use attr_testkit::models::{
-    Cnn, EmbeddingClassifier, FunctionalRelu, SmallCnn, TextGru, input, seeded,
-};
+use attr_testkit::models::{FunctionalRelu, input, seeded};
 use burn::module::Param;
-use burn::tensor::{Int, Tensor, TensorData, activation};
+use burn::tensor::{Tensor, activation};
 
 fn traced(f: fn(Tensor<2>) -> Tensor<2>, x: &Tensor<2>) -> Traced {
     let nothing = Param::from_tensor(Tensor::<1>::zeros([1], &device()));
@@ -145,199 +139,6 @@ fn errors_of_means_do_not_cancel() {
     let tunnel = NoiseTunnel::new(Saliency::new()).with_samples(9);
     let found = tunnel.attribute(&model, &x, 0).unwrap();
     assert_eq!(numbers(&found.standard_error().unwrap()[0]), [0.0, 0.0]);
-}
-
-#[test]
-fn copies_stay_within_the_budget() {
-    struct Watched(Cell<usize>);
-    impl Model<Tensor<2>> for Watched {
-        fn forward(&self, inputs: Values) -> Result<Value, Error> {
-            self.0.set(self.0.get().max(inputs.rows()));
-            let x = inputs.values()[0].tensor::<2>()?;
-            Ok((x.clone() * x).sum_dim(1).into())
-        }
-    }
-    let watched = Watched(Cell::new(0));
-    let x = input([3, 4], 1);
-    let run = Run::new().with_budget(Budget::Rows(7));
-    let tunnel = NoiseTunnel::new(Saliency::new()).with_samples(50);
-    tunnel.attribute_with(&watched, &x, 0, &run).unwrap();
-    assert_eq!(watched.0.get(), 7);
-}
-
-#[test]
-fn a_distribution_follows_a_method_to_a_layer() {
-    let module = seeded(Cnn::new(&device()), 2);
-    let x = input([4, 1, 8, 8], 3);
-    let model = Traced::new(&module, |m: &Cnn, x: Tensor<4>| m.forward(x), &x).unwrap();
-    // On a chain, cutting the model and walking back to the layer are the same.
-    let known = input([3, 1, 8, 8], 5);
-    for baseline in [Baseline::Scalar(0.2), Baseline::Distribution(known.into())] {
-        let at = DeepLiftShap::new()
-            .with_baseline(baseline.clone())
-            .at_layers(["conv2"]);
-        let at = at.attribute(&model, &x, 1).unwrap();
-        let absent = match &baseline {
-            Baseline::Distribution(rows) => rows.tensor::<4>().unwrap(),
-            _ => Tensor::full([1, 1, 8, 8], 0.2, &device()),
-        };
-        let here = |x: &Tensor<4>| model.activations(x, &["conv2"]).unwrap().remove(0);
-        let rest = model.from_layer("conv2", &x).unwrap();
-        let cut = DeepLiftShap::new().with_baseline(Baseline::Distribution(here(&absent)));
-        let activation = here(&x).tensor::<4>().unwrap();
-        let cut = cut.attribute(&rest, &activation, 1).unwrap();
-        assert_close(
-            "conv2",
-            &cut.attribution().into(),
-            at.value("conv2").unwrap(),
-            1e-5,
-        );
-        let count = if matches!(baseline, Baseline::Scalar(_)) {
-            1
-        } else {
-            3
-        };
-        assert_eq!(
-            cut.work().backward_rows,
-            4 * count,
-            "a pair for each row and baseline"
-        );
-        let shap = GradientShap::new().with_samples(40).with_baseline(baseline);
-        let shap = AtLayers::new(["conv2"], shap)
-            .attribute(&model, &x, 1)
-            .unwrap();
-        assert_eq!(shap.work().backward_rows, 4 * 40);
-    }
-}
-
-#[test]
-fn integrated_gradients_from_several_baselines_are_their_mean() {
-    let module = seeded(SmallCnn::new(&device()), 1);
-    let x = input([2, 1, 6, 6], 2);
-    let model = Traced::new(&module, |m: &SmallCnn, x: Tensor<4>| m.forward(x), &x).unwrap();
-    let ig = || IntegratedGradients::new().with_steps(9);
-    let of = |ig: WithBaseline<IntegratedGradients>| ig.attribute(&model, &x, 1).unwrap();
-    let known = input([3, 1, 6, 6], 5);
-    let whole = of(ig().with_baseline(Baseline::Distribution(known.clone().into())));
-    let each = |row| of(ig().with_baseline(known.clone().narrow(0, row, 1)));
-    let mean = (each(0).attribution() + each(1).attribution() + each(2).attribution()) / 3.0;
-    assert_close("rows", &whole.attribution().into(), &mean.into(), 1e-5);
-    let delta = |row: usize, i: usize| each(i).delta().unwrap()[row];
-    for (row, found) in whole.delta().unwrap().iter().enumerate() {
-        let mean = (delta(row, 0) + delta(row, 1) + delta(row, 2)) / 3.0;
-        assert!((found - mean).abs() < 1e-6, "{found} {mean}");
-    }
-    // The darkest and the brightest value of each row.
-    let extremes = of(ig().with_baseline(Baseline::Several(vec![Baseline::Min, Baseline::Max])));
-    let flat = x.clone().flatten::<2>(1, 3);
-    let constant = |value: Tensor<2>| {
-        let filled = value.expand([2, 36]).reshape([2, 1, 6, 6]);
-        of(ig().with_baseline(filled)).attribution()
-    };
-    let mean = (constant(flat.clone().min_dim(1)) + constant(flat.max_dim(1))) / 2.0;
-    assert_close(
-        "extremes",
-        &extremes.attribution().into(),
-        &mean.into(),
-        1e-5,
-    );
-}
-
-#[test]
-fn tokens_have_distributions_too() {
-    let tokens = |ids: Vec<i64>| {
-        let rows = ids.len() / 5;
-        Tensor::<2, Int>::from_data(TensorData::new(ids, [rows, 5]), &device())
-    };
-    let x = tokens(vec![3, 1, 4, 1, 5, 9, 2, 6, 5, 3]);
-    let known = tokens(vec![0, 0, 0, 0, 0, 7, 7, 7, 7, 7]);
-    let module = seeded(EmbeddingClassifier::new(&device()), 3);
-    let model = Traced::new(&module, |m: &EmbeddingClassifier, x| m.forward(x), &x).unwrap();
-    let shap = DeepLiftShap::new().with_baseline(Baseline::Distribution(known.clone().into()));
-    let shap = shap
-        .at_layers(["embedding"])
-        .attribute(&model, &x, 1)
-        .unwrap();
-    let one = |row| {
-        let baseline = Baseline::from(known.clone().narrow(0, row, 1));
-        let lift = DeepLift::new()
-            .with_baseline(baseline)
-            .at_layers(["embedding"]);
-        lift.attribute(&model, &x, 1)
-            .unwrap()
-            .tensor::<3>("embedding")
-            .unwrap()
-    };
-    let mean: Value = ((one(0) + one(1)) / 2.0).into();
-    assert_close("mean", shap.value("embedding").unwrap(), &mean, 1e-5);
-
-    // Between tokens there is no path; at their embedding there is.
-    let refused = GradientShap::new().attribute(&model, &x, 1).map(drop);
-    assert!(refused.unwrap_err().to_string().contains("at_layers"));
-    let refused = Conductance::new(["embedding"]).attribute(&model, &x, 1);
-    assert!(refused.unwrap_err().to_string().contains("at_layers"));
-    let shap = GradientShap::new()
-        .with_samples(9)
-        .with_baseline(Baseline::Distribution(known.into()));
-    let module = seeded(TextGru::new(&device()), 3);
-    let model = Traced::new(&module, |m: &TextGru, x| m.forward(x), &x).unwrap();
-    let found = AtLayers::new(["embedding"], shap)
-        .attribute(&model, &x, 1)
-        .unwrap();
-    assert_eq!(found.per_token("embedding").unwrap().dims(), [2, 5]);
-}
-
-#[test]
-fn bad_lists_and_numbers_are_refused() {
-    let module = seeded(SmallCnn::new(&device()), 1);
-    let x = input([3, 1, 6, 6], 2);
-    let model = Traced::new(&module, |m: &SmallCnn, x: Tensor<4>| m.forward(x), &x).unwrap();
-    let says = |result: Result<(), Error>, expected: &str| {
-        let message = result.unwrap_err().to_string();
-        assert!(message.contains(expected), "{message:?} lacks {expected:?}");
-    };
-    let none: [&str; 0] = [];
-    says(
-        LayerActivation::new(none)
-            .attribute(&model, &x, 1)
-            .map(drop),
-        "no layer was named",
-    );
-    let ig = IntegratedGradients::new;
-    let twice = AtLayers::new(["conv", "conv"], ig());
-    says(twice.attribute(&model, &x, 1).map(drop), "given twice");
-    let chained = AtLayers::new(["conv", "bn"], ig());
-    says(
-        chained.attribute(&model, &x, 1).map(drop),
-        "does not depend",
-    );
-    let grid = GradCam::new(["fc"]).with_grid([1 << 40, 1 << 40]);
-    says(
-        grid.attribute(&model, &x, 1).map(drop),
-        "a grid is for layers of tokens",
-    );
-    let method = ig().with_baseline(Baseline::Several(Vec::new()));
-    says(
-        method.attribute(&model, &x, 1).map(drop),
-        "at least one is needed",
-    );
-    let shap = GradientShap::new().with_baseline(f64::NAN);
-    says(
-        shap.attribute(&model, &x, 1).map(drop),
-        "the baseline of input 0",
-    );
-    let blur = BlurIntegratedGradients::new().with_max_sigma(1e15);
-    says(blur.attribute(&model, &x, 1).map(drop), "max_sigma");
-    let capped = ig().with_tolerance(1e-12).with_steps(50).with_max_steps(70);
-    says(capped.attribute(&model, &x, 1).map(drop), "after 70 steps");
-
-    let vector = |x: Tensor<1>| x.clone() * x;
-    let one = Tensor::<1>::from_floats([1.0, 2.0], &device());
-    let nothing = Param::from_tensor(Tensor::<1>::zeros([1], &device()));
-    let model = Traced::new(&nothing, move |_, x: Tensor<1>| vector(x), &one).unwrap();
-    let layer = model.layers()[0].name.clone();
-    let refused = GuidedGradCam::new(layer).attribute(&model, &one, Target::Single);
-    assert!(refused.is_err());
 }
 
 #[test]

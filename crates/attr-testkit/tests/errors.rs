@@ -1,13 +1,17 @@
 //! Wrong input gets the error that says what was wrong; no case panics.
 
+use attr_core::walk::{GradientEverywhere, Walk};
 use attr_core::{
-    Baseline, Baselines, Constant, Error, FeatureMask, Inputs, Method, Target, Traced, Value,
+    AtLayers, Baseline, Baselines, Constant, Error, FeatureMask, Inputs, LayerMethod, Method,
+    Target, Traced, Value,
 };
 use attr_gradient::{
-    DeepLift, IntegratedGradients, NoiseTunnel, NoiseTunnelKind, Quadrature, Saliency,
+    BlurIntegratedGradients, DeepLift, GradCam, GradientShap, GuidedGradCam, IntegratedGradients,
+    LayerActivation, NoiseTunnel, NoiseTunnelKind, Quadrature, Saliency,
 };
 use attr_testkit::device;
 use attr_testkit::models::{FunctionalRelu, SmallCnn, TokenClassifier, TwoInputs, input, seeded};
+use burn::module::Param;
 use burn::nn::Relu;
 use burn::tensor::{Int, Tensor};
 
@@ -411,4 +415,79 @@ fn inputs_on_another_device_than_the_model() {
             "{error:?}"
         );
     }
+}
+
+#[test]
+fn direct_calls_check_what_methods_check() {
+    let model = seeded(FunctionalRelu::new(&device()), 1);
+    let x = input([2, 4], 2);
+    let traced = Traced::new(&model, |m: &FunctionalRelu, x| m.forward(x), &x).unwrap();
+    let integers = Value::from(Tensor::<2, Int>::ones([2, 6], &device()));
+    let wrong = traced
+        .forward_with(&x, &[("hidden", integers.clone())], &[])
+        .map(|_| ());
+    assert!(matches!(wrong, Err(Error::Unlike { .. })), "{wrong:?}");
+    let seed = Value::from(Tensor::<2, Int>::ones([2, 3], &device()));
+    let plan = traced.plan(&GradientEverywhere, &x).unwrap();
+    let pass = traced.pass(&x, &plan).unwrap();
+    let wrong = pass.walk(Walk::from_output(seed)).map(|_| ());
+    assert!(matches!(wrong, Err(Error::Unlike { .. })), "{wrong:?}");
+    let forward = |_: &Relu, (l, r): (Tensor<2>, Tensor<2>)| l * r;
+    let pair = (input([3, 4], 1), input([3, 4], 2));
+    let traced = Traced::new(&Relu::new(), forward, &pair).unwrap();
+    let uneven = (pair.0, input([1, 4], 2));
+    assert!(matches!(traced.forward(&uneven), Err(Error::Shape { .. })));
+}
+
+#[test]
+fn bad_lists_and_numbers_are_refused() {
+    let module = seeded(SmallCnn::new(&device()), 1);
+    let x = input([3, 1, 6, 6], 2);
+    let model = Traced::new(&module, |m: &SmallCnn, x: Tensor<4>| m.forward(x), &x).unwrap();
+    let says = |result: Result<(), Error>, expected: &str| {
+        let message = result.unwrap_err().to_string();
+        assert!(message.contains(expected), "{message:?} lacks {expected:?}");
+    };
+    let none: [&str; 0] = [];
+    says(
+        LayerActivation::new(none)
+            .attribute(&model, &x, 1)
+            .map(drop),
+        "no layer was named",
+    );
+    let ig = IntegratedGradients::new;
+    let twice = AtLayers::new(["conv", "conv"], ig());
+    says(twice.attribute(&model, &x, 1).map(drop), "given twice");
+    let chained = AtLayers::new(["conv", "bn"], ig());
+    says(
+        chained.attribute(&model, &x, 1).map(drop),
+        "does not depend",
+    );
+    let grid = GradCam::new(["fc"]).with_grid([1 << 40, 1 << 40]);
+    says(
+        grid.attribute(&model, &x, 1).map(drop),
+        "a grid is for layers of tokens",
+    );
+    let method = ig().with_baseline(Baseline::Several(Vec::new()));
+    says(
+        method.attribute(&model, &x, 1).map(drop),
+        "at least one is needed",
+    );
+    let shap = GradientShap::new().with_baseline(f64::NAN);
+    says(
+        shap.attribute(&model, &x, 1).map(drop),
+        "the baseline of input 0",
+    );
+    let blur = BlurIntegratedGradients::new().with_max_sigma(1e15);
+    says(blur.attribute(&model, &x, 1).map(drop), "max_sigma");
+    let capped = ig().with_tolerance(1e-12).with_steps(50).with_max_steps(70);
+    says(capped.attribute(&model, &x, 1).map(drop), "after 70 steps");
+
+    let vector = |x: Tensor<1>| x.clone() * x;
+    let one = Tensor::<1>::from_floats([1.0, 2.0], &device());
+    let nothing = Param::from_tensor(Tensor::<1>::zeros([1], &device()));
+    let model = Traced::new(&nothing, move |_, x: Tensor<1>| vector(x), &one).unwrap();
+    let layer = model.layers()[0].name.clone();
+    let refused = GuidedGradCam::new(layer).attribute(&model, &one, Target::Single);
+    assert!(refused.is_err());
 }

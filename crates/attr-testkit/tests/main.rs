@@ -1,14 +1,14 @@
 //! The conformance suite: one binary, run on every backend.
 
-mod absent;
+mod baselines;
 mod black_box_errors;
-mod black_box_traps;
 mod black_boxes;
 mod captum;
 mod cut;
 mod deep_lift;
 mod defects;
 mod edges;
+mod element_types;
 mod errors;
 mod golden;
 mod groups;
@@ -19,6 +19,7 @@ mod modules;
 mod nearby;
 mod onnx;
 mod operations;
+mod perturbations;
 mod published;
 mod published_black_boxes;
 mod questions;
@@ -26,5 +27,4 @@ mod sampling;
 mod surrogates;
 mod text;
 mod tracing;
-mod traps;
 mod walk;

@@ -4,19 +4,20 @@
 use std::cell::Cell;
 
 use attr_core::{
-    Baseline, Budget, Constant, Error, LayerMethod, Method, Progress, Run, Target, Traced, Value,
+    Baseline, Budget, Constant, Error, LayerMethod, Method, Model, Progress, Run, Target, Traced,
+    Value, Values,
 };
 use attr_gradient::{
     Conductance, DeepLift, DeepLiftShap, GradientShap, GuidedBackprop, GuidedIntegratedGradients,
     Idgi, InputXGradient, IntegratedGradients, InternalInfluence, NeuronConductance, NoiseTunnel,
-    Saliency, Xrai,
+    Saliency,
 };
 use attr_perturb::FeatureAblation;
 use attr_testkit::compare::assert_close;
 use attr_testkit::device;
-use attr_testkit::models::input;
-use burn::module::Param;
-use burn::tensor::{Int, Tensor, TensorData, activation};
+use attr_testkit::models::{SmallCnn, input, seeded};
+use burn::module::{Module, Param};
+use burn::tensor::{Int, Tensor, activation};
 
 fn nothing() -> Param<Tensor<1>> {
     Param::from_tensor(Tensor::<1>::zeros([1], &device()))
@@ -268,45 +269,6 @@ fn graphs_of_shapes_that_come_and_go_are_forgotten() {
 }
 
 #[test]
-fn a_baseline_for_a_method_without_one_is_refused() {
-    let x = input([2, 3], 1);
-    let model = |x: Tensor<2>| x;
-    let refused = Saliency::new()
-        .with_baseline(0.5)
-        .attribute(&model, &x, 0)
-        .map(drop);
-    let message = refused.unwrap_err().to_string();
-    assert!(
-        message.contains("compares nothing with a baseline"),
-        "{message}"
-    );
-}
-
-#[test]
-fn the_outer_one_of_two_baselines_counts() {
-    let x = input([2, 1, 4, 4], 3);
-    let model = |x: Tensor<4>| x.powi_scalar(2).flatten::<2>(1, 3).sum_dim(1);
-    let explain = |method: &dyn Method| {
-        let found = Method::attribute(&method, &model, &x, 0).unwrap();
-        found.values()[0].clone().unwrap()
-    };
-    let path = || IntegratedGradients::new().with_steps(100);
-    let twice = path().with_baseline(0.0).with_baseline(0.5);
-    let once = path().with_baseline(0.5);
-    assert_close("twice", &explain(&twice), &explain(&once), 1e-6);
-
-    let halves: Vec<i32> = (0..16).map(|i| i / 8).collect();
-    let halves = Tensor::<4, Int>::from_data(TensorData::new(halves, [1, 1, 4, 4]), &device());
-    let segments = || [Value::from(halves.clone())];
-    let regions = Xrai::new(segments()).with_min_pixel_diff(1);
-    let expected = Xrai::of(path().with_baseline(0.5), segments()).with_min_pixel_diff(1);
-    let own = explain(&regions);
-    let got = explain(&regions.with_baseline(0.5));
-    assert_close("regions", &got, &explain(&expected), 1e-6);
-    assert_ne!(got.to_vec().unwrap(), own.to_vec().unwrap());
-}
-
-#[test]
 fn records_of_layers_hold_what_the_attribution_holds() {
     let (model, _) = models(2);
     let x = input([2, 4], 1);
@@ -323,4 +285,48 @@ fn records_of_layers_hold_what_the_attribution_holds() {
     let read: attr_core::LayerAttributionRecord = serde_json::from_str(&text).unwrap();
     assert_eq!(read, record);
     assert_eq!(found.attribution::<2>().unwrap().dims(), [2, 4]);
+}
+
+#[test]
+fn work_counts_every_forward_pass() {
+    let model = seeded(SmallCnn::new(&device()), 1);
+    let x = input([3, 1, 6, 6], 2);
+    let traced = Traced::new(&model, |m: &SmallCnn, x| m.forward(x), &x).unwrap();
+    let valid = model.valid();
+    let closure = |x: Tensor<4>| valid.forward(x);
+    let targets = [Target::Class(0), Target::Class(1)];
+    let run = attr_core::Run::new();
+    let work = |found: Vec<attr_core::Attribution<Tensor<4>>>| found[0].work();
+    let shared = work(
+        Saliency::new()
+            .attribute_targets(&traced, &x, &targets, &run)
+            .unwrap(),
+    );
+    assert_eq!((shared.forward_rows, shared.backward_rows), (3, 6));
+    // Two rows are run twice to verify; then one pass for each target: an autodiff tape serves one
+    // backward pass.
+    let own = work(
+        Saliency::new()
+            .attribute_targets(&closure, &x, &targets, &run)
+            .unwrap(),
+    );
+    assert_eq!((own.forward_rows, own.backward_rows), (2 * 2 + 2 * 3, 6));
+}
+
+#[test]
+fn copies_stay_within_the_budget() {
+    struct Watched(Cell<usize>);
+    impl Model<Tensor<2>> for Watched {
+        fn forward(&self, inputs: Values) -> Result<Value, Error> {
+            self.0.set(self.0.get().max(inputs.rows()));
+            let x = inputs.values()[0].tensor::<2>()?;
+            Ok((x.clone() * x).sum_dim(1).into())
+        }
+    }
+    let watched = Watched(Cell::new(0));
+    let x = input([3, 4], 1);
+    let run = Run::new().with_budget(Budget::Rows(7));
+    let tunnel = NoiseTunnel::new(Saliency::new()).with_samples(50);
+    tunnel.attribute_with(&watched, &x, 0, &run).unwrap();
+    assert_eq!(watched.0.get(), 7);
 }

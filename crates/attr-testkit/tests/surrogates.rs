@@ -970,3 +970,86 @@ fn small_images_have_superpixels() {
         );
     }
 }
+
+#[test]
+fn labels_that_are_constant_up_to_rounding() {
+    let constant = |x: Tensor<2>| x.zeros_like().sum_dim(1) + 0.4;
+    let x = input([1, 4], 7);
+    for seed in 0..10 {
+        let lime = Lime::new()
+            .with_seed(seed)
+            .attribute(&constant, &x, 0)
+            .unwrap();
+        assert_eq!(lime.r_squared().unwrap(), [1.0], "seed {seed}");
+    }
+    let hinge = |x: Tensor<2>| (x.sum_dim(1) - 3.5).clamp_min(0.0) + 0.1;
+    let ones = Tensor::<2>::ones([1, 4], &device());
+    let kernel = KernelShap::new().attribute(&hinge, &ones, 0).unwrap();
+    assert_eq!(kernel.r_squared().unwrap(), [0.0]);
+}
+
+#[test]
+fn standard_errors_need_more_pairs_than_directions() {
+    let model = |x: Tensor<2>| x.clone().powi_scalar(3).sum_dim(1) * x.sum_dim(1);
+    for (features, samples, known) in [(20, 25, false), (3, 4, false), (10, 60, true), (3, 8, true)]
+    {
+        let x = input([1, features], 8);
+        let kernel = KernelShap::new().with_samples(samples);
+        let found = kernel.attribute(&model, &x, 0).unwrap();
+        assert_eq!(
+            found.standard_error().is_some(),
+            known,
+            "{features} {samples}"
+        );
+    }
+}
+
+#[test]
+fn the_lasso_path_after_a_feature_went_out() {
+    let rows: [[f64; 4]; 7] = [
+        [-2.0, 1.0, 0.0, -1.0],
+        [1.0, 2.0, 2.0, 0.0],
+        [1.0, -1.0, -2.0, 2.0],
+        [0.0, 0.0, 0.0, -1.0],
+        [1.0, -1.0, -2.0, 2.0],
+        [1.0, 2.0, 2.0, 1.0],
+        [2.0, -1.0, -2.0, 1.0],
+    ];
+    let labels = [1.0, -2.0, 3.0, -1.0, 3.0, 0.0, -2.0];
+    let select = |design: &Design, count| {
+        let all = vec![1.0; design.columns()];
+        let weights = [1.0; 7];
+        let path = FeatureSelection::LassoPath;
+        select_features(path, count, &all, (design, &labels, &weights)).unwrap()
+    };
+    let design = Design::new(4, rows.concat()).unwrap();
+    // As scikit-learn's lars_path.
+    assert_eq!(select(&design, 3), [0, 1, 3]);
+    // A column that stands twice does not end the path.
+    let twice: Vec<f64> = rows.iter().flat_map(|r| [r[2], r[0], r[2], r[3]]).collect();
+    assert_eq!(select(&Design::new(4, twice).unwrap(), 4).len(), 3);
+}
+
+#[test]
+fn interpretable_models_that_do_not_fit_the_samples() {
+    let short = |_: &Design, _: &[f64], _: &[f64]| {
+        Ok(Fit {
+            coefficients: vec![1.0],
+            intercept: 0.0,
+            r_squared: 1.0,
+            standard_errors: None,
+        })
+    };
+    let x = input([1, 3], 9);
+    let sum = |x: Tensor<2>| x.sum_dim(1);
+    let refused = Lime::new()
+        .with_interpretable_model(short)
+        .attribute(&sum, &x, 0);
+    assert!(matches!(refused, Err(Error::Shape { .. })));
+    let design = Design::new(2, vec![0.0, 1.0, 1.0, 0.0]).unwrap();
+    let none = LinearRegression::default().fit(&design.with_columns(&[]), &[1.0, 3.0], &[1.0; 2]);
+    assert_eq!(none.unwrap().intercept, 2.0);
+    let path = FeatureSelection::LassoPath;
+    let refused = select_features(path, 1, &[1.0; 2], (&design, &[1.0], &[1.0; 2]));
+    assert!(matches!(refused, Err(Error::Shape { .. })));
+}

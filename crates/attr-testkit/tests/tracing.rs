@@ -1,6 +1,6 @@
 //! Tracing whole models, and the two traps of doing so.
 
-use attr_core::{Error, Method, Model, Target, Traced, Value};
+use attr_core::{Constant, Error, Method, Model, Target, Traced, Value, tap};
 use attr_gradient::Saliency;
 use attr_testkit::check::{check_traced, gradient_tolerance};
 use attr_testkit::compare::assert_close;
@@ -10,8 +10,9 @@ use attr_testkit::models::{
     seeded,
 };
 use burn::module::Module;
-use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{Int, Tensor};
+use burn::nn::{Linear, LinearConfig, Relu};
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Int, Tensor, module};
 
 fn names(traced: &Traced) -> Vec<String> {
     let layers = traced.layers();
@@ -268,5 +269,123 @@ fn sizes_that_follow_the_batch_in_a_curve_are_not_taken_for_a_line() {
         let x = input([rows, 4], 3);
         let expected: Value = forward(&model, x.clone()).into();
         assert_close("all pairs", &traced.forward(&x).unwrap(), &expected, 1e-6);
+    }
+}
+
+#[test]
+fn a_weight_that_the_model_computes_is_not_forgotten() {
+    // The kernel comes from an input without attribution; only its shape would not do.
+    let inputs = (input([2, 3, 5, 5], 1), Constant(input([2, 4], 2)));
+    let hyper = seeded(LinearConfig::new(4, 54).init(&device()), 3);
+    check_traced(
+        "a computed kernel",
+        &hyper,
+        |m: &Linear, (x, style): (Tensor<4>, Constant<Tensor<2>>)| {
+            let kernel = m.forward(style.0.mean_dim(0)).reshape([2, 3, 3, 3]);
+            module::conv2d(x, kernel, None, ConvOptions::new([1, 1], [1, 1], [1, 1], 1)).tanh()
+        },
+        &inputs,
+    );
+}
+
+#[test]
+fn products_that_look_like_linear_layers() {
+    let layer = seeded(LinearConfig::new(4, 5).init(&device()), 1);
+    check_traced(
+        "one layer over groups of features",
+        &layer,
+        |m: &Linear, x: Tensor<2>| {
+            let rows = x.dims()[0];
+            m.forward(x.reshape([rows * 3, 4]))
+                .reshape([rows, 15])
+                .tanh()
+        },
+        &input([2, 12], 2),
+    );
+    check_traced(
+        "a bias of one element",
+        &Relu::new(),
+        |_: &Relu, x: Tensor<2>| {
+            let weight = Tensor::<2>::ones([4, 3], &x.device()) * 0.5;
+            x.clone().matmul(weight) + Tensor::<2>::ones([1, 1], &x.device())
+        },
+        &input([2, 4], 2),
+    );
+    check_traced(
+        "integers",
+        &Relu::new(),
+        |_: &Relu, x: Tensor<2>| {
+            let weight = Tensor::<2, Int>::ones([4, 3], &x.device());
+            (x * 10.0).int().float().int().matmul(weight)
+        },
+        &input([2, 4], 2),
+    );
+}
+
+#[test]
+fn a_tap_on_a_product_stays_a_layer() {
+    let x = input([2, 4], 2);
+    let forward = |_: &Relu, x: Tensor<2>| {
+        let weight = Tensor::<2>::ones([4, 3], &x.device()) * 0.5;
+        let bias = Tensor::<1>::ones([3], &x.device()).unsqueeze::<2>();
+        tap("before the bias", x.matmul(weight)) + bias
+    };
+    let traced = Traced::new(&Relu::new(), forward, &x).unwrap();
+    let found = traced
+        .activations(&x, &["before the bias"])
+        .unwrap()
+        .remove(0);
+    let weight = Tensor::<2>::ones([4, 3], &device()) * 0.5;
+    assert_close("the product", &found, &x.matmul(weight).into(), 1e-6);
+}
+
+#[test]
+fn inputs_that_track_gradients_are_taken_for_what_they_hold() {
+    let x = input([2, 4], 1);
+    let tracked = Tensor::<2>::from_inner(x.clone()).require_grad();
+    let model = |x: Tensor<2>| x.powi_scalar(2).sum_dim(1);
+    let expected = Saliency::new().attribute(&model, &x, 0).unwrap();
+    let got = Saliency::new().attribute(&model, &tracked, 0).unwrap();
+    let (got, expected) = (got.attribution().into(), expected.attribution().into());
+    assert_close("saliency", &got, &expected, 0.0);
+    let weights = Tensor::<2>::from_inner(input([1, 1], 3)).require_grad();
+    assert!(
+        Saliency::new()
+            .attribute(&model, &x, Target::weights(weights))
+            .is_ok()
+    );
+}
+
+#[test]
+fn a_trace_inside_a_trace_is_refused_not_waited_for() {
+    let x = input([2, 4], 2);
+    let inner = |_: &Relu, x: Tensor<2>| x.tanh();
+    let outer = move |_: &Relu, x: Tensor<2>| {
+        let other = input([5, 4], 1);
+        match Traced::new(&Relu::new(), inner, &other) {
+            Err(Error::Trace(_)) => x,
+            other => panic!("expected a refusal, got {:?}", other.map(|_| ())),
+        }
+    };
+    assert!(Traced::new(&Relu::new(), outer, &x).is_ok());
+}
+
+#[test]
+fn a_model_that_branches_on_its_batch_size_is_right_at_the_example() {
+    let forward = |_: &Relu, x: Tensor<2>| match x.dims()[0] {
+        1 => x.tanh(),
+        _ => x.exp(),
+    };
+    let one = input([1, 4], 1);
+    let traced = Traced::new(&Relu::new(), forward, &one).unwrap();
+    let expected: Value = one.clone().tanh().into();
+    for rows in [1, 2, 1] {
+        let x = input([rows, 4], 1);
+        let got = traced.forward(&x).unwrap();
+        if rows == 1 {
+            assert_close("one row", &got, &expected, 1e-6);
+        } else {
+            assert_close("two rows", &got, &x.exp().into(), 1e-6);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What a review of the black-box methods found.
+//! Perturbed copies of rows: masks, rows bound together, batches, data sets seen batch by batch.
 
 use attr_core::perturb::mixed;
 use attr_core::{
@@ -8,10 +8,7 @@ use attr_gradient::NoiseTunnel;
 use attr_perturb::{
     FeatureAblation, FeaturePermutation, OverData, PartitionShap, Reduction, ShapleyValues,
 };
-use attr_surrogate::{
-    Design, FeatureSelection, Fit, InterpretableModel, KernelShap, Lime, LinearRegression,
-    select_features,
-};
+use attr_surrogate::{KernelShap, Lime, LinearRegression};
 use attr_testkit::compare::assert_close_slices;
 use attr_testkit::device;
 use attr_testkit::models::input;
@@ -223,85 +220,105 @@ fn a_row_with_fewer_features_is_explained_as_if_it_were_alone() {
     }
 }
 
-#[test]
-fn labels_that_are_constant_up_to_rounding() {
-    let constant = |x: Tensor<2>| x.zeros_like().sum_dim(1) + 0.4;
-    let x = input([1, 4], 7);
-    for seed in 0..10 {
-        let lime = Lime::new()
-            .with_seed(seed)
-            .attribute(&constant, &x, 0)
-            .unwrap();
-        assert_eq!(lime.r_squared().unwrap(), [1.0], "seed {seed}");
-    }
-    let hinge = |x: Tensor<2>| (x.sum_dim(1) - 3.5).clamp_min(0.0) + 0.1;
-    let ones = Tensor::<2>::ones([1, 4], &device());
-    let kernel = KernelShap::new().attribute(&hinge, &ones, 0).unwrap();
-    assert_eq!(kernel.r_squared().unwrap(), [0.0]);
+type Pair = (Tensor<2>, Tensor<2>);
+
+fn weighted() -> Reduction<
+    (f64, f64),
+    Vec<f32>,
+    impl Fn((f64, f64), &Value, &Vec<f32>) -> Result<(f64, f64), Error>,
+    impl Fn((f64, f64)) -> f64,
+> {
+    Reduction::new(
+        (0.0, 0.0),
+        |(sum, count), output: &Value, labels: &Vec<f32>| {
+            let output = output.to_vec()?;
+            assert_eq!(output.len(), labels.len());
+            let products = output.iter().zip(labels).map(|(y, l)| f64::from(y * l));
+            Ok((sum + products.sum::<f64>(), count + labels.len() as f64))
+        },
+        |(sum, count)| sum / count,
+    )
 }
 
 #[test]
-fn standard_errors_need_more_pairs_than_directions() {
-    let model = |x: Tensor<2>| x.clone().powi_scalar(3).sum_dim(1) * x.sum_dim(1);
-    for (features, samples, known) in [(20, 25, false), (3, 4, false), (10, 60, true), (3, 8, true)]
-    {
-        let x = input([1, features], 8);
-        let kernel = KernelShap::new().with_samples(samples);
-        let found = kernel.attribute(&model, &x, 0).unwrap();
-        assert_eq!(
-            found.standard_error().is_some(),
-            known,
-            "{features} {samples}"
+fn a_data_set_in_batches_is_the_data_set() {
+    let model = |(a, b): Pair| (a.clone() * a).sum_dim(1) * b.clone().sum_dim(1) + b.sum_dim(1);
+    let rows = [3usize, 1, 4];
+    let whole: Pair = (input([8, 3], 6), input([8, 2], 7));
+    let labels: Vec<f32> = (0..8).map(|i| i as f32 - 2.5).collect();
+    let batches = |sizes: &[usize]| {
+        let mut start = 0;
+        let batches: Vec<(Pair, Vec<f32>)> = sizes
+            .iter()
+            .map(|&n| {
+                let own = start..start + n;
+                let part = (
+                    whole.0.clone().narrow(0, start, n),
+                    whole.1.clone().narrow(0, start, n),
+                );
+                start += n;
+                (part, labels[own].to_vec())
+            })
+            .collect();
+        batches
+    };
+    let masks = vec![
+        Value::from(Tensor::<2, Int>::from_ints([[0, 1, 2]], &device())),
+        Value::from(Tensor::<2, Int>::from_ints([[2, 0]], &device())),
+    ];
+    let ablation = FeatureAblation::new().with_feature_mask(masks.clone());
+    let each = ablation.clone().with_baseline(0.2);
+    let each = each.attribute(&model, &whole, 0).unwrap();
+    let expected = |found: &[Option<Value>]| -> Vec<Vec<f32>> {
+        let inputs = found
+            .iter()
+            .map(|value| value.as_ref().unwrap().to_vec().unwrap());
+        inputs
+            .map(|values| {
+                let columns = values.len() / 8;
+                (0..columns)
+                    .map(|c| {
+                        let rows = labels.iter().enumerate();
+                        rows.map(|(r, l)| l * values[r * columns + c]).sum::<f32>() / 8.0
+                    })
+                    .collect()
+            })
+            .collect()
+    };
+    let over = OverData::ablation(ablation).with_baseline(0.2);
+    for budget in [Budget::default(), Budget::Rows(1), Budget::Rows(5)] {
+        let run = Run::new().with_budget(budget);
+        let found = over.attribute_with(&model, batches(&rows), &weighted(), &run);
+        let found = found.unwrap();
+        assert_eq!(found.rows(), 8);
+        for (got, expected) in found.values().iter().zip(expected(each.values())) {
+            let got = got.as_ref().unwrap();
+            assert_eq!(got.rows(), 1);
+            assert_close_slices("ablation", &got.to_vec().unwrap(), &expected, 1e-5);
+        }
+    }
+    let permutation = FeaturePermutation::new()
+        .with_feature_mask(masks)
+        .with_permutation([1, 0]);
+    let over = OverData::permutation(permutation.clone());
+    let found = over
+        .attribute(&model, batches(&[2; 4]), &weighted())
+        .unwrap();
+    let mut parts: Vec<Vec<Value>> = vec![Vec::new(); 2];
+    for (batch, _) in batches(&[2; 4]) {
+        let own = permutation.attribute(&model, &batch, 0).unwrap();
+        for (parts, value) in parts.iter_mut().zip(own.values()) {
+            parts.push(value.clone().unwrap());
+        }
+    }
+    let joined = parts.into_iter().map(|parts| Value::cat_rows(parts).ok());
+    let joined: Vec<Option<Value>> = joined.collect();
+    for (got, expected) in found.values().iter().zip(expected(&joined)) {
+        assert_close_slices(
+            "permutation",
+            &got.as_ref().unwrap().to_vec().unwrap(),
+            &expected,
+            1e-5,
         );
     }
-}
-
-#[test]
-fn the_lasso_path_after_a_feature_went_out() {
-    let rows: [[f64; 4]; 7] = [
-        [-2.0, 1.0, 0.0, -1.0],
-        [1.0, 2.0, 2.0, 0.0],
-        [1.0, -1.0, -2.0, 2.0],
-        [0.0, 0.0, 0.0, -1.0],
-        [1.0, -1.0, -2.0, 2.0],
-        [1.0, 2.0, 2.0, 1.0],
-        [2.0, -1.0, -2.0, 1.0],
-    ];
-    let labels = [1.0, -2.0, 3.0, -1.0, 3.0, 0.0, -2.0];
-    let select = |design: &Design, count| {
-        let all = vec![1.0; design.columns()];
-        let weights = [1.0; 7];
-        let path = FeatureSelection::LassoPath;
-        select_features(path, count, &all, (design, &labels, &weights)).unwrap()
-    };
-    let design = Design::new(4, rows.concat()).unwrap();
-    // As scikit-learn's lars_path.
-    assert_eq!(select(&design, 3), [0, 1, 3]);
-    // A column that stands twice does not end the path.
-    let twice: Vec<f64> = rows.iter().flat_map(|r| [r[2], r[0], r[2], r[3]]).collect();
-    assert_eq!(select(&Design::new(4, twice).unwrap(), 4).len(), 3);
-}
-
-#[test]
-fn interpretable_models_that_do_not_fit_the_samples() {
-    let short = |_: &Design, _: &[f64], _: &[f64]| {
-        Ok(Fit {
-            coefficients: vec![1.0],
-            intercept: 0.0,
-            r_squared: 1.0,
-            standard_errors: None,
-        })
-    };
-    let x = input([1, 3], 9);
-    let sum = |x: Tensor<2>| x.sum_dim(1);
-    let refused = Lime::new()
-        .with_interpretable_model(short)
-        .attribute(&sum, &x, 0);
-    assert!(matches!(refused, Err(Error::Shape { .. })));
-    let design = Design::new(2, vec![0.0, 1.0, 1.0, 0.0]).unwrap();
-    let none = LinearRegression::default().fit(&design.with_columns(&[]), &[1.0, 3.0], &[1.0; 2]);
-    assert_eq!(none.unwrap().intercept, 2.0);
-    let path = FeatureSelection::LassoPath;
-    let refused = select_features(path, 1, &[1.0; 2], (&design, &[1.0], &[1.0; 2]));
-    assert!(matches!(refused, Err(Error::Shape { .. })));
 }
