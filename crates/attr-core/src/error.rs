@@ -1,4 +1,4 @@
-//! Everything that can go wrong, with the value that was wrong and what would be right.
+//! Errors of this library: each says which value was wrong and what would be right.
 
 use crate::Kind;
 
@@ -14,7 +14,7 @@ pub enum Error {
         /// Its shape.
         shape: Vec<usize>,
     },
-    /// A NaN or an infinity.
+    /// A tensor holds NaN or infinity.
     #[error("{what} holds NaN or infinity; attributions of it would be meaningless")]
     NonFinite {
         /// Where it was found.
@@ -27,33 +27,33 @@ pub enum Error {
         what: String,
         /// Its shape.
         got: Vec<usize>,
-        /// What would fit.
+        /// The shape needed.
         expected: String,
     },
-    /// A tensor has another rank than asked for.
-    #[error("the tensor has rank {got}, but rank {expected} was asked for")]
+    /// A tensor's rank differs from the requested rank.
+    #[error("the tensor has rank {got}, but rank {expected} was requested")]
     Rank {
-        /// The rank asked for.
+        /// The requested rank.
         expected: usize,
-        /// The rank it has.
+        /// The tensor's rank.
         got: usize,
     },
-    /// A tensor has another element kind than asked for.
-    #[error("the tensor holds {got:?} elements, but {expected:?} was asked for")]
+    /// A tensor's element kind differs from the requested kind.
+    #[error("the tensor holds {got:?} elements, but {expected:?} was requested")]
     ElementKind {
-        /// The kind asked for.
+        /// The requested kind.
         expected: Kind,
-        /// The kind it has.
+        /// The tensor's kind.
         got: Kind,
     },
-    /// A tensor has another element type, or lives on another device, than what it meets.
+    /// A tensor's element type or device differs from that of the tensors it is used with.
     #[error("{what} is {got}, but {expected} is needed")]
     Unlike {
         /// Which tensor.
         what: String,
         /// Its element type and device.
         got: String,
-        /// What would fit.
+        /// The element type and device needed.
         expected: String,
     },
     /// The number of inputs is wrong.
@@ -64,7 +64,7 @@ pub enum Error {
         /// How many were given.
         got: usize,
     },
-    /// Inputs live on another device than the model.
+    /// An input is not on the model's device.
     #[error("input {input} is on {got}, but the model is on {expected}; move it with `to_device`")]
     DeviceMismatch {
         /// Which input.
@@ -76,7 +76,8 @@ pub enum Error {
     },
     /// A target names an output that does not exist.
     #[error(
-        "target {target} is out of range for output of shape {output:?} (dimension 0 is the batch)"
+        "target {target} is out of range for an output of shape {output:?} (dimension 0 is the \
+         batch)"
     )]
     TargetOutOfRange {
         /// The target.
@@ -84,7 +85,7 @@ pub enum Error {
         /// Shape of the model's output.
         output: Vec<usize>,
     },
-    /// A target given per row has another number of rows than the input.
+    /// The number of per-row targets differs from the number of input rows.
     #[error("{got} targets were given for {expected} rows; give one per row")]
     TargetRows {
         /// Rows of the input.
@@ -93,22 +94,34 @@ pub enum Error {
         got: usize,
     },
     /// The target does not pick one number per row of this output.
-    #[error("target {target} does not fit output of shape {output:?}: {needs}")]
+    #[error("target {target} does not fit an output of shape {output:?}: {needs}")]
     TargetShape {
         /// The target.
         target: String,
         /// Shape of the model's output.
         output: Vec<usize>,
-        /// What would fit.
+        /// What the target needs.
         needs: String,
     },
-    /// No layer of that name.
+    /// No layer has this name.
     #[error("no layer is called {name:?}; the nearest names are {nearest:?}")]
     UnknownLayer {
         /// The name given.
         name: String,
-        /// Existing names that look like it, best first.
+        /// Similar names that exist, best match first.
         nearest: Vec<String>,
+    },
+    /// The name is a module's, and the trace does not show at which node the module ends:
+    /// operations without parameters follow it and may or may not belong to it.
+    #[error(
+        "{name:?} is a module, and the trace does not show where it ends; name the layer: \
+         {candidates:?}"
+    )]
+    AmbiguousLayer {
+        /// The name given.
+        name: String,
+        /// The layers that the name may refer to, in execution order.
+        candidates: Vec<String>,
     },
     /// A layer cannot serve as the start or end of a model.
     #[error("layer {name:?} cannot be used here: {reason}")]
@@ -131,55 +144,55 @@ pub enum Error {
     /// The numbers of a feature mask are not 0, 1, 2, ... without gaps.
     #[error("the feature mask is invalid at feature {number}: {reason}")]
     FeatureMask {
-        /// The number that is wrong, or missing.
+        /// The number that is invalid or missing.
         number: i64,
         /// What is wrong with it.
         reason: String,
     },
-    /// The forward function gave one output for several perturbed copies of the batch.
+    /// The forward function returned one output for several perturbed copies of the batch.
     #[error(
-        "the forward function gives an output of shape {output:?} for {rows} rows, so one value for \
-         the whole batch: evaluate one perturbation at a time, with `perturbations_per_eval` = 1"
+        "the forward function returns an output of shape {output:?} for {rows} rows: one value for \
+         the whole batch; evaluate one perturbation at a time, with `perturbations_per_eval` = 1"
     )]
     WholeBatch {
         /// Shape of the output.
         output: Vec<usize>,
-        /// Rows that went in.
+        /// Number of input rows.
         rows: usize,
     },
     /// A closure was given to a method that looks inside the model.
     #[error(
-        "this method looks inside the model, and a closure has no inside; explain \
+        "this method looks inside the model, which is not possible for a closure; explain \
          `Traced::new(&module, ...)` instead"
     )]
     NotTraced,
-    /// The output does not depend, in a differentiable way, on any input that gets an attribution.
+    /// The output does not depend differentiably on an input that gets an attribution.
     #[error(
-        "the model has no gradient to its input {input}: it is not floating point, or no \
-         differentiable path leads from it to the output. For integer inputs such as tokens, \
-         explain the embedding with a method of layers, or from there on: \
+        "the model has no gradient with respect to input {input}: the input is not floating point, \
+         or no differentiable path leads from it to the output. For integer inputs such as tokens, \
+         explain the embedding with a layer method, or explain the model from there on: \
          `model.from_layer(\"embedding\", &tokens)`"
     )]
     NoGradient {
         /// Which input.
         input: usize,
     },
-    /// The forward function looked at a tensor's values while it was being traced.
+    /// The forward function read a tensor's values while it was being traced.
     #[error(
-        "the forward function reads a tensor's value (into_data, into_scalar, to_vec, ...), so its \
-         operations depend on the data and cannot be traced; use tensor operations instead, or \
-         explain it as a closure"
+        "the forward function reads a tensor's values (into_data, into_scalar, to_vec, ...), so \
+         its operations depend on the data and cannot be traced; use tensor operations instead, \
+         or explain the function as a closure"
     )]
     ReadsValue,
     /// An operation that cannot be replayed.
     #[error("operation {operation} (in layer {layer:?}) is not supported")]
     UnsupportedOperation {
-        /// Burn's name of the operation.
+        /// Burn's name for the operation.
         operation: String,
-        /// The layer it stands in or after.
+        /// The layer that it is in or follows.
         layer: String,
     },
-    /// A convolution or a pooling whose window cannot be computed with.
+    /// A convolution or pooling layer has an unsupported window.
     #[error("{layer} with {got} is not supported; {supported}")]
     Geometry {
         /// The kind of layer.
@@ -195,9 +208,8 @@ pub enum Error {
         /// The panic's message.
         message: String,
     },
-    /// A layer of a traced model met values that it cannot work on, such as an index outside a
-    /// table.
-    #[error("layer {layer:?} cannot work on these values: {message}")]
+    /// A layer of a traced model panicked on its operands, such as an index outside a table.
+    #[error("layer {layer:?} cannot process these values: {message}")]
     LayerPanicked {
         /// The layer.
         layer: String,
@@ -207,11 +219,11 @@ pub enum Error {
     /// The forward function returned an error.
     #[error("the forward function failed: {message}")]
     ForwardFailed {
-        /// The error, as it prints.
+        /// The error's message.
         message: String,
     },
-    /// A rule handed back what does not fit the node.
-    #[error("rule {rule} cannot serve layer {layer:?}: {reason}")]
+    /// A rule returned a result that does not fit the node.
+    #[error("rule {rule} cannot be applied to layer {layer:?}: {reason}")]
     Rule {
         /// The rule.
         rule: String,
@@ -220,27 +232,27 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
-    /// A walk stands on a row that the forward pass does not have.
-    #[error("the walk stands on row {row}, but the forward pass has {rows} rows")]
+    /// A walk refers to a row that the forward pass does not have.
+    #[error("the walk refers to row {row}, but the forward pass has {rows} rows")]
     Rows {
         /// The row.
         row: usize,
-        /// How many there are.
+        /// Rows of the forward pass.
         rows: usize,
     },
     /// The caller cancelled the work.
     #[error("the work was cancelled")]
     Cancelled,
-    /// A closure behaves differently under autodiff: some module is in training mode.
+    /// A closure behaves differently under autodiff because some module is in training mode.
     #[error(
         "the model predicts differently under autodiff (by up to {difference:e}): a BatchNorm or \
          Dropout is in training mode. Explain `model.valid()` instead, or trace the model"
     )]
     TrainingMode {
-        /// Largest difference of an output.
+        /// Largest difference in an output value.
         difference: f32,
     },
-    /// The recording could not be completed.
+    /// The trace could not be completed.
     #[error("tracing failed: {0}")]
     Trace(String),
     /// Reading from or writing to the device failed.
@@ -248,18 +260,18 @@ pub enum Error {
     Device(String),
     /// A method did not reach its tolerance.
     #[error(
-        "the convergence delta is still {delta:e} after {steps} steps, over the tolerance \
+        "the convergence delta is still {delta:e} after {steps} steps, above the tolerance \
          {tolerance:e}; allow more steps or a larger tolerance"
     )]
     NotConverged {
-        /// Largest delta of a row.
+        /// Largest delta of any row.
         delta: f32,
         /// Steps taken.
         steps: usize,
-        /// The tolerance asked for.
+        /// The requested tolerance.
         tolerance: f64,
     },
-    /// A method cannot do what was asked of it.
+    /// A method cannot do what was requested.
     #[error("{method} cannot be used here: {reason}")]
     Method {
         /// The method.
@@ -267,7 +279,7 @@ pub enum Error {
         /// Why not, and what to do.
         reason: String,
     },
-    /// An invariant of this library was broken; please report it.
+    /// An invariant of this library was violated; please report it.
     #[error("internal error: {0}; please report it")]
     Internal(&'static str),
 }

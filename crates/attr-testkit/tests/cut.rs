@@ -24,7 +24,7 @@ fn prefix_and_suffix_make_the_whole() {
     let whole = traced.forward(&x).unwrap();
     // Inside a residual block, too: there the skip connection goes around the cut.
     for layer in [
-        "layer2",
+        "layer2.1.bn2.relu",
         "layer3.0.bn1.relu",
         "layer3.0.downsample.conv",
         "conv1",
@@ -66,12 +66,15 @@ fn gradients_at_a_layer_agree_between_suffix_and_kept_walk() {
     let seed = Target::Class(3).choose(&output, &values).unwrap().seed;
     let plan = traced.plan(&GradientEverywhere, &x).unwrap();
     let pass = traced
-        .pass(&x, &plan.recording(&["layer3"]).unwrap())
+        .pass(&x, &plan.recording(&["layer3.1.bn2.relu"]).unwrap())
         .unwrap();
-    let walk = Walk::from_output(seed).keep(Keep::Layers(&["layer3"]));
+    let walk = Walk::from_output(seed).keep(Keep::Layers(&["layer3.1.bn2.relu"]));
     let walked = pass.walk(walk).unwrap();
-    let suffix = traced.from_layer("layer3", &x).unwrap();
-    let middle = traced.activations(&x, &["layer3"]).unwrap().remove(0);
+    let suffix = traced.from_layer("layer3.1.bn2.relu", &x).unwrap();
+    let middle = traced
+        .activations(&x, &["layer3.1.bn2.relu"])
+        .unwrap()
+        .remove(0);
     let saliency = Saliency::new().with_abs(false);
     let expected = saliency
         .attribute(&suffix, &middle.tensor::<4>().unwrap(), 3)
@@ -88,7 +91,7 @@ fn gradients_at_a_layer_agree_between_suffix_and_kept_walk() {
 #[test]
 fn a_unit_of_a_layer_is_a_target() {
     let (traced, x) = resnet();
-    let prefix = traced.to_layer("layer1").unwrap();
+    let prefix = traced.to_layer("layer1.1.bn2.relu").unwrap();
     let unit = Saliency::new()
         .attribute(&prefix, &x, Target::unit([17, 4, 4]))
         .unwrap();
@@ -129,9 +132,17 @@ fn folded_batch_norm_is_the_same_function_in_fewer_operations() {
     assert_eq!(layers(&traced).len() - layers(&folded).len(), 20);
     assert!(layers(&folded).iter().all(|l| l.operation != "BatchNorm"));
     // Names that remain still work, and so do edits of edits.
-    let part = folded.to_layer("layer2").unwrap().forward(&x).unwrap();
-    let expected = traced.to_layer("layer2").unwrap().forward(&x).unwrap();
-    assert_close("layer2", &part, &expected, 1e-5);
+    let part = folded
+        .to_layer("layer2.1.bn2.relu")
+        .unwrap()
+        .forward(&x)
+        .unwrap();
+    let expected = traced
+        .to_layer("layer2.1.bn2.relu")
+        .unwrap()
+        .forward(&x)
+        .unwrap();
+    assert_close("layer2.1.bn2.relu", &part, &expected, 1e-5);
 }
 
 #[test]
@@ -188,4 +199,37 @@ fn a_model_cannot_start_at_a_layer_that_leads_nowhere() {
     let layer = traced.layers().remove(0).name;
     let cut = traced.from_layer(&layer, &x).map(|_| ());
     assert!(matches!(cut, Err(Error::Layer { .. })), "{cut:?}");
+}
+
+/// Operations without parameters are named after what they follow, so the graph does not show
+/// whether a pooling or a ReLU behind a module's last layer is the module's.
+#[test]
+fn a_module_is_a_layer_where_the_graph_shows_its_end() {
+    let (traced, x) = resnet();
+    let ambiguous = |name: &str| match traced.to_layer(name).map(|_| ()) {
+        Err(Error::AmbiguousLayer { candidates, .. }) => candidates,
+        other => panic!("{name}: {other:?}"),
+    };
+    assert_eq!(
+        ambiguous("layer2"),
+        ["layer2.1.bn2.add", "layer2.1.bn2.relu"],
+        "before the sum the skip connection leaves the module, too"
+    );
+    let last = ambiguous("layer4");
+    assert!(
+        last.iter().any(|name| name == "layer4.1.bn2.relu"),
+        "{last:?}"
+    );
+    assert_eq!(last.len(), 4, "sum, ReLU, pooling, flatten: {last:?}");
+    assert_eq!(
+        ambiguous("layer3@input"),
+        ["layer3.0.downsample.conv@input"]
+    );
+
+    // Two layers in a row, followed by one with parameters: no doubt.
+    let shape = |name: &str| traced.activations(&x, &[name]).unwrap()[0].shape();
+    assert_eq!(shape("layer3.0.downsample"), [2, 256, 2, 2]);
+    let exact = traced.activations(&x, &["layer3.0.downsample.bn"]).unwrap();
+    let module = traced.activations(&x, &["layer3.0.downsample"]).unwrap();
+    assert_close("module", &module[0], &exact[0], 0.0);
 }

@@ -10,7 +10,9 @@ use attr_gradient::{
     LayerActivation, NoiseTunnel, NoiseTunnelKind, Quadrature, Saliency,
 };
 use attr_testkit::device;
-use attr_testkit::models::{FunctionalRelu, SmallCnn, TokenClassifier, TwoInputs, input, seeded};
+use attr_testkit::models::{
+    FunctionalRelu, ResNet18, SmallCnn, TokenClassifier, TwoInputs, input, seeded,
+};
 use burn::module::Param;
 use burn::nn::Relu;
 use burn::tensor::{Int, Tensor};
@@ -194,6 +196,21 @@ fn unknown_layer_with_the_nearest_names() {
             panic!("{error}");
         };
         assert_eq!((&name[..], &nearest[0][..]), ("secnd", "second"));
+    }
+    // Layers differ at the end of their names.
+    let model = seeded(ResNet18::new(10, &device()), 1);
+    let x = input([1, 3, 32, 32], 2);
+    let traced = Traced::new(&model, |m: &ResNet18, x| m.forward(x), &x).unwrap();
+    for (name, expected) in [
+        ("relu", "relu"),
+        ("maxpool", "max_pool2d"),
+        ("layer3.0.conv3", "layer3.0.conv"),
+        ("fc1", "fc"),
+    ] {
+        let Err(Error::UnknownLayer { nearest, .. }) = traced.to_layer(name).map(|_| ()) else {
+            panic!("{name} is no layer");
+        };
+        assert!(nearest[0].contains(expected), "{name}: {nearest:?}");
     }
 }
 

@@ -676,7 +676,7 @@ fn the_first_linear_layers_are_known() {
     };
     assert_eq!(first(&model), ["conv1"]);
     assert_eq!(model.layers().iter().filter(|l| l.linear).count(), 21);
-    let rest = model.from_layer("layer3", &x).expect("a layer");
+    let rest = model.from_layer("layer3.1.bn2.relu", &x).expect("a layer");
     let expected = ["layer4.0.conv1", "layer4.0.downsample.conv"];
     assert_eq!(first(&rest), expected);
 

@@ -195,14 +195,16 @@ fn walks_stand_on_chosen_rows_and_start_at_layers() {
     let x = input([2, 3, 32, 32], 4);
     let traced = Traced::new(&model, |m: &ResNet18, x| m.forward(x), &x).unwrap();
     let plan = traced.plan(&GradientEverywhere, &x).unwrap();
-    let plan = plan.recording(&["layer3", "layer2"]).unwrap();
+    let plan = plan
+        .recording(&["layer3.1.bn2.relu", "layer2.1.bn2.relu"])
+        .unwrap();
     let pass = traced.pass(&x, &plan).unwrap();
-    let shape = pass.shape("layer3").unwrap();
+    let shape = pass.shape("layer3.1.bn2.relu").unwrap();
     let rows = [1, 0, 1, 1];
     let at_layer = input([4, shape[1], shape[2], shape[3]], 5);
-    let walk = Walk::from_layer("layer3", at_layer.clone().into())
+    let walk = Walk::from_layer("layer3.1.bn2.relu", at_layer.clone().into())
         .on_rows(&rows)
-        .keep(Keep::Layers(&["layer2"]));
+        .keep(Keep::Layers(&["layer2.1.bn2.relu"]));
     let walked = pass.walk(walk).unwrap();
     assert_eq!(pass.work().forward_rows, 2);
     assert_eq!(pass.work().backward_rows, 4);
@@ -213,21 +215,23 @@ fn walks_stand_on_chosen_rows_and_start_at_layers() {
         let one = x.clone().narrow(0, row, 1);
         let pass = traced.pass(&one, &plan).unwrap();
         let seed = at_layer.clone().narrow(0, i, 1);
-        let walked = pass.walk(Walk::from_layer("layer3", seed.into())).unwrap();
+        let walked = pass
+            .walk(Walk::from_layer("layer3.1.bn2.relu", seed.into()))
+            .unwrap();
         single.push(walked.inputs[0].clone().unwrap());
     }
     let expected = Value::cat_rows(single).unwrap();
     assert_close("rows", walked.inputs[0].as_ref().unwrap(), &expected, 1e-4);
     assert_eq!(walked.layers[0].as_ref().unwrap().rows(), 4);
 
-    let beyond = Walk::from_layer("layer3", at_layer.into()).on_rows(&[0, 1, 2, 0]);
+    let beyond = Walk::from_layer("layer3.1.bn2.relu", at_layer.into()).on_rows(&[0, 1, 2, 0]);
     assert!(matches!(
         pass.walk(beyond),
         Err(Error::Rows { row: 2, rows: 2 })
     ));
-    let late = Walk::from_layer("layer2", input([2, 128, 4, 4], 1).into());
+    let late = Walk::from_layer("layer2.1.bn2.relu", input([2, 128, 4, 4], 1).into());
     let mask = Value::from(Tensor::<4>::ones([1, shape[1], 1, 1], &device()));
-    let refused = pass.walk(late.gate("layer3", mask, Around::Drop));
+    let refused = pass.walk(late.gate("layer3.1.bn2.relu", mask, Around::Drop));
     assert!(
         matches!(refused, Err(Error::Layer { .. })),
         "a gate behind the start"
@@ -242,7 +246,7 @@ fn sixty_four_channels_of_a_layer_are_one_walk() {
     let traced = Traced::new(&model, |m: &ResNet18, x| m.forward(x), &x).unwrap();
     let plan = traced.plan(&GradientEverywhere, &x).unwrap();
     let layer = "layer2.0.conv2";
-    let plan = plan.recording(&[layer, "layer1"]).unwrap();
+    let plan = plan.recording(&[layer, "layer1.1.bn2.relu"]).unwrap();
     let pass = traced.pass(&x, &plan).unwrap();
     let arriving = pass.walk(Walk::from_output(seed(&pass, 3)).keep(Keep::Layers(&[layer])));
     let arriving = arriving.unwrap().layers[0].clone().unwrap();
@@ -256,7 +260,7 @@ fn sixty_four_channels_of_a_layer_are_one_walk() {
     let walk = Walk::from_layer(layer, arriving.select_rows(&rows))
         .on_rows(&rows)
         .gate(layer, masks.clone().into(), Around::Drop)
-        .keep(Keep::Layers(&["layer1"]));
+        .keep(Keep::Layers(&["layer1.1.bn2.relu"]));
     let walked = pass.walk(walk).unwrap();
     let maps = walked.inputs[0].clone().unwrap();
     let earlier = walked.layers[0].clone().unwrap();
@@ -267,7 +271,9 @@ fn sixty_four_channels_of_a_layer_are_one_walk() {
     for channel in [0, 17, 63] {
         let mask = masks.clone().narrow(0, channel, 1);
         let walk = Walk::from_output(seed(&pass, 3)).gate(layer, mask.into(), Around::Drop);
-        let alone = pass.walk(walk.keep(Keep::Layers(&["layer1"]))).unwrap();
+        let alone = pass
+            .walk(walk.keep(Keep::Layers(&["layer1.1.bn2.relu"])))
+            .unwrap();
         for (all, alone) in [(&maps, &alone.inputs[0]), (&earlier, &alone.layers[0])] {
             let row = all.slice_rows(channel..channel + 1);
             let what = format!("channel {channel}");
