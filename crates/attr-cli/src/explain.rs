@@ -1,4 +1,4 @@
-//! `attrx explain`.
+//! Runs `attrx explain`.
 
 use std::path::Path;
 use std::time::Instant;
@@ -20,9 +20,9 @@ use crate::print;
 use crate::progress::Bar;
 use crate::summary::{Summary, predicted};
 
-/// Explains a prediction and writes what was asked for.
+/// Explains a prediction and writes the requested outputs.
 pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
-    // Everything that can be refused before the work is refused before the work.
+    // Check everything that can be checked before doing any work.
     let entry = methods::find(&arguments.method)?;
     let (given, needs) = given(arguments, entry)?;
     entry.build(
@@ -51,7 +51,7 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
         whole.layers().len()
     ));
 
-    // Guided Grad-CAM looks at a layer and explains the input: its file is checked again below.
+    // Guided Grad-CAM takes a layer but explains the input: its file is checked again below.
     let attributed = match arguments.layer.len() {
         0 => names(&opened, &inputs.values, needs)
             .iter()
@@ -71,7 +71,7 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
             continue;
         }
         return Err(Error::input(format!(
-            "{flag} {}: {attributed} inputs or layers get an attribution; write a .safetensors file",
+            "{flag} {}: .npy holds one attribution, not {attributed}; write a .safetensors file",
             out.display()
         )));
     }
@@ -124,6 +124,7 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
         scores: explained.scores,
         delta: explained.delta,
         r_squared: explained.r_squared,
+        warnings: explained.warnings,
         errors: errors
             .filter_map(|(value, name)| Some((name?, value?)))
             .collect(),
@@ -136,7 +137,7 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
     write(arguments, &summary, &inputs)
 }
 
-/// Of each input that gets an attribution, its name: integers have no gradient.
+/// Returns each input's name, or none if it gets no attribution: integers have no gradient.
 fn names(opened: &Opened, inputs: &Values, needs: Needs) -> Vec<Option<String>> {
     let ports = opened.ports().iter().enumerate();
     let name = |(i, port): (usize, &Port)| {
@@ -150,14 +151,14 @@ fn names(opened: &Opened, inputs: &Values, needs: Needs) -> Vec<Option<String>> 
     ports.map(name).collect()
 }
 
-/// The parameters given, with the seed where the method has one, after a check of the flags that
-/// not every method has; and what the method needs.
+/// Checks the method-specific flags; returns the parameters (with the seed, if used) and the
+/// method's needs.
 fn given(arguments: &ExplainArguments, entry: &Entry) -> Result<(Given, Needs), Error> {
     let mut given = Given::parse(&arguments.set)?;
     let needs = entry.needs(&given)?;
     let refuse = |flag: &str| {
         Err(Error::input(format!(
-            "{flag}: {} has no use for it",
+            "{flag}: the method {} has no use for it",
             entry.name
         )))
     };
@@ -171,14 +172,14 @@ fn given(arguments: &ExplainArguments, entry: &Entry) -> Result<(Given, Needs), 
         (true, true) if needs.segments => {
             return lacks(
                 "--feature-mask",
-                "such as slic:50, or a .npy with each pixel's segment",
+                "such as slic:50, or a .npy with a segment number for each pixel",
             );
         }
         _ => {}
     }
     match (needs.training, &arguments.training) {
         (false, Some(_)) => return refuse("--training"),
-        (true, None) => return lacks("--training", "a .npy with rows like those explained"),
+        (true, None) => return lacks("--training", "a .npy of rows like those of the input"),
         _ => {}
     }
     match (needs.layer, arguments.layer.is_empty()) {
@@ -189,7 +190,7 @@ fn given(arguments: &ExplainArguments, entry: &Entry) -> Result<(Given, Needs), 
             )));
         }
         (LayerUse::Required, true) => {
-            return lacks("--layer", "one of those that `attrx layers` lists");
+            return lacks("--layer", "a layer name from `attrx layers`");
         }
         _ => {}
     }
@@ -197,7 +198,7 @@ fn given(arguments: &ExplainArguments, entry: &Entry) -> Result<(Given, Needs), 
         (true, None, _) => return lacks("--neuron", "such as conv2:3,0,0"),
         (false, Some(_), Some(_)) => {
             return Err(Error::input(
-                "--neuron is the target here; leave out --target",
+                "--neuron already sets the target; leave out --target",
             ));
         }
         _ => {}
@@ -236,7 +237,7 @@ fn check_outputs(arguments: &ExplainArguments) -> Result<(), Error> {
     output::check(&paths)
 }
 
-/// The index that was explained in each row; null where it is a weighted sum.
+/// Returns the index explained in each row, or null for a weighted sum.
 fn targets(target: &Target, output: &Value, rows: usize) -> Result<Vec<Json>, Error> {
     Ok(match target {
         Target::Class(class) => vec![json!(class); rows],
@@ -264,7 +265,7 @@ fn write(
     if let Some(path) = &arguments.standard_error {
         if summary.errors.is_empty() {
             return Err(Error::input(format!(
-                "--standard-error: {} draws no samples, or too few",
+                "--standard-error: {} does not sample, or drew too few samples",
                 summary.method
             )));
         }
@@ -273,7 +274,7 @@ fn write(
     if let Some(path) = &arguments.delta {
         let delta = summary.delta.as_ref().ok_or_else(|| {
             Error::input(format!(
-                "--delta: {} promises no sum, so it has no convergence delta",
+                "--delta: {} guarantees no sum, so there is no convergence delta",
                 summary.method
             ))
         })?;
@@ -301,7 +302,7 @@ fn write(
     }
 }
 
-/// Values as the file that a path names: of several, one with an entry for each.
+/// Encodes values in the path's file format; several become one file with an entry for each.
 fn encoded(values: &[(String, Value)], path: &Path) -> Result<Vec<u8>, Error> {
     let named: Vec<(&str, &Value)> = values
         .iter()
@@ -316,7 +317,7 @@ fn encoded(values: &[(String, Value)], path: &Path) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// The picture of the first attribution.
+/// Draws the first attribution.
 fn image(summary: &Summary<'_>, inputs: &Inputs) -> Result<Vec<u8>, Error> {
     let Some((_, attribution)) = summary.attributions.first() else {
         return Err(Error::input("--image: no input gets an attribution"));

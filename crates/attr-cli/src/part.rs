@@ -1,5 +1,5 @@
-//! Rows that are explained together, and what comes of them: all rows at once, unless the model
-//! insists on its batch size.
+//! Explains groups of rows and joins the results: all rows at once, unless the model has a fixed
+//! batch size.
 
 use std::ops::Range;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::parameters::Given;
 use crate::progress::Bar;
 use crate::{baseline, input, mask, target};
 
-/// Which rows go together: all of them, or as many as a model insists on.
+/// Splits the rows into groups: one for all, or groups of a model's fixed batch size.
 pub fn groups(model: &Traced, inputs: &Values) -> Result<Vec<Range<usize>>, Error> {
     let total = inputs.rows();
     let rows = model.rows().unwrap_or(total);
@@ -32,7 +32,7 @@ pub fn groups(model: &Traced, inputs: &Values) -> Result<Vec<Range<usize>>, Erro
         .collect())
 }
 
-/// A target's share of some rows.
+/// Returns the part of a target that belongs to some rows.
 pub fn rows_of(target: &Target, rows: &Range<usize>) -> Target {
     match target {
         Target::Classes(classes) if rows.end <= classes.len() => {
@@ -45,20 +45,20 @@ pub fn rows_of(target: &Target, rows: &Range<usize>) -> Target {
     }
 }
 
-/// Activations of one row up to so many bytes need no word of the user's: 8 GiB.
+/// Largest activations of one row, in bytes, that need no explicit `--memory`: 8 GiB.
 const LARGEST_ROW: usize = 8 << 30;
 
-/// Rows that are explained together: a model, its inputs, and what else the method is told.
+/// A group of rows to explain: the model, its inputs and the method's settings.
 pub struct Part {
     model: Traced,
     inputs: Values,
     setup: Setup,
-    /// The model's output, whatever is explained of it.
+    /// The model's full output, regardless of the target.
     output: Value,
 }
 
 impl Part {
-    /// Cuts the model as the command line asks and runs it on these rows.
+    /// Cuts the model as the command line requests and runs it on these rows.
     pub fn new(
         arguments: &ExplainArguments,
         needs: Needs,
@@ -70,12 +70,12 @@ impl Part {
         let values = all.values.values().iter();
         let part = values.map(|value| value.slice_rows(rows.clone()));
         let inputs = Values::new(part.collect(), all.explained.clone());
-        // Before anything runs.
+        // Checked before anything runs.
         let needed = whole.bytes_per_row(&inputs).unwrap_or(0);
         if needed > LARGEST_ROW.max(arguments.memory.saturating_mul(1 << 20)) {
             return Err(Error::input(format!(
-                "one row needs {} MiB of activations; where that much is there, allow it with \
-                 --memory",
+                "one row needs {} MiB of activations; if that much memory is available, allow it \
+                 with --memory",
                 needed >> 20
             )));
         }
@@ -144,7 +144,7 @@ impl Part {
         })
     }
 
-    /// What the command line says is explained.
+    /// Returns the target that the command line selects.
     pub fn target(&self, arguments: &ExplainArguments, needs: Needs) -> Result<Target, Error> {
         match &arguments.neuron {
             Some(text) if !needs.neuron => Ok(target::neuron(text)?.1),
@@ -176,6 +176,7 @@ impl Part {
                     delta: found.delta().map(<[f32]>::to_vec),
                     errors: found.standard_error().map(<[_]>::to_vec),
                     r_squared: found.r_squared().map(<[f32]>::to_vec),
+                    warnings: found.warnings().to_vec(),
                     at_layers: false,
                     work: found.work(),
                     output: self.output,
@@ -195,6 +196,10 @@ impl Part {
                         .explanations()
                         .first()
                         .and_then(|e| e.r_squared.clone()),
+                    warnings: found
+                        .explanations()
+                        .first()
+                        .map_or_else(Vec::new, |e| e.warnings.clone()),
                     at_layers: true,
                     work: found.work(),
                     output: self.output,
@@ -204,8 +209,8 @@ impl Part {
         for value in explained.values.iter().flatten() {
             if !value.is_finite()? {
                 return Err(Error::input(format!(
-                    "{} gives NaN or infinity: the model has no finite {} at a point that it needs, \
-                     such as a root or a logarithm of 0 at the baseline",
+                    "{} gives NaN or infinity: the model has no finite {} at a point used, such as \
+                     a root or a logarithm of 0 at the baseline",
                     entry.name,
                     if needs.gradients {
                         "gradient"
@@ -219,12 +224,12 @@ impl Part {
     }
 }
 
-/// The rows of a table.
+/// Reads the rows of a table.
 fn table(path: &Path) -> Result<Vec<Vec<f64>>, Error> {
     let array = input::array(path)?;
     let [_, columns] = array.shape[..] else {
         return Err(Error::input(format!(
-            "--training {}: it has shape {:?}, but [rows, features] is needed",
+            "--training {}: it has shape {:?}; give a shape [rows, features]",
             path.display(),
             array.shape
         )));
@@ -234,23 +239,25 @@ fn table(path: &Path) -> Result<Vec<Vec<f64>>, Error> {
     Ok(values.chunks(columns.max(1)).map(<[f64]>::to_vec).collect())
 }
 
-/// What was found, for some rows or for all.
+/// The results for a group of rows or for all rows.
 pub struct Explained {
     pub values: Vec<Option<Value>>,
     pub scores: Vec<f32>,
     pub delta: Option<Vec<f32>>,
     /// Standard errors, for methods that sample.
     pub errors: Option<Vec<Option<Value>>>,
-    /// How well the simple model of each row fits, for methods that fit one.
+    /// How well each row's surrogate model fits, for methods that fit one.
     pub r_squared: Option<Vec<f32>>,
-    /// Whether the values are those of layers instead of inputs.
+    /// What a reader of the values must know.
+    pub warnings: Vec<String>,
+    /// Whether the values are for layers instead of inputs.
     pub at_layers: bool,
     pub work: Work,
     pub output: Value,
 }
 
 impl Explained {
-    /// The rows of all parts, in order.
+    /// Joins the rows of all parts, in order.
     pub fn join(mut parts: Vec<Self>) -> Result<Self, Error> {
         if parts.len() == 1 {
             return Ok(parts.remove(0));
@@ -271,6 +278,12 @@ impl Explained {
         };
         let delta = numbers(&|part| part.delta.clone());
         let r_squared = numbers(&|part| part.r_squared.clone());
+        let mut warnings: Vec<String> = Vec::new();
+        for warning in parts.iter().flat_map(|part| &part.warnings) {
+            if !warnings.contains(warning) {
+                warnings.push(warning.clone());
+            }
+        }
         let mut work = Work::default();
         for part in &parts {
             work.forward_rows += part.work.forward_rows;
@@ -283,6 +296,7 @@ impl Explained {
             scores: parts.iter().flat_map(|part| part.scores.clone()).collect(),
             delta,
             r_squared,
+            warnings,
             at_layers: parts.first().is_some_and(|part| part.at_layers),
             work,
             output: Value::cat_rows(parts.into_iter().map(|part| part.output).collect())?,
@@ -290,7 +304,7 @@ impl Explained {
     }
 }
 
-/// Standard errors at layers, where there are any.
+/// Returns the standard errors at layers, if there are any.
 fn errors(explanations: &[Explanation]) -> Option<Vec<Option<Value>>> {
     let each = explanations.iter();
     let each = each.map(|e| e.standard_error.as_ref()?.first()?.clone());

@@ -1,4 +1,4 @@
-//! What `attrx explain` tells: on standard output, and as JSON.
+//! Formats the summary of `attrx explain` as text and as JSON.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use crate::error::Error;
 
-/// Everything a summary says.
+/// The contents of a summary.
 pub struct Summary<'a> {
     pub model: String,
     pub method: &'a str,
@@ -16,12 +16,14 @@ pub struct Summary<'a> {
     pub output_name: String,
     pub output: Value,
     pub target: String,
-    /// The index of the target in each row, where it is one number.
+    /// The index of the target in each row, if it is a single element.
     pub targets: Vec<Json>,
     pub scores: Vec<f32>,
     pub delta: Option<Vec<f32>>,
-    /// How well a simple model fits around each row.
+    /// How well each row's surrogate model fits.
     pub r_squared: Option<Vec<f32>>,
+    /// What a reader of the attributions must know.
+    pub warnings: Vec<String>,
     /// Name and standard error of each attribution that was sampled.
     pub errors: Vec<(String, Value)>,
     /// Name and value of each attribution.
@@ -32,7 +34,7 @@ pub struct Summary<'a> {
     pub time: Duration,
 }
 
-/// The largest of each row.
+/// Returns the index of each row's largest output, or none unless the rows are class scores.
 pub fn predicted(output: &Value) -> Result<Option<Vec<usize>>, Error> {
     let shape = output.shape();
     let [_, classes] = shape[..] else {
@@ -43,7 +45,7 @@ pub fn predicted(output: &Value) -> Result<Option<Vec<usize>>, Error> {
     }
     let values = output.to_vec()?;
     let largest = values.chunks_exact(classes).map(|row| {
-        // The first of equals, as the target `predicted` takes it.
+        // The first of equal values, as for the target `predicted`.
         let mut best = 0;
         for (i, value) in row.iter().enumerate() {
             if *value > row[best] {
@@ -56,7 +58,7 @@ pub fn predicted(output: &Value) -> Result<Option<Vec<usize>>, Error> {
 }
 
 impl Summary<'_> {
-    /// The summary for programs.
+    /// Returns the summary as JSON.
     pub fn to_json(&self) -> Result<Json, Error> {
         let mut attributions = Vec::new();
         for (name, value) in &self.attributions {
@@ -94,6 +96,7 @@ impl Summary<'_> {
             "score": self.scores,
             "delta": self.delta,
             "r_squared": self.r_squared,
+            "warnings": self.warnings,
             "largest_standard_error": self.largest_error()?,
             "attributions": attributions,
             "time": self.time.as_secs_f64(),
@@ -102,7 +105,7 @@ impl Summary<'_> {
         }))
     }
 
-    /// The largest standard error of a value, where values were sampled.
+    /// Returns the largest standard error of any value, if values were sampled.
     fn largest_error(&self) -> Result<Option<f32>, Error> {
         let mut largest: Option<f32> = None;
         for (_, errors) in &self.errors {
@@ -112,7 +115,7 @@ impl Summary<'_> {
         Ok(largest)
     }
 
-    /// The summary for people.
+    /// Returns the summary as text.
     pub fn to_text(&self) -> Result<String, Error> {
         let mut lines = Vec::new();
         let predicted = predicted(&self.output)?;
@@ -145,11 +148,12 @@ impl Summary<'_> {
             self.time.as_secs_f64(),
             self.work.forward_rows
         ));
+        lines.extend(self.warnings.iter().map(|text| format!("warning: {text}")));
         Ok(lines.join("\n") + "\n")
     }
 }
 
-/// Flat values as nested lists.
+/// Converts flat values to nested lists.
 fn nested(values: &[f32], shape: &[usize]) -> Json {
     match shape {
         [] | [_] => json!(values),

@@ -273,6 +273,20 @@ fn features_and_baselines_by_name() {
             assert!(errors.iter().all(|e| *e >= 0.0), "{features} {baseline}");
         }
     }
+    let few = ["--method", "kernel-shap", "--set", "n_samples=20"];
+    let pixels = ["--feature-mask", "pixels"];
+    let text = succeeds(&explain_seven(&[&few[..], &pixels].concat()));
+    assert!(
+        text.contains("warning: 20 coalitions do not determine 64"),
+        "{text}"
+    );
+    let text = succeeds(&explain_seven(&[&few[..], &pixels, &["--json"]].concat()));
+    let summary: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        summary["warnings"].as_array().map(Vec::len),
+        Some(1),
+        "{text}"
+    );
     let cells = bench.array("m.npy", &[8, 8], (0..64i64).map(|i| i / 8 / 4).collect());
     let twice = ["--feature-mask", &cells, "--feature-mask", "pixels"];
     let gaps = bench.array("g.npy", &[8, 8], vec![3i64; 64]);

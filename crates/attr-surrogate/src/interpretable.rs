@@ -1,12 +1,12 @@
-//! Simple models that people can read: linear regression, ridge and lasso, with sample weights.
+//! Interpretable models: linear regression, ridge and lasso, with sample weights.
 //!
-//! As scikit-learn's `LinearRegression`, `Ridge` and `Lasso` with `sample_weight`. Lasso: Tibshirani,
-//! 1996; solved by coordinate descent (Friedman, Hastie, Tibshirani, 2010).
+//! They follow scikit-learn's `LinearRegression`, `Ridge` and `Lasso` with `sample_weight`. Lasso:
+//! Tibshirani, 1996; solved by coordinate descent (Friedman, Hastie, Tibshirani, 2010).
 
 use attr_core::Error;
 use nalgebra::{DMatrix, DVector};
 
-/// Samples in interpretable space: a row each, a column for each feature.
+/// Samples in interpretable space: one row per sample, one column per feature.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Design {
     rows: usize,
@@ -15,16 +15,16 @@ pub struct Design {
 }
 
 impl Design {
-    /// A design from its elements, row by row.
+    /// Creates a design from its elements, row by row.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a number of elements that does not fit.
+    /// [`Error::Shape`] for a number of elements that is not a multiple of `columns`.
     pub fn new(columns: usize, data: Vec<f64>) -> Result<Self, Error> {
         if columns == 0 || !data.len().is_multiple_of(columns) {
             return Err(Error::Shape {
                 what: "the samples in interpretable space".into(),
                 got: vec![data.len()],
-                expected: format!("a multiple of {columns} elements, which is the columns,"),
+                expected: format!("a multiple of {columns} elements, the number of columns,"),
             });
         }
         Ok(Self {
@@ -34,22 +34,22 @@ impl Design {
         })
     }
 
-    /// How many samples there are.
+    /// Returns the number of samples.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// How many features there are.
+    /// Returns the number of features.
     pub fn columns(&self) -> usize {
         self.columns
     }
 
-    /// A sample.
+    /// Returns a sample.
     pub fn row(&self, row: usize) -> &[f64] {
         &self.data[row * self.columns..(row + 1) * self.columns]
     }
 
-    /// The same samples with some features only, in this order.
+    /// Returns the same samples with only the given features, in the given order.
     ///
     /// Features that do not exist are left out.
     pub fn with_columns(&self, columns: &[usize]) -> Self {
@@ -73,22 +73,22 @@ impl Design {
 pub struct Fit {
     /// One for each feature.
     pub coefficients: Vec<f64>,
-    /// What is predicted where all features are 0.
+    /// The prediction when all features are 0.
     pub intercept: f64,
-    /// The weighted coefficient of determination, 1 at best; of constant labels 1 if they are
+    /// The weighted coefficient of determination, 1 at best. For constant labels, 1 if they are
     /// predicted exactly and 0 if not.
     pub r_squared: f64,
-    /// Standard errors of the coefficients, robust to labels that are no linear function (sandwich
-    /// estimator, HC1); none where there are not more samples than coefficients.
+    /// Standard errors of the coefficients, robust to labels that are not a linear function
+    /// (sandwich estimator, HC3); `None` unless there are more samples than coefficients.
     pub standard_errors: Option<Vec<f64>>,
 }
 
-/// A simple model that is fitted to weighted samples; every closure of this form is one.
+/// A simple model fitted to weighted samples; any closure with the signature of `fit` is one.
 pub trait InterpretableModel: Send + Sync {
-    /// Fits labels, one for each sample, with a weight that is not negative for each.
+    /// Fits one label per sample, each with a non-negative weight.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for a penalty that is none, [`Error::Method`] for samples that cannot be
+    /// [`Error::Parameter`] for an invalid penalty, [`Error::Method`] for samples that cannot be
     /// fitted.
     fn fit(&self, features: &Design, labels: &[f64], weights: &[f64]) -> Result<Fit, Error>;
 }
@@ -102,8 +102,8 @@ where
     }
 }
 
-/// Weighted least squares, `Σ w (y - c₀ - c·z)²` at its least; of equally good coefficients those of
-/// smallest norm.
+/// Weighted least squares: minimises `Σ w (y - c₀ - c·z)²`; of equally good coefficients, those of
+/// smallest norm are returned.
 #[derive(Clone, Copy, Debug)]
 pub struct LinearRegression {
     /// Whether there is an intercept; true, as in scikit-learn.
@@ -118,7 +118,7 @@ impl Default for LinearRegression {
     }
 }
 
-/// `Σ w (y - c₀ - c·z)² + alpha ‖c‖²` at its least.
+/// Ridge regression: minimises `Σ w (y - c₀ - c·z)² + alpha ‖c‖²`.
 #[derive(Clone, Copy, Debug)]
 pub struct Ridge {
     /// The penalty; 1, as in scikit-learn and in the `lime` package.
@@ -136,9 +136,9 @@ impl Default for Ridge {
     }
 }
 
-/// `Σ w (y - c₀ - c·z)² / (2 Σ w) + alpha ‖c‖₁` at its least: many coefficients are exactly 0.
+/// The lasso: minimises `Σ w (y - c₀ - c·z)² / (2 Σ w) + alpha ‖c‖₁`; many coefficients become 0.
 ///
-/// Standard errors are those of least squares on the features that are left, as in Tibshirani, 1996.
+/// Standard errors are those of least squares on the remaining features, as in Tibshirani, 1996.
 #[derive(Clone, Copy, Debug)]
 pub struct Lasso {
     /// The penalty; 1, as in scikit-learn.
@@ -156,7 +156,7 @@ impl Default for Lasso {
     }
 }
 
-/// Samples centred at their weighted means, or as they are without an intercept.
+/// Samples centred at their weighted means, or unchanged without an intercept.
 struct Centred {
     x: DMatrix<f64>,
     y: DVector<f64>,
@@ -166,7 +166,7 @@ struct Centred {
     fit_intercept: bool,
 }
 
-/// Refuses samples that cannot be fitted.
+/// Rejects samples that cannot be fitted.
 pub(crate) fn check(features: &Design, labels: &[f64], weights: &[f64]) -> Result<(), Error> {
     let rows = features.rows();
     if rows == 0 || labels.len() != rows || weights.len() != rows {
@@ -229,7 +229,7 @@ impl Centred {
         })
     }
 
-    /// The samples times the square roots of their weights.
+    /// Returns the samples times the square roots of their weights.
     fn scaled(&self) -> (DMatrix<f64>, DVector<f64>) {
         let (mut x, mut y) = (self.x.clone(), self.y.clone());
         for (i, weight) in self.weights.iter().enumerate() {
@@ -239,8 +239,8 @@ impl Centred {
         (x, y)
     }
 
-    /// A fit from its coefficients. `penalty` is that of their squares, `active` which of them are
-    /// free.
+    /// Returns the fit with these coefficients. `penalty` applies to their squares; `active` lists
+    /// the free ones.
     fn fit(&self, coefficients: DVector<f64>, penalty: f64, active: &[usize]) -> Fit {
         let residuals = &self.y - &self.x * &coefficients;
         let total: f64 = self.weights.iter().sum();
@@ -248,7 +248,7 @@ impl Centred {
             let rows = self.weights.iter().enumerate();
             rows.map(|(i, w)| w * of(i)).sum::<f64>()
         };
-        // Around the weighted mean, also without an intercept, as scikit-learn scores.
+        // Around the weighted mean, even without an intercept, as in scikit-learn's score.
         let labels: Vec<f64> = self.y.iter().map(|y| y + self.y_mean).collect();
         let mean = weighted(&|i| self.y[i]) / total;
         let spread = weighted(&|i| (self.y[i] - mean).powi(2));
@@ -262,14 +262,15 @@ impl Centred {
         }
     }
 
-    /// `A⁻¹ (Σ w² r² x xᵀ) A⁻¹ n / (n - p)` with `A = XᵀWX + penalty`: the spread of the coefficients
-    /// over draws of the samples.
+    /// `A⁻¹ (Σ w² r² / (1 - h)² x xᵀ) A⁻¹` with `A = XᵀWX + penalty` and the leverages
+    /// `h = w xᵀ A⁻¹ x`: the spread of the coefficients over draws of the samples (HC3). `None` where
+    /// a coefficient follows from one sample alone.
     fn errors(&self, residuals: &DVector<f64>, penalty: f64, active: &[usize]) -> Option<Vec<f64>> {
         let mut errors = vec![0.0; self.x.ncols()];
         let samples = self.weights.iter().filter(|&&weight| weight > 0.0).count();
         let coefficients = active.len() + usize::from(self.fit_intercept);
         let free = samples.checked_sub(coefficients)?;
-        // A few samples that carry all weight are no more than those few.
+        // If a few samples carry all the weight, only those few count.
         let total: f64 = self.weights.iter().sum();
         let squares: f64 = self.weights.iter().map(|weight| weight * weight).sum();
         if free == 0 || total * total / squares <= coefficients as f64 {
@@ -280,27 +281,33 @@ impl Centred {
         }
         let x = self.x.select_columns(active);
         let mut scaled = x.clone();
-        let mut spread = x;
         for (i, weight) in self.weights.iter().enumerate() {
             scaled.row_mut(i).scale_mut(weight.sqrt());
-            spread.row_mut(i).scale_mut(weight * residuals[i]);
         }
         let mut gram = scaled.tr_mul(&scaled);
         for i in 0..active.len() {
             gram[(i, i)] += penalty;
         }
         let inverse = gram.cholesky()?.inverse();
-        let influence = spread * inverse;
-        let scale = samples as f64 / free as f64;
+        let mut influence = &x * inverse;
+        for (i, weight) in self.weights.iter().enumerate() {
+            let intercept = if self.fit_intercept { 1.0 / total } else { 0.0 };
+            let leverage = weight * (influence.row(i).dot(&x.row(i)) + intercept);
+            if leverage > 1.0 - 1e-9 {
+                return None;
+            }
+            let pull = weight * residuals[i] / (1.0 - leverage);
+            influence.row_mut(i).scale_mut(pull);
+        }
         for (j, &column) in active.iter().enumerate() {
-            errors[column] = (influence.column(j).norm_squared() * scale).sqrt();
+            errors[column] = influence.column(j).norm();
         }
         Some(errors)
     }
 }
 
-/// `1 - left / spread`; of labels that are constant up to rounding, 1 if they are predicted as exactly
-/// and 0 if not.
+/// Returns `1 - left / spread`. For labels that are constant up to rounding: 1 if they are
+/// predicted up to rounding, else 0.
 pub(crate) fn r_squared(left: f64, spread: f64, labels: &[f64], total: f64) -> f64 {
     let largest = labels
         .iter()
@@ -318,7 +325,7 @@ fn penalty(alpha: f64) -> Result<f64, Error> {
         return Err(Error::Parameter {
             name: "alpha",
             value: alpha.to_string(),
-            expected: "a penalty is not negative",
+            expected: "a penalty must be finite and not negative",
         });
     }
     Ok(alpha)
@@ -339,8 +346,8 @@ impl InterpretableModel for Ridge {
     }
 }
 
-/// Least squares through singular values: `Σ σ / (σ² + alpha) (u·y) v`, without those that are
-/// rounding errors of zero.
+/// Solves least squares through singular values: `Σ σ / (σ² + alpha) (u·y) v`, without those that
+/// are zero up to rounding.
 fn least_squares(centred: &Centred, alpha: f64) -> Fit {
     let (x, y) = centred.scaled();
     let smallest = f64::EPSILON * x.nrows().max(x.ncols()) as f64;
@@ -362,7 +369,8 @@ fn least_squares(centred: &Centred, alpha: f64) -> Fit {
     centred.fit(coefficients, alpha, &all)
 }
 
-/// Sweeps over the coefficients at most; each sweep costs as much as a product with the samples.
+/// Largest number of sweeps over the coefficients; a sweep costs as much as one product with the
+/// samples.
 const SWEEPS: usize = 100_000;
 
 impl InterpretableModel for Lasso {
@@ -395,7 +403,7 @@ impl InterpretableModel for Lasso {
         };
         let mut sweeps = 0;
         while sweep(&all, &mut coefficients) > enough {
-            // Those that are not zero settle among themselves first.
+            // Non-zero coefficients converge among themselves first.
             let free = all.iter().copied().filter(|&j| coefficients[j] != 0.0);
             let free: Vec<usize> = free.collect();
             while sweeps < SWEEPS && sweep(&free, &mut coefficients) > enough {
@@ -406,8 +414,8 @@ impl InterpretableModel for Lasso {
                 return Err(Error::Method {
                     method: "the lasso",
                     reason: format!(
-                        "it did not settle within {SWEEPS} sweeps; a larger penalty than {alpha}, fewer \
-                         features or more samples help"
+                        "it did not converge within {SWEEPS} sweeps; try a larger penalty than \
+                         {alpha}, fewer features or more samples"
                     ),
                 });
             }

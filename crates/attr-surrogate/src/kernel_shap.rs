@@ -1,8 +1,8 @@
-//! KernelSHAP: Shapley values by a weighted regression on coalitions of features.
+//! KernelSHAP: Shapley values by weighted regression on coalitions of features.
 //!
 //! Lundberg, Lee, "A unified approach to interpreting model predictions", 2017
 //! (<https://arxiv.org/abs/1705.07874>); Covert, Lee, "Improving KernelSHAP", 2021
-//! (<https://arxiv.org/abs/2012.01536>) for paired samples and standard errors. As Captum's
+//! (<https://arxiv.org/abs/2012.01536>) for paired samples and standard errors. Follows Captum's
 //! `KernelShap`, but the sum is exact instead of heavily weighted, and samples are chosen as in the
 //! `shap` package's `KernelExplainer`.
 
@@ -18,52 +18,43 @@ use crate::interpretable::{Fit, r_squared};
 use crate::kernel;
 use crate::lime::{explained, spread};
 
-/// The regression holds a matrix of as many rows and columns as there are features.
+/// Largest number of features: the regression holds a matrix with a row and a column for each.
 const MOST_FEATURES: usize = 4096;
 
 /// Parameters of [`KernelShap`], under Captum's names.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct KernelShapConfig {
-    /// Coalitions that are evaluated at most, everything and nothing among them; 25, as in Captum.
-    /// The `shap` package takes 2048 and two for each feature.
-    pub n_samples: usize,
+    /// The largest number of coalitions evaluated, including the full and the empty one. Unless set,
+    /// 2 per feature plus 2048, as in the `shap` package. Captum uses 25.
+    pub n_samples: Option<usize>,
     /// Seed of the coalitions.
     pub seed: u64,
-    /// Perturbed copies of the batch that go through the model together; as many as memory allows
-    /// unless given.
+    /// Perturbed copies of the batch evaluated together; by default, as many as memory allows.
     pub perturbations_per_eval: Option<usize>,
 }
 
-impl Default for KernelShapConfig {
-    fn default() -> Self {
-        Self {
-            n_samples: 25,
-            seed: 0,
-            perturbations_per_eval: None,
-        }
-    }
-}
-
-/// `argmin_φ Σ_S π(S) (v(S) - v(∅) - Σ_{i ∈ S} φ_i)²` with `Σ φ_i = v(all) - v(∅)` exactly, where `v(S)` is
-/// the output with the features of `S` present and all others at their baseline, and
-/// `π(S) = (n - 1) / (C(n, |S|) |S| (n - |S|))`.
+/// Computes `argmin_φ Σ_S π(S) (v(S) - v(∅) - Σ_{i ∈ S} φ_i)²` subject to
+/// `Σ φ_i = v(all) - v(∅)`, where `v(S)` is the output with the features of `S` present and all
+/// others at their baseline, and `π(S) = (n - 1) / (C(n, |S|) |S| (n - |S|))`.
 ///
-/// Sizes of coalitions are enumerated from the outside (one feature, all but one) inwards as long as
-/// the samples suffice; of the sizes in between, coalitions are drawn in pairs with their complements.
-/// Where there are samples for all `2^n` coalitions the values are the exact Shapley values. Each
-/// coalition is evaluated once; all rows share the draws, so each is explained as if it were alone.
+/// Sizes of coalitions are enumerated from the outside (one feature, all but one) inwards as long
+/// as there are enough samples. Coalitions of the remaining sizes are drawn in pairs with their
+/// complements. With samples for all `2^n` coalitions, the values are the exact Shapley values.
+/// Each coalition is evaluated once; all rows share the draws, so each is explained as if it were
+/// alone.
 ///
-/// The convergence delta is rounding. Standard errors are those of the draws (sandwich estimator over
-/// the pairs), 0 where nothing was drawn. R² says how near the outputs are to a sum over features.
+/// The convergence delta is only rounding error. Standard errors are those of the draws (sandwich
+/// estimator over the pairs), 0 if nothing was drawn. R² measures how close the outputs are to a
+/// sum over features.
 ///
 /// Shapes: the input's, `[batch, ...]`, in units of the output; `[1, ...]` where the forward gives
 /// one value for the whole batch. At most `n_samples` forward passes per row.
 ///
 /// # Errors
-/// [`Error::Parameter`] for fewer than three samples; [`Error::Method`] for more than 4096 features;
-/// [`Error::FeatureMask`] and [`Error::Shape`] for masks and baselines that do not fit.
+/// [`Error::Parameter`] for fewer than three samples; [`Error::Method`] for more than 4096
+/// features; [`Error::FeatureMask`] and [`Error::Shape`] for masks and baselines that do not fit.
 ///
 /// ```
 /// use attr_core::Method;
@@ -97,14 +88,14 @@ impl From<KernelShapConfig> for KernelShap {
 }
 
 impl KernelShap {
-    /// 25 coalitions of all elements, with zero as baseline.
+    /// Creates the method with 25 coalitions of all elements and zero as baseline.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets the number of coalitions.
+    /// Sets the largest number of coalitions.
     pub fn with_samples(mut self, n_samples: usize) -> Self {
-        self.config.n_samples = n_samples;
+        self.config.n_samples = Some(n_samples);
         self
     }
 
@@ -114,27 +105,31 @@ impl KernelShap {
         self
     }
 
-    /// Sets which elements are one feature; every element by itself unless set.
+    /// Sets which elements form one feature; by default, each element is a feature.
     pub fn with_feature_mask(mut self, mask: impl Into<FeatureMask>) -> Self {
         self.mask = mask.into();
         self
     }
 
-    /// Sets how many perturbed copies of the batch go through the model together, instead of as
-    /// many rows as the memory budget allows.
+    /// Sets how many perturbed copies of the batch are evaluated together, instead of as many rows
+    /// as the memory budget allows.
     pub fn with_perturbations_per_eval(mut self, count: usize) -> Self {
         self.config.perturbations_per_eval = Some(count);
         self
     }
 }
 
-/// The regression of all rows and targets, which share coalitions and weights.
+/// The regression for all rows and targets, which share coalitions and weights.
 struct Regression<'a> {
     coalitions: &'a Coalitions,
-    /// Maps `Σ w z (y - z·1 Δ / n)` to what `φ` is beyond an even share.
+    /// Maps `Σ w z (y - z·1 Δ / n)` to the difference between `φ` and an even share.
     inverse: DMatrix<f64>,
     /// `inverse` times each coalition.
     mapped: DMatrix<f64>,
+    /// The leverage of each draw: 1 where values follow from it alone.
+    leverages: Vec<f64>,
+    /// How many directions the coalitions determine, of one less than there are players.
+    rank: f64,
 }
 
 impl<'a> Regression<'a> {
@@ -152,14 +147,57 @@ impl<'a> Regression<'a> {
                 column += inverse.column(member);
             }
         }
+        let own = |k: usize| -> f64 {
+            let members = coalitions.members[k].iter();
+            members.map(|&member| mapped[(member, k)]).sum()
+        };
+        let leverage = |draw: &Draw| -> f64 {
+            let weight = draw.count * coalitions.draw_weight;
+            draw.coalitions.iter().map(|&k| weight * own(k)).sum()
+        };
+        let weights = coalitions.weights.iter().enumerate();
         Self {
             coalitions,
+            leverages: coalitions.draws.iter().map(leverage).collect(),
+            rank: weights.map(|(k, weight)| weight * own(k)).sum(),
             inverse,
             mapped,
         }
     }
 
-    /// The fit of outputs at the coalitions, for a game worth `start` with nobody and `end` with all.
+    /// Whether the coalitions determine the values of all players.
+    fn is_determined(&self) -> bool {
+        self.rank > (self.coalitions.players - 1) as f64 - 0.5
+    }
+
+    /// Whether the draws show how far values spread. Below two more pairs than directions they do
+    /// not, nor where a value follows from one pair alone.
+    fn errors_are_known(&self) -> bool {
+        let draws = &self.coalitions.draws;
+        let enough = draws.is_empty() || draws.len() > self.coalitions.players;
+        let alone = self.leverages.iter().any(|&leverage| leverage > 1.0 - 1e-9);
+        self.is_determined() && enough && !alone
+    }
+
+    /// What a reader of the values must know.
+    fn warning(&self) -> Option<String> {
+        let (players, count) = (self.coalitions.players, self.coalitions.members.len() + 2);
+        if !self.is_determined() {
+            return Some(format!(
+                "{count} coalitions do not determine {players} features: of all values that fit, \
+                 these have the smallest norm; take more samples"
+            ));
+        }
+        (!self.errors_are_known()).then(|| {
+            format!(
+                "{count} coalitions barely determine {players} features, so the values may be far \
+                 off and have no standard errors; take more samples"
+            )
+        })
+    }
+
+    /// Fits the outputs at the coalitions, for a game worth `start` with no players, `end` with
+    /// all.
     fn fit(&self, outputs: &[f64], start: f64, end: f64) -> Fit {
         let Coalitions {
             players,
@@ -189,16 +227,19 @@ impl<'a> Regression<'a> {
         };
         let spread = sum(&|k| (outputs[k] - mean).powi(2));
         let left = sum(&|k| residual(k).powi(2));
-        // What each draw adds to the values, around its mean over the draws.
+        // What each draw would add to the values if they were fitted without it, around its mean
+        // over the draws (HC3: a draw with much leverage pulls the fit towards itself).
         let count: f64 = draws.iter().map(|draw| draw.count).sum();
-        let influence = |draw: &Draw| {
+        let influence = |(draw, leverage): (&Draw, &f64)| {
             let mut influence = DVector::zeros(*players);
             for &k in &draw.coalitions {
-                influence.axpy(draw_weight * residual(k), &self.mapped.column(k), 1.0);
+                let weight = draw_weight * residual(k) / (1.0 - leverage);
+                influence.axpy(weight, &self.mapped.column(k), 1.0);
             }
             influence
         };
-        let influences: Vec<DVector<f64>> = draws.iter().map(influence).collect();
+        let influences: Vec<DVector<f64>> =
+            draws.iter().zip(&self.leverages).map(influence).collect();
         let mut middle = DVector::zeros(*players);
         for (draw, influence) in draws.iter().zip(&influences) {
             middle.axpy(draw.count / count, influence, 1.0);
@@ -212,30 +253,20 @@ impl<'a> Regression<'a> {
                 *variance += draw.count * (own - middle).powi(2);
             }
         }
-        // A pair is one direction: a coalition and its complement are opposite around an even share.
-        // As many different pairs as directions determine the values, and say nothing of their spread.
-        let free = count - (*players - 1) as f64;
-        let scale = count / free;
-        let known = draws.is_empty() || draws.len() > *players - 1;
-        let errors = || {
-            if draws.is_empty() {
-                return vec![0.0; *players];
-            }
-            variances.iter().map(|v| (v * scale).sqrt()).collect()
-        };
+        let errors = || variances.iter().map(|variance| variance.sqrt()).collect();
         Fit {
             coefficients: values.iter().copied().collect(),
             intercept: start,
             r_squared: r_squared(left, spread, outputs, total),
-            standard_errors: known.then(errors),
+            standard_errors: self.errors_are_known().then(errors),
         }
     }
 }
 
-// Even shares satisfy the constraint; what is beyond sums to zero. So both sides are centred, and the
-// matrix is inverted on the space orthogonal to ones, where it lives.
+// Even shares satisfy the constraint; the differences from them sum to zero. So both sides are
+// centred, and the matrix is inverted on the space orthogonal to ones.
 
-/// The inverse where coalitions determine the values, through the players' matrix.
+/// Returns the inverse if coalitions determine the values, through the players' matrix.
 fn inverse_of_many(coalitions: &Coalitions) -> DMatrix<f64> {
     let players = coalitions.players;
     let mut gram = DMatrix::<f64>::zeros(players, players);
@@ -265,8 +296,9 @@ fn inverse_of_many(coalitions: &Coalitions) -> DMatrix<f64> {
     &eigen.eigenvectors * DMatrix::from_diagonal(&inverse) * eigen.eigenvectors.transpose()
 }
 
-/// The pseudo-inverse where they do not, for values of smallest norm, through the coalitions' matrix:
-/// with `X` the centred coalitions times the roots of their weights, `(XᵀX)⁺ = Xᵀ ((XXᵀ)⁺)² X`.
+/// Returns the pseudo-inverse if coalitions do not determine the values, for values of smallest
+/// norm, through the coalitions' matrix: with `X` the centred coalitions times the square roots of
+/// their weights, `(XᵀX)⁺ = Xᵀ ((XXᵀ)⁺)² X`.
 fn inverse_of_few(coalitions: &Coalitions) -> DMatrix<f64> {
     let Coalitions {
         players, members, ..
@@ -290,19 +322,26 @@ fn inverse_of_few(coalitions: &Coalitions) -> DMatrix<f64> {
     &half * half.transpose()
 }
 
-/// Inverses of eigenvalues, without those that are rounding errors of zero.
+/// Returns the inverses of eigenvalues, with 0 for those that are zero up to rounding.
 fn inverses(eigenvalues: &DVector<f64>) -> DVector<f64> {
     let largest = eigenvalues.amax();
     let known = |value: f64| value > 1e-10 * largest;
     eigenvalues.map(|value| if known(value) { 1.0 / value } else { 0.0 })
 }
 
+/// What was masked, and what was fitted to it.
+struct Fitted<'a> {
+    masked: Masked<'a>,
+    /// `[target][row]`.
+    fits: Vec<Vec<Fit>>,
+    warnings: Vec<String>,
+}
+
 impl KernelShap {
-    /// The inputs with their features, and the fits, `[target][row]`.
-    #[allow(clippy::type_complexity)] // What was masked, and a list per target.
-    fn fit_all<'a>(&self, question: &Question<'a>) -> Result<(Masked<'a>, Vec<Vec<Fit>>), Error> {
-        let budget = self.config.n_samples;
-        kernel::check_samples("n_samples", budget, 3)?;
+    /// Returns the inputs with their features, and the fits, `[target][row]`.
+    fn fit_all<'a>(&self, question: &Question<'a>) -> Result<Fitted<'a>, Error> {
+        let budget = |features: usize| self.config.n_samples.unwrap_or(2 * features + 2048);
+        kernel::check_samples("n_samples", budget(0), 3)?;
         let features = self.mask.resolve(question.inputs())?.count();
         if features > MOST_FEATURES {
             return Err(Error::Method {
@@ -315,7 +354,7 @@ impl KernelShap {
         }
         let per_eval = self.config.perturbations_per_eval;
         let masked = Masked::new(question, &self.mask, per_eval)?;
-        kernel::check_size(budget, features)?;
+        kernel::check_size(budget(features), features)?;
         let start = masked.at_baseline()?;
         let empty = Fit {
             coefficients: Vec::new(),
@@ -324,10 +363,12 @@ impl KernelShap {
             standard_errors: None,
         };
         let mut fits = vec![vec![empty; masked.rows()]; question.targets().len()];
+        let mut warnings = Vec::new();
         for (rows, own) in masked.groups() {
             let mut random = Random::new(self.config.seed);
-            let coalitions = Coalitions::choose(own.len(), budget - 2, &mut random);
+            let coalitions = Coalitions::choose(own.len(), budget(own.len()) - 2, &mut random);
             let regression = Regression::new(&coalitions);
+            warnings.extend(regression.warning());
             let count = coalitions.members.len();
             for rows in kernel::parts(&rows, count) {
                 let found = masked.evaluate(rows, count, &|k, present| {
@@ -344,13 +385,21 @@ impl KernelShap {
                 }
             }
         }
-        Ok((masked, fits))
+        Ok(Fitted {
+            masked,
+            fits,
+            warnings,
+        })
     }
 }
 
 impl Method for KernelShap {
     fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
-        let (masked, fits) = self.fit_all(question)?;
+        let Fitted {
+            masked,
+            fits,
+            warnings,
+        } = self.fit_all(question)?;
         let mut all = explained(&masked, &fits);
         for (explanation, fits) in all.iter_mut().zip(&fits) {
             let rows = fits.iter().zip(&explanation.scores);
@@ -359,6 +408,7 @@ impl Method for KernelShap {
                 (sum - (f64::from(end) - fit.intercept)) as f32
             });
             explanation.delta = Some(delta.collect());
+            explanation.warnings = warnings.clone();
         }
         Ok(all)
     }
@@ -370,7 +420,7 @@ impl Method for KernelShap {
 
 impl FitMethod for KernelShap {
     fn fits(&self, question: &Question<'_>) -> Result<Vec<Vec<Fit>>, Error> {
-        Ok(self.fit_all(question)?.1)
+        Ok(self.fit_all(question)?.fits)
     }
 }
 
@@ -378,7 +428,7 @@ impl FitMethod for KernelShap {
 mod tests {
     use super::*;
 
-    /// A game whose Shapley values are known: worth of a pair of players beside single ones.
+    /// A game with known Shapley values: players have a worth of their own, and one pair has more.
     fn game(members: &[usize]) -> f64 {
         let single = [0.5, -1.0, 2.0, 0.0, 0.25];
         let pair = f64::from(members.contains(&0) && members.contains(&3));

@@ -1,4 +1,4 @@
-//! Methods that sample: on average they are right, their standard errors are honest, and no
+//! Checks methods that sample: they are right on average, their standard errors are honest, and no
 //! perturbation is evaluated twice.
 
 use std::cell::RefCell;
@@ -50,8 +50,8 @@ fn curved(x: Tensor<2>) -> Tensor<2> {
 /// Values and their standard errors.
 type Sampled = (Vec<f32>, Vec<f32>);
 
-/// Explains with many seeds: the mean is `exact` within three of its standard errors and a share
-/// `bias` of one explanation's, and each value is as far off as its standard error says.
+/// Explains with many seeds. The mean must be within three of its standard errors of `exact`, plus
+/// `bias` standard errors of one explanation; each value must deviate as its standard error says.
 #[track_caller]
 fn right_and_honest(name: &str, exact: &[f64], bias: f64, explain: impl Fn(u64) -> Sampled) {
     let n = SEEDS as f64;
@@ -103,13 +103,64 @@ fn shapley_values_by_sampling() {
     }
 }
 
+/// How often the exact value lies within 1.96 standard errors, over seeds and features; and how
+/// many seeds give no standard errors.
+fn covered(exact: &[f64], explain: impl Fn(u64) -> (Vec<f32>, Option<Vec<f32>>)) -> (f64, u64) {
+    let (mut within, mut all, mut silent) = (0, 0, 0);
+    for seed in 0..SEEDS {
+        let (values, errors) = explain(seed);
+        let Some(errors) = errors else {
+            silent += 1;
+            continue;
+        };
+        for ((value, error), exact) in values.iter().zip(errors).zip(exact) {
+            all += 1;
+            let off = (f64::from(*value) - exact).abs();
+            within += usize::from(off <= 1.96 * f64::from(error) + 1e-6 * exact.abs());
+        }
+    }
+    (f64::from(within as u32) / f64::from(all as u32), silent)
+}
+
+#[test]
+fn intervals_of_kernel_shap_hold_what_they_promise() {
+    // From two samples per feature to twenty. Where a value follows from one pair of coalitions
+    // alone there are no errors, but a warning.
+    for (features, samples) in [
+        (6, 14),
+        (6, 18),
+        (6, 40),
+        (10, 26),
+        (10, 40),
+        (10, 100),
+        (10, 200),
+        (14, 40),
+        (14, 60),
+    ] {
+        let x = input([1, features], 1) * 2.0;
+        let exact = ShapleyValues::new().attribute(&curved, &x, 0).unwrap();
+        let exact: Vec<f64> = attributed(&exact).into_iter().map(f64::from).collect();
+        let (share, silent) = covered(&exact, |seed| {
+            let shap = KernelShap::new().with_samples(samples).with_seed(seed);
+            let found = shap.attribute(&curved, &x, 0).unwrap();
+            let errors = found.standard_error().is_some().then(|| errors(&found));
+            assert_eq!(errors.is_none(), !found.warnings().is_empty());
+            (attributed(&found), errors)
+        });
+        assert!(
+            silent == SEEDS || (0.9..0.99).contains(&share),
+            "{features} features, {samples} samples: {share:.3} covered, {silent} without errors"
+        );
+    }
+}
+
 #[test]
 fn masks_of_rise() {
     // Two by two cells, each of one by two pixels.
     let (height, width, s, p) = (2, 4, 2, 0.4);
     let x = input([1, 1, height, width], 2);
     let model = |x: Tensor<4>| curved(x.flatten::<2>(1, 3));
-    // What a pixel takes of each cell: those of a line of cells are enlarged to one more.
+    // A pixel's weight for each cell: a line of cells is enlarged by one cell.
     let share = |pixel: usize, side: usize, cell: usize| {
         let place = (pixel as f64 + 0.5) * s as f64 / ((s + 1) * (side / s)) as f64 - 0.5;
         let place = place.clamp(0.0, (s - 1) as f64);
@@ -220,7 +271,7 @@ fn a_tolerance_ends_each_row() {
     assert_eq!(rows(&never), rows(&whole));
     assert_close_slices("never", &attributed(&never), &attributed(&whole), 1e-6);
     assert_close_slices("never", &errors(&never), &errors(&whole), 1e-4);
-    // A mean of pairs may end there, too.
+    // Antithetic pairs also stop at the tolerance.
     let pairs = PermutationShap::new().with_permutations(most);
     let found = explain(&pairs.clone().with_tolerance(tolerance), &x);
     assert!(errors(&found).iter().all(|&e| f64::from(e) <= tolerance));
@@ -248,7 +299,7 @@ fn shares_of_the_variance() {
 #[test]
 fn dependence_is_that_of_what_matters() {
     let x = tensor([1, 5], vec![3.0, 1.0, 2.0, 4.0, 1.0]);
-    // The last two columns do nothing, the first two something only together.
+    // The last two columns have no effect; the first two have an effect only together.
     let model = |x: Tensor<2>| {
         let product = x.clone().narrow(1, 0, 1) * x.clone().narrow(1, 1, 1);
         product + x.narrow(1, 2, 1)
@@ -262,7 +313,7 @@ fn dependence_is_that_of_what_matters() {
     }
 }
 
-/// How many forward passes a method is to take.
+/// The expected number of forward passes.
 enum Passes {
     Exactly(usize),
     AtMost(usize),
@@ -275,7 +326,7 @@ type Case = (&'static str, Values, Box<dyn Method>, Passes, bool);
 fn each_perturbation_is_evaluated_once() {
     use Passes::{AtMost, Exactly};
     let rows = 2;
-    // Without zeros: each coalition is another point.
+    // Without zeros, so that each coalition is a different point.
     let table = |features: usize| Values::new(vec![input([rows, features], 7).into()], vec![true]);
     let image = || Values::new(vec![input([rows, 2, 4, 4], 8).into()], vec![true]);
     let lime = || Lime::new().with_samples(40);
@@ -367,7 +418,7 @@ fn each_perturbation_is_evaluated_once() {
             Exactly(1 + 5),
             true,
         ),
-        // Two channels, two by three places.
+        // Two channels, two by three positions.
         (
             "occlusion",
             image(),
@@ -434,7 +485,7 @@ fn each_perturbation_is_evaluated_once() {
         assert_eq!(seen.len(), work, "{name}: rows are counted");
         if distinct {
             let different: HashSet<&Vec<u32>> = seen.iter().collect();
-            // Both rows have one baseline, but for methods without.
+            // Both rows share one baseline, unless the method has none.
             let empty = seen.iter().any(|p| p.iter().all(|&x| x == 0));
             let shared = if empty { rows - 1 } else { 0 };
             assert_eq!(different.len(), work - shared, "{name}");

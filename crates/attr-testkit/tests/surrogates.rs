@@ -1,5 +1,5 @@
-//! Surrogate models and Shapley values beside what scikit-learn, lime and shap give, and LIME in
-//! every form beside its definition.
+//! Compares surrogate models and Shapley values with scikit-learn, lime and shap, and every form of
+//! LIME with its definition.
 
 use std::collections::HashMap;
 use std::fs::read_to_string;
@@ -56,7 +56,7 @@ fn read<T: DeserializeOwned>(name: &str) -> T {
     serde_json::from_str(&read_to_string(path(name)).unwrap()).unwrap()
 }
 
-/// Relative to the largest, or to one where all are smaller.
+/// Asserts closeness relative to the largest expected magnitude, or to one if all are smaller.
 #[track_caller]
 fn close(what: &str, got: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(got.len(), expected.len(), "{what}");
@@ -147,7 +147,7 @@ fn regressions_of_scikit_learn() {
     assert_eq!(compared, 36);
 }
 
-/// The inverse of a matrix by elimination.
+/// Computes the inverse of a matrix by elimination.
 fn inverse(matrix: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let n = matrix.len();
     let unit = |i: usize| (0..n).map(move |j| f64::from(i == j));
@@ -174,7 +174,8 @@ fn inverse(matrix: &[Vec<f64>]) -> Vec<Vec<f64>> {
     rows.into_iter().map(|row| row[n..].to_vec()).collect()
 }
 
-/// The sandwich of White with the factor `n / (n - p)`, of the whole design with its intercept.
+/// MacKinnon and White's sandwich estimator with residuals over `1 - h` (HC3), for the whole design
+/// with its intercept.
 fn robust(problem: &Problem, fit: &Fit, penalty: f64) -> Vec<f64> {
     let x = problem.x.design();
     let free = |&j: &usize| fit.coefficients[j] != 0.0;
@@ -206,15 +207,18 @@ fn robust(problem: &Problem, fit: &Fit, penalty: f64) -> Vec<f64> {
         let products = x.row(i).iter().zip(&fit.coefficients);
         problem.y[i] - fit.intercept - products.map(|(x, c)| x * c).sum::<f64>()
     };
-    let filling = moments(&|i| (weights[i] * residual(i)).powi(2));
-    let samples = weights.iter().filter(|&&weight| weight > 0.0).count();
-    let scale = samples as f64 / (samples - p) as f64;
+    let leverage = |i: usize| -> f64 {
+        let pairs = (0..p).flat_map(|a| (0..p).map(move |b| (a, b)));
+        let products = pairs.map(|(a, b)| rows[i][a] * bread[a][b] * rows[i][b]);
+        weights[i] * products.sum::<f64>()
+    };
+    let filling = moments(&|i| (weights[i] * residual(i) / (1.0 - leverage(i))).powi(2));
     let mut errors = vec![0.0; x.columns()];
     for (place, &column) in columns.iter().enumerate() {
         let line = &bread[place];
         let pairs = (0..p).flat_map(|a| (0..p).map(move |b| (a, b)));
         let variance: f64 = pairs.map(|(a, b)| line[a] * filling[a][b] * line[b]).sum();
-        errors[column] = (variance * scale).sqrt();
+        errors[column] = variance.sqrt();
     }
     errors
 }
@@ -330,7 +334,7 @@ fn features_are_selected_as_by_lime() {
 /// Samples and their weights.
 type Seen = Arc<Mutex<Option<(Design, Vec<f64>)>>>;
 
-/// A least squares that keeps what it is given.
+/// Creates a least-squares model that keeps the samples and weights it is given.
 fn spy() -> (impl InterpretableModel + 'static, Seen) {
     let seen = Seen::default();
     let keep = Arc::clone(&seen);
@@ -499,7 +503,7 @@ fn one_antithetic_pair_is_exact_for_pairs_of_features() {
     let (a, b) = (tensor([1, n], single.clone()), tensor([n, n], pairs));
     let model = |x: Tensor<2>| (x.clone() * a.clone() + x.clone().matmul(b.clone()) * x).sum_dim(1);
     let rows = Value::from(x.clone()).to_vec().unwrap();
-    // Each of two features takes half of what they have together.
+    // Each of two features gets half of their interaction.
     let expected = rows.chunks(n).flat_map(|x| {
         let single = &single;
         (0..n).map(move |i| {
@@ -536,7 +540,7 @@ fn a_single_feature_takes_all() {
 
 // LIME.
 
-/// Two outputs, neither of them linear.
+/// Two outputs, neither linear.
 fn curved(x: Tensor<2>) -> Tensor<2> {
     let square = x.clone().powi_scalar(2).sum_dim(1);
     let product = x.clone().narrow(1, 0, 1) * x.clone().narrow(1, 2, 1);
@@ -546,7 +550,7 @@ fn curved(x: Tensor<2>) -> Tensor<2> {
     )
 }
 
-/// What `curved` gives for some rows, one of its outputs.
+/// Returns one output of `curved` for some rows.
 fn labels(rows: &[Vec<f32>], class: usize) -> Vec<f64> {
     let output = curved(tensor([rows.len(), rows[0].len()], rows.concat()));
     let output = output.narrow(1, class, 1).into_data();
@@ -675,7 +679,7 @@ fn kernel_shap_is_lime_over_all_coalitions() {
     }
 }
 
-/// Which features are present in each sample.
+/// Draws which features are present in each sample.
 fn presences(seed: u64, samples: usize, features: usize) -> Vec<Vec<f64>> {
     let mut random = Random::new(seed);
     let mut sample = || {
@@ -690,7 +694,7 @@ fn weights(points: &[Vec<f64>], x: &[f64], mode: DistanceMode, width: f64) -> Ve
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let weight = |point: &Vec<f64>| {
         let distance = match mode {
-            // Nothing is at a right angle to everything.
+            // A zero vector counts as orthogonal to everything.
             DistanceMode::Cosine => match (dot(point, point) * dot(x, x)).sqrt() {
                 0.0 => 1.0,
                 lengths => 1.0 - dot(point, x) / lengths,
@@ -705,7 +709,7 @@ fn weights(points: &[Vec<f64>], x: &[f64], mode: DistanceMode, width: f64) -> Ve
     points.iter().map(weight).collect()
 }
 
-/// LIME's fit from its samples.
+/// Computes LIME's fit from its samples.
 fn lasso(
     samples: &[Vec<f64>],
     labels: &[f64],
@@ -870,7 +874,7 @@ fn lime_for_tables_is_its_definition() {
                 points.push(point);
                 samples.push(sample);
             }
-            // The kernel of lime is a root of another's, which makes it Captum's.
+            // lime's kernel is the square root of another kernel, which makes it Captum's.
             let near = weights(&samples, &own, DistanceMode::Euclidean, width);
             let design = Design::new(3, samples.concat()).unwrap();
             let expected = Ridge::default().fit(&design, &labels(&points, 0), &near);
@@ -885,7 +889,7 @@ fn lime_for_tables_is_its_definition() {
 
 // Superpixels.
 
-/// The mask's labels, row by row and channel by channel.
+/// Returns the mask's labels, row by row and channel by channel.
 fn segments(mask: &FeatureMask, [rows, channels, height, width]: [usize; 4]) -> Vec<Vec<i64>> {
     let FeatureMask::Each(masks) = mask else {
         panic!("{mask:?} is no tensor");
@@ -940,7 +944,7 @@ fn superpixels_keep_to_edges() {
                 );
             }
         }
-        // The cells of a fine grid keep to both edges by themselves.
+        // The cells of a fine grid follow both edges without being told.
         let fine = n_segments > 8;
         assert!(rows == 1 || fine || labels[0] != labels[channels], "{what}");
         let ablation = FeatureAblation::new().with_feature_mask(mask);
@@ -1025,7 +1029,7 @@ fn the_lasso_path_after_a_feature_went_out() {
     let design = Design::new(4, rows.concat()).unwrap();
     // As scikit-learn's lars_path.
     assert_eq!(select(&design, 3), [0, 1, 3]);
-    // A column that stands twice does not end the path.
+    // A duplicate column does not end the path.
     let twice: Vec<f64> = rows.iter().flat_map(|r| [r[2], r[0], r[2], r[3]]).collect();
     assert_eq!(select(&Design::new(4, twice).unwrap(), 4).len(), 3);
 }

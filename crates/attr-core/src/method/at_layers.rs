@@ -1,26 +1,26 @@
-//! Any method, at layers: the method on the model from there on.
+//! Applies any method at layers, by explaining the model from those layers on.
 
 use crate::{
     Baseline, BaselineUse, Baselines, Error, Explanation, LayerMethod, LayerNames, Method,
     Question, Target, Value, Values,
 };
 
-/// A method of inputs, applied to the activations of layers: integrated gradients between
+/// A method for inputs, applied to the activations of layers: integrated gradients between
 /// activations, noise on an embedding.
 ///
-/// The model is cut behind the layers; what it reads besides, such as a skip connection around
-/// them, is held. With several layers the method explains their activations together, as it does
-/// several inputs; each has a share. DeepLIFT and its relatives walk the whole model back to the
-/// layers instead, so that nothing is held.
+/// The model is cut after the layers. Other values that it reads, such as a skip connection around
+/// them, are held constant. Several layers are explained together, like several inputs; each gets
+/// its share. DeepLIFT and related methods instead walk the whole model back to the layers, so that
+/// nothing is held constant.
 ///
 /// Baselines are given for the model's *inputs*, not for the layer, as in Captum: their activations
-/// are the method's baselines, and tokens have token 0 as theirs. Only methods that perturb take the
-/// baselines, and feature masks, of the layers themselves.
+/// are the method's baselines, and the default for tokens is token 0. Only perturbation methods
+/// take baselines, and feature masks, for the layers themselves.
 ///
-/// This is Captum's `LayerIntegratedGradients` for integrated gradients.
+/// With integrated gradients, this is Captum's `LayerIntegratedGradients`.
 ///
-/// Shapes: the layers'. One forward pass for the activations, one for those of the baselines, and
-/// the method's own work from the layers on.
+/// Attributions have the shapes of the layers. The work is one forward pass for the activations,
+/// one for those of the baselines, and the method's own work from the layers on.
 ///
 /// # Errors
 /// [`Error::NotTraced`] for a closure; [`Error::Layer`] where the model cannot be cut: one layer
@@ -32,7 +32,7 @@ pub struct AtLayers<M> {
 }
 
 impl<M: Method> AtLayers<M> {
-    /// `method` at the outputs of a layer, or of several.
+    /// Applies `method` to the outputs of one or several layers.
     pub fn new(layers: impl Into<LayerNames>, method: M) -> Self {
         Self {
             layers: layers.into().into_vec(),
@@ -55,8 +55,8 @@ impl<M: Method> LayerMethod for AtLayers<M> {
     }
 }
 
-/// A method on the rest of the model from `layers` on, `[target][layer]`: what
-/// [`Method::explain_layers`] does unless a method has a form of its own.
+/// Applies a method to the rest of the model from `layers` on, `[target][layer]`: the default of
+/// [`Method::explain_layers`].
 ///
 /// # Errors
 /// As [`AtLayers`].
@@ -99,7 +99,7 @@ pub fn on_the_rest<M: Method + ?Sized>(
         }
     };
     let found = match baselines {
-        // Each row has a baseline of its own, whichever of the caller's rows it stands for.
+        // Each row has its own baseline, even where several stand for the same caller's row.
         Some(baselines) => {
             let targets = question.targets().iter();
             let targets: Vec<Target> = targets.map(|one| one.select(inputs.origin())).collect();
@@ -118,19 +118,22 @@ pub fn on_the_rest<M: Method + ?Sized>(
                 .with_delta(whole.delta.clone())
                 .with_standard_error(error)
                 .with_r_squared(whole.r_squared.clone())
+                .with_warnings(whole.warnings.clone())
         });
         layers.collect()
     });
     Ok(each.collect())
 }
 
-/// The rows that a method draws baselines from, as inputs of the model.
+/// Returns the rows that a method draws baselines from, as inputs of the model.
 fn pool(baselines: &Baselines, inputs: &Values) -> Result<Values, Error> {
     let pools = baselines.pools(inputs, true)?;
     if pools.iter().any(Option::is_none) {
         return Err(Error::Method {
             method: "a distribution of baselines at a layer",
-            reason: "each row has a constant of its own; give one baseline per row instead".into(),
+            reason: "the model has an input with a different constant per row; give one baseline \
+                     per row instead"
+                .into(),
         });
     }
     let count = pools.iter().flatten().map(Value::rows).max().unwrap_or(1);
@@ -144,7 +147,8 @@ fn pool(baselines: &Baselines, inputs: &Values) -> Result<Values, Error> {
                 return Err(Error::Method {
                     method: "a distribution of baselines at a layer",
                     reason: format!(
-                        "rows belong together there, but one input has {rows} and another {count}"
+                        "the rows of all inputs belong together, but one input has {rows} rows and \
+                         another {count}"
                     ),
                 });
             }

@@ -1,31 +1,33 @@
-//! What methods return: explanations without types, attributions with the types of the inputs, and
-//! records for storage.
+//! Results of methods: untyped explanations, attributions with the inputs' types, and records for
+//! storage.
 
 use burn::tensor::TensorData;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Inputs, Target, Value};
 
-/// What a method computes for one target.
+/// The result of a method for one target.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Explanation {
-    /// Per input, values shaped like it; none for inputs without attribution.
+    /// Per input, its attribution, shaped like it; `None` for inputs without attribution.
     pub values: Vec<Option<Value>>,
     /// Per row, the model's output for the target.
     pub scores: Vec<f32>,
-    /// Per row, the convergence delta, for methods that promise completeness.
+    /// Per row, the convergence delta, for methods that guarantee completeness.
     pub delta: Option<Vec<f32>>,
-    /// Like `values`, how far off they may be: the standard error of a mean over samples, for
-    /// methods that sample.
+    /// The standard error of each of `values`, as a mean over samples, for methods that sample.
     pub standard_error: Option<Vec<Option<Value>>>,
-    /// Per row, how well a simple model fits around the input, for methods that fit one: the
-    /// coefficient of determination.
+    /// Per row, the coefficient of determination of a simple model fitted around the input, for
+    /// methods that fit one.
     pub r_squared: Option<Vec<f32>>,
+    /// What a reader of the values must know, such as that samples do not determine them; empty
+    /// where all is well.
+    pub warnings: Vec<String>,
 }
 
 impl Explanation {
-    /// Values and scores, with no promise of completeness.
+    /// Creates an explanation from values and scores, without a convergence delta.
     pub fn new(values: Vec<Option<Value>>, scores: Vec<f32>) -> Self {
         Self {
             values,
@@ -33,36 +35,43 @@ impl Explanation {
             delta: None,
             standard_error: None,
             r_squared: None,
+            warnings: Vec::new(),
         }
     }
 
-    /// Sets the convergence delta per row; none where there is no promise.
+    /// Sets the convergence delta per row; `None` where completeness is not guaranteed.
     pub fn with_delta(mut self, delta: impl Into<Option<Vec<f32>>>) -> Self {
         self.delta = delta.into();
         self
     }
 
-    /// Sets how far off each value may be; none where that is not known.
+    /// Sets the standard error of each value; `None` where it is unknown.
     pub fn with_standard_error(mut self, errors: impl Into<Option<Vec<Option<Value>>>>) -> Self {
         self.standard_error = errors.into();
         self
     }
 
-    /// Sets how well a simple model fits around each row.
+    /// Sets what a reader of the values must know.
+    pub fn with_warnings(mut self, warnings: Vec<String>) -> Self {
+        self.warnings = warnings;
+        self
+    }
+
+    /// Sets the coefficient of determination of the simple model fitted around each row.
     pub fn with_r_squared(mut self, r_squared: impl Into<Option<Vec<f32>>>) -> Self {
         self.r_squared = r_squared.into();
         self
     }
 }
 
-/// Model evaluations, in rows.
+/// The number of model evaluations, counted in rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Work {
-    /// Rows that went through the model forwards.
+    /// Rows that went through a forward pass.
     pub forward_rows: usize,
     /// Rows for which gradients were computed, counted once per target.
     pub backward_rows: usize,
-    /// Forward passes, each of many rows.
+    /// Forward passes, each over many rows.
     pub passes: usize,
 }
 
@@ -76,7 +85,7 @@ pub struct Attribution<I: Inputs> {
 }
 
 impl<I: Inputs> Attribution<I> {
-    /// An explanation of the first `given` inputs, with their types.
+    /// Creates an attribution of the first `given` inputs, with their types.
     pub(crate) fn new(
         mut explanation: Explanation,
         given: usize,
@@ -95,7 +104,7 @@ impl<I: Inputs> Attribution<I> {
         })
     }
 
-    /// The attributions, shaped like the inputs: a tensor for a tensor, a tuple for a tuple.
+    /// Returns attributions shaped like the inputs: a tensor for a tensor, a tuple for a tuple.
     pub fn attribution(&self) -> I::Attributions
     where
         I::Attributions: Clone,
@@ -103,39 +112,45 @@ impl<I: Inputs> Attribution<I> {
         self.typed.clone()
     }
 
-    /// The attributions without their types, one entry per input.
+    /// Returns the attributions without static types, one entry per input.
     pub fn values(&self) -> &[Option<Value>] {
         &self.explanation.values
     }
 
-    /// What was explained: the model's output for the target, per row.
+    /// Returns the explained scores: the model's output for the target, per row.
     pub fn scores(&self) -> &[f32] {
         &self.explanation.scores
     }
 
-    /// The convergence delta per row, `sum(attribution) - (f(x) - f(baseline))`, for methods that
-    /// promise completeness. Where a feature has several elements, it counts once.
+    /// Returns the convergence delta per row, `sum(attribution) - (f(x) - f(baseline))`, for
+    /// methods that guarantee completeness. A feature with several elements counts once.
     pub fn delta(&self) -> Option<&[f32]> {
         self.explanation.delta.as_deref()
     }
 
-    /// For methods that sample, the standard error of each value, one entry per input.
+    /// Returns the standard error of each value, one entry per input, for methods that sample.
     pub fn standard_error(&self) -> Option<&[Option<Value>]> {
         self.explanation.standard_error.as_deref()
     }
 
-    /// For methods that fit a simple model around each row, how well it fits: the coefficient of
-    /// determination, 1 at best.
+    /// Returns the coefficient of determination per row, 1 at best, for methods that fit a simple
+    /// model around each row.
     pub fn r_squared(&self) -> Option<&[f32]> {
         self.explanation.r_squared.as_deref()
     }
 
-    /// Model evaluations it took, shared by all targets of one call.
+    /// Returns what a reader of the values must know, such as that samples do not determine them;
+    /// empty where all is well.
+    pub fn warnings(&self) -> &[String] {
+        &self.explanation.warnings
+    }
+
+    /// Returns the number of model evaluations, shared by all targets of one call.
     pub fn work(&self) -> Work {
         self.work
     }
 
-    /// The same as plain data, for storage.
+    /// Returns the attribution as plain data, for storage.
     ///
     /// # Errors
     /// [`Error::Device`] when reading from the device fails.
@@ -157,9 +172,12 @@ pub struct AttributionRecord {
     pub delta: Option<Vec<f32>>,
     /// Per input, the standard error of each value.
     pub standard_error: Option<Vec<Option<TensorData>>>,
-    /// Per row, how well a simple model fits.
+    /// Per row, the coefficient of determination of the fitted simple model.
     pub r_squared: Option<Vec<f32>>,
-    /// Model evaluations it took.
+    /// What a reader of the values must know; empty where all is well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// The number of model evaluations.
     pub work: Work,
 }
 
@@ -177,6 +195,7 @@ impl AttributionRecord {
             delta: explanation.delta.clone(),
             standard_error: explanation.standard_error.as_ref().map(data).transpose()?,
             r_squared: explanation.r_squared.clone(),
+            warnings: explanation.warnings.clone(),
             work,
         })
     }

@@ -1,4 +1,4 @@
-//! Methods that explain activations: one result for each of some layers.
+//! Methods that explain layers' activations, with one result per layer.
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -9,27 +9,27 @@ use crate::{
     Target, Value, WithBaseline, Work,
 };
 
-/// A method that says how much each activation of some layers contributed to a target, where a
-/// [`Method`](crate::Method) speaks of the inputs.
+/// A method that computes how much each activation of some layers contributed to a target; a
+/// [`Method`](crate::Method) does so for the inputs.
 ///
-/// Layers go by the names that [`Traced::layers`](crate::Traced::layers) lists; `name@input` is
-/// what a layer takes instead of what it gives.
+/// Layers have the names that [`Traced::layers`](crate::Traced::layers) lists; `name@input` is a
+/// layer's input instead of its output.
 pub trait LayerMethod: Send + Sync {
-    /// The layers that are explained.
+    /// Returns the names of the layers to explain.
     fn layers(&self) -> &[String];
 
     /// Answers a question at each layer, `[target][layer]`; each explanation has one value.
     ///
     /// # Errors
-    /// Whatever the model or the method's parameters give rise to.
+    /// Any error caused by the model or the method's parameters.
     fn explain_at(&self, question: &Question<'_>) -> Result<Vec<Vec<Explanation>>, Error>;
 
-    /// What the method takes the question's baselines for.
+    /// Returns how the method uses the question's baselines.
     fn baseline_use(&self) -> BaselineUse {
         BaselineUse::None
     }
 
-    /// The method with what stands for absent inputs; see
+    /// Returns the method with baselines; see
     /// [`Method::with_baseline`](crate::Method::with_baseline).
     fn with_baseline(self, baselines: impl Into<Baselines>) -> WithBaseline<Self>
     where
@@ -41,11 +41,11 @@ pub trait LayerMethod: Send + Sync {
         }
     }
 
-    /// The attribution of `target` to the layers' activations, with default memory budget and no
-    /// progress.
+    /// Computes the attribution of `target` to the layers' activations, with the default memory
+    /// budget and no progress reports.
     ///
     /// # Errors
-    /// [`Error`] says which value was wrong and what would be right.
+    /// An [`Error`] that says which value was wrong and what would be right.
     fn attribute<I: Inputs>(
         &self,
         model: &impl Model<I>,
@@ -58,7 +58,7 @@ pub trait LayerMethod: Send + Sync {
         self.attribute_with(model, inputs, target, &Run::new())
     }
 
-    /// As [`attribute`](Self::attribute), with a memory budget and progress.
+    /// As [`attribute`](Self::attribute), with a memory budget and progress reports.
     ///
     /// # Errors
     /// As [`attribute`](Self::attribute).
@@ -78,7 +78,7 @@ pub trait LayerMethod: Send + Sync {
             .ok_or(Error::Internal("a method returned nothing"))
     }
 
-    /// One attribution for each of several targets, over shared forward passes.
+    /// Computes one attribution for each of several targets, with shared forward passes.
     ///
     /// # Errors
     /// As [`attribute`](Self::attribute).
@@ -94,7 +94,7 @@ pub trait LayerMethod: Send + Sync {
     {
         if self.layers().is_empty() {
             return Err(Error::Method {
-                method: "a method of layers",
+                method: "a layer method",
                 reason: "no layer was named".into(),
             });
         }
@@ -167,19 +167,19 @@ pub struct LayerAttribution {
 /// An attribution of layers on the host, for storage and exchange.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerAttributionRecord {
-    /// The layers' names, in the order asked for.
+    /// The layers' names, in the order given.
     pub layers: Vec<String>,
     /// For each layer, the attribution of its activation.
     pub attributions: Vec<AttributionRecord>,
 }
 
 impl LayerAttribution {
-    /// The layers' names, in the order asked for.
+    /// Returns the layers' names, in the order given.
     pub fn layers(&self) -> &[String] {
         &self.layers
     }
 
-    /// The attribution at the only layer, or the first of several, as a tensor of rank `D`.
+    /// Returns the attribution at the only layer, or the first of several, as a tensor of rank `D`.
     ///
     /// # Errors
     /// [`Error::Rank`].
@@ -188,7 +188,7 @@ impl LayerAttribution {
         self.tensor(&first)
     }
 
-    /// The same as plain data, for storage.
+    /// Returns the attributions as plain data, for storage.
     ///
     /// # Errors
     /// [`Error::Device`] when reading from the device fails.
@@ -201,15 +201,15 @@ impl LayerAttribution {
         })
     }
 
-    /// For each layer, the attribution of its activation.
+    /// Returns, for each layer, the attribution of its activation.
     pub fn explanations(&self) -> &[Explanation] {
         &self.explanations
     }
 
-    /// The attribution at a layer.
+    /// Returns the attribution at a layer.
     ///
     /// # Errors
-    /// [`Error::UnknownLayer`] for a layer that was not asked for.
+    /// [`Error::UnknownLayer`] for a layer that was not explained.
     pub fn value(&self, layer: &str) -> Result<&Value, Error> {
         let at = self.layers.iter().position(|name| name == layer);
         let value = at.and_then(|at| self.explanations.get(at)?.values.first()?.as_ref());
@@ -219,7 +219,7 @@ impl LayerAttribution {
         })
     }
 
-    /// The attribution at a layer as a tensor of rank `D`.
+    /// Returns the attribution at a layer as a tensor of rank `D`.
     ///
     /// # Errors
     /// As [`value`](Self::value); [`Error::Rank`].
@@ -227,8 +227,8 @@ impl LayerAttribution {
         self.value(layer)?.tensor()
     }
 
-    /// The attribution at a layer, `[batch, tokens, width]`, summed over the last dimension: one
-    /// number per token, `[batch, tokens]`.
+    /// Returns the attribution at a layer, `[batch, tokens, width]`, summed over the last
+    /// dimension: one number per token, `[batch, tokens]`.
     ///
     /// # Errors
     /// As [`tensor`](Self::tensor).
@@ -237,18 +237,18 @@ impl LayerAttribution {
         Ok(value.sum_dim(2).squeeze_dim::<2>(2))
     }
 
-    /// Per row, the model's output for the target.
+    /// Returns, per row, the model's output for the target.
     pub fn scores(&self) -> &[f32] {
         self.explanations.first().map_or(&[], |e| &e.scores)
     }
 
-    /// The convergence delta per row at the first layer (of all layers together, for methods that
-    /// explain them as one), for methods that promise completeness.
+    /// Returns the convergence delta per row, for methods that guarantee completeness: at the first
+    /// layer, or over all layers for methods that explain them together.
     pub fn delta(&self) -> Option<&[f32]> {
         self.explanations.first()?.delta.as_deref()
     }
 
-    /// Model evaluations it took, shared by all layers, and by all targets of one call.
+    /// Returns the number of model evaluations, shared by all layers and all targets of one call.
     pub fn work(&self) -> Work {
         self.work
     }

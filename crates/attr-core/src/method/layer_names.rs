@@ -1,11 +1,11 @@
-//! The names of layers, given as one or as several.
+//! Layer names, given as one name or several.
 
 /// The names of one layer or several.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LayerNames(pub(crate) Vec<String>);
 
 impl LayerNames {
-    /// The names, in the order given.
+    /// Converts into the names, in the order given.
     pub fn into_vec(self) -> Vec<String> {
         self.0
     }

@@ -1,11 +1,11 @@
-//! What every attribution method of inputs is.
+//! The traits of attribution methods, and their results.
 //!
 //! ```text
-//! mod.rs            Method: one required method
-//! layer_method.rs   LayerMethod: the same for activations
-//! at_layers.rs      AtLayers: any method of inputs, at layers
-//! with_baseline.rs  WithBaseline: any method with the baselines of the caller
-//! layer_names.rs    one name or several
+//! mod.rs            Method: attributes inputs; one required method
+//! layer_method.rs   LayerMethod: attributes layers' activations
+//! at_layers.rs      AtLayers: any method for inputs, applied at layers
+//! with_baseline.rs  WithBaseline: any method, with the caller's baselines
+//! layer_names.rs    LayerNames: one name or several
 //! explanation.rs    Explanation, Attribution, records
 //! ```
 
@@ -25,11 +25,12 @@ pub use layer_names::LayerNames;
 pub use with_baseline::WithBaseline;
 pub(crate) use with_baseline::refuse_unused;
 
-/// An attribution method: says how much each element of the input contributed to a target.
+/// An attribution method: computes how much each element of the input contributed to a target.
 ///
-/// One method is required; [`attribute`](Self::attribute) and its relatives are what users call. A
-/// method is its parameters, plain data. What stands for absent inputs is part of the question: the
-/// caller gives it by [`with_baseline`](Self::with_baseline).
+/// Implementations provide [`explain`](Self::explain); users call [`attribute`](Self::attribute)
+/// and its variants. A method holds only its parameters, as plain data. Baselines, which replace
+/// absent inputs, are part of the question: the caller gives them with
+/// [`with_baseline`](Self::with_baseline).
 ///
 /// ```
 /// use attr_core::{Error, Explanation, Method, Question};
@@ -56,25 +57,25 @@ pub(crate) use with_baseline::refuse_unused;
 /// # }
 /// ```
 pub trait Method: Send + Sync {
-    /// Answers a question, with one explanation for each of its targets.
+    /// Answers a question with one explanation for each of its targets.
     ///
     /// # Errors
-    /// Whatever the model or the method's parameters give rise to.
+    /// Any error caused by the model or the method's parameters.
     fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error>;
 
-    /// What the method takes the question's baselines for.
+    /// Returns how the method uses the question's baselines.
     fn baseline_use(&self) -> BaselineUse {
         BaselineUse::None
     }
 
-    /// The baselines that the method was given by [`with_baseline`](Self::with_baseline), also
-    /// where that stands inside another method.
+    /// Returns the baselines that [`with_baseline`](Self::with_baseline) gave to the method, or to
+    /// a method that it wraps.
     fn own_baselines(&self) -> Option<&Baselines> {
         None
     }
 
-    /// The method at some layers: one explanation, of one value, for each target and layer,
-    /// `[target][layer]`. By default it is the method on the rest of the model, as
+    /// Applies the method at some layers. Returns one explanation with one value for each target
+    /// and layer, `[target][layer]`. By default, the method explains the rest of the model, as
     /// [`AtLayers`] describes.
     ///
     /// # Errors
@@ -87,8 +88,8 @@ pub trait Method: Send + Sync {
         at_layers::on_the_rest(self, question, layers)
     }
 
-    /// The method with what stands for absent inputs: a number, a tensor with one row or one per
-    /// input row, or [`Baselines::each`] for several inputs. Without it, zeros do.
+    /// Returns the method with baselines, which replace absent inputs: a number, a tensor with one
+    /// row or one per input row, or [`Baselines::each`] for several inputs. The default is zero.
     fn with_baseline(self, baselines: impl Into<Baselines>) -> WithBaseline<Self>
     where
         Self: Sized,
@@ -99,7 +100,7 @@ pub trait Method: Send + Sync {
         }
     }
 
-    /// The method at the outputs of some layers, instead of at the inputs: a name, or several.
+    /// Applies the method to the outputs of one or several named layers instead of the inputs.
     fn at_layers(self, layers: impl Into<LayerNames>) -> AtLayers<Self>
     where
         Self: Sized,
@@ -107,10 +108,11 @@ pub trait Method: Send + Sync {
         AtLayers::new(layers, self)
     }
 
-    /// The attribution of `target` to `inputs`, with default memory budget and no progress.
+    /// Computes the attribution of `target` to `inputs`, with the default memory budget and no
+    /// progress reports.
     ///
     /// # Errors
-    /// [`Error`] says which value was wrong and what would be right.
+    /// An [`Error`] that says which value was wrong and what would be right.
     fn attribute<I: Inputs>(
         &self,
         model: &impl Model<I>,
@@ -123,7 +125,7 @@ pub trait Method: Send + Sync {
         self.attribute_with(model, inputs, target, &Run::new())
     }
 
-    /// As [`attribute`](Self::attribute), with a memory budget and progress.
+    /// As [`attribute`](Self::attribute), with a memory budget and progress reports.
     ///
     /// # Errors
     /// As [`attribute`](Self::attribute).
@@ -143,7 +145,7 @@ pub trait Method: Send + Sync {
             .ok_or(Error::Internal("a method returned nothing"))
     }
 
-    /// One attribution for each of several targets, over shared forward passes.
+    /// Computes one attribution for each of several targets, with shared forward passes.
     ///
     /// # Errors
     /// As [`attribute`](Self::attribute).
@@ -167,25 +169,26 @@ pub trait Method: Send + Sync {
     }
 }
 
-/// What a method takes baselines for.
+/// How a method uses baselines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BaselineUse {
-    /// It has none.
+    /// The method uses no baselines.
     None,
-    /// Each row is compared with a baseline. At a layer that is the baseline's activation.
+    /// Each row is compared with a baseline. At a layer, with the baseline's activation.
     Reference,
-    /// Rows to draw from. At a layer they are the activations of those rows.
+    /// Baselines are rows to draw from. At a layer, those rows' activations are drawn from.
     Distribution,
-    /// What stands for absent parts of what is perturbed. At a layer that is given for the layer
-    /// itself.
+    /// Baselines replace the absent parts of perturbed values. At a layer, they are given for the
+    /// layer itself.
     Perturbation,
 }
 
-/// Asks a question about checked inputs; `answer` also gets how many inputs the caller gave.
+/// Checks the inputs and passes a question about them to `answer`, with the number of inputs that
+/// the caller gave.
 ///
 /// # Errors
-/// [`Error::EmptyBatch`], [`Error::Shape`] and [`Error::NonFinite`] for inputs that nothing can
-/// explain; [`Error::TargetRows`] for targets of another number of rows; those of `answer`.
+/// [`Error::EmptyBatch`], [`Error::Shape`] and [`Error::NonFinite`] for inputs that cannot be
+/// explained; [`Error::TargetRows`] for targets with a different number of rows; those of `answer`.
 pub fn ask<I: Inputs, T>(
     model: &impl Model<I>,
     inputs: &I,
@@ -194,7 +197,7 @@ pub fn ask<I: Inputs, T>(
     answer: impl FnOnce(&Question<'_>, usize) -> Result<T, Error>,
 ) -> Result<T, Error> {
     let given = inputs.to_values();
-    // Whatever rows these are of, they are the caller's.
+    // Whatever rows these stand for, here they count as the caller's.
     let given = given
         .with(|_, value| Some(value.clone().detached()))
         .renumbered();

@@ -1,13 +1,13 @@
-//! A method with baselines of the caller's.
+//! A method with the caller's baselines.
 
 use super::{BaselineUse, Method};
 use crate::{Baselines, Error, Explanation, Question};
 
-/// A method with what stands for absent inputs.
+/// A method with baselines, which replace absent inputs.
 ///
-/// Baselines given around a method count, not those that it has inside: those of
-/// `IntegratedGradients::new().with_baseline(0.0)` are replaced by a further `with_baseline(1.0)`,
-/// and so are those that a method such as XRAI chooses for the one inside it.
+/// The outermost baselines count: those of `IntegratedGradients::new().with_baseline(0.0)` are
+/// replaced by a further `with_baseline(1.0)`, and so are those that a method such as XRAI chooses
+/// for the method inside it.
 #[derive(Clone, Debug)]
 pub struct WithBaseline<M> {
     pub(crate) method: M,
@@ -15,12 +15,12 @@ pub struct WithBaseline<M> {
 }
 
 impl<M> WithBaseline<M> {
-    /// The method without the baselines.
+    /// Returns the method without the baselines.
     pub fn method(&self) -> &M {
         &self.method
     }
 
-    /// The baselines.
+    /// Returns the baselines.
     pub fn baselines(&self) -> &Baselines {
         &self.baselines
     }
