@@ -1,4 +1,4 @@
-//! DeepLIFT: its sums hold on every model, whatever it is made of.
+//! Checks that DeepLIFT's contributions add up on every kind of model.
 
 use attr_core::{Baseline, Inputs, LayerMethod, Method, Target, Traced, Value};
 use attr_gradient::{DeepLift, DeepLiftRule, DeepLiftShap};
@@ -10,7 +10,8 @@ use attr_testkit::models::{
 };
 use burn::tensor::{Int, Tensor, TensorData, activation};
 
-/// The largest delta relative to the largest change of the output, asserted to be below 1e-3.
+/// Returns the largest delta, after asserting that it is below 1e-3 of the largest change of the
+/// output.
 fn sums(name: &str, delta: &[f32], model: &Traced, x: &impl Inputs, b: &impl Inputs) -> f32 {
     let (x, b) = (model.forward(x).unwrap(), model.forward(b).unwrap());
     let change = (x.matrix().unwrap() - b.matrix().unwrap()).abs().max();
@@ -109,8 +110,8 @@ fn the_sums_hold_with_two_inputs_and_with_tokens() {
     sums("embedding", found.delta().unwrap(), &model, &x, &b);
     assert_eq!(found.per_token("embedding").unwrap().dims(), [2, 5]);
 
-    // The padding mask that the encoder makes of token 0 is an integer path: nothing of the kind
-    // here, so that the sums hold.
+    // The encoder derives its padding mask from token 0, on an integer path. Without token 0 the
+    // sums hold.
     let b = tokens([[7; 5]; 2]);
     let module = seeded(TokenClassifier::new(&device()), 4);
     let model = Traced::new(&module, |m: &TokenClassifier, x| m.forward(x), &x).unwrap();
@@ -195,7 +196,7 @@ fn every_operation_keeps_the_sum() {
     ];
     let (x, b) = (input([3, 4], 11), input([3, 4], 12));
     for (name, f) in cases {
-        // Something around it, so that what arrives is not one.
+        // Weights, so that what arrives is not one.
         let model = traced(*f, &x);
         let weights = input([3, 4], 13);
         let method = DeepLift::new().with_baseline(b.clone());
@@ -207,7 +208,7 @@ fn every_operation_keeps_the_sum() {
             found.values()[0].as_ref().unwrap().is_finite().unwrap(),
             "{name}"
         );
-        // No difference at all: multipliers are derivatives, where there are any.
+        // Without any difference, multipliers are derivatives where these exist.
         let still = DeepLift::new()
             .with_multiply_by_inputs(false)
             .with_baseline(x.clone());
@@ -259,7 +260,7 @@ fn tiny_differences_are_not_divided_by_their_rounding() {
 
 #[test]
 fn a_slope_is_no_quotient_of_rounding_errors() {
-    // Where both ends lie in one piece of a function of straight pieces, its slope there is meant.
+    // If both ends lie in one piece of a piecewise linear function, the multiplier is its slope.
     type Piece = (&'static str, Function, f32, f32, f32);
     let cases: &[Piece] = &[
         (
@@ -282,6 +283,13 @@ fn a_slope_is_no_quotient_of_rounding_errors() {
             1.0,
             1e-6,
             0.2,
+        ),
+        (
+            "hard sigmoid from one end to the other",
+            |x| activation::hard_sigmoid(x, 0.2, 0.5),
+            10.0,
+            20.0,
+            0.05,
         ),
         (
             "PReLU",

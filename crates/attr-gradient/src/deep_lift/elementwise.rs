@@ -1,4 +1,4 @@
-//! The rescale rule for elementwise functions, and the rule of quotients.
+//! The rescale rule for elementwise functions, and the rule for quotients.
 
 use attr_core::op::{Binary, Op};
 use attr_core::walk::{NodeView, Rule, Shares};
@@ -7,29 +7,29 @@ use burn::tensor::Tensor;
 
 use super::parts::{arriving_matrix, between, difference, reference, safe, unchanged};
 
-/// `m_in = m_out Δout / Δin`, elementwise.
+/// The rescale rule: `m_in = m_out Δout / Δin`, elementwise.
 ///
-/// Where `|Δin| < eps` it is the derivative, as in the paper's section 3.5.1. It also is where the
-/// quotient would be rounding error; [`Form`] says where that is.
+/// Where `|Δin| < eps`, the derivative is used, as in the paper's section 3.5.1. It is also used
+/// where the quotient would be rounding error; [`Form`] says where that is.
 pub(super) struct Rescale {
     pub eps: f64,
     pub form: Form,
 }
 
-/// What a function looks like, as far as rounding errors go.
+/// The form of a function, which decides where quotients would be rounding error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// It is smooth. The derivative at the middle takes over where both differences are small: there
-    /// it agrees with the quotient to second order.
+    /// Smooth. Where both differences are small, the derivative at the midpoint is used; there it
+    /// agrees with the quotient to second order.
     Smooth,
-    /// It is made of straight pieces of any slope. Where both ends have one slope, that is the
-    /// quotient.
+    /// Piecewise linear with any slopes, each of one piece unless it is 0. Where both ends have the
+    /// same slope, that is the quotient.
     Pieces,
-    /// It is made of pieces of slope 1, 0 and -1, which do not round.
+    /// Piecewise linear with slopes 1, 0 and -1, which cause no rounding error.
     ExactPieces,
 }
 
-/// Differences below this part of the values are mostly rounding error.
+/// Differences below this fraction of the values are mostly rounding error.
 const SMALL: f64 = 1e-3;
 
 impl Rule for Rescale {
@@ -45,13 +45,16 @@ impl Rule for Rescale {
         let flat = match self.form {
             Form::ExactPieces => unchanged(&change, self.eps),
             Form::Pieces => {
-                // The slopes at both ends, by what a one that arrives becomes.
+                // The slopes at both ends: what an arriving 1 becomes there.
                 let one = || vec![Some(Value::from_matrix(outcome.ones_like(), &out.shape()))];
                 let slopes = node.pull_back(&operands, one(), node.wanted())?;
                 let before = node.pull_back(before, one(), node.wanted())?;
                 match (&slopes[0], &before[0]) {
                     (Some(slopes), Some(before)) => {
-                        let same = slopes.matrix()?.equal(before.matrix()?);
+                        // Of a slope of 0 there may be two pieces, with a step between them.
+                        let slopes = slopes.matrix()?;
+                        let flat = slopes.clone().equal_elem(0.0);
+                        let same = slopes.equal(before.matrix()?).bool_and(flat.bool_not());
                         same.bool_or(unchanged(&change, self.eps))
                     }
                     _ => unchanged(&change, self.eps),
@@ -72,12 +75,13 @@ impl Rule for Rescale {
         shares[0] = match &derivative[0] {
             Some(derivative) => {
                 let derivative = derivative.matrix()?;
-                // A root at 0 that stays there: nothing changed, so nothing is shared.
+                // If the derivative is infinite, as for a root at 0, and the input does not change,
+                // the share is 0.
                 let singular = derivative.clone().is_finite().bool_not().bool_and(still);
                 let share = quotient.mask_where(flat, derivative.mask_fill(singular, 0.0));
                 Some(Value::from_matrix(share, &x.shape()))
             }
-            // The derivative is 0 everywhere, as that of a step.
+            // The derivative is 0 everywhere, as for a step function.
             None => {
                 let share = quotient.mask_fill(flat, 0.0);
                 Some(Value::from_matrix(share, &x.shape()))
@@ -87,13 +91,15 @@ impl Rule for Rescale {
     }
 }
 
-/// The larger magnitude of two values.
+/// Returns the larger magnitude of two values.
 fn larger(a: &Value, b: &Value) -> Result<Tensor<2>, Error> {
     Ok(a.matrix()?.abs().max_pair(b.matrix()?.abs()))
 }
 
-/// `a / b` as the product of `a` and `1 / b`: the midpoint rule for the product, the rescale rule
-/// for the reciprocal, so `m_a = m (1/b + 1/b₀) / 2` and `m_b = -m (a + a₀) / (2 b b₀)`.
+/// The rule for `a / b` as the product of `a` and `1 / b`.
+///
+/// The midpoint rule for the product and the rescale rule for the reciprocal give
+/// `m_a = m (1/b + 1/b₀) / 2` and `m_b = -m (a + a₀) / (2 b b₀)`.
 pub(super) struct Division;
 
 impl Rule for Division {
@@ -101,14 +107,14 @@ impl Rule for Division {
         let wanted = node.wanted();
         let (before, _) = reference(node)?;
         let [a, b] = node.operands() else {
-            return Err(Error::Internal("a quotient of other than two"));
+            return Err(Error::Internal("a quotient without two operands"));
         };
         let Some(Some(multiplier)) = arriving.first().cloned() else {
             return Ok(node.nothing());
         };
         let mut shares = vec![None, None];
         if wanted[0] {
-            // The derivative by `a` is `1 / b`: the mean of both ends.
+            // The derivative with respect to `a` is `1 / b`; take the mean of both ends.
             let half = multiplier.map(|multiplier| multiplier * 0.5)?;
             let mut sum: Option<Value> = None;
             for b in [b, &before[1]] {
@@ -124,7 +130,7 @@ impl Rule for Division {
             shares[0] = sum;
         }
         if wanted[1] {
-            // The derivative of `a / y` by `y` at 1 is `-a`.
+            // The derivative of `a / y` with respect to `y` at 1 is `-a`.
             let square = b.zip(&before[1], |b, before| b * before)?;
             let quotient = Op::Binary(Binary::Div);
             let scaled = quotient.run(vec![multiplier, square], &b.device())?;
