@@ -10,7 +10,7 @@ use attr_gradient::{InputXGradient, IntegratedGradients, NoiseTunnel, Saliency};
 use attr_viz::{Map, Panel, Picture, Sign, Style, View};
 use burn::tensor::{Device, Tensor, activation};
 
-/// Digits whose strokes are worth a look.
+/// The digits to explain.
 const SHOWN: [u8; 4] = [0, 3, 4, 7];
 
 type Explained = Result<Attribution<Tensor<4>>, attr_core::Error>;

@@ -1,6 +1,6 @@
 //! Trains the digits network and writes its weights; `cargo xtask train` runs this.
 //!
-//! Deterministic: the seed decides the first weights and the order of the images.
+//! Deterministic: the seed decides the initial weights and the order of the images.
 
 use attr_examples::{Digits, DigitsNet};
 use burn::module::Module;

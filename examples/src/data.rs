@@ -1,4 +1,4 @@
-//! The UCI handwritten digits in `assets/digits`.
+//! Loads the UCI handwritten digits in `assets/digits`.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use safetensors::SafeTensors;
@@ -10,7 +10,7 @@ pub struct Digits {
 }
 
 impl Digits {
-    /// All 1,797 images.
+    /// Loads all 1,797 images.
     pub fn load() -> Result<Self, Box<dyn std::error::Error>> {
         let file = std::fs::read(crate::asset("digits.safetensors"))?;
         let tensors = SafeTensors::deserialize(&file)?;
@@ -27,7 +27,7 @@ impl Digits {
         })
     }
 
-    /// Training images and held-out images: every fifth is held out.
+    /// Splits into training images and held-out images: every fifth is held out.
     pub fn split(self) -> (Self, Self) {
         let (mut train, mut held_out) = (Self::empty(), Self::empty());
         for (i, (image, label)) in self.images.into_iter().zip(self.labels).enumerate() {
@@ -49,22 +49,22 @@ impl Digits {
         }
     }
 
-    /// Number of images.
+    /// Returns the number of images.
     pub fn len(&self) -> usize {
         self.images.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no images.
     pub fn is_empty(&self) -> bool {
         self.images.is_empty()
     }
 
-    /// Labels in order.
+    /// Returns the labels in order.
     pub fn labels(&self) -> &[u8] {
         &self.labels
     }
 
-    /// Images `[count, 1, 8, 8]` and labels `[count]` of the given numbers.
+    /// Returns the images `[count, 1, 8, 8]` and labels `[count]` at the given indices.
     pub fn batch(&self, numbers: &[usize], device: &Device) -> (Tensor<4>, Tensor<1, Int>) {
         let pixels: Vec<f32> = numbers.iter().flat_map(|&i| self.images[i]).collect();
         let labels: Vec<i64> = numbers.iter().map(|&i| i64::from(self.labels[i])).collect();

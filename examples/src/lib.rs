@@ -9,8 +9,9 @@ pub use net::DigitsNet;
 
 use std::path::PathBuf;
 
-/// A file of `assets/digits` in the checkout that cargo runs in. The path compiled in may be another
-/// one's, since checkouts may share a target directory.
+/// Returns the path of a file of `assets/digits` in the checkout that cargo runs in.
+///
+/// The compiled-in path may be another checkout's, since checkouts may share a target directory.
 pub fn asset(name: &str) -> PathBuf {
     let here = std::env::var_os("CARGO_MANIFEST_DIR");
     let package = here.map_or(env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);

@@ -1,4 +1,4 @@
-//! A small convolutional network: an ordinary Burn module, without anything of attr.
+//! A small convolutional network: an ordinary Burn module that does not use attr.
 
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
@@ -24,7 +24,7 @@ pub struct DigitsNet {
 }
 
 impl DigitsNet {
-    /// The network with random weights.
+    /// Creates the network with random weights.
     pub fn new(device: &Device) -> Self {
         let conv = |inputs, outputs| {
             Conv2dConfig::new([inputs, outputs], [3, 3])
@@ -44,7 +44,7 @@ impl DigitsNet {
         }
     }
 
-    /// The network with the weights of `assets/digits/model.safetensors`.
+    /// Loads the network with the weights of `assets/digits/model.safetensors`.
     pub fn trained(device: &Device) -> Result<Self, Box<dyn std::error::Error>> {
         let mut store = SafetensorsStore::from_file(crate::asset("model.safetensors"));
         let mut net = Self::new(device);
@@ -59,7 +59,7 @@ impl DigitsNet {
         Ok(self.save_into(&mut store)?)
     }
 
-    /// `[batch, 1, 8, 8]` grey levels from 0 to 1, to `[batch, 10]` logits.
+    /// Maps `[batch, 1, 8, 8]` grey levels from 0 to 1 to `[batch, 10]` logits.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         let x = self.relu.forward(self.bn1.forward(self.conv1.forward(x)));
         let x = self.relu.forward(self.bn2.forward(self.conv2.forward(x)));
@@ -68,7 +68,7 @@ impl DigitsNet {
         self.fc.forward(x.flatten(1, 3))
     }
 
-    /// The network as an ONNX file. Nodes have the names of the modules they come from.
+    /// Returns the network as an ONNX file. Nodes have the names of the modules they come from.
     pub fn to_onnx(&self) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
         let mut file = Writer::new(("image", &[1, 8, 8]), ("logits", &[10]));
         let blocks = [

@@ -1,4 +1,4 @@
-//! The digits network as an ONNX file.
+//! Writes the digits network as an ONNX file.
 
 use burn::tensor::{Tensor, TensorData};
 use onnx_ir::{
@@ -6,7 +6,7 @@ use onnx_ir::{
     ValueInfoProto,
 };
 
-/// The operator set that the file is written for: 13 is read everywhere.
+/// The operator set that the file is written for: 13 is widely supported.
 const OPSET: i64 = 13;
 /// ONNX's number for 32-bit floats.
 const FLOAT: i32 = 1;
@@ -15,7 +15,7 @@ const FLOAT: i32 = 1;
 pub struct Writer(GraphProto);
 
 impl Writer {
-    /// A graph from `input` to `output`, whose shapes have a free first dimension.
+    /// Creates a graph from `input` to `output`, whose shapes have a free first dimension.
     pub fn new(input: (&str, &[i64]), output: (&str, &[i64])) -> Self {
         let mut graph = GraphProto::new();
         graph.name = "digits".into();
@@ -70,7 +70,7 @@ impl Writer {
         self.0.node.push(node);
     }
 
-    /// The file's content.
+    /// Returns the file's content.
     pub fn finish(self) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
         let mut model = ModelProto::new();
         model.ir_version = 7;

@@ -5,7 +5,7 @@ so that both sides are timed alternately in one run, on the same parameters and 
 has written these into FOLDER as `.npy` files, all float32:
 
 - the tabular network: `tabular_w0` [30, 64], `tabular_w1` [64, 64] and `tabular_w2`
-  [64, 2], each `[in, out]` as Burn has it, `tabular_b0` to `tabular_b2`, ReLU in between;
+  [64, 2], each `[in, out]` as in Burn, `tabular_b0` to `tabular_b2`, ReLU in between;
   and its input `tabular_x` [1, 30];
 - ResNet-18: `resnet.NAME` for every NAME of torchvision's `state_dict` (with or without
   `num_batches_tracked`), in PyTorch's layouts; and its input `image_x` [1, 3, 224, 224].
@@ -18,20 +18,20 @@ Then every line of stdin is a request, for example
 
     {"case": "kernel_shap", "n_samples": 2000, "perturbations_per_eval": 100}
 
-and is answered by one line with the seconds that one run took, the first numbers of the
-result and the sum of all:
+The answer is one line with the seconds that one run took, the first numbers of the
+result and the sum of all of them:
 
     {"seconds": 0.5, "first": [0.1, 0.2], "sum": 0.3}
 
 `quit` or the end of stdin ends the script; a request that fails ends it with a traceback
 on stderr. Baselines are zero. The fields of a request, all but `case` optional:
 
-- `case`: one of the functions below that carry `@case`;
+- `case`: one of the functions below that are decorated with `@case`;
 - `perturbations_per_eval` (1), `target` (0; 281 for ResNet-18);
-- `n_samples`: as Captum has it (25), for the sampling methods;
-- `features` (30): groups of inputs, for the Shapley values; the exact ones take features!
-  permutations with features evaluations each, so that for many features the time must be
-  reckoned from that of as many sampled permutations (`n_samples`) of as many features;
+- `n_samples` (25, as in Captum): for the sampling methods;
+- `features` (30): groups of inputs, for the Shapley values. Exact ones take features!
+  permutations with features evaluations each; for many features, extrapolate the time
+  from that of sampled permutations (`n_samples`) of as many features;
 - `window` and `strides`: for occlusion;
 - `batch` (1): rows, for `forward_*`;
 - `seed` (0): of PyTorch's random numbers.

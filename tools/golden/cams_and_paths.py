@@ -1,5 +1,4 @@
-"""Write class activation maps and path methods as pytorch-grad-cam and PAIR's saliency
-give them.
+"""Write the class activation maps of pytorch-grad-cam and the path methods of PAIR's saliency.
 
 Models, parameters, inputs, baselines and targets are those of `gradient_family.py`, whose
 files under `crates/attr-testkit/golden/captum/` hold the parameters. The class of a row is
@@ -10,9 +9,9 @@ its target there, explained on the model's raw output. This script writes
 - `paths.json`: integrated gradients, Guided IG, Blur IG and XRAI of `saliency`, and IDGI
   after its authors' code, row by row.
 
-Everything runs in float64 on the float32 parameters and inputs; the script prints how far
-a float32 run of the same packages is from that, and how near each result is to a place
-where the method jumps.
+Everything runs in float64 on the float32 parameters and inputs. The script prints how far
+a float32 run of the same packages is from that, and how close each result is to a
+discontinuity of the method.
 
     pip install -r requirements.txt
     python cams_and_paths.py

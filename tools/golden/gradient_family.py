@@ -4,20 +4,20 @@ Each model mirrors one of `crates/attr-testkit/src/models/` (`golden.rs`, and `T
 and `LstmClassifier` beside it). For each, this script draws weights, inputs, baselines
 and a baseline distribution from a fixed seed, runs Captum's input, layer and neuron
 methods in float32, and writes one JSON file to `crates/attr-testkit/golden/captum/`.
-Results are stored as Captum gives them, also where Captum is known to be wrong.
+Results are stored as Captum gives them, even where Captum is known to be wrong.
 
 Where two modules with a DeepLIFT rule follow each other, Captum 0.9 ignores the rule of
-the second: its hook reads the gradient before the other has changed it. So DeepLIFT misses
-completeness through ReLU and max pooling. For the models that have this,
-`separated_results` holds the DeepLIFT methods once more, on the same model with a
-multiplication by one in between, which is complete.
+the second: its hook reads the gradient before the other has changed it. So DeepLIFT is not
+complete through ReLU and max pooling. For the models that have this,
+`separated_results` holds the DeepLIFT methods again, on the same model with a
+multiplication by one in between, which makes them complete.
 
 Parameters carry Burn's names and layouts: linear weights are `[in, out]`, the transpose
 of PyTorch's; normalisations hold `gamma` and `beta`; each gate of an LSTM holds an
 `input_transform` and a `hidden_transform`. All data are flat and row-major.
 
 The random draws of the GradientShap methods are those of Rust's `ChaCha8Rng`, which
-`ChaCha8` below reproduces, so that Rust can repeat them; `shap_draws` says in which order.
+`ChaCha8` below reproduces, so that Rust can repeat them; `shap_draws` gives their order.
 
     pip install -r requirements.txt
     python gradient_family.py            # write the files

@@ -1,5 +1,5 @@
-"""Write the results of methods that see only inputs and outputs of a model, and of the
-surrogate models that some of them fit, as Captum, scikit-learn, lime and shap give them.
+"""Write the results of black-box methods, and of the surrogate models that some of them fit,
+from Captum, scikit-learn, lime and shap.
 
 Models, parameters, inputs, baselines and targets are read from the files that
 `gradient_family.py` writes to `crates/attr-testkit/golden/captum/`. This script writes,
@@ -11,12 +11,12 @@ beside that folder,
 - `shap.json`: shap's Kernel, Exact and Partition explainers with every coalition evaluated.
 
 Captum runs in float64 on the float32 parameters, and its values are stored as float32. Where
-it sums in float32 all the same (Shapley values, occlusion), it is made to sum in float64;
-as it is, on a float32 model, it must agree within `AGREEMENT`. All else is in float64 and
-stored to the last digit. Every number is also computed here a second time from the
-definition of its method, without the peer, and must be the same within `ROUNDING`.
+it still sums in float32 (Shapley values, occlusion), it is made to sum in float64;
+unchanged, on a float32 model, it must agree within `AGREEMENT`. Everything else is in float64
+and stored to the last digit. Every number is also computed here a second time from the
+definition of its method, without the reference library, and must agree within `ROUNDING`.
 
-Drawn data are multiples of 1/1024, so that float32 and float64 hold the same.
+Random data are multiples of 1/1024, so that float32 and float64 hold the same values.
 
     pip install -r requirements.txt
     python perturbation_family.py

@@ -1,4 +1,4 @@
-"""What the ONNX scripts share: random weights, the two exporters, reference values."""
+"""Shared by the ONNX scripts: random weights, the two exporters, reference values."""
 
 import contextlib
 import io

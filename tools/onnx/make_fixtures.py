@@ -8,11 +8,11 @@ from a fixed seed. Beside each `NAME.onnx` lies `NAME.safetensors` with
 - `saliency.X` for every floating-point input: |d output[row, target] / d input|, by
   PyTorch's autograd,
 
-all float32 (or int64), whatever the model computes in, and the metadata `output_name` and
-`target_index` (which output and which unit of it `saliency` explains) and `reference`
-(what computed the outputs).
+all float32 (or int64), regardless of the type the model computes in, and the metadata
+`output_name` and `target_index` (which output and which unit of it `saliency` explains)
+and `reference` (what computed the outputs).
 
-The script fails if ONNX Runtime and PyTorch differ, also at another batch size.
+The script fails if ONNX Runtime and PyTorch differ, at the file's or another batch size.
 
     pip install -r requirements.txt
     python make_fixtures.py [NAME ...]

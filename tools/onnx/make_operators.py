@@ -1,7 +1,7 @@
 """Write single-operator ONNX files beside the exported models, with ONNX Runtime's outputs.
 
-Each is a corner of an operator's definition that exported models rarely reach. Files go to
-`crates/attr-testkit/onnx/models`, named `op_*`.
+Each covers an edge case of an operator's definition that exported models rarely reach.
+Files go to `crates/attr-testkit/onnx/models`, named `op_*`.
 
     pip install -r requirements.txt
     python make_operators.py

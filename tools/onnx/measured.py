@@ -1,9 +1,9 @@
-"""Run a command, and write the seconds it took and its peak memory to a file.
+"""Run a command and write its run time and peak memory to a file.
 
     python measured.py OUT.json TIMEOUT COMMAND...
 
-A process of its own, and a small one: Linux counts the memory of the process that starts
-another into the other's peak.
+This is a separate, small process because Linux counts the memory of the starting process
+into the started one's peak.
 """
 
 import json

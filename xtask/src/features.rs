@@ -1,13 +1,14 @@
-//! One build of every third-party crate: the workspace's commands ask for the same features.
+//! Checks that the workspace's commands ask for the same features, so that third-party crates are
+//! built once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-/// Where commands are written down.
+/// The files that document commands.
 const WRITTEN: [&str; 3] = ["README.md", "CONTRIBUTING.md", ".cargo/config.toml"];
 
-/// Third-party crates with other features in the whole workspace's tests than in its programs, or
-/// than where a written command selects one package: they would be built twice.
+/// Returns the third-party crates whose features differ between the whole workspace's tests and its
+/// programs, or a documented command that selects one package. They would be built twice.
 pub fn differences() -> Result<Vec<String>, String> {
     let mut selections = BTreeSet::from(["--workspace".into(), "--package=attr-cli".into()]);
     for file in WRITTEN {
@@ -40,8 +41,10 @@ pub fn differences() -> Result<Vec<String>, String> {
     Ok(problems)
 }
 
-/// The features of every third-party crate of a selection. Crates that serve both programs and
-/// build scripts count as linked into programs: `cargo tree` mixes their two sets of features up.
+/// Returns the features of every third-party crate of a selection.
+///
+/// Crates that serve both programs and build scripts count as linked into programs: `cargo tree`
+/// mixes up their two sets of features.
 fn resolved(selection: &str, dev: &str) -> Result<BTreeMap<String, BTreeSet<String>>, String> {
     let mut packages = BTreeMap::new();
     for (edges, place) in [

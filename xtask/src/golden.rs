@@ -1,16 +1,16 @@
-//! Golden values and comparisons: made by the peers in virtual environments of their own.
+//! Makes golden values and comparisons with the reference libraries, in virtual environments.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Runs every script of `tools/golden`, writes the exported models of `tools/onnx` anew, and
-/// compares `attrx` with ONNX Runtime and PyTorch on full-sized models and single operators.
+/// Runs every script of `tools/golden`, rewrites the exported models of `tools/onnx`, and compares
+/// `attrx` with ONNX Runtime and PyTorch on full-sized models and single operators.
 pub fn run() -> Result<(), String> {
     let python = environment("golden")?;
     let folder = crate::root().join("tools/golden");
     let scripts = std::fs::read_dir(folder);
     let scripts = scripts.map_err(|error| format!("cannot read tools/golden: {error}"))?;
-    // In the order of their names: later ones read what earlier ones write.
+    // In the order of their names: later scripts read what earlier ones write.
     let mut scripts: Vec<PathBuf> = scripts.flatten().map(|entry| entry.path()).collect();
     scripts.sort();
     for path in scripts {
@@ -41,7 +41,7 @@ pub fn run() -> Result<(), String> {
     )
 }
 
-/// The Python of a virtual environment with the pinned packages of a folder of `tools`.
+/// Returns the Python of a virtual environment with the pinned packages of a folder of `tools`.
 pub fn environment(name: &str) -> Result<PathBuf, String> {
     let environment = target().join(format!("{name}-venv"));
     crate::run(

@@ -20,21 +20,22 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Everything CI checks, cheapest first, with a summary.
+    /// Runs everything that CI checks, cheapest first, with a summary.
     TestAll,
-    /// Checks the invariants of ARCHITECTURE.md that text and metadata show, and that the
+    /// Checks the invariants of ARCHITECTURE.md that show in text and metadata, and that the
     /// commands share one build of third-party crates.
     Tidy,
     /// Trains the digits network and writes it to assets/digits, as weights and as ONNX.
     Train,
-    /// Measures walks back beside Burn's plain autodiff, and black-box methods beside Captum, where
-    /// there is Python.
+    /// Times walks back against Burn's plain autodiff, and black-box methods against Captum if
+    /// Python is installed.
     Bench,
-    /// Writes the golden values anew with the pinned peers and compares with them; needs Python.
+    /// Rewrites the golden values with the pinned reference libraries and compares attrx with them;
+    /// needs Python.
     Golden,
-    /// Fuzzes what reads files, from the committed ones on; needs cargo-fuzz.
+    /// Fuzzes the ONNX reader, starting from the committed files; needs cargo-fuzz.
     Fuzz {
-        /// How long, in seconds.
+        /// The duration in seconds.
         #[arg(default_value_t = 600)]
         seconds: u32,
     },
@@ -59,7 +60,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the benchmarks; without Python those of attr alone.
+/// Runs the benchmarks; without Python, only attr's own.
 fn bench() -> Result<(), String> {
     cargo(&["bench", "--workspace", "--bench", "walk_back"])?;
     let mut black_boxes = Command::new(env!("CARGO"));
@@ -90,8 +91,9 @@ fn fuzz(seconds: u32) -> Result<(), String> {
     run(&mut command)
 }
 
-/// The repository's root: that of the checkout cargo runs in. The path compiled in may be another
-/// one's, since checkouts may share a target directory.
+/// Returns the root of the checkout that cargo runs in.
+///
+/// The compiled-in path may be another checkout's, since checkouts may share a target directory.
 fn root() -> PathBuf {
     let here = std::env::var_os("CARGO_MANIFEST_DIR");
     let package = here.map_or(env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);

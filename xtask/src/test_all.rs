@@ -1,4 +1,4 @@
-//! Everything CI checks, cheapest first.
+//! Runs everything that CI checks, cheapest first.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ pub fn run() -> Result<(), String> {
     })?;
     steps.cargo("main job", &["run", "--release", "--example", "explain"])?;
 
-    // One build serves both backends: most of Burn is then compiled once.
+    // One build serves both backends, so most of Burn is compiled once.
     let adapter = vulkan_driver();
     let features = if adapter { "ndarray,wgpu" } else { "ndarray" };
     steps.step("conformance on ndarray", || {
@@ -39,7 +39,7 @@ pub fn run() -> Result<(), String> {
     Ok(())
 }
 
-/// The testkit's suite on one backend.
+/// Runs the testkit's suite on one backend.
 fn conformance(device: &str, features: &str) -> Result<(), String> {
     let mut command = Command::new(env!("CARGO"));
     command.args(["test", "--release", "--package", "attr-testkit"]);
@@ -47,7 +47,7 @@ fn conformance(device: &str, features: &str) -> Result<(), String> {
     crate::run(command.env("ATTR_DEVICE", device))
 }
 
-/// Whether wgpu has something to run on: on Linux a Vulkan driver, elsewhere the system's own.
+/// Whether wgpu has a driver: a Vulkan driver on Linux, the system's own elsewhere.
 fn vulkan_driver() -> bool {
     if !cfg!(target_os = "linux") {
         return true;

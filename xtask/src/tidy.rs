@@ -1,4 +1,4 @@
-//! The invariants of ARCHITECTURE.md, as far as text and metadata show them.
+//! Checks the invariants of ARCHITECTURE.md that show in text and metadata.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -20,7 +20,7 @@ const OWNED: [(&str, &str); 8] = [
     ("burn-capture", "attr-core"),
 ];
 
-/// Text that a library's code must not hold, where it may stand all the same, and why.
+/// Text that a library's code must not contain, the path where it may, and the reason.
 const FORBIDDEN: [(&str, &str, &str); 15] = [
     ("todo!(", "", "a stub"),
     ("unimplemented!(", "", "a stub"),
@@ -86,7 +86,8 @@ pub fn run() -> Result<(), String> {
     Err(format!("tidy found:\n  {}", problems.join("\n  ")))
 }
 
-/// I1 and I3 as far as manifests show them: a star of crates, no backend by default.
+/// Checks what manifests show of I1 to I3: a star of crates, owned dependencies, no default
+/// backend.
 fn dependencies(metadata: &Metadata) -> Vec<String> {
     let mut problems = Vec::new();
     let members: BTreeSet<&str> = metadata.packages.iter().map(|p| p.name.as_str()).collect();
@@ -128,7 +129,7 @@ fn dependencies(metadata: &Metadata) -> Vec<String> {
     problems
 }
 
-/// What one source file does wrong.
+/// Returns the violations in one source file.
 fn source(path: &Path, text: &str, library: bool) -> Vec<String> {
     let mut problems = Vec::new();
     let shown = path.display().to_string().replace('\\', "/");
@@ -157,7 +158,7 @@ fn source(path: &Path, text: &str, library: bool) -> Vec<String> {
     problems
 }
 
-/// The lines that a merge left behind.
+/// Returns the lines that a merge left behind.
 fn unmerged(path: &Path, text: &str) -> Vec<String> {
     let marked = |line: &str| {
         let marks = ["<<<<<<<", ">>>>>>>", "|||||||"];
@@ -170,7 +171,7 @@ fn unmerged(path: &Path, text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Every file below a folder whose name ends so.
+/// Visits every file below a folder that has one of the extensions.
 fn visit(
     folder: &Path,
     extensions: &[&str],

@@ -1,4 +1,4 @@
-//! What the program takes.
+//! The command-line arguments of `attrx`.
 
 use std::path::PathBuf;
 
@@ -6,10 +6,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::device::DeviceName;
 
-/// Explains the predictions of an ONNX model: which inputs spoke for an output, and which against
+/// Explains the predictions of an ONNX model: which inputs support a prediction, and which oppose
 /// it.
 ///
-/// A first look at an unknown model:
+/// To get started with an unknown model:
 ///
 ///   attrx layers --model net.onnx
 ///   attrx methods
@@ -38,33 +38,33 @@ pub enum Command {
     },
 }
 
-/// The model and what it is given.
+/// The model and its inputs.
 #[derive(Args)]
 pub struct ModelArguments {
     /// The model: an ONNX file.
     #[arg(long, value_name = "M.onnx")]
     pub model: PathBuf,
 
-    /// Which of the model's outputs to explain; the first that is floating point unless given.
+    /// The output to explain. Default: the first floating-point output.
     #[arg(long, value_name = "NAME")]
     pub output: Option<String>,
 
-    /// An input that gets an attribution: a .npy or .npz array, fed as it is (dimension 0 is the
-    /// rows), or a .png or .jpg image. NAME= says which of the model's inputs it is; without,
-    /// files are taken in the model's order. Repeatable.
+    /// An input to attribute: a .npy or .npz array, passed unchanged (dimension 0 is the rows), or
+    /// a .png or .jpg image. NAME= selects the model input; without it, files are assigned in the
+    /// model's order. Repeatable.
     #[arg(long, value_name = "[NAME=]FILE")]
     pub input: Vec<String>,
 
-    /// An input that the model needs but that gets no attribution, such as a mask. Repeatable.
+    /// An input that the model needs but that is not attributed, such as a mask. Repeatable.
     #[arg(long, value_name = "NAME=FILE")]
     pub constant: Vec<String>,
 
-    /// Size to which images are resized, HEIGHTxWIDTH or one number for both; the model's own
-    /// unless given.
+    /// Size to resize images to: HEIGHTxWIDTH, or one number for both. Default: the model's input
+    /// size.
     #[arg(long, value_name = "SIZE")]
     pub size: Option<String>,
 
-    /// Subtracted from an image's colours, which lie in 0..1: one number, or one per channel.
+    /// Mean to subtract from an image's colours, which lie in 0..1: one number, or one per channel.
     #[arg(
         long,
         value_name = "MEAN",
@@ -73,41 +73,41 @@ pub struct ModelArguments {
     )]
     pub mean: Vec<f32>,
 
-    /// Divides an image's colours after the mean: one number, or one per channel.
+    /// Value to divide an image's colours by, after --mean: one number, or one per channel.
     #[arg(long, value_name = "STD", value_delimiter = ',')]
     pub std: Vec<f32>,
 
-    /// Where the model runs.
+    /// The device to run the model on.
     #[arg(long, value_enum, default_value_t)]
     pub device: DeviceName,
 
-    /// Drops a final softmax or sigmoid: probabilities saturate, so their gradients vanish where
-    /// the model is sure.
+    /// Drops a final softmax or sigmoid. Probabilities saturate, so their gradients vanish where
+    /// the model is confident.
     #[arg(long)]
     pub logits: bool,
 
-    /// Prints nothing but errors, and what was asked for on standard output.
+    /// Prints only errors, and output requested explicitly on standard output.
     #[arg(long, short)]
     pub quiet: bool,
 
-    /// Tells on standard error what is being done.
+    /// Reports each step on standard error.
     #[arg(long, short)]
     pub verbose: bool,
 }
 
 /// Explains a prediction.
 ///
-/// Example: integrated gradients of the predicted class of a digit, as numbers and as a picture:
+/// Example: integrated gradients for the predicted class of a digit, as an array and an image:
 ///
 ///   attrx explain --model digits.onnx --input seven.png --method integrated-gradients \
 ///       --target predicted --set n_steps=100 --out attr.npy --image why.png
 ///
-/// At a hidden layer (names as `attrx layers` prints them), and for one unit of a layer:
+/// At a hidden layer (named as in `attrx layers`), and for one unit of a layer:
 ///
 ///   attrx explain --model net.onnx --input x.npy --method gradcam --layer /conv2/Conv
 ///   attrx explain --model net.onnx --input x.npy --method saliency --neuron /conv2/Conv:3,0,0
 ///
-/// Without gradients: superpixels of an image by LIME, what a window hides:
+/// Without gradients: LIME on the superpixels of an image, and occlusion by a sliding window:
 ///
 ///   attrx explain --model net.onnx --input cat.png --method lime --set n_samples=500 \
 ///       --feature-mask slic:50 --image why.png
@@ -119,83 +119,83 @@ pub struct ExplainArguments {
     #[command(flatten)]
     pub model: ModelArguments,
 
-    /// The method, by its name in `attrx methods`.
+    /// The method, named as in `attrx methods`.
     #[arg(long, value_name = "NAME")]
     pub method: String,
 
-    /// The number of the output to explain: a class, `predicted`, an index i,j,... for outputs of
-    /// more than two dimensions, or a .npy of integers with one class (or one index) per row.
-    /// Unless given: the predicted class, or the only number of each row.
+    /// The output element to explain: a class, `predicted`, an index i,j,... for outputs with more
+    /// than two dimensions, or a .npy of integers with one class (or one index) per row.
+    /// Default: the predicted class, or the only element if each row has just one.
     #[arg(long, value_name = "TARGET", allow_hyphen_values = true)]
     pub target: Option<String>,
 
-    /// Attributes to the output of this layer instead of to the input; with @input behind the
-    /// name, to what the layer takes. Repeatable.
+    /// Attributes to this layer's output instead of the model's input; NAME@input attributes to the
+    /// layer's input. Repeatable.
     #[arg(long, value_name = "NAME[@input]")]
     pub layer: Vec<String>,
 
-    /// Explains this unit of a layer instead of the model's output; for neuron-conductance, the
-    /// unit through which it looks.
+    /// Explains this unit of a layer instead of the model's output. For neuron-conductance, the
+    /// unit whose conductance is computed.
     #[arg(long, value_name = "LAYER:i,j,k")]
     pub neuron: Option<String>,
 
-    /// What stands for absent: a number, min or max of each row, blur:SIGMA for a blurred image,
-    /// inpaint for what surrounds the absent part, or a .npy with one row or one per row (or, for
-    /// methods that average over a distribution, with any number of rows); 0 unless given. Once for
-    /// all inputs, or NAME= for each. Repeatable.
+    /// The baseline, which represents absent features: a number, min or max of each row, blur:SIGMA
+    /// for a blurred image, inpaint to fill from the surroundings, or a .npy with one row or one
+    /// per input row (any number of rows for methods that average over a distribution). Default: 0.
+    /// Given once for all inputs, or with NAME= for each. Repeatable.
     #[arg(long, value_name = "[NAME=]VALUE|FILE.npy", allow_hyphen_values = true)]
     pub baseline: Vec<String>,
 
-    /// What counts as one feature: slic:SEGMENTS for superpixels of an image, grid:HEIGHTxWIDTH for
-    /// cells, pixels for all channels of a pixel together, or a .npy of integers shaped like the
-    /// input (an image's channels may be left out), numbered from 0, equal numbers belonging
-    /// together. Repeatable, once for each explained input. Every element by itself unless given.
+    /// How elements are grouped into features: slic:SEGMENTS for superpixels of an image,
+    /// grid:HEIGHTxWIDTH for cells, pixels for all channels of a pixel together, or a .npy of
+    /// feature numbers, starting at 0, shaped like the input (the channels of an image may be
+    /// omitted). Repeatable: one per explained input. Default: each element is its own feature.
     #[arg(long, value_name = "FEATURES|FILE.npy")]
     pub feature_mask: Vec<String>,
 
-    /// A .npy of rows like those explained, for methods that learn from a training set.
+    /// A .npy of training rows with the same features as the input, for methods that need them.
     #[arg(long, value_name = "FILE.npy")]
     pub training: Option<PathBuf>,
 
-    /// A parameter of the method, by its name in `attrx methods`; lists are written 1,2,3.
+    /// A parameter of the method, named as in `attrx methods`; lists are written 1,2,3.
     /// Repeatable.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 
-    /// Seed of everything random.
+    /// Seed for all random numbers.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 
-    /// Memory for activations and gradients, in MiB; results do not depend on it.
+    /// Memory for activations and gradients, in MiB. Does not affect the results.
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     pub memory: usize,
 
-    /// Writes the attribution: .npy (float32, shaped like what it is of) or, for several inputs,
-    /// .safetensors with an entry for each.
+    /// Writes the attribution: .npy (float32, shaped like the input or layer) or, for several
+    /// inputs or layers, .safetensors with one entry each.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 
-    /// Writes the convergence delta of each row, for methods that have one.
+    /// Writes each row's convergence delta, for methods that have one.
     #[arg(long, value_name = "FILE.npy")]
     pub delta: Option<PathBuf>,
 
-    /// Writes the standard error of each value, for methods that sample; as --out.
+    /// Writes each value's standard error, for methods that sample. Same formats as --out.
     #[arg(long, value_name = "FILE")]
     pub standard_error: Option<PathBuf>,
 
-    /// Draws the attribution beside the input; of several, the first.
+    /// Draws the attribution beside the input (the first, if there are several).
     #[arg(long, value_name = "FILE.png")]
     pub image: Option<PathBuf>,
 
-    /// Writes a summary: prediction, target, delta, time, evaluations. Without FILE it goes to
-    /// standard output.
+    /// Writes a JSON summary: prediction, target, delta, time, evaluations. Without FILE, prints it
+    /// to standard output.
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     pub json: Option<PathBuf>,
 }
 
 /// Lists a model's inputs, outputs and layers.
 ///
-/// The layers' names are those of the file's nodes, for --layer and --neuron.
+/// Layers are named after the nodes in the file. Use these names with --layer and --neuron.
 ///
 /// Example:
 ///
@@ -207,7 +207,7 @@ pub struct LayersArguments {
     #[command(flatten)]
     pub model: ModelArguments,
 
-    /// Prints a JSON array with an object for each layer.
+    /// Prints a JSON array with one object per layer.
     #[arg(long)]
     pub json: bool,
 }
@@ -222,10 +222,10 @@ pub struct LayersArguments {
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub struct MethodsArguments {
-    /// Only this method.
+    /// Lists only this method.
     pub name: Option<String>,
 
-    /// Prints a JSON array with an object for each method.
+    /// Prints a JSON array with one object per method.
     #[arg(long)]
     pub json: bool,
 }

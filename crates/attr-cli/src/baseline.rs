@@ -1,4 +1,4 @@
-//! `--baseline`.
+//! Parses `--baseline`.
 
 use std::ops::Range;
 use std::path::Path;
@@ -10,8 +10,8 @@ use burn::tensor::Device;
 use crate::error::Error;
 use crate::input;
 
-/// The baselines of a model's inputs, in its order; only those that are `explained` may be given
-/// one. Of those that have `total` rows, one per row explained, only `rows` are taken.
+/// Returns the baselines of a model's inputs, in the model's order; only `explained` inputs may
+/// have one. A baseline with `total` rows, one per input row, is cut to `rows`.
 pub fn parse(
     texts: &[String],
     ports: &[Port],
@@ -37,17 +37,17 @@ pub fn parse(
         };
         let at = match name {
             Some(name) => ports.iter().position(|port| port.name == name),
-            // A file fits one input; a number may be for all of them.
+            // A file is for one input; a number may be for all of them.
             None => (0..ports.len()).find(|&i| explained[i] && all[i].is_none()),
         };
         if at.is_some_and(|i| !explained[i]) {
             return Err(Error::input(format!(
-                "--baseline {text}: that input is a constant and has no baseline"
+                "--baseline {text}: that input is a constant and takes no baseline"
             )));
         }
         if at.is_some_and(|i| all[i].is_some()) {
             return Err(Error::input(format!(
-                "--baseline {text}: that input has one already; name each with NAME="
+                "--baseline {text}: that input already has one; use NAME= for each"
             )));
         }
         let at = at.ok_or_else(|| {
@@ -68,8 +68,8 @@ pub fn parse(
                 let path = Path::new(value);
                 if !path.exists() {
                     return Err(Error::input(format!(
-                        "--baseline {value}: neither a number nor a file, nor min, max, blur:SIGMA or \
-                         inpaint"
+                        "--baseline {value}: neither a number nor a file, nor min, max, blur:SIGMA \
+                         or inpaint"
                     )));
                 }
                 let array = input::array(path)?;
@@ -90,7 +90,7 @@ pub fn parse(
     ))
 }
 
-/// A baseline that goes by a name.
+/// Parses a named baseline.
 fn named(text: &str) -> Result<Option<Baseline>, Error> {
     let sigma = text.strip_prefix("blur:");
     Ok(match (text, sigma) {
@@ -101,7 +101,7 @@ fn named(text: &str) -> Result<Option<Baseline>, Error> {
             Ok(sigma) => Some(Baseline::Blur(sigma)),
             Err(_) => {
                 return Err(Error::input(format!(
-                    "--baseline {text}: give the deviation in pixels, such as blur:5"
+                    "--baseline {text}: give the standard deviation in pixels, such as blur:5"
                 )));
             }
         },

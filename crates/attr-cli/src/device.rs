@@ -1,11 +1,11 @@
-//! Which device the model runs on.
+//! The devices that a model can run on.
 
 use burn::tensor::Device;
 use clap::ValueEnum;
 
 use crate::error::Error;
 
-/// A device by the name of its cargo feature.
+/// A device, named after its cargo feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DeviceName {
     /// The CPU.
@@ -19,7 +19,7 @@ pub enum DeviceName {
 }
 
 impl Default for DeviceName {
-    /// The first that this program was built with.
+    /// The first device that this program was built with.
     fn default() -> Self {
         if cfg!(feature = "flex") {
             Self::Flex
@@ -47,7 +47,7 @@ impl std::fmt::Display for DeviceName {
 }
 
 impl DeviceName {
-    /// The device.
+    /// Opens the device.
     // Burn deprecates ndarray; attr supports it as long as Burn has it.
     #[allow(deprecated, unreachable_patterns)]
     pub fn open(self) -> Result<Device, Error> {

@@ -1,6 +1,6 @@
-//! What can go wrong, and the exit status it leads to.
+//! Errors of `attrx` and their exit status.
 
-/// An error: one line for people, one number for scripts.
+/// An error: a one-line message and an exit status.
 #[derive(Debug)]
 pub struct Error {
     message: String,
@@ -19,7 +19,7 @@ impl Error {
     }
 
     fn new(message: impl Into<String>, status: u8) -> Self {
-        // One line, whatever was quoted.
+        // One line, even if quoted text has several.
         let message: String = message.into();
         let words: Vec<&str> = message.split_whitespace().collect();
         Self {
@@ -46,9 +46,9 @@ impl From<attr_core::Error> for Error {
         match error {
             Core::Device(_) | Core::Internal(_) => Self::other(error.to_string()),
             Core::NoGradient { input } => Self::input(format!(
-                "the model has no gradient to its input number {input}: it is not floating point, \
-                 or no differentiable path leads from it to the output; explain tokens at their \
-                 embedding, with --layer and the name that `attrx layers` gives it"
+                "the model has no gradient with respect to its input number {input}: it is not \
+                 floating point, or no differentiable path leads from it to the output; explain \
+                 tokens at their embedding, using --layer and its name from `attrx layers`"
             )),
             _ => Self::input(error.to_string()),
         }

@@ -1,4 +1,4 @@
-//! The model's inputs, from arrays and images.
+//! Reads the model's inputs from arrays and images.
 
 use std::path::Path;
 
@@ -13,11 +13,11 @@ use crate::npy::{self, Array, Elements};
 
 /// The inputs in the model's order.
 pub struct Inputs {
-    /// What the model is given.
+    /// The values passed to the model.
     pub values: Values,
-    /// Which were given with `--input`: integers among them, too, which get no attribution.
+    /// Which were given with `--input`, including integers, which get no attribution.
     pub explained: Vec<bool>,
-    /// For each, the image it was made from, if it was.
+    /// The image that each was read from, if any.
     pub pictures: Vec<Option<Picture>>,
 }
 
@@ -28,7 +28,7 @@ pub fn read(arguments: &ModelArguments, ports: &[Port], device: &Device) -> Resu
         ("--input", true, &arguments.input),
         ("--constant", false, &arguments.constant),
     ] {
-        // Named ones first: the others fill what is left, in order.
+        // Named inputs come first; the others fill the remaining ones in order.
         let split = texts.iter().map(|text| name_and_file(text, ports));
         let (named, unnamed): (Vec<_>, Vec<_>) = split.partition(|(name, _)| name.is_some());
         for (name, file) in named.into_iter().chain(unnamed) {
@@ -45,7 +45,7 @@ pub fn read(arguments: &ModelArguments, ports: &[Port], device: &Device) -> Resu
             let at = at.ok_or_else(|| {
                 let problem = match name {
                     Some(name) => format!("the model has no input {name:?}"),
-                    None => "the model has no further input".into(),
+                    None => "all inputs of the model are already given".into(),
                 };
                 Error::input(format!(
                     "{flag} {file}: {problem}; its inputs are {}",
@@ -77,8 +77,8 @@ pub fn read(arguments: &ModelArguments, ports: &[Port], device: &Device) -> Resu
     if !missing.is_empty() {
         let missing: Vec<String> = missing.iter().map(|port| one(port)).collect();
         return Err(Error::input(format!(
-            "the model also needs {}; give it with --input, or with --constant if it gets no \
-             attribution",
+            "the model also needs {}; use --input, or --constant for an input that is not \
+             attributed",
             missing.join(", ")
         )));
     }
@@ -95,8 +95,8 @@ pub fn read(arguments: &ModelArguments, ports: &[Port], device: &Device) -> Resu
     })
 }
 
-/// Whether a [`placeholder`] has sizes that are guesses: those that the file leaves open, the
-/// number of rows apart.
+/// Returns whether [`placeholder`] guesses sizes: those that the file leaves open, except the
+/// number of rows.
 pub fn is_guessed(ports: &[Port]) -> bool {
     ports.iter().any(|port| match port.shape.as_deref() {
         Some(dims) => dims
@@ -107,8 +107,8 @@ pub fn is_guessed(ports: &[Port]) -> bool {
     })
 }
 
-/// Inputs of the declared shapes, all ones, for a model that is only looked at. One row; other
-/// sizes that the file leaves open are guessed.
+/// Returns inputs of ones with the declared shapes, for inspecting a model. They have one row;
+/// other sizes that the file leaves open are guessed.
 pub fn placeholder(ports: &[Port], device: &Device) -> Result<Values, Error> {
     let values = ports.iter().map(|port| {
         let dims = port.shape.as_deref().unwrap_or(&[]);
@@ -124,7 +124,10 @@ pub fn placeholder(ports: &[Port], device: &Device) -> Result<Values, Error> {
         let count = count
             .filter(|&n| (1..=1 << 24).contains(&n))
             .ok_or_else(|| {
-                Error::input(format!("input {}: give an example with --input", one(port)))
+                Error::input(format!(
+                    "input {}: cannot guess an example; give one with --input",
+                    one(port)
+                ))
             })?;
         let elements = Elements::Int(vec![1; count]);
         upload(Array { shape, elements }, &port.name, port.kind, device)
@@ -134,7 +137,7 @@ pub fn placeholder(ports: &[Port], device: &Device) -> Result<Values, Error> {
     Ok(Values::new(values, attributed))
 }
 
-/// `x [batch, 3, 224, 224]` for each input.
+/// Describes each input, such as `x [batch, 3, 224, 224]`.
 pub fn describe(ports: &[Port]) -> String {
     ports.iter().map(one).collect::<Vec<_>>().join(", ")
 }
@@ -153,7 +156,7 @@ fn position(name: &str, ports: &[Port]) -> Option<usize> {
     ports.iter().position(|port| port.name == name)
 }
 
-/// `NAME=FILE` where NAME is an input of the model, or a file.
+/// Splits `NAME=FILE` where NAME is an input of the model; otherwise the text is a file.
 pub fn name_and_file<'a>(text: &'a str, ports: &[Port]) -> (Option<&'a str>, &'a str) {
     match text.split_once('=') {
         Some((name, file)) if position(name, ports).is_some() || !Path::new(text).exists() => {
@@ -173,7 +176,7 @@ fn place(slots: &mut [Option<Slot>], at: usize, ports: &[Port], slot: Slot) -> R
     }
 }
 
-/// Arrays named as the model's inputs, or one array for the next input.
+/// Assigns arrays to the model's inputs by name, or a single array to the next input.
 fn bind_archive(
     path: &Path,
     ports: &[Port],
@@ -190,7 +193,7 @@ fn bind_archive(
     for (name, array) in arrays {
         let at = position(&name, ports).ok_or_else(|| {
             Error::input(format!(
-                "{}: array {name:?} is none of the model's inputs: {}",
+                "{}: the model has no input named like array {name:?}; its inputs are {}",
                 path.display(),
                 describe(ports)
             ))
@@ -210,7 +213,7 @@ fn bind_archive(
     Ok(())
 }
 
-/// An array from a `.npy` file or the only one of a `.npz` file.
+/// Reads the array of a `.npy` file, or the only array of a `.npz` file.
 pub fn array(path: &Path) -> Result<Array, Error> {
     match path.extension().and_then(|e| e.to_str()) {
         Some("npz") => {
@@ -218,7 +221,7 @@ pub fn array(path: &Path) -> Result<Array, Error> {
             match arrays.len() {
                 1 => Ok(arrays.remove(0).1),
                 n => Err(Error::input(format!(
-                    "{} holds {n} arrays, not one",
+                    "{} holds {n} arrays; give a file with one",
                     path.display()
                 ))),
             }
@@ -237,7 +240,7 @@ fn is_image(path: &Path) -> bool {
     matches!(extension.as_deref(), Some("png" | "jpg" | "jpeg"))
 }
 
-/// The array on the device, of the kind that the model takes.
+/// Uploads an array to the device as the element kind that the model expects.
 pub fn upload(array: Array, name: &str, kind: Kind, device: &Device) -> Result<Value, Error> {
     let shape = array.shape.clone();
     let count: usize = shape.iter().product();
@@ -250,7 +253,7 @@ pub fn upload(array: Array, name: &str, kind: Kind, device: &Device) -> Result<V
     let ints = || {
         array.elements.to_ints().ok_or_else(|| {
             Error::input(format!(
-                "input {name:?} takes integers, but was given fractions"
+                "input {name:?} takes integers, but the array holds fractions"
             ))
         })
     };
@@ -269,7 +272,7 @@ pub fn upload(array: Array, name: &str, kind: Kind, device: &Device) -> Result<V
     Ok(flat.reshape(&shape))
 }
 
-/// Where an input's channels are, how many, and the size it fixes.
+/// The layout of an image input: position and number of its channels, and its fixed size.
 struct Layout {
     last: bool,
     channels: usize,
@@ -277,8 +280,8 @@ struct Layout {
 }
 
 impl Layout {
-    /// `[batch, channels, height, width]` or `[batch, height, width, channels]`, whichever has 1
-    /// or 3 channels.
+    /// Detects `[batch, channels, height, width]` or `[batch, height, width, channels]`, whichever
+    /// has 1 or 3 channels.
     fn of(port: &Port) -> Result<Self, Error> {
         let fixed = |dim: &PortDim| match dim {
             PortDim::Fixed(size) => Some(*size),
@@ -308,7 +311,7 @@ impl Layout {
     }
 }
 
-/// An image as one row of an input.
+/// Reads an image as one row of an input.
 fn image(path: &Path, port: &Port, arguments: &ModelArguments) -> Result<(Array, Picture), Error> {
     let shown = path.display();
     let layout = Layout::of(port)?;
@@ -350,7 +353,7 @@ fn image(path: &Path, port: &Port, arguments: &ModelArguments) -> Result<(Array,
     Ok((Array { shape, elements }, picture))
 }
 
-/// `224` or `HEIGHTxWIDTH`, as width and height.
+/// Parses `224` or `HEIGHTxWIDTH`; returns width and height.
 fn parse_size(text: &str) -> Result<(usize, usize), Error> {
     let (height, width) = text.split_once(['x', ',']).unwrap_or((text, text));
     match (width.trim().parse(), height.trim().parse()) {

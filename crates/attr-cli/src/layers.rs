@@ -1,4 +1,4 @@
-//! `attrx layers`.
+//! Runs `attrx layers`.
 
 use std::fmt::Write;
 
@@ -25,7 +25,7 @@ pub fn run(arguments: &LayersArguments) -> Result<(), Error> {
             return error;
         }
         Error::input(format!(
-            "{error} (sizes that the file leaves open were guessed; give an example with --input)"
+            "{error} (some input sizes are not in the file and were guessed; give an --input)"
         ))
     })?;
     let layers = traced.layers();

@@ -1,4 +1,4 @@
-//! `attrx methods`.
+//! Runs `attrx methods`.
 
 use std::fmt::Write;
 

@@ -1,12 +1,12 @@
 //! `attrx`: explains the predictions of an ONNX model from the terminal.
 //!
 //! ```text
-//! args.rs      what the program takes         methods.rs   which methods there are
-//! explain.rs, part.rs  layers.rs  list.rs     parameters.rs  --set, by each method's own schema
-//! model.rs     the model, cut as asked        target.rs  baseline.rs  what is explained, from where
-//! input.rs     arrays and images in           output.rs    files out, complete or not at all
-//! summary.rs   what is printed and --json     picture.rs   --image
-//! device.rs    progress.rs   error.rs
+//! args.rs       the arguments                  methods/       the available methods
+//! explain.rs, part.rs  layers.rs  list.rs      the commands
+//! model.rs      the model, cut as requested    parameters.rs  --set, by each method's schema
+//! input.rs  npy.rs  reads arrays and images    target.rs  baseline.rs  mask.rs  their flags
+//! output.rs     writes all files or none       picture.rs     --image
+//! summary.rs    printed and JSON summaries     device.rs  progress.rs  error.rs
 //! ```
 
 mod args;
@@ -39,7 +39,7 @@ use args::{Arguments, Command};
 use error::Error;
 
 fn main() -> ExitCode {
-    // Burn checks some things by panicking; what it says comes back as an error. Nothing else is
+    // Burn reports some failures by panicking. The panic message becomes an error; nothing else is
     // printed.
     std::panic::set_hook(Box::new(|_| {}));
     let result = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody left to tell if this fails.
+            // If this fails, there is nowhere left to report it.
             let _ = writeln!(std::io::stderr(), "error: {error}");
             ExitCode::from(error.status())
         }
@@ -79,11 +79,11 @@ fn run() -> Result<(), Error> {
     }
 }
 
-/// A usage error as one line: what clap says before its advice.
+/// Turns clap's error into one line, without its usage advice.
 fn usage(error: &clap::Error) -> Error {
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return Error::input(
-            "a command is missing: explain, layers, methods or completions (try --help)",
+            "no command given; use explain, layers, methods or completions (try --help)",
         );
     }
     let text = error.render().to_string();
@@ -99,7 +99,7 @@ fn usage(error: &clap::Error) -> Error {
     Error::input(format!("{} (try --help)", lines.join(" ")))
 }
 
-/// Prints to standard output; a reader that has gone away is no error.
+/// Prints to standard output. A closed pipe is not an error.
 fn print(text: &str) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

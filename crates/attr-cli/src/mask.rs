@@ -1,4 +1,4 @@
-//! `--feature-mask`.
+//! Parses `--feature-mask`.
 
 use std::ops::Range;
 use std::path::Path;
@@ -10,16 +10,16 @@ use burn::tensor::TensorData;
 use crate::error::Error;
 use crate::input;
 
-/// What is explained: some of the rows of some inputs, or layers.
+/// What is explained: a range of rows of the inputs, or layers.
 pub struct Explained<'a> {
     pub inputs: &'a Values,
-    /// Which of all rows these are, and how many there are.
+    /// The range of these rows among all rows; `total` is the number of all rows.
     pub rows: &'a Range<usize>,
     pub total: usize,
     pub at_layers: bool,
 }
 
-/// The features that the texts mean.
+/// Parses the flag's values into a feature mask.
 pub fn parse(texts: &[String], explained: &Explained<'_>) -> Result<Option<FeatureMask>, Error> {
     let [first, ..] = texts else {
         return Ok(None);
@@ -37,7 +37,7 @@ pub fn parse(texts: &[String], explained: &Explained<'_>) -> Result<Option<Featu
         Some(named) if texts.len() == 1 => return Ok(Some(named)),
         Some(_) => {
             return Err(Error::input(format!(
-                "--feature-mask {first}: it serves all inputs; give it alone"
+                "--feature-mask {first}: it applies to all inputs; give it alone"
             )));
         }
         None => {}
@@ -50,7 +50,7 @@ pub fn parse(texts: &[String], explained: &Explained<'_>) -> Result<Option<Featu
         .collect();
     if !explained.at_layers && wanted.len() != texts.len() {
         return Err(Error::input(format!(
-            "--feature-mask: {} are given for {} explained inputs; give one for each, in the model's \
+            "--feature-mask: {} given for {} explained inputs; give one per input, in the model's \
              order",
             texts.len(),
             wanted.len()
@@ -61,7 +61,8 @@ pub fn parse(texts: &[String], explained: &Explained<'_>) -> Result<Option<Featu
         let path = Path::new(text);
         if !path.exists() {
             return Err(Error::input(format!(
-                "--feature-mask {text}: neither a file, nor slic:SEGMENTS, grid:HEIGHTxWIDTH or pixels"
+                "--feature-mask {text}: neither a file nor slic:SEGMENTS, grid:HEIGHTxWIDTH or \
+                 pixels"
             )));
         }
         let array = input::array(path)?;
@@ -79,7 +80,7 @@ pub fn parse(texts: &[String], explained: &Explained<'_>) -> Result<Option<Featu
     Ok(Some(FeatureMask::Each(masks.collect::<Result<_, _>>()?)))
 }
 
-/// Refuses images whose channels come last, as Keras has them: positions would be taken for channels.
+/// Rejects channels-last images (as in Keras): positions would be mistaken for channels.
 pub fn channels_first(flag: &str, inputs: &Values) -> Result<(), Error> {
     for (i, value) in inputs.values().iter().enumerate() {
         if let [_, first, _, last] = value.shape()[..]
@@ -88,7 +89,7 @@ pub fn channels_first(flag: &str, inputs: &Values) -> Result<(), Error> {
             && !matches!(first, 1 | 3 | 4)
         {
             return Err(Error::input(format!(
-                "{flag}: it needs images [rows, channels, height, width], but this model takes {:?}; \
+                "{flag}: it needs images [rows, channels, height, width], but the input has {:?}; \
                  give a .npy",
                 value.shape()
             )));
@@ -97,7 +98,7 @@ pub fn channels_first(flag: &str, inputs: &Values) -> Result<(), Error> {
     Ok(())
 }
 
-/// A mask in the shape of its input: without the rows and channels it is for all of them.
+/// Expands a mask to its input's shape; missing rows or channels share the same features.
 fn spread(mask: Value, shape: &[usize], text: &str) -> Result<Value, Error> {
     let given = mask.shape();
     let rows = if given.len() == shape.len() {
@@ -118,8 +119,8 @@ fn spread(mask: Value, shape: &[usize], text: &str) -> Result<Value, Error> {
     }
     if !no_channels {
         return Err(Error::input(format!(
-            "--feature-mask {text} has shape {given:?}, but the input has {shape:?}; give its shape, \
-             with one row or all, or that of an image without channels"
+            "--feature-mask {text} has shape {given:?}, but the input has {shape:?}; give the \
+             input's shape, with one row or all rows, or an image's shape without channels"
         )));
     }
     let pixels: usize = shape[2..].iter().product();
@@ -141,7 +142,7 @@ fn slic(text: &str, count: &str, explained: &Explained<'_>) -> Result<FeatureMas
     })?;
     if explained.at_layers {
         return Err(Error::input(format!(
-            "--feature-mask {text}: superpixels are those of an image, not of a layer"
+            "--feature-mask {text}: superpixels need an image, not a layer"
         )));
     }
     let inputs = explained.inputs;
@@ -152,7 +153,7 @@ fn slic(text: &str, count: &str, explained: &Explained<'_>) -> Result<FeatureMas
         .collect();
     let [image] = images[..] else {
         return Err(Error::input(format!(
-            "--feature-mask {text}: superpixels need one image as the only explained input"
+            "--feature-mask {text}: superpixels need an image as the only explained input"
         )));
     };
     let slic = Slic {
@@ -166,12 +167,12 @@ fn grid(text: &str, cells: &str) -> Result<FeatureMask, Error> {
     let cells: Option<Vec<usize>> = cells.split(['x', ',']).map(|n| n.parse().ok()).collect();
     cells.map(FeatureMask::Grid).ok_or_else(|| {
         Error::input(format!(
-            "--feature-mask {text}: give the cells along each side, such as grid:7x7"
+            "--feature-mask {text}: give the number of cells per side, such as grid:7x7"
         ))
     })
 }
 
-/// The segments of the first image that a mask makes, `[rows or 1, 1, height, width]`.
+/// Returns a mask's segments of the first image, `[rows or 1, 1, height, width]`.
 pub fn segments(mask: &FeatureMask, inputs: &Values) -> Result<Value, Error> {
     let images = inputs.values().iter().enumerate();
     let mut images = images.filter(|(i, value)| inputs.attributed(*i) && value.shape().len() > 2);

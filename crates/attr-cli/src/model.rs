@@ -1,4 +1,4 @@
-//! The model as the command line asks for it: traced, without its softmax, cut at layers.
+//! Opens and traces the model as requested on the command line.
 
 use attr_core::{Traced, Values};
 use attr_onnx::{OnnxModel, Port};
@@ -8,7 +8,7 @@ use crate::args::ModelArguments;
 use crate::error::Error;
 use crate::input::{self, Inputs};
 
-/// A model with what it is given.
+/// A model file and the device it runs on.
 pub struct Opened {
     pub file: OnnxModel,
     pub device: Device,
@@ -22,7 +22,7 @@ impl Opened {
         Ok(Self { file, device })
     }
 
-    /// The model's inputs.
+    /// Returns the model's inputs.
     pub fn ports(&self) -> &[Port] {
         self.file.inputs()
     }
@@ -32,7 +32,7 @@ impl Opened {
         input::read(arguments, self.ports(), &self.device)
     }
 
-    /// Traces the model, without its final softmax if that was asked for.
+    /// Traces the model, without its final softmax or sigmoid if `--logits` is given.
     pub fn trace(&self, arguments: &ModelArguments, inputs: &Values) -> Result<Traced, Error> {
         let traced = self.file.trace(inputs, arguments.output.as_deref())?;
         Ok(if arguments.logits {

@@ -1,4 +1,4 @@
-//! NumPy arrays, read and written.
+//! Reads and writes NumPy arrays.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
@@ -8,7 +8,7 @@ use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder};
 
 use crate::error::Error;
 
-/// An array as the program needs it.
+/// An array with its shape and elements.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array {
     /// Its shape.
@@ -24,12 +24,12 @@ pub enum Elements {
     Float(Vec<f32>),
     /// From any integer type.
     Int(Vec<i64>),
-    /// From truth values.
+    /// From booleans.
     Bool(Vec<bool>),
 }
 
 impl Elements {
-    /// As floats.
+    /// Converts the elements to floats.
     pub fn into_floats(self) -> Vec<f32> {
         match self {
             Self::Float(values) => values,
@@ -38,7 +38,7 @@ impl Elements {
         }
     }
 
-    /// As integers; none when one is a fraction.
+    /// Returns the elements as integers, or none if one is a fraction.
     pub fn to_ints(&self) -> Option<Vec<i64>> {
         match self {
             Self::Float(values) => {
@@ -60,7 +60,7 @@ pub fn read(path: &Path) -> Result<Array, Error> {
     decode(BufReader::new(file), size).map_err(|reason| Error::input(format!("{shown}: {reason}")))
 }
 
-/// Above so many bytes, an array that was packed more tightly than this is no array anyone means.
+/// Arrays above this many bytes are rejected if compressed by more than this ratio.
 const LARGEST_UNPACKED: u64 = 1 << 28;
 const LARGEST_RATIO: u64 = 100;
 
@@ -80,7 +80,7 @@ pub fn read_archive(path: &Path) -> Result<Vec<(String, Array)>, Error> {
         let (size, packed) = (array.size(), array.compressed_size());
         if size > LARGEST_UNPACKED && size / LARGEST_RATIO > packed {
             return Err(broken(format!(
-                "array {name:?} would grow from {packed} to {size} bytes; give a .npy"
+                "array {name:?} would grow from {packed} to {size} bytes; give a .npy instead"
             )));
         }
         let array = decode(array, size).map_err(|e| broken(format!("array {name:?}: {e}")))?;
@@ -89,10 +89,10 @@ pub fn read_archive(path: &Path) -> Result<Vec<(String, Array)>, Error> {
     Ok(arrays)
 }
 
-/// The longest header, in bytes.
+/// The maximum length of a header, in bytes.
 const LONGEST_HEADER: u64 = 1 << 20;
 
-/// The array in `size` bytes; a header that announces more is refused before anything is read.
+/// Decodes an array of `size` bytes; a header that declares more is rejected before reading data.
 fn decode(mut reader: impl Read, size: u64) -> Result<Array, String> {
     let not_npy = |error: std::io::Error| format!("not a .npy array: {error}");
     // Magic, version, and the length of the header that follows.
@@ -119,7 +119,7 @@ fn decode(mut reader: impl Read, size: u64) -> Result<Array, String> {
         .try_fold(width, |n, &d| n.checked_mul(d));
     if announced.is_none_or(|bytes| bytes > size) {
         return Err(format!(
-            "its header announces shape {:?}, but the file has {size} bytes",
+            "its header declares shape {:?}, but the file has only {size} bytes",
             header.shape()
         ));
     }
@@ -166,7 +166,7 @@ fn decode(mut reader: impl Read, size: u64) -> Result<Array, String> {
 fn vector<T: npyz::Deserialize>(array: NpyFile<impl Read>) -> Result<Vec<T>, String> {
     array
         .into_vec()
-        .map_err(|error| format!("its data are broken: {error}"))
+        .map_err(|error| format!("its data cannot be read: {error}"))
 }
 
 fn ints<T: npyz::Deserialize + Into<i64>>(array: NpyFile<impl Read>) -> Result<Elements, String> {
@@ -174,7 +174,7 @@ fn ints<T: npyz::Deserialize + Into<i64>>(array: NpyFile<impl Read>) -> Result<E
     Ok(Elements::Int(values.map(Into::into).collect()))
 }
 
-/// From column-major to row-major order.
+/// Converts an array from column-major to row-major order.
 fn row_major(array: Array) -> Array {
     let shape = array.shape;
     let count = shape.iter().product();
@@ -200,7 +200,7 @@ fn row_major(array: Array) -> Array {
     Array { shape, elements }
 }
 
-/// A `.npy` file's content: float32, row-major.
+/// Returns the content of a `.npy` file: float32, row-major.
 pub fn encode(shape: &[usize], values: &[f32]) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     let shape: Vec<u64> = shape.iter().map(|&d| d as u64).collect();

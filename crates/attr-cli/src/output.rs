@@ -1,4 +1,4 @@
-//! Files out: written beside their place and moved there when complete, all or none.
+//! Writes output files to temporary files and moves them into place once all are complete.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,8 +18,8 @@ impl Outputs {
         self.0.push((path.to_path_buf(), content));
     }
 
-    /// Writes all files beside their places, then moves them there: none appears unless all could
-    /// be written in full.
+    /// Writes all files under temporary names, then renames them: none appears unless all could be
+    /// written in full.
     pub fn write(self) -> Result<(), Error> {
         let mut written = Vec::with_capacity(self.0.len());
         for (path, content) in &self.0 {
@@ -47,7 +47,7 @@ impl Outputs {
     }
 }
 
-/// Whether a path is a device, a pipe or the like, which must not be replaced by a file.
+/// Returns whether a path is a device, pipe or similar, which must not be replaced by a file.
 fn is_special(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
@@ -59,7 +59,7 @@ fn folder(path: &Path) -> &Path {
     }
 }
 
-/// Refuses, before any work is done, paths that cannot be written or would overwrite each other.
+/// Rejects paths that cannot be written or would overwrite each other, before any work is done.
 pub fn check(paths: &[(&str, &Path, &[&str])]) -> Result<(), Error> {
     for (i, (flag, path, extensions)) in paths.iter().enumerate() {
         let extension = path
@@ -91,12 +91,12 @@ pub fn check(paths: &[(&str, &Path, &[&str])]) -> Result<(), Error> {
     Ok(())
 }
 
-/// A `.npy` file's content.
+/// Returns the content of a `.npy` file.
 pub fn npy(value: &Value) -> Result<Vec<u8>, Error> {
     npy::encode(&value.shape(), &value.to_vec()?)
 }
 
-/// A `.safetensors` file's content: float32 arrays by name.
+/// Returns the content of a `.safetensors` file: float32 arrays by name.
 pub fn safetensors(values: &[(&str, &Value)]) -> Result<Vec<u8>, Error> {
     let failed = |error: safetensors::SafeTensorError| {
         Error::other(format!("cannot encode the attributions: {error}"))

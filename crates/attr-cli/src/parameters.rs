@@ -1,4 +1,4 @@
-//! `--set key=value`: a method's parameters, read by the schema of its configuration.
+//! Parses `--set key=value`: a method's parameters, by the schema of its configuration.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,30 +14,30 @@ use crate::error::Error;
 /// A parameter of a method, as its configuration documents it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Parameter {
-    /// The reference library's name.
+    /// Its name in the reference library.
     pub name: String,
-    /// What it takes: `integer`, `number`, `boolean`, `array of number`, `string`.
+    /// Its type: `integer`, `number`, `boolean`, `array of number`, `string`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Its default.
+    /// Its default value.
     pub default: Value,
     /// What it means.
     pub description: String,
-    /// The values it takes, where they are few, each with its meaning.
+    /// The accepted values with their meanings, if it is an enumeration.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<Choice>,
 }
 
-/// One of the few values of a parameter.
+/// An accepted value of a parameter.
 #[derive(Clone, Debug, Serialize)]
 pub struct Choice {
-    /// As it is written.
+    /// The value as written on the command line.
     pub value: String,
     /// What it means.
     pub description: String,
 }
 
-/// The parameters of a configuration.
+/// Returns the parameters of a configuration.
 pub fn of<C: JsonSchema + Default + Serialize>() -> Vec<Parameter> {
     let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
     let schema = settings.into_generator().into_root_schema_for::<C>();
@@ -58,7 +58,7 @@ pub fn of<C: JsonSchema + Default + Serialize>() -> Vec<Parameter> {
         .collect()
 }
 
-/// A schema's description on one line, without the code's own markup.
+/// Returns a schema's description on one line, without code markup.
 fn sentence(schema: &Value) -> String {
     let text = schema
         .get("description")
@@ -90,7 +90,7 @@ fn choices(schema: &Value) -> Vec<Choice> {
     let listed = schema.get("oneOf").or_else(|| schema.get("anyOf"));
     let mut choices: Vec<Choice> = Vec::new();
     for option in listed.and_then(Value::as_array).into_iter().flatten() {
-        // One of several, or none.
+        // An optional enumeration nests its values.
         choices.extend(self::choices(option));
         if let Some(value) = option.get("const").and_then(Value::as_str) {
             choices.push(Choice {
@@ -116,12 +116,12 @@ fn choices(schema: &Value) -> Vec<Choice> {
     choices
 }
 
-/// The parameters given with `--set`, by name, as far as they have been taken.
+/// The parameters given with `--set`, by name; they are removed as methods take them.
 #[derive(Clone, Debug)]
 pub struct Given {
     values: Map<String, Value>,
     texts: Vec<(String, String)>,
-    /// All parameters that were used, defaults included; shared by clones.
+    /// All parameters used, including defaults; shared by clones.
     used: Rc<RefCell<Map<String, Value>>>,
 }
 
@@ -146,12 +146,12 @@ impl Given {
         Ok(given)
     }
 
-    /// The parameters given and not taken yet.
+    /// Returns the parameters not yet taken.
     pub fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
         self.texts.iter().map(|(key, value)| (&key[..], &value[..]))
     }
 
-    /// Sets a parameter unless it was given.
+    /// Sets a parameter unless `--set` gave it.
     pub fn default(&mut self, key: &str, value: impl Into<Value>) {
         if !self.texts.iter().any(|(known, _)| known == key) {
             self.values.insert(key.into(), value.into());
@@ -164,12 +164,12 @@ impl Given {
         Some(self.texts.remove(at).1)
     }
 
-    /// Notes a parameter as used.
+    /// Records a parameter as used.
     pub fn note(&self, key: &str, value: impl Into<Value>) {
         self.used.borrow_mut().insert(key.into(), value.into());
     }
 
-    /// The parameters of all methods made of this, defaults included.
+    /// Returns the parameters of all methods built from this, including defaults.
     pub fn used(&self) -> Value {
         Value::Object(self.used.borrow().clone())
     }
@@ -194,7 +194,7 @@ impl Given {
             if let Some(config) = config.as_object_mut() {
                 config.insert(parameter.name.clone(), value);
             }
-            // Tried one by one, so that an error names the parameter.
+            // Checked one at a time, so that an error names the parameter.
             serde_json::from_value::<C>(config.clone()).map_err(|error| {
                 Error::input(format!("--set {}={text}: {error}", parameter.name))
             })?;
@@ -205,7 +205,7 @@ impl Given {
         serde_json::from_value(config).map_err(|error| Error::input(format!("--set: {error}")))
     }
 
-    /// Refuses what nobody took.
+    /// Rejects parameters that nothing took.
     pub fn finish(&self, method: &str, known: &[Parameter]) -> Result<(), Error> {
         let Some((key, _)) = self.texts.first() else {
             return Ok(());
@@ -228,7 +228,7 @@ impl Given {
     }
 }
 
-/// A value written as the parameter's type asks.
+/// Parses a value according to the parameter's type.
 fn read(text: &str, parameter: &Parameter) -> Result<Value, Error> {
     let bad = |expected: &str| Error::input(format!("--set {}={text}: {expected}", parameter.name));
     if !parameter.values.is_empty() {
@@ -247,13 +247,13 @@ fn read(text: &str, parameter: &Parameter) -> Result<Value, Error> {
         "none" | "None" | "null" => Value::Null,
         text => match (serde_json::from_str(text), text.parse::<f64>()) {
             (Ok(value), _) => value,
-            // Written as people do: .5, 1.
+            // Numbers that JSON does not accept: .5, 1.
             (Err(_), Ok(number)) => Value::from(number),
             (Err(_), Err(_)) => text.into(),
         },
     };
     let value = match parameter.kind.starts_with("array") {
-        // A list for each input: 1,3,3;2
+        // One list per input: 1,3,3;2
         true if parameter.kind.starts_with("array of array") => {
             let lists = text.split(';').map(|list| {
                 let inner = list.trim_matches(['[', ']', '(', ')', ' ']);

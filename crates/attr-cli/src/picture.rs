@@ -1,27 +1,27 @@
-//! `--image`: the attribution beside the input.
+//! Draws the attribution beside the input for `--image`.
 
 use attr_core::Value;
 use attr_viz::{Drawing, Map, Panel, Picture, Style, View};
 
 use crate::error::Error;
 
-/// The most rows that are drawn.
+/// The maximum number of rows drawn.
 const ROWS: usize = 16;
 
-/// What is drawn.
+/// The contents of the drawing.
 pub struct Drawn<'a> {
-    /// The method's name, over its column.
+    /// The method's name, shown above its column.
     pub method: &'a str,
     /// A label for each row.
     pub labels: &'a [String],
     /// The attribution.
     pub attribution: &'a Value,
-    /// The input it came from, and the image that was read, if one was.
+    /// The explained input, and the image it was read from, if any.
     pub input: &'a Value,
     pub picture: Option<&'a Picture>,
 }
 
-/// A PNG file's content.
+/// Draws the attribution as the content of a PNG file.
 pub fn draw(drawn: &Drawn<'_>) -> Result<Vec<u8>, Error> {
     let (attribution, last) = channels_first(drawn.attribution)?;
     let (input, _) = channels_first(drawn.input)?;
@@ -30,13 +30,13 @@ pub fn draw(drawn: &Drawn<'_>) -> Result<Vec<u8>, Error> {
     for (row, label) in drawn.labels.iter().take(rows).enumerate() {
         let mut map = Map::from_value(&attribution, row).map_err(|_| {
             Error::input(format!(
-                "--image: an attribution of shape {:?} cannot be drawn; [batch, channels, \
-                 height, width], [batch, height, width] and [batch, width] can",
+                "--image: an attribution of shape {:?} cannot be drawn, only [batch, channels, \
+                 height, width], [batch, height, width] or [batch, width]",
                 drawn.attribution.shape()
             ))
         })?;
         let original = original(drawn, &input, row, last)?;
-        // A layer's map is smaller than the image it came from: it is drawn at the image's size.
+        // A layer's map may be smaller than the image: draw it at the image's size.
         if let Some(original) = &original
             && original.size() != map.size()
         {
@@ -67,8 +67,8 @@ pub fn draw(drawn: &Drawn<'_>) -> Result<Vec<u8>, Error> {
     Ok(panel.with_cell(224).to_png()?)
 }
 
-/// The input as a picture: the image that was read, or a tensor of 1 or 3 channels spread between
-/// black and white.
+/// Returns the input as a picture: the image that was read, or a tensor of 1 or 3 channels scaled
+/// to the range from black to white.
 fn original(
     drawn: &Drawn<'_>,
     input: &Value,
@@ -90,8 +90,8 @@ fn original(
     Ok(Some(Picture::from_value(input, row, low..high)?))
 }
 
-/// `[batch, height, width, channels]` as `[batch, channels, height, width]`, where the last
-/// dimension alone can be colours; and whether it was so.
+/// Permutes `[batch, height, width, channels]` to `[batch, channels, height, width]` if only the
+/// last dimension can be colours; also returns whether it did.
 fn channels_first(value: &Value) -> Result<(Value, bool), Error> {
     let shape = value.shape();
     match shape[..] {

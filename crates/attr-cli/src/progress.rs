@@ -1,4 +1,4 @@
-//! Progress on standard error, when that is a terminal.
+//! Shows progress on standard error if it is a terminal.
 
 use std::cell::RefCell;
 use std::io::IsTerminal;
@@ -7,14 +7,14 @@ use std::time::Duration;
 use attr_core::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar for the work in progress.
+/// A progress bar.
 pub struct Bar {
     shown: bool,
     bar: RefCell<ProgressBar>,
 }
 
 impl Bar {
-    /// A bar that shows unless `quiet` or standard error is no terminal.
+    /// Creates a bar that is hidden if `quiet` is set or standard error is not a terminal.
     pub fn new(quiet: bool) -> Self {
         Self {
             shown: !quiet && std::io::stderr().is_terminal(),
@@ -22,7 +22,7 @@ impl Bar {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         self.bar.borrow().finish_and_clear();
     }

@@ -1,4 +1,4 @@
-//! `--target` and `--neuron`.
+//! Parses `--target` and `--neuron`.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use attr_core::Target;
 use crate::error::Error;
 use crate::{input, npy::Array};
 
-/// The target that a text means for an output of this shape.
+/// Parses a target for an output of this shape.
 pub fn parse(text: Option<&str>, output: &[usize]) -> Result<Target, Error> {
     let single = output[1.min(output.len())..].iter().product::<usize>() == 1;
     let Some(text) = text else {
@@ -26,7 +26,7 @@ pub fn parse(text: Option<&str>, output: &[usize]) -> Result<Target, Error> {
     let index = index(text).ok_or_else(|| {
         Error::input(format!(
             "--target {text}: give a class, `predicted`, an index such as 4,0,2, or a .npy of \
-             integers; the output has shape {output:?}, dimension 0 being the rows"
+             integers; the output has shape {output:?}, where dimension 0 is the rows"
         ))
     })?;
     Ok(match index[..] {
@@ -36,11 +36,11 @@ pub fn parse(text: Option<&str>, output: &[usize]) -> Result<Target, Error> {
     })
 }
 
-/// A class per row, or an index per row.
+/// Reads one class or one index per row.
 fn from_array(array: &Array, text: &str, rank: usize) -> Result<Target, Error> {
     let bad = |why: &str| Error::input(format!("--target {text}: {why}"));
     let numbers = array.elements.to_ints();
-    let numbers = numbers.ok_or_else(|| bad("it holds fractions, not indices"))?;
+    let numbers = numbers.ok_or_else(|| bad("it holds fractions, not integers"))?;
     let numbers: Option<Vec<usize>> = numbers.iter().map(|&n| usize::try_from(n).ok()).collect();
     let numbers = numbers.ok_or_else(|| bad("it holds a negative index"))?;
     match (&array.shape[..], rank) {
@@ -55,19 +55,19 @@ fn from_array(array: &Array, text: &str, rank: usize) -> Result<Target, Error> {
                 .collect(),
         )),
         (shape, _) => Err(bad(&format!(
-            "it has shape {shape:?}; one class (or one index) per row is needed"
+            "it has shape {shape:?}; give one class (or one index) per row"
         ))),
     }
 }
 
-/// `i,j,...`
+/// Parses `i,j,...`.
 fn index(text: &str) -> Option<Vec<usize>> {
     text.split(',')
         .map(|part| part.trim().parse().ok())
         .collect()
 }
 
-/// `LAYER:i,j,k`; the layer's name may hold colons itself.
+/// Parses `LAYER:i,j,k`; the layer's name may contain colons.
 pub fn neuron(text: &str) -> Result<(&str, Target), Error> {
     let parts = text
         .rsplit_once(':')
@@ -75,7 +75,7 @@ pub fn neuron(text: &str) -> Result<(&str, Target), Error> {
     match parts {
         Some((layer, unit)) if !layer.is_empty() => Ok((layer, Target::unit(unit))),
         _ => Err(Error::input(format!(
-            "--neuron {text}: give a layer and the position of one of its units, such as \
+            "--neuron {text}: give a layer and the index of one of its units, such as \
              conv2:3,0,0"
         ))),
     }

@@ -1,10 +1,5 @@
-//! The shared core of attr: what a model is, how it is traced, run forwards and walked backwards,
-//! and what an attribution of it looks like.
-//!
-//! Start at [`Traced`] (a Burn module as a graph of named layers) or [`Model`] (anything with a
-//! forward function), then pick a method from a method crate; all of them implement [`Method`] or
-//! [`LayerMethod`]. Who writes rules finds them in [`walk`], who writes methods in [`build`] and
-//! [`perturb`].
+//! The shared core of attr.
+#![doc = include_str!("../README.md")]
 
 mod baseline;
 mod error;
@@ -29,7 +24,7 @@ pub use perturb::FeatureMask;
 pub use question::{Budget, Progress, Question, Run, Target};
 pub use value::{Constant, Input, Inputs, Kind, Value, Values};
 
-/// Operations of traced models: what rules match on, and what models read from files are made of.
+/// Operations of traced models, which rules match on and models read from files are built from.
 pub mod op {
     pub use crate::graph::{
         Binary, Compare, ConvGeometry, Cumulative, Dim, GridPadding, GroupKind, Interpolation,
@@ -37,7 +32,7 @@ pub mod op {
     };
 }
 
-/// What methods are built of: gradients of several targets, results that come in chunks, draws.
+/// Building blocks for methods: gradients of several targets, chunked results, random numbers.
 pub mod build {
     pub use crate::method::{ask, on_the_rest};
     pub use crate::model::{Gradients, Seeds};

@@ -10,28 +10,28 @@ use rand_distr::{Distribution, StandardNormal};
 pub struct Random(ChaCha8Rng);
 
 impl Random {
-    /// The stream of a seed.
+    /// Creates the stream for a seed.
     pub fn new(seed: u64) -> Self {
         Self(ChaCha8Rng::seed_from_u64(seed))
     }
 
-    /// The next `count` standard normal numbers.
+    /// Returns the next `count` standard normal numbers.
     pub fn normal(&mut self, count: usize) -> impl Iterator<Item = f32> + '_ {
         StandardNormal.sample_iter(&mut self.0).take(count)
     }
 
-    /// The next number, uniform in `[0, 1)`.
+    /// Returns the next number, uniform in `[0, 1)`.
     pub fn uniform(&mut self) -> f64 {
-        // 53 bits are a double's precision.
+        // A double has 53 bits of precision.
         (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// The next 64 random bits.
+    /// Returns the next 64 random bits.
     pub fn bits(&mut self) -> u64 {
         self.0.next_u64()
     }
 
-    /// The numbers below `count` in random order (Fisher, Yates).
+    /// Returns the numbers below `count` in random order (Fisher, Yates).
     pub fn permutation(&mut self, count: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..count).collect();
         for last in (1..count).rev() {
@@ -40,7 +40,7 @@ impl Random {
         order
     }
 
-    /// The next whole number, uniform below `count`; 0 for a count of 0.
+    /// Returns the next whole number, uniform below `count`; 0 for a count of 0.
     pub fn index(&mut self, count: usize) -> usize {
         ((self.uniform() * count as f64) as usize).min(count.saturating_sub(1))
     }

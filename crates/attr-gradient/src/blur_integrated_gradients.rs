@@ -1,7 +1,7 @@
-//! Blur integrated gradients: the path leads from a blurred image to the image.
+//! Blur integrated gradients: integrated gradients along a path from a blurred to the sharp image.
 //!
 //! Xu, Venugopalan, Sundararajan, "Attribution in Scale and Space", 2020
-//! (<https://arxiv.org/abs/2004.03383>). As `BlurIG` of PAIR's saliency library.
+//! (<https://arxiv.org/abs/2004.03383>). Matches `BlurIG` of PAIR's saliency library.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -18,14 +18,15 @@ use crate::rows::{Chunk, RowSums, complete, samples_of};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct BlurIntegratedGradientsConfig {
-    /// Standard deviation of the strongest blur, in pixels; 50, as in PAIR's library.
+    /// Standard deviation of the strongest blur, in pixels; default 50, as in PAIR's library.
     pub max_sigma: f64,
-    /// Steps of the path; 100, as in PAIR's library.
+    /// Number of steps on the path; default 100, as in PAIR's library.
     pub steps: usize,
-    /// How far the blur is changed to find its derivative; 0.01, as in PAIR's library.
-    pub grad_step: f64,
-    /// Whether the square of the deviation grows evenly, instead of itself; false, as in PAIR's
+    /// Step of the finite difference that gives the blur's derivative; default 0.01, as in PAIR's
     /// library.
+    pub grad_step: f64,
+    /// Whether the squared deviation grows in even steps, rather than the deviation itself; default
+    /// false, as in PAIR's library.
     pub sqrt: bool,
 }
 
@@ -40,18 +41,19 @@ impl Default for BlurIntegratedGradientsConfig {
     }
 }
 
-/// `A = -Σₖ (σₖ₊₁ - σₖ) ∂L(x, σₖ)/∂σ ⊙ ∇f(L(x, σₖ))`, where `L(x, σ)` is the image blurred by a
-/// Gaussian of deviation `σ`.
+/// Computes `A = -Σₖ (σₖ₊₁ - σₖ) ∂L(x, σₖ)/∂σ ⊙ ∇f(L(x, σₖ))`, where `L(x, σ)` is the image blurred
+/// by a Gaussian of deviation `σ`.
 ///
-/// No baseline is needed, and what is added on the way is detail rather than brightness. Outside
-/// the image is 0; kernels end at four deviations. The convergence delta is
+/// No baseline is needed, and the path adds detail rather than brightness. The image is padded with
+/// 0; kernels end at four deviations. The convergence delta is
 /// `Σ A - (f(x) - f(L(x, max_sigma)))`.
 ///
 /// Shapes: the input's, `[batch, channels, ...]` with one to three spatial dimensions. `steps`
 /// forward and backward passes per row, and two forward passes for the delta.
 ///
 /// # Errors
-/// [`Error::Parameter`] for parameters out of range; [`Error::Shape`] for an input that is no image.
+/// [`Error::Parameter`] for parameters out of range; [`Error::Shape`] for an input that is not an
+/// image.
 ///
 /// ```
 /// use attr_core::Method;
@@ -79,7 +81,7 @@ impl From<BlurIntegratedGradientsConfig> for BlurIntegratedGradients {
 }
 
 impl BlurIntegratedGradients {
-    /// A hundred steps from a blur of fifty pixels.
+    /// Creates the method with a hundred steps from a blur of fifty pixels.
     pub fn new() -> Self {
         Self::default()
     }
@@ -96,13 +98,13 @@ impl BlurIntegratedGradients {
         self
     }
 
-    /// Sets how far the blur is changed to find its derivative.
+    /// Sets the step of the finite difference that gives the blur's derivative.
     pub fn with_grad_step(mut self, grad_step: f64) -> Self {
         self.config.grad_step = grad_step;
         self
     }
 
-    /// Sets whether the square of the deviation grows evenly.
+    /// Sets whether the squared deviation grows in even steps.
     pub fn with_sqrt(mut self, sqrt: bool) -> Self {
         self.config.sqrt = sqrt;
         self
@@ -127,7 +129,7 @@ impl BlurIntegratedGradients {
             return Err(Error::Parameter {
                 name: "steps",
                 value: config.steps.to_string(),
-                expected: "at least one is needed, and at most 65536",
+                expected: "at least one is needed and at most 65536 are allowed",
             });
         }
         for (i, value) in inputs.values().iter().enumerate() {
@@ -150,7 +152,7 @@ impl BlurIntegratedGradients {
         Ok(())
     }
 
-    /// Deviations of the path, from none to the strongest.
+    /// Returns the deviations on the path, from zero to the strongest.
     pub(crate) fn sigmas(&self) -> Vec<f64> {
         let (steps, most) = (self.config.steps, self.config.max_sigma);
         let even = (0..=steps).map(|i| i as f64 * most / steps as f64);
@@ -162,7 +164,7 @@ impl BlurIntegratedGradients {
     }
 }
 
-/// The inputs, each row blurred by its own deviation.
+/// Blurs each row of the inputs by its own deviation.
 pub(crate) fn blurred(inputs: &Values, sigmas: &[f64]) -> Result<Values, Error> {
     let mut results: Vec<Option<Value>> = Vec::with_capacity(inputs.values().len());
     for (i, value) in inputs.values().iter().enumerate() {
@@ -172,15 +174,17 @@ pub(crate) fn blurred(inputs: &Values, sigmas: &[f64]) -> Result<Values, Error> 
     Ok(inputs.with(|i, _| results[i].clone()))
 }
 
-/// A Gaussian blur is linear and separable: a matrix for each spatial dimension. Rows of one
-/// deviation go together.
+/// Blurs each row of a value by its own deviation.
+///
+/// A Gaussian blur is linear and separable: one matrix per spatial dimension. Rows with the same
+/// deviation are blurred together.
 fn blur(value: &Value, sigmas: &[f64]) -> Result<Value, Error> {
     by_sigma(value, sigmas, |rows, sigma| {
         separable(rows, |_, length| gaussian(sigma, length))
     })
 }
 
-/// The image blurred a little more minus the image blurred, each row by its own deviation.
+/// Computes how the blurred image changes when the deviation of each row grows by `step`.
 ///
 /// Subtracting the images would cancel most digits, so the kernels are subtracted, dimension by
 /// dimension: `K'₁K'₂ - K₁K₂ = (K'₁ - K₁) K'₂ + K₁ (K'₂ - K₂)`.
@@ -208,7 +212,7 @@ fn blur_difference(value: &Value, sigmas: &[f64], step: f64) -> Result<Value, Er
     })
 }
 
-/// Applies `f` to the rows of each deviation, and puts them back in order.
+/// Applies `f` to the rows of each deviation and restores their order.
 fn by_sigma(
     value: &Value,
     sigmas: &[f64],

@@ -1,9 +1,10 @@
-//! Deconvolution: the gradient, where a ReLU lets pass what is positive of what comes back,
-//! whatever went forward.
+//! Deconvolution: the gradient, with ReLUs that pass back only positive values, regardless of
+//! their forward input.
 //!
 //! Zeiler, Fergus, "Visualizing and Understanding Convolutional Networks", 2013
-//! (<https://arxiv.org/abs/1311.2901>). As Captum's `Deconvolution`, except that every ReLU of the
-//! graph is caught: Captum sees modules only, and gives the plain gradient for a functional ReLU.
+//! (<https://arxiv.org/abs/1311.2901>). Matches Captum's `Deconvolution`, except that every ReLU in
+//! the graph is handled. Captum sees only modules and gives the plain gradient for a functional
+//! ReLU.
 
 use std::sync::Arc;
 
@@ -13,13 +14,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::relu::walk_relus;
 
-/// The gradient with `R_in = 1[R_out > 0] ⊙ R_out` at every ReLU.
+/// Computes the gradient with `R_in = 1[R_out > 0] ⊙ R_out` at every ReLU.
 ///
-/// Shapes: the input's, `[batch, ...]`. One forward and one backward pass per row. A model without
-/// ReLU gets its gradient.
+/// Shapes: the input's, `[batch, ...]`. One forward and one backward pass per row. For a model
+/// without ReLUs, the result is its gradient.
 ///
 /// # Errors
-/// As [`GuidedBackprop`](crate::GuidedBackprop).
+/// The same as for [`GuidedBackprop`](crate::GuidedBackprop).
 ///
 /// ```
 /// use attr_core::{Method, Traced};
@@ -42,7 +43,7 @@ use crate::relu::walk_relus;
 pub struct Deconvolution {}
 
 impl Deconvolution {
-    /// The method; it has no parameters.
+    /// Creates the method, which has no parameters.
     pub fn new() -> Self {
         Self::default()
     }

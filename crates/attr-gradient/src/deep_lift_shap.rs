@@ -1,25 +1,25 @@
 //! DeepLIFT SHAP: the mean of DeepLIFT over a distribution of baselines.
 //!
 //! Lundberg, Lee, "A Unified Approach to Interpreting Model Predictions", 2017
-//! (<https://arxiv.org/abs/1705.07874>). As Captum's `DeepLiftShap`, which takes every row of the
-//! distribution; with [`DeepLift`](crate::DeepLift)'s rules.
+//! (<https://arxiv.org/abs/1705.07874>). Like Captum's `DeepLiftShap`, it uses every row of the
+//! distribution. The rules are those of [`DeepLift`](crate::DeepLift).
 
 use attr_core::{BaselineUse, Error, Explanation, Method, Question, Value};
 
 use crate::deep_lift::{DeepLiftConfig, DeepLiftRule, Pairs};
 use crate::rows::{Chunk, RowSums, samples_of};
 
-/// `A = 1/B Σ_b (x - b) ⊙ m(x, b)` over the `B` rows of a distribution of baselines: an
-/// approximation of Shapley values under independence of the inputs.
+/// Computes `A = 1/B Σ_b (x - b) ⊙ m(x, b)` over the `B` rows of a distribution of baselines.
 ///
-/// The convergence delta is `Σ A - (f(x) - mean f(b))`.
+/// This approximates Shapley values, assuming independent inputs. The convergence delta is
+/// `Σ A - (f(x) - mean f(b))`.
 ///
 /// Shapes: the input's, `[batch, ...]`. Two forward passes and one backward pass for each pair of a
 /// row and a baseline.
 ///
 /// # Errors
-/// As [`DeepLift`](crate::DeepLift); [`Error::Method`] when inputs have distributions of different
-/// lengths.
+/// Those of [`DeepLift`](crate::DeepLift); [`Error::Method`] if the inputs' distributions differ in
+/// length.
 ///
 /// ```
 /// use attr_core::{Baseline, Method, Traced};
@@ -50,9 +50,11 @@ impl From<DeepLiftConfig> for DeepLiftShap {
 }
 
 impl DeepLiftShap {
-    /// The mean over the rows of the baselines: a
-    /// [`Baseline::Distribution`](attr_core::Baseline::Distribution), or one for each input with as
-    /// many rows each.
+    /// Creates the method.
+    ///
+    /// It averages over the rows of the baselines: a
+    /// [`Baseline::Distribution`](attr_core::Baseline::Distribution), or one per input with equally
+    /// many rows.
     pub fn new() -> Self {
         Self::default()
     }
@@ -63,7 +65,7 @@ impl DeepLiftShap {
         self
     }
 
-    /// Sets how nonlinearities are passed.
+    /// Sets how nonlinearities are handled.
     pub fn with_rule(mut self, rule: DeepLiftRule) -> Self {
         self.config.rule = rule;
         self
@@ -82,8 +84,7 @@ impl DeepLiftShap {
         if lengths().any(|length| length != 1 && length != count) {
             return Err(Error::Method {
                 method: "DeepLIFT SHAP",
-                reason: "the inputs' distributions need equally many rows, which belong together"
-                    .into(),
+                reason: "the inputs' distributions need equally many rows, which are paired".into(),
             });
         }
         let rows = inputs.rows();

@@ -3,8 +3,8 @@
 //!
 //! Lundberg, Lee, 2017 (<https://arxiv.org/abs/1705.07874>); Erion, Janizek, Sturmfels, Lundberg,
 //! Lee, "Improving performance of deep learning models with axiomatic attribution priors and
-//! expected gradients", 2019 (<https://arxiv.org/abs/1906.10670>). As Captum's `GradientShap`;
-//! draws come from a seed, and the mean comes with its standard error.
+//! expected gradients", 2019 (<https://arxiv.org/abs/1906.10670>). Matches Captum's `GradientShap`;
+//! draws are seeded, and the mean comes with its standard error.
 
 use std::collections::HashMap;
 
@@ -23,14 +23,14 @@ use crate::rows::{Moment, Moments, row_sums, samples_of};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct GradientShapConfig {
-    /// Random points for each row; 5, as in Captum.
+    /// Number of random points per row; default 5, as in Captum.
     pub n_samples: usize,
-    /// Standard deviation of noise on the input (local smoothing), in units of the input: one for
-    /// all inputs, or one for each that gets an attribution; 0, as in Captum.
+    /// Standard deviation of the noise on the input (local smoothing), in units of the input: one
+    /// for all inputs, or one per attributed input; default 0, as in Captum.
     pub stdevs: Vec<f64>,
-    /// Whether gradients are multiplied by `x - b`; true, as in Captum.
+    /// Whether gradients are multiplied by `x - b`; default true, as in Captum.
     pub multiply_by_inputs: bool,
-    /// Seed of the draws.
+    /// Seed of the random draws.
     pub seed: u64,
 }
 
@@ -45,20 +45,19 @@ impl Default for GradientShapConfig {
     }
 }
 
-/// `A = E[(x' - b) ⊙ ∇f(b + α (x' - b))]` over baselines `b` drawn from a distribution,
+/// Computes `A = E[(x' - b) ⊙ ∇f(b + α (x' - b))]` over baselines `b` drawn from a distribution,
 /// `α ~ U(0, 1)` and `x' = x + N(0, stdev²)`.
 ///
-/// Its expectation is integrated gradients averaged over the baselines. Baselines of several
-/// inputs are drawn independently; they share `α`. The convergence delta is
+/// The expectation equals integrated gradients averaged over the baselines. The baselines of
+/// several inputs are drawn independently, but share `α`. The convergence delta is
 /// `Σ A - mean(f(x') - f(b))` over the draws.
 ///
-/// Shapes: the input's, `[batch, ...]`. `n_samples` forward and backward passes per row; for the
-/// delta one forward pass per drawn baseline, and one or, with smoothing, one per sample for the
-/// input.
+/// Shapes: the input's, `[batch, ...]`. `n_samples` forward and backward passes per row. The delta
+/// takes one forward pass per drawn baseline and one for the input (one per sample with smoothing).
 ///
 /// # Errors
 /// [`Error::Parameter`] for no samples or a negative deviation; [`Error::Shape`] for baselines that
-/// do not fit; [`Error::Method`] for inputs made of integers.
+/// do not fit; [`Error::Method`] for inputs of integers.
 ///
 /// ```
 /// use attr_core::{Baseline, Method};
@@ -89,8 +88,10 @@ impl From<GradientShapConfig> for GradientShap {
 }
 
 impl GradientShap {
-    /// Five samples. Baselines are drawn from those given: a
-    /// [`Baseline::Distribution`](attr_core::Baseline::Distribution), one for each input, a number.
+    /// Creates the method with five samples.
+    ///
+    /// Baselines are drawn from those given: a
+    /// [`Baseline::Distribution`](attr_core::Baseline::Distribution), one per input, or a number.
     pub fn new() -> Self {
         Self::default()
     }
@@ -101,7 +102,7 @@ impl GradientShap {
         self
     }
 
-    /// Sets the deviation of the noise on the input, for all inputs or one each.
+    /// Sets the standard deviation of the noise: one for all inputs, or one per attributed input.
     pub fn with_stdevs(mut self, stdevs: impl Into<Vec<f64>>) -> Self {
         self.config.stdevs = stdevs.into();
         self
@@ -113,15 +114,15 @@ impl GradientShap {
         self
     }
 
-    /// Sets the seed of the draws.
+    /// Sets the seed of the random draws.
     pub fn with_seed(mut self, seed: u64) -> Self {
         self.config.seed = seed;
         self
     }
 }
 
-/// Where a sample lies: its row and number there, a baseline row for each input, and how far from
-/// there.
+/// A sample: its row and its number there, a baseline row for each input, and its position `alpha`
+/// between baseline and input.
 struct Draw {
     item: (usize, usize),
     picks: Vec<usize>,
@@ -129,7 +130,7 @@ struct Draw {
 }
 
 impl GradientShap {
-    /// All draws, row by row and sample by sample.
+    /// Iterates over all draws, row by row and sample by sample.
     fn draws(
         &self,
         rows: usize,
@@ -160,7 +161,7 @@ impl GradientShap {
             return Err(Error::Parameter {
                 name: "n_samples",
                 value: n.to_string(),
-                expected: "at least one is needed, and at most 1048576",
+                expected: "at least one is needed and at most 1048576 are allowed",
             });
         }
         let inputs = question.inputs();
@@ -175,7 +176,7 @@ impl GradientShap {
         let mut random = Random::new(self.config.seed);
         let draws = self.draws(rows, &pools, random.clone());
         if noise {
-            // Noise is what the generator gives after all draws.
+            // The noise is generated after all draws.
             random = self.after_draws(rows, &pools, random);
         }
         let names = names(layers.unwrap_or_default());
@@ -329,7 +330,7 @@ impl GradientShap {
             .collect()
     }
 
-    /// The generator behind all draws.
+    /// Returns the generator in its state after all draws.
     fn after_draws(&self, rows: usize, pools: &[Option<Value>], mut random: Random) -> Random {
         for _ in 0..rows * self.config.n_samples {
             for pool in pools.iter().flatten() {
@@ -341,7 +342,8 @@ impl GradientShap {
     }
 }
 
-/// The baselines of some draws, each once for each row that drew it, and which of them is whose.
+/// Returns the baselines of some draws, each once per row that drew it, and for each draw the index
+/// of its baseline.
 fn distinct(part: &[Draw], inputs: &Values, pools: &[Option<Value>]) -> (Values, Vec<usize>) {
     let mut known: HashMap<(usize, &[usize]), usize> = HashMap::new();
     let mut firsts: Vec<&Draw> = Vec::new();
@@ -360,7 +362,7 @@ fn distinct(part: &[Draw], inputs: &Values, pools: &[Option<Value>]) -> (Values,
     (baselines, which)
 }
 
-/// What an end of a path is evaluated for: the targets, and the layers where there are some.
+/// Evaluates the ends of paths: the targets' scores and, if there are any, the layers' activations.
 struct Ends<'a> {
     question: &'a Question<'a>,
     layers: &'a [String],
@@ -368,7 +370,7 @@ struct Ends<'a> {
 }
 
 impl Ends<'_> {
-    /// Scores, `[target][row]`, and activations, over one forward pass.
+    /// Returns scores, `[target][row]`, and activations from one forward pass.
     fn of(&self, values: &Values) -> Result<(Vec<Vec<f32>>, Vec<Value>), Error> {
         let (output, activations) = match self.plan {
             None => (self.question.forward(values)?, Vec::new()),
@@ -393,9 +395,10 @@ impl Method for GradientShap {
         BaselineUse::Distribution
     }
 
-    /// The gradient at each layer, at random points between *inputs*, times the difference of the
-    /// activations at the ends, as Captum's `LayerGradientShap`; at random points between
-    /// *activations* where the inputs are integers.
+    /// Computes the gradient at each layer times the difference of the activations at the ends.
+    ///
+    /// The random points lie between *inputs*, as in Captum's `LayerGradientShap`, or between
+    /// *activations* if the inputs are integers.
     fn explain_layers(
         &self,
         question: &Question<'_>,
@@ -403,7 +406,7 @@ impl Method for GradientShap {
     ) -> Result<Vec<Vec<Explanation>>, Error> {
         let inputs = question.inputs();
         if (0..inputs.values().len()).all(|i| !inputs.attributed(i)) {
-            // Between tokens there are no points; between their activations there are.
+            // There are no points between tokens, but there are between their activations.
             return on_the_rest(self, question, layers);
         }
         self.explain_rows(question, Some(layers))

@@ -1,8 +1,9 @@
-//! Guided backpropagation: the gradient, of which only what is positive passes a ReLU.
+//! Guided backpropagation: the gradient, with ReLUs that pass back only positive values.
 //!
 //! Springenberg, Dosovitskiy, Brox, Riedmiller, "Striving for Simplicity", 2014
-//! (<https://arxiv.org/abs/1412.6806>). As Captum's `GuidedBackprop`, except that every ReLU of the
-//! graph is caught: Captum sees modules only, and gives the plain gradient for a functional ReLU.
+//! (<https://arxiv.org/abs/1412.6806>). Matches Captum's `GuidedBackprop`, except that every ReLU
+//! in the graph is handled. Captum sees only modules and gives the plain gradient for a functional
+//! ReLU.
 
 use std::sync::Arc;
 
@@ -12,13 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::relu::walk_relus;
 
-/// The gradient with `R_in = 1[x > 0] ⊙ 1[R_out > 0] ⊙ R_out` at every ReLU.
+/// Computes the gradient with `R_in = 1[x > 0] ⊙ 1[R_out > 0] ⊙ R_out` at every ReLU.
 ///
-/// Shapes: the input's, `[batch, ...]`. One forward and one backward pass per row. A model without
-/// ReLU gets its gradient.
+/// Shapes: the input's, `[batch, ...]`. One forward and one backward pass per row. For a model
+/// without ReLUs, the result is its gradient.
 ///
 /// # Errors
-/// [`Error::NotTraced`] for a closure; [`Error::NoGradient`] as for any gradient.
+/// [`Error::NotTraced`] for a closure; [`Error::NoGradient`] for an input that gets no gradient.
 ///
 /// ```
 /// use attr_core::{Method, Traced};
@@ -41,7 +42,7 @@ use crate::relu::walk_relus;
 pub struct GuidedBackprop {}
 
 impl GuidedBackprop {
-    /// The method; it has no parameters.
+    /// Creates the method, which has no parameters.
     pub fn new() -> Self {
         Self::default()
     }

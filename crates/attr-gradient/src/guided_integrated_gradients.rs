@@ -1,8 +1,8 @@
-//! Guided integrated gradients: a path along which the features with the smallest gradients move
-//! first.
+//! Guided integrated gradients: integrated gradients along a path that moves the features with the
+//! smallest gradients first.
 //!
 //! Kapishnikov, Venugopalan, Avci, Wedin, Terry, Bolukbasi, "Guided Integrated Gradients: an
-//! Adaptive Path Method for Removing Noise", 2021 (<https://arxiv.org/abs/2106.09788>). As
+//! Adaptive Path Method for Removing Noise", 2021 (<https://arxiv.org/abs/2106.09788>). Matches
 //! `GuidedIG` of PAIR's saliency library.
 
 use attr_core::{BaselineUse, Error, Explanation, Method, Question, Target, Value, Values};
@@ -14,13 +14,13 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct GuidedIntegratedGradientsConfig {
-    /// Steps of the path; 200, as in PAIR's library.
+    /// Number of steps on the path; default 200, as in PAIR's library.
     pub x_steps: usize,
-    /// The part of features, those with the smallest gradients, that moves at once; 0.25, as in
-    /// PAIR's library.
+    /// The fraction of features that move at once, those with the smallest gradients; default 0.25,
+    /// as in PAIR's library.
     pub fraction: f64,
-    /// How far the path may stray from the straight one, as a part of its length; 0.02, as in
-    /// PAIR's library.
+    /// How far the path may deviate from the straight path, as a fraction of its length; default
+    /// 0.02, as in PAIR's library.
     pub max_dist: f64,
 }
 
@@ -34,15 +34,15 @@ impl Default for GuidedIntegratedGradientsConfig {
     }
 }
 
-/// `A = Σ ∇f(xₖ) ⊙ (xₖ₊₁ - xₖ)` along a path on which, at each step, those features move that the
-/// output depends on least, as far as the path stays within `max_dist` of the straight one.
+/// Computes `A = Σ ∇f(xₖ) ⊙ (xₖ₊₁ - xₖ)` along a path that adapts to the gradients.
 ///
-/// High gradients on the way, which make integrated gradients noisy, are passed late and in large
-/// strides. The convergence delta is `Σ A - (f(x) - f(b))`. Several inputs count as one list of
-/// features.
+/// Each step moves the features that the output depends on least, while the path stays within
+/// `max_dist` of the straight path. High gradients, which make integrated gradients noisy, are
+/// passed late and in large strides. The convergence delta is `Σ A - (f(x) - f(b))`. Several inputs
+/// count as one list of features.
 ///
-/// Shapes: the input's, `[batch, ...]`. `x_steps` forward and backward passes per row and target
-/// (each target has its own path), one after the other; all rows go together.
+/// Shapes: the input's, `[batch, ...]`. `x_steps` forward and backward passes per row and target,
+/// since each target has its own path. Steps run one after the other, with all rows together.
 ///
 /// # Errors
 /// [`Error::Parameter`] for parameters out of range; [`Error::Shape`] for a baseline that does not
@@ -73,7 +73,7 @@ impl From<GuidedIntegratedGradientsConfig> for GuidedIntegratedGradients {
 }
 
 impl GuidedIntegratedGradients {
-    /// Two hundred steps from a zero baseline.
+    /// Creates the method with two hundred steps from a zero baseline.
     pub fn new() -> Self {
         Self::default()
     }
@@ -84,13 +84,13 @@ impl GuidedIntegratedGradients {
         self
     }
 
-    /// Sets the part of features that moves at once.
+    /// Sets the fraction of features that move at once.
     pub fn with_fraction(mut self, fraction: f64) -> Self {
         self.config.fraction = fraction;
         self
     }
 
-    /// Sets how far the path may stray.
+    /// Sets how far the path may deviate from the straight path.
     pub fn with_max_dist(mut self, max_dist: f64) -> Self {
         self.config.max_dist = max_dist;
         self
@@ -102,7 +102,7 @@ impl GuidedIntegratedGradients {
             return Err(Error::Parameter {
                 name: "x_steps",
                 value: config.x_steps.to_string(),
-                expected: "at least one is needed, and at most 65536",
+                expected: "at least one is needed and at most 65536 are allowed",
             });
         }
         if !(config.fraction > 0.0 && config.fraction <= 1.0) {
@@ -122,8 +122,8 @@ impl GuidedIntegratedGradients {
         Ok(())
     }
 
-    /// Follows the path of one target: `seen` is told, step by step, each row's gradient and how
-    /// the row moved, `(step, row, gradient, score, change)`.
+    /// Follows the path of one target and passes each step of each row to `seen`, as
+    /// `(row, gradient, score, change)`.
     pub(crate) fn follow(
         &self,
         question: &Question<'_>,
@@ -144,7 +144,7 @@ impl GuidedIntegratedGradients {
             .collect();
         let (count, steps) = (rows.len(), self.config.x_steps);
         let items = (0..steps).flat_map(|step| (0..count).map(move |row| (step, row)));
-        // A row's next step stands on its last: no chunk has a row twice.
+        // A row's next step depends on its last, so no chunk holds a row twice.
         let at_once = question.items_at_once(1).min(count);
         question.for_chunks(steps * count, items, at_once, |chunk| {
             let here: Vec<usize> = chunk.iter().map(|item| item.1).collect();
@@ -166,9 +166,9 @@ impl GuidedIntegratedGradients {
 /// Receives each step: the row, its gradient and score before the step, and how it moved.
 pub(crate) type Seen<'a> = dyn FnMut(usize, &[f64], f32, &[f64]) + 'a;
 
-/// All explained elements of a row as one list.
+/// All attributed elements of a row as one list.
 pub(crate) struct Features {
-    /// Per input, how many elements a row has; none for inputs without attribution.
+    /// Per input, the number of elements in a row; none for inputs without attribution.
     sizes: Vec<Option<usize>>,
 }
 
@@ -184,7 +184,7 @@ impl Features {
         }
     }
 
-    /// The features of each row.
+    /// Returns the features of each row.
     pub fn read(&self, inputs: &Values) -> Result<Vec<Vec<f64>>, Error> {
         let values: Vec<Option<Value>> = inputs.values().iter().cloned().map(Some).collect();
         self.read_all(&values, inputs.rows())
@@ -204,7 +204,7 @@ impl Features {
         Ok(features)
     }
 
-    /// The inputs with these features.
+    /// Returns the inputs with their features replaced by these.
     pub fn write<'a>(
         &self,
         inputs: &Values,
@@ -227,12 +227,12 @@ impl Features {
     }
 }
 
-/// Where a row is on its way.
+/// A row's position on its path.
 struct Row {
     start: Vec<f64>,
     end: Vec<f64>,
     x: Vec<f64>,
-    /// The way's length, as a sum of magnitudes.
+    /// The path's length, as a sum of magnitudes.
     length: f64,
 }
 
@@ -247,7 +247,8 @@ impl Row {
         }
     }
 
-    /// Moves on until the rest of the way is as long as after so many steps of the straight path.
+    /// Moves the row until the remaining path is as long as on the straight path after this step.
+    /// Returns how the row moved.
     fn step(
         &mut self,
         step: usize,
@@ -272,8 +273,8 @@ impl Row {
                 self.x[i] = at(i, least);
             }
         }
-        // Each round moves the features with the smallest gradients to the limit, until the last
-        // round, which moves its features just as far as is left to go.
+        // Each round moves the features with the smallest gradients to the limit. The last round
+        // moves its features only as far as needed.
         let mut steepness: Vec<f64> = gradient.iter().map(|g| g.abs()).collect();
         for _ in 0..=self.x.len() {
             let current = distance(&self.x, &self.end);
@@ -293,7 +294,7 @@ impl Row {
                 .filter(|&i| steepness[i] <= threshold && steepness[i] != f64::INFINITY)
                 .collect();
             if movable.is_empty() {
-                break; // Gradients are infinite or not numbers.
+                break; // Gradients are infinite or NaN.
             }
             let possible: f64 = movable.iter().map(|&i| (self.x[i] - limit[i]).abs()).sum();
             let part = if possible > 0.0 {
@@ -357,7 +358,7 @@ impl Method for GuidedIntegratedGradients {
 }
 
 impl Features {
-    /// An explanation of so many features per row.
+    /// Builds an explanation from the attributions of each row's features.
     pub fn explanation(
         &self,
         inputs: &Values,

@@ -1,4 +1,4 @@
-//! IDGI: of each step of a path, what changes the output.
+//! IDGI: each path step's change of the output, distributed by the squared gradients.
 //!
 //! Yang, Wang, Bilgic, "IDGI: A Framework to Eliminate Explanation Noise from Integrated
 //! Gradients", 2023 (<https://arxiv.org/abs/2303.14242>).
@@ -17,26 +17,27 @@ use crate::{BlurIntegratedGradients, GuidedIntegratedGradients};
 /// The path along which [`Idgi`] looks at gradients.
 #[derive(Clone, Debug)]
 pub enum IdgiPath {
-    /// The straight path from the baseline, that of integrated gradients, in so many even steps.
+    /// The straight path from the baseline, as in integrated gradients, in even steps.
     Straight {
-        /// How many.
+        /// The number of steps.
         n_steps: usize,
     },
-    /// From a blurred image, as [`BlurIntegratedGradients`].
+    /// The path of [`BlurIntegratedGradients`], from a blurred image.
     Blur(BlurIntegratedGradients),
-    /// The path of [`GuidedIntegratedGradients`], with its own baseline.
+    /// The path of [`GuidedIntegratedGradients`], from the baseline.
     Guided(GuidedIntegratedGradients),
 }
 
-/// Parameters of [`Idgi`] as plain data: a path and its steps, the path's other parameters being
-/// its defaults.
+/// Parameters of [`Idgi`] as plain data: a path and its number of steps.
+///
+/// The path's other parameters have their default values.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct IdgiConfig {
-    /// The path; the straight one, that of integrated gradients.
+    /// The path; default straight, as in integrated gradients.
     pub path: IdgiPathKind,
-    /// Steps of the path; 50.
+    /// Number of steps on the path; default 50.
     pub n_steps: usize,
 }
 
@@ -45,12 +46,12 @@ pub struct IdgiConfig {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum IdgiPathKind {
-    /// Straight from the baseline.
+    /// The straight path from the baseline.
     #[default]
     Straight,
-    /// From a blurred image.
+    /// The path from a blurred image.
     Blur,
-    /// That of guided integrated gradients.
+    /// The path of guided integrated gradients.
     Guided,
 }
 
@@ -78,15 +79,14 @@ impl From<IdgiConfig> for Idgi {
     }
 }
 
-/// `A = Σₖ gₖ² (f(xₖ₊₁) - f(xₖ)) / Σ gₖ²` with `gₖ = ∇f(xₖ)`: each step's change of the output, by
-/// the squares of the gradient.
+/// Computes `A = Σₖ gₖ² (f(xₖ₊₁) - f(xₖ)) / Σ gₖ²` with `gₖ = ∇f(xₖ)`.
 ///
-/// Of a step along the path only the part in the gradient's direction changes the output; the rest,
-/// which is noise, is left out. The sum is `f(x) - f(b)` exactly: the convergence delta is rounding
-/// error, or the steps at which the gradient is 0 and the output changes all the same.
+/// Only the part of a step in the gradient's direction changes the output; the rest is noise and is
+/// left out. The sum is `f(x) - f(b)` exactly. The convergence delta is rounding error, or comes
+/// from steps where the gradient is 0 but the output still changes.
 ///
-/// Shapes: the input's, `[batch, ...]`. One forward and backward pass per step and row, and two
-/// forward passes; for the guided path once for each target.
+/// Shapes: the input's, `[batch, ...]`. One forward and one backward pass per step and row, and two
+/// forward passes. The guided path needs all of them once per target.
 ///
 /// # Errors
 /// Those of the path.
@@ -116,22 +116,24 @@ impl Default for Idgi {
 }
 
 impl Idgi {
-    /// Fifty steps of the straight path from a zero baseline.
+    /// Creates the method with fifty steps of the straight path from a zero baseline.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Along another path. The straight and the guided one start at the baseline; the path from a
-    /// blurred image has none.
+    /// Creates the method along a path.
+    ///
+    /// The straight and the guided path start at the baseline; the path from a blurred image has
+    /// none.
     pub fn along(path: IdgiPath) -> Self {
         Self { path }
     }
 }
 
-/// A step whose change of the output is known only when the next has been evaluated.
+/// A step whose change of the output is known only once the next step has been evaluated.
 struct Pending {
     row: usize,
-    /// Per target, the score before the step and, per input, the squares over their sum.
+    /// Per target, the score before the step and, per input, the normalised squared gradients.
     before: Vec<(f32, Vec<Option<Tensor<2>>>)>,
 }
 
@@ -154,7 +156,7 @@ impl Points for Straight {
 
 struct Blurred<'a> {
     inputs: &'a Values,
-    /// From the strongest to none.
+    /// From the strongest to zero.
     sigmas: Vec<f64>,
 }
 
@@ -198,7 +200,7 @@ impl Method for Idgi {
     }
 }
 
-/// Along a path of known points.
+/// Computes IDGI along a path of known points.
 fn along(
     points: &dyn Points,
     steps: usize,
@@ -236,7 +238,7 @@ fn along(
                 let next = if part[item].1 + 1 == steps {
                     at_inputs[t][part[item].0]
                 } else if item + 1 == part.len() {
-                    // What waits for the next chunk counts nothing yet.
+                    // The last step waits for the next chunk and counts 0 until then.
                     found[t][item]
                 } else {
                     found[t][item + 1]
@@ -266,9 +268,9 @@ fn along(
     complete(sums, inputs, at_inputs, at_start)
 }
 
-/// `g² / Σ g²`, the sum over all inputs of a row; zeros where all is zero.
+/// Returns `g² / Σ g²`, with the sum over all inputs of a row; zeros if all gradients are zero.
 ///
-/// Gradients are taken relative to the row's largest, so that no square under- or overflows.
+/// Gradients are first divided by the row's largest, so that no square under- or overflows.
 fn relative_squares(gradients: Vec<Option<Value>>) -> Result<Vec<Option<Tensor<2>>>, Error> {
     let gradients = gradients.into_iter();
     let gradients = gradients.map(|gradient| gradient.map(|g| g.matrix()).transpose());
@@ -308,8 +310,8 @@ fn along_guided(
     let mut found = Vec::with_capacity(question.targets().len());
     for (t, target) in question.targets().iter().enumerate() {
         let rows = inputs.rows();
-        // Of each row's last step the squares over their sum, the score before it, and the first
-        // score.
+        // Per row, the last step's normalised squared gradients and the score before it; and the
+        // first score.
         let mut last: Vec<Option<(Vec<f64>, f32)>> = vec![None; rows];
         let mut first = vec![None; rows];
         let mut sums: Vec<Vec<f64>> = vec![Vec::new(); rows];

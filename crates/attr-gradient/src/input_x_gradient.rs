@@ -1,17 +1,19 @@
 //! Input x gradient: `x ⊙ ∂f/∂x`.
 //!
 //! Shrikumar, Greenside, Shcherbina, Kundaje, "Not Just a Black Box", 2016
-//! (<https://arxiv.org/abs/1605.01713>). As Captum's `InputXGradient`.
+//! (<https://arxiv.org/abs/1605.01713>). Matches Captum's `InputXGradient`.
 
 use attr_core::{Error, Explanation, Method, Question};
 use serde::{Deserialize, Serialize};
 
-/// `A = x ⊙ ∂f/∂x`: for a linear function, exactly what each input adds to the output.
+/// Computes `A = x ⊙ ∂f/∂x`.
+///
+/// For a linear function, this is exactly each input's contribution to the output.
 ///
 /// Shapes: the input's, `[batch, ...]`. One forward and one backward pass per row.
 ///
 /// # Errors
-/// As [`Saliency`](crate::Saliency).
+/// The same as for [`Saliency`](crate::Saliency).
 ///
 /// ```
 /// use attr_core::Method;
@@ -31,7 +33,7 @@ use serde::{Deserialize, Serialize};
 pub struct InputXGradient {}
 
 impl InputXGradient {
-    /// The method; it has no parameters.
+    /// Creates the method, which has no parameters.
     pub fn new() -> Self {
         Self::default()
     }

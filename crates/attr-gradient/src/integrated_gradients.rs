@@ -1,9 +1,9 @@
 //! Integrated gradients: `A = (x - b) ⊙ ∫₀¹ ∇f(b + α (x - b)) dα`.
 //!
 //! Sundararajan, Taly, Yan, "Axiomatic Attribution for Deep Networks", 2017
-//! (<https://arxiv.org/abs/1703.01365>). As Captum's `IntegratedGradients`, except that the
-//! trapezoid weights sum to one, and that steps can be refined until the convergence delta is
-//! under a tolerance.
+//! (<https://arxiv.org/abs/1703.01365>). Matches Captum's `IntegratedGradients`, except that
+//! trapezoid weights sum to one and that steps can be refined until the convergence delta is
+//! within a tolerance.
 
 use attr_core::{BaselineUse, Baselines, Error, Explanation, Method, Question, Value};
 use burn::tensor::Tensor;
@@ -18,16 +18,17 @@ use crate::rows::{Chunk, RowSums, samples_of};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct IntegratedGradientsConfig {
-    /// Samples of the path; 50, as in Captum. With a tolerance, the number to begin with.
+    /// Number of samples on the path; default 50, as in Captum. With a tolerance, the initial
+    /// number.
     pub n_steps: usize,
-    /// The quadrature rule; Gauss-Legendre, as in Captum.
+    /// The quadrature rule; default Gauss-Legendre, as in Captum.
     pub method: Quadrature,
-    /// Whether the integral is multiplied by `x - b`; true, as in Captum. Without it the result
-    /// is a mean gradient and there is no convergence delta.
+    /// Whether the integral is multiplied by `x - b`; default true, as in Captum. If false, the
+    /// result is a mean gradient and has no convergence delta.
     pub multiply_by_inputs: bool,
-    /// Double the steps of a row until `|delta|` is at most this; none takes `n_steps` as they are.
+    /// Doubles a row's steps until `|delta|` is at most this value; none uses `n_steps` as given.
     pub tolerance: Option<f64>,
-    /// The most steps that a tolerance may lead to; 4096.
+    /// The maximum number of steps when a tolerance is set; default 4096.
     pub max_steps: usize,
 }
 
@@ -43,20 +44,21 @@ impl Default for IntegratedGradientsConfig {
     }
 }
 
-/// `A = (x - b) ⊙ Σₖ wₖ ∇f(b + αₖ (x - b))` over the samples `αₖ`, `wₖ` of a quadrature rule.
+/// Computes `A = (x - b) ⊙ Σₖ wₖ ∇f(b + αₖ (x - b))` with the samples `αₖ`, `wₖ` of a quadrature.
 ///
 /// Completeness: `Σ A = f(x) - f(b)` up to the convergence delta, which the result reports per row
 /// as `Σ A - (f(x) - f(b))`.
 ///
-/// A distribution as baseline, or [`Baseline::Several`](attr_core::Baseline::Several), gives the mean
-/// over them: black and white together do not hide what has the baseline's colour.
+/// With a distribution of baselines, or [`Baseline::Several`](attr_core::Baseline::Several), the
+/// result is the mean over them. Black and white together do not hide features that have the
+/// baseline's colour.
 ///
 /// Shapes: the input's, `[batch, ...]`. `n_steps` forward and backward passes per row, plus two
 /// forward passes for the delta.
 ///
 /// # Errors
 /// [`Error::Parameter`] for no steps or a tolerance that is not positive, [`Error::Shape`] for a
-/// baseline that does not fit, [`Error::NotConverged`] when `max_steps` do not reach the tolerance.
+/// baseline that does not fit, [`Error::NotConverged`] if `max_steps` do not reach the tolerance.
 ///
 /// ```
 /// use attr_core::Method;
@@ -85,7 +87,7 @@ impl From<IntegratedGradientsConfig> for IntegratedGradients {
 }
 
 impl IntegratedGradients {
-    /// Fifty Gauss-Legendre steps from a zero baseline.
+    /// Creates the method with fifty Gauss-Legendre steps from a zero baseline.
     pub fn new() -> Self {
         Self::default()
     }
@@ -115,7 +117,7 @@ impl IntegratedGradients {
         self
     }
 
-    /// Sets the most steps that a tolerance may lead to.
+    /// Sets the maximum number of steps when a tolerance is set.
     pub fn with_max_steps(mut self, max_steps: usize) -> Self {
         self.config.max_steps = max_steps;
         self
@@ -134,13 +136,13 @@ impl Method for IntegratedGradients {
         mean(found.collect::<Result<_, _>>()?)
     }
 
-    /// A distribution, or several baselines, give the mean over them.
+    /// A distribution or several baselines give the mean over them.
     fn baseline_use(&self) -> BaselineUse {
         BaselineUse::Reference
     }
 }
 
-/// The mean of explanations of the same targets by different baselines, `[baseline][target]`.
+/// Averages explanations of the same targets over baselines, `[baseline][target]`.
 fn mean(mut all: Vec<Vec<Explanation>>) -> Result<Vec<Explanation>, Error> {
     if all.len() == 1 {
         return Ok(all.remove(0));
@@ -179,7 +181,7 @@ fn mean(mut all: Vec<Vec<Explanation>>) -> Result<Vec<Explanation>, Error> {
 type Integral = Vec<Option<Tensor<2>>>;
 
 impl IntegratedGradients {
-    /// From one baseline.
+    /// Computes the attribution from one baseline.
     fn between(
         &self,
         question: &Question<'_>,
@@ -267,7 +269,7 @@ impl IntegratedGradients {
         if self.config.n_steps > self.config.max_steps {
             return Err(steps(
                 self.config.n_steps,
-                "it must not exceed `max_steps` when there is a tolerance",
+                "it must not exceed `max_steps` when a tolerance is set",
             ));
         }
         Ok(())
@@ -275,7 +277,7 @@ impl IntegratedGradients {
 
     /// `Σₖ wₖ ∇f(b + αₖ (x - b))` per target and input, as `[rows, elements]`.
     ///
-    /// Rows times steps are one flat list of work, cut to the memory budget.
+    /// All pairs of row and step form one flat list of work, split to fit the memory budget.
     fn integrate(
         &self,
         question: &Question<'_>,
@@ -328,7 +330,7 @@ impl IntegratedGradients {
     }
 }
 
-/// `whole` with the given rows taken from `part`, in order.
+/// Returns `whole` with the given rows replaced by those of `part`, in order.
 fn replace_rows(whole: &Tensor<2>, part: Tensor<2>, rows: &[usize]) -> Tensor<2> {
     let count = whole.dims()[0];
     let mut from: Vec<usize> = (0..count).collect();

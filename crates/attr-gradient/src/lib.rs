@@ -1,4 +1,4 @@
-//! Attribution by gradients: for any Burn model, as a whole or at its layers.
+//! Gradient-based attribution for any Burn model, as a whole or at its layers.
 #![doc = include_str!("../README.md")]
 
 mod blur_integrated_gradients;

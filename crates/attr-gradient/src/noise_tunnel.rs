@@ -2,8 +2,8 @@
 //!
 //! SmoothGrad: Smilkov et al., 2017 (<https://arxiv.org/abs/1706.03825>). VarGrad: Adebayo et al.,
 //! 2018 (<https://arxiv.org/abs/1810.03307>). SmoothGrad²: Hooker et al., 2019
-//! (<https://arxiv.org/abs/1806.10758>). As Captum's `NoiseTunnel`, except that VarGrad is the
-//! unbiased variance, and that noise comes from a seed.
+//! (<https://arxiv.org/abs/1806.10758>). Matches Captum's `NoiseTunnel`, except that VarGrad is the
+//! unbiased variance and that the noise is seeded.
 
 use attr_core::build::Random;
 use attr_core::{
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::rows::{Moment, Moments, samples_of};
 
-/// What is taken over the noisy copies.
+/// The statistic taken over the noisy copies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -36,12 +36,12 @@ pub enum NoiseTunnelKind {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct NoiseTunnelConfig {
-    /// What is taken over the noisy copies; the mean, as in Captum.
+    /// The statistic taken over the noisy copies; default the mean, as in Captum.
     pub nt_type: NoiseTunnelKind,
-    /// Noisy copies of each row; 5, as in Captum.
+    /// Number of noisy copies per row; default 5, as in Captum.
     pub nt_samples: usize,
-    /// Standard deviation of the noise, in units of the input: one for all inputs, or one for
-    /// each that gets an attribution; 1, as in Captum.
+    /// Standard deviation of the noise, in units of the input: one for all inputs, or one per
+    /// attributed input; default 1, as in Captum.
     pub stdevs: Vec<f64>,
     /// Seed of the noise.
     pub seed: u64,
@@ -58,18 +58,18 @@ impl Default for NoiseTunnelConfig {
     }
 }
 
-/// Statistics of another method's attribution over `nt_samples` copies of the input with normal
-/// noise, `a(x + ε)` with `ε ~ N(0, stdev²)`.
+/// Computes a statistic of another method's attribution `a(x + ε)` over `nt_samples` noisy copies
+/// of the input, with `ε ~ N(0, stdev²)`.
 ///
-/// Around a [`LayerMethod`] the noise is on the inputs and the attribution at the layers. A mean
-/// comes with its standard error.
+/// Around a [`LayerMethod`], the noise is added to the inputs and the attribution is at the layers.
+/// A mean comes with its standard error.
 ///
 /// Shapes: those of the method. `nt_samples` times the work of the method, and one forward pass.
-/// The same seed gives the same noise whatever the device and the memory budget.
+/// The same seed gives the same noise, regardless of the device and the memory budget.
 ///
 /// # Errors
 /// [`Error::Parameter`] for no samples (VarGrad needs two), a negative deviation or a wrong number
-/// of deviations; the method's own.
+/// of deviations; the errors of the method.
 ///
 /// ```
 /// use attr_core::Method;
@@ -93,17 +93,17 @@ pub struct NoiseTunnel<M> {
 }
 
 impl<M> NoiseTunnel<M> {
-    /// The mean of `method` over five copies with unit noise.
+    /// Creates the mean of `method` over five copies with unit noise.
     pub fn new(method: M) -> Self {
         Self::from_config(method, NoiseTunnelConfig::default())
     }
 
-    /// `method` with all parameters given.
+    /// Creates the noise tunnel around `method` from all its parameters.
     pub fn from_config(method: M, config: NoiseTunnelConfig) -> Self {
         Self { method, config }
     }
 
-    /// Sets what is taken over the noisy copies.
+    /// Sets the statistic taken over the noisy copies.
     pub fn with_kind(mut self, kind: NoiseTunnelKind) -> Self {
         self.config.nt_type = kind;
         self
@@ -115,7 +115,7 @@ impl<M> NoiseTunnel<M> {
         self
     }
 
-    /// Sets the standard deviation of the noise, for all inputs or one each.
+    /// Sets the standard deviation of the noise: one for all inputs, or one per attributed input.
     pub fn with_stdevs(mut self, stdevs: impl Into<Vec<f64>>) -> Self {
         self.config.stdevs = stdevs.into();
         self
@@ -128,7 +128,7 @@ impl<M> NoiseTunnel<M> {
     }
 }
 
-/// The deviation of each input, of those given; zero for those without attribution.
+/// Returns the standard deviation for each input; zero for inputs without attribution.
 pub(crate) fn deviations(stdevs: &[f64], inputs: &Values) -> Result<Vec<f64>, Error> {
     let bad = |expected| Error::Parameter {
         name: "stdevs",
@@ -136,14 +136,12 @@ pub(crate) fn deviations(stdevs: &[f64], inputs: &Values) -> Result<Vec<f64>, Er
         expected,
     };
     if stdevs.iter().any(|s| !(*s >= 0.0 && s.is_finite())) {
-        return Err(bad("each must be a number of at least 0"));
+        return Err(bad("each must be finite and at least 0"));
     }
     let count = inputs.values().len();
     let attributed: Vec<usize> = (0..count).filter(|&i| inputs.attributed(i)).collect();
     if stdevs.len() != 1 && stdevs.len() != attributed.len() {
-        return Err(bad(
-            "give one for all inputs, or one for each that gets an attribution",
-        ));
+        return Err(bad("give one for all inputs, or one per attributed input"));
     }
     let mut result = vec![0.0; count];
     for (n, &i) in attributed.iter().enumerate() {
@@ -180,8 +178,8 @@ impl<M: LayerMethod> LayerMethod for NoiseTunnel<M> {
         if (0..inputs.values().len()).all(|i| !inputs.attributed(i)) {
             return Err(Error::Method {
                 method: "the noise tunnel",
-                reason: "the inputs are integers, which take no noise; put it inside, around the \
-                         method at the layer"
+                reason: "the inputs are integers, which take no noise; put it around the method, \
+                         inside `at_layers`"
                     .into(),
             });
         }
@@ -209,7 +207,7 @@ impl<M: LayerMethod> LayerMethod for NoiseTunnel<M> {
 }
 
 impl<M> NoiseTunnel<M> {
-    /// What `inner` finds for noisy rows, `[target][column]`, over all noisy copies.
+    /// Computes the statistic over what `inner` finds for all noisy copies, `[target][column]`.
     fn tunnel(
         &self,
         question: &Question<'_>,
@@ -225,7 +223,7 @@ impl<M> NoiseTunnel<M> {
             return Err(Error::Parameter {
                 name: "nt_samples",
                 value: n.to_string(),
-                expected: "at least one is needed, two for vargrad, and at most 1048576",
+                expected: "at least one is needed, two for vargrad, and at most 1048576 allowed",
             });
         }
         let inputs = question.inputs();
@@ -233,7 +231,7 @@ impl<M> NoiseTunnel<M> {
         let question = question.with_fixed_targets()?;
         let at_inputs = question.scores()?;
 
-        // The method cuts its own work to the budget.
+        // The method splits its own work to fit the budget.
         let rows = inputs.rows();
         let mut random = Random::new(self.config.seed);
         let mut moments = Moments::new(rows, n, question.targets().len(), columns);
@@ -263,7 +261,7 @@ impl<M> NoiseTunnel<M> {
                 };
                 let mut shape = shape.clone();
                 shape[0] = rows;
-                // Of a mean it is known how far off it may be.
+                // Only a mean has a standard error.
                 let error = n > 1 && self.config.nt_type == NoiseTunnelKind::SmoothGrad;
                 errors.push(error.then(|| {
                     let error = (moment.variance.clone() / (n - 1) as f64).sqrt();
@@ -287,7 +285,9 @@ impl<M> NoiseTunnel<M> {
     }
 }
 
-/// Noise is drawn copy by copy and input by input, so that it does not depend on the chunks.
+/// Adds noise to copies of the inputs.
+///
+/// It is drawn copy by copy and input by input, so that it does not depend on the chunks.
 pub(crate) fn add_noise(
     copies: &Values,
     stdevs: &[f64],

@@ -35,7 +35,7 @@ impl Path {
         (0..self.inputs.rows()).collect()
     }
 
-    /// Only some rows.
+    /// Returns the path of the given rows only.
     pub fn select(&self, rows: &[usize]) -> Self {
         let pick = |parts: &[Option<Tensor<2>>]| {
             let parts = parts
@@ -50,7 +50,7 @@ impl Path {
         }
     }
 
-    /// Points `b + α (x - b)`: one for each of `rows`, `α` by its place in the list.
+    /// Returns a point `b + α (x - b)` for each of `rows`; `alpha` maps its place there to `α`.
     pub fn at(&self, rows: &[usize], alpha: impl Fn(usize) -> f64) -> Result<Values, Error> {
         let alphas: Vec<f32> = (0..rows.len()).map(|i| alpha(i) as f32).collect();
         let selected = self.inputs.select(rows);
@@ -64,18 +64,17 @@ impl Path {
     }
 }
 
-/// Between integers, such as tokens, there is no path.
+/// The error for inputs of integers, such as tokens, between which there is no path.
 pub(crate) fn no_path(method: &'static str) -> Error {
     Error::Method {
         method,
-        reason:
-            "the inputs are integers, between which there is no path; explain their embedding, \
-                 with a method's `at_layers`"
-                .into(),
+        reason: "the inputs are integers, between which there is no path; explain their embedding \
+                 instead, with a method's `at_layers`"
+            .into(),
     }
 }
 
-/// The given rows of a matrix, in that order.
+/// Returns the given rows of a matrix, in that order.
 pub(crate) fn take(matrix: &Tensor<2>, rows: &[usize]) -> Tensor<2> {
     let indices: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
     let indices = TensorData::new(indices, [rows.len()]);

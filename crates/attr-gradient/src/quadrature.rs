@@ -1,11 +1,11 @@
-//! Quadrature rules on `[0, 1]`: where a path is sampled, and what each sample counts.
+//! Quadrature rules on `[0, 1]`: where a path is sampled and how each sample is weighted.
 
 use attr_core::Error;
 use gauss_quad::GaussLegendre;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroUsize;
 
-/// A rule; names as in Captum.
+/// A quadrature rule, named as in Captum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -18,10 +18,10 @@ pub enum Quadrature {
     RiemannLeft,
     /// Samples at `1/n, ..., 1`.
     RiemannRight,
-    /// Samples at the middles of `n` intervals.
+    /// Samples at the midpoints of `n` intervals.
     RiemannMiddle,
-    /// Samples at `0, 1/(n-1), ..., 1`, the ends counting half. The weights sum to one; Captum's
-    /// sum to `(n-1)/n`.
+    /// Samples at `0, 1/(n-1), ..., 1`, with half weight at the ends. The weights sum to one;
+    /// Captum's sum to `(n-1)/n`.
     RiemannTrapezoid,
 }
 
@@ -35,17 +35,17 @@ impl Quadrature {
         Self::RiemannTrapezoid,
     ];
 
-    /// `(position, weight)` of `n` samples.
+    /// Returns the `(position, weight)` pairs of `n` samples.
     ///
     /// # Errors
     /// [`Error::Parameter`] for no samples, fewer than two with the trapezoid rule, or more than
-    /// 65536, which no integral needs and the Gauss-Legendre rule takes long to find.
+    /// 65536. No integral needs more, and computing the Gauss-Legendre rule would take long.
     pub fn samples(self, n: usize) -> Result<Vec<(f64, f64)>, Error> {
         let Some(count) = NonZeroUsize::new(n) else {
             return Err(steps(n, "at least one step is needed"));
         };
         if n > 1 << 16 {
-            return Err(steps(n, "at most 65536 steps are taken"));
+            return Err(steps(n, "at most 65536 steps are allowed"));
         }
         let even =
             |start: f64| (0..n).map(move |k| ((k as f64 + start) / n as f64, 1.0 / n as f64));

@@ -1,11 +1,11 @@
-//! The walk back of the two methods that treat ReLUs specially.
+//! The backward pass of guided backpropagation and deconvolution, with a special rule at ReLUs.
 
 use std::sync::Arc;
 
 use attr_core::walk::{NodeInfo, Rule, Walk};
 use attr_core::{Error, Explanation, Question};
 
-/// The walk back with `rule` at every ReLU, from each target to the inputs.
+/// Runs the backward pass with `rule` at every ReLU, from each target to the inputs.
 pub(crate) fn walk_relus(
     rule: Arc<dyn Rule>,
     question: &Question<'_>,

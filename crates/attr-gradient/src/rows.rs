@@ -1,4 +1,4 @@
-//! Samples of rows, summed into the rows they belong to.
+//! Sums, means and variances of samples, accumulated per row.
 
 use attr_core::{Error, Explanation, Value, Values};
 use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor, TensorData};
@@ -7,16 +7,16 @@ use crate::path::take;
 
 /// Weighted sums over samples, per target, column (an input or a layer) and row.
 ///
-/// Each sample is added to its own row alone: an infinity in one row leaves the others finite. Sums
-/// of half precision are taken in 32 bits.
+/// Each sample is added only to its own row, so an infinity in one row leaves the others finite.
+/// Half-precision values are summed in 32 bits.
 pub(crate) struct RowSums {
     rows: usize,
     sums: Vec<Vec<Option<Tensor<2>>>>,
-    /// Per column, the type of what is summed.
+    /// Per column, the element type of the summed values.
     types: Vec<Option<DType>>,
 }
 
-/// The samples of one chunk: for each its row and its weight there.
+/// The row and weight of each sample in one chunk.
 pub(crate) struct Chunk {
     rows: Vec<usize>,
     weights: TensorData,
@@ -32,7 +32,7 @@ impl Chunk {
     }
 }
 
-/// All samples of all rows, `(row, number of the sample)`, row by row.
+/// Iterates over all samples of all rows as `(row, number of the sample)`, row by row.
 pub(crate) fn samples_of(rows: usize, samples: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..rows).flat_map(move |row| (0..samples).map(move |sample| (row, sample)))
 }
@@ -83,9 +83,10 @@ impl RowSums {
     }
 }
 
-/// Means and variances over the samples of each row, equally many for all, in order.
+/// Means and variances over the samples of each row.
 ///
-/// Both are taken around the row's first sample, so that nothing cancels.
+/// All rows have equally many samples, added in order. Both statistics are computed relative to the
+/// row's first sample to avoid cancellation.
 pub(crate) struct Moments {
     samples: usize,
     firsts: RowSums,
@@ -120,7 +121,7 @@ impl Moments {
         values: Tensor<2>,
         items: &[(usize, usize)],
     ) -> Result<(), Error> {
-        // One value for all samples together would be counted once for each.
+        // A single value for all samples would be counted once per sample.
         if values.dims()[0] != items.len() {
             return Err(Error::WholeBatch {
                 output: values.dims().to_vec(),
@@ -169,7 +170,7 @@ impl Moments {
     }
 }
 
-/// In 32 bits, if it has fewer.
+/// Casts half precision to 32 bits.
 fn widened(samples: Tensor<2>) -> Tensor<2> {
     match samples.dtype() {
         DType::F16 | DType::BF16 => samples.cast(DType::F32),
@@ -177,13 +178,13 @@ fn widened(samples: Tensor<2>) -> Tensor<2> {
     }
 }
 
-/// `[rows, elements]` summed over each row, on the host.
+/// Sums `[rows, elements]` over each row and returns the sums on the host.
 pub(crate) fn row_sums(matrix: Tensor<2>) -> Result<Vec<f32>, Error> {
     Value::from(matrix.sum_dim(1)).to_vec()
 }
 
-/// Explanations of sums whose total is to be the change of the output between two ends, with how
-/// far off they are.
+/// Turns sums into explanations with their convergence delta: the total of the sums minus the
+/// change of the output between the path's ends.
 pub(crate) fn complete(
     sums: RowSums,
     inputs: &Values,

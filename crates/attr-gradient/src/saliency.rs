@@ -1,17 +1,17 @@
 //! Saliency: the gradient of the target with respect to the input, `|∂f/∂x|`.
 //!
 //! Simonyan, Vedaldi, Zisserman, "Deep Inside Convolutional Networks", 2013
-//! (<https://arxiv.org/abs/1312.6034>). As Captum's `Saliency`.
+//! (<https://arxiv.org/abs/1312.6034>). Matches Captum's `Saliency`.
 
 use attr_core::{Error, Explanation, Method, Question};
 use serde::{Deserialize, Serialize};
 
-/// `A = |∂f/∂x|`, or the signed gradient with [`with_abs(false)`](Self::with_abs).
+/// Computes `A = |∂f/∂x|`, or the signed gradient with [`with_abs(false)`](Self::with_abs).
 ///
 /// Shapes: the input's, `[batch, ...]`. One forward and one backward pass per row.
 ///
 /// # Errors
-/// [`Error::NoGradient`] for an input that nothing flows to, besides those of the model and target.
+/// [`Error::NoGradient`] for an input that receives no gradient; errors of the model and target.
 ///
 /// ```
 /// use attr_core::Method;
@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Saliency {
-    /// Whether the absolute value is taken; true, as in Captum.
+    /// Whether the absolute value is taken; default true, as in Captum.
     pub abs: bool,
 }
 
@@ -42,7 +42,7 @@ impl Default for Saliency {
 }
 
 impl Saliency {
-    /// Absolute gradients.
+    /// Creates the method with absolute gradients.
     pub fn new() -> Self {
         Self::default()
     }

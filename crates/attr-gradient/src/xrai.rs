@@ -1,7 +1,8 @@
 //! XRAI: regions of an image, ranked by the attribution they hold.
 //!
 //! Kapishnikov, Bolukbasi, Viégas, Terry, "XRAI: Better Attributions Through Regions", 2019
-//! (<https://arxiv.org/abs/1906.02825>). As `XRAI` of PAIR's saliency library on given segments.
+//! (<https://arxiv.org/abs/1906.02825>). Matches `XRAI` of PAIR's saliency library on given
+//! segments.
 
 use attr_core::{
     Baseline, BaselineUse, Baselines, Error, Explanation, Kind, Method, Question, Value, Values,
@@ -12,15 +13,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::IntegratedGradients;
 
-/// Which regions XRAI grows.
+/// How XRAI grows regions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum XraiAlgorithm {
-    /// Again and again the segment whose pixels that are new have the highest mean.
+    /// Repeatedly adds the segment whose new pixels have the highest mean.
     #[default]
     Full,
-    /// The segments in the order of their mean.
+    /// Adds the segments in descending order of their mean.
     Fast,
 }
 
@@ -29,11 +30,13 @@ pub enum XraiAlgorithm {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct XraiConfig {
-    /// Which algorithm; the full one, as in PAIR's library.
+    /// How regions are grown; default the full algorithm, as in PAIR's library.
     pub algorithm: XraiAlgorithm,
-    /// The part of the image at which the full algorithm stops; 1, as in PAIR's library.
+    /// The covered fraction of the image at which the full algorithm stops; default 1, as in PAIR's
+    /// library.
     pub area_threshold: f64,
-    /// How many new pixels a segment must bring; 50, as in PAIR's library, which suits photographs.
+    /// The number of new pixels that a segment must add; default 50, as in PAIR's library, which
+    /// suits photographs.
     pub min_pixel_diff: usize,
 }
 
@@ -47,23 +50,22 @@ impl Default for XraiConfig {
     }
 }
 
-/// For each pixel, the mean attribution of the region that brought it: regions grow by the segment
-/// with the highest mean.
+/// Gives each pixel the mean attribution of the region that added it.
 ///
-/// The attribution is another method's, at each pixel the largest of its channels: by default
-/// integrated gradients of a hundred steps (as in PAIR's library, but Gauss-Legendre), the mean
-/// from each row's darkest and brightest value. Pixels in no segment
-/// get their own mean.
+/// Regions grow by the segment with the highest mean. The attribution comes from another method; at
+/// each pixel it is the largest over the channels. The default is integrated gradients with a
+/// hundred steps (as in PAIR's library, but Gauss-Legendre), averaged over each row's darkest and
+/// brightest value as baselines. Pixels in no segment get their own mean.
 ///
-/// Segments are the user's, of any segmentation and any number of scales: integers
-/// `[batch or 1, 1, height, width]`, equal integers being one segment and negative ones none.
-/// Segments of several maps may overlap; the paper takes six scales of Felzenszwalb's method.
+/// The user gives the segments, from any segmentation and at any number of scales, as integers
+/// `[batch or 1, 1, height, width]`. Equal integers form one segment; negative ones belong to none.
+/// Segments of several maps may overlap. The paper uses six scales of Felzenszwalb's method.
 ///
-/// Shapes: `[batch, 1, ...]` with the input's spatial dimensions. The work of the method.
+/// Shapes: `[batch, 1, ...]` with the input's spatial dimensions. The work is that of the method.
 ///
 /// # Errors
-/// [`Error::Shape`] or [`Error::ElementKind`] for segments that do not fit; [`Error::Method`] for a
-/// model with other than one image as its explained input; the method's own.
+/// [`Error::Shape`] or [`Error::ElementKind`] for segments that do not fit; [`Error::Method`]
+/// unless exactly one input is explained and is an image; the errors of the method.
 ///
 /// ```
 /// use attr_core::Method;
@@ -90,7 +92,8 @@ pub struct Xrai<M = WithBaseline<IntegratedGradients>> {
 }
 
 impl Xrai {
-    /// Of integrated gradients from each row's smallest and largest value, over these segments.
+    /// Creates XRAI over these segments, with integrated gradients from each row's smallest and
+    /// largest value.
     pub fn new(segments: impl IntoIterator<Item = Value>) -> Self {
         let method = IntegratedGradients::new()
             .with_steps(100)
@@ -100,7 +103,7 @@ impl Xrai {
 }
 
 impl<M: Method> Xrai<M> {
-    /// Of another method.
+    /// Creates XRAI over these segments, with the attribution of `method`.
     pub fn of(method: M, segments: impl IntoIterator<Item = Value>) -> Self {
         Self {
             method,
@@ -115,25 +118,25 @@ impl<M: Method> Xrai<M> {
         self
     }
 
-    /// Sets which regions are grown.
+    /// Sets how regions are grown.
     pub fn with_algorithm(mut self, algorithm: XraiAlgorithm) -> Self {
         self.config.algorithm = algorithm;
         self
     }
 
-    /// Sets the part of the image at which the full algorithm stops.
+    /// Sets the covered fraction of the image at which the full algorithm stops.
     pub fn with_area_threshold(mut self, area_threshold: f64) -> Self {
         self.config.area_threshold = area_threshold;
         self
     }
 
-    /// Sets how many new pixels a segment must bring.
+    /// Sets the number of new pixels that a segment must add.
     pub fn with_min_pixel_diff(mut self, pixels: usize) -> Self {
         self.config.min_pixel_diff = pixels;
         self
     }
 
-    /// Per row, the segments: lists of pixels.
+    /// Returns each row's segments as lists of pixels.
     fn segments(&self, inputs: &Values, shape: &[usize]) -> Result<Vec<Vec<Vec<usize>>>, Error> {
         let positions: usize = shape[2..].iter().product();
         let mut segments = vec![Vec::new(); inputs.rows()];
@@ -179,7 +182,7 @@ impl<M: Method> Xrai<M> {
 }
 
 impl XraiConfig {
-    /// The map of one row.
+    /// Computes the map of one row.
     fn grow(&self, attribution: &[f32], segments: &[Vec<usize>]) -> Vec<f32> {
         let mut map: Vec<Option<f64>> = vec![None; attribution.len()];
         let mean = |pixels: &[usize]| {
@@ -212,7 +215,7 @@ impl XraiConfig {
                 while covered as f64 <= self.area_threshold * attribution.len() as f64 {
                     rest.retain(|pixels| fresh(&map, pixels).len() >= least);
                     let gains = rest.iter().map(|pixels| mean(&fresh(&map, pixels)));
-                    // The first of equals.
+                    // Ties go to the first.
                     let best = gains
                         .enumerate()
                         .reduce(|best, next| if next.1 > best.1 { next } else { best });

@@ -1,5 +1,5 @@
-//! Arithmetic on the host, element by element and by reduction, for values that are known while a
-//! model is traced. What is not here is left to the device: `None`.
+//! Elementwise arithmetic and reductions on the host, for values known while a model is traced.
+//! `None` leaves an operation to the device.
 
 use attr_core::op::{Binary, Compare, Reduce, Unary};
 use ndarray::{ArrayD, Axis, IxDyn, Zip};
@@ -27,14 +27,14 @@ pub(crate) fn unary(f: Unary, host: &Host) -> Option<Host> {
     })
 }
 
-/// Combines two arrays of one shape after broadcasting.
+/// Combines two arrays elementwise after broadcasting them to `shape`.
 fn zip<A: Clone, B: Clone, R>(
     a: &ArrayD<A>,
     b: &ArrayD<B>,
     shape: &[usize],
     f: impl Fn(A, B) -> R,
 ) -> Result<ArrayD<R>, String> {
-    let misfit = || "its operands do not go together".to_string();
+    let misfit = || "its operands cannot be broadcast together".to_string();
     let a = a.broadcast(IxDyn(shape)).ok_or_else(misfit)?;
     let b = b.broadcast(IxDyn(shape)).ok_or_else(misfit)?;
     Ok(Zip::from(a)
@@ -42,7 +42,7 @@ fn zip<A: Clone, B: Clone, R>(
         .map_collect(|a, b| f(a.clone(), b.clone())))
 }
 
-/// None for what is left to the device.
+/// Computes binary arithmetic, or returns none to leave it to the device.
 pub(crate) fn binary(
     f: Binary,
     a: &Host,
@@ -57,7 +57,7 @@ pub(crate) fn binary(
                 Binary::Mul => |a, b| a * b,
                 Binary::Div => |a, b| a / b,
                 Binary::Pow => f32::powf,
-                // The sign of the divisor, as Burn's remainder.
+                // With the sign of the divisor, like Burn's remainder.
                 Binary::Remainder => |a, b| a - (a / b).floor() * b,
                 _ => return Ok(None),
             };

@@ -1,10 +1,10 @@
-//! Models exported for one batch size, run at any.
+//! Adapts models exported for one batch size to run at any.
 //!
-//! An exporter that is not told that the batch is dynamic writes its size into the targets of
-//! reshapes and into constants that are joined with activations. The shapes at the exported size
-//! tell where in each tensor the batch is; a reshape then keeps the batch where the row-major order
-//! of the elements has it, and a constant is repeated for every row. Whoever uses this compares
-//! the result with runs at the exported size: see [`OnnxModel::trace`](crate::OnnxModel::trace).
+//! Unless told that the batch is dynamic, an exporter writes its size into the targets of reshapes
+//! and into constants that are concatenated with activations. The shapes at the exported size show
+//! where each tensor has its batch. A reshape then keeps the batch at its position in the row-major
+//! order of the elements, and a constant is repeated for every row. The caller compares the result
+//! with runs at the exported size: see [`OnnxModel::trace`](crate::OnnxModel::trace).
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -15,13 +15,13 @@ use crate::call::Call;
 use crate::host::Host;
 use crate::item::Item;
 
-/// Shapes at the exported batch size, by name, and the size run now.
+/// The shapes at the exported batch size, by name, and the current number of rows.
 pub(crate) struct Batch {
     pub exported: usize,
     pub rows: usize,
     pub shapes: HashMap<String, Vec<usize>>,
-    /// Where a dimension holds more than the batch: how much of it varies faster than the batch.
-    /// The batch leads its dimension unless something else is said here.
+    /// For a dimension that holds more than the batch: how much of it varies faster than the batch.
+    /// Without an entry, the batch varies slowest in its dimension.
     inner: RefCell<HashMap<String, usize>>,
 }
 
@@ -35,7 +35,7 @@ impl Batch {
         }
     }
 
-    /// Changes the inputs of a node that has the exported size written into it.
+    /// Adapts the inputs of a node that contains the exported batch size.
     pub fn adapt(&self, call: &mut Call<'_>) -> Result<(), String> {
         match &call.node.op[..] {
             "Reshape" => self.reshape(call),
@@ -44,10 +44,10 @@ impl Batch {
         }
     }
 
-    /// Notes where the outputs of a node have the batch: where its inputs had it.
+    /// Records where the outputs of a node have the batch, from where its inputs have it.
     ///
-    /// A value that depends on the input and does not grow with the batch was made of some rows
-    /// only, by indices that the exporter worked out for its own batch size: an error.
+    /// It is an error if a value depends on the input but does not grow with the batch: it uses
+    /// only some rows, through indices fixed for the exported batch size.
     pub fn follow(&self, call: &Call<'_>, outputs: &[Item]) -> Result<(), String> {
         let mut inner = self.inner.borrow_mut();
         for (name, output) in call.node.outputs.iter().zip(outputs) {
@@ -81,7 +81,7 @@ impl Batch {
         )
     }
 
-    /// The dimension that follows the batch; none at the exported size, where nothing differs.
+    /// Returns the dimension that grows with the batch, or none at the exported size.
     fn grown(&self, name: &str, now: &[usize]) -> Option<usize> {
         let exported = self
             .shapes
@@ -93,7 +93,7 @@ impl Batch {
         })
     }
 
-    /// Gives the target of a reshape the batch at the place that the order of the elements has it.
+    /// Puts the batch into a reshape's target, at its position in the order of the elements.
     fn reshape(&self, call: &mut Call<'_>) -> Result<(), String> {
         let Some(x) = call
             .optional(0)
@@ -112,7 +112,7 @@ impl Batch {
         let exported = &self.shapes[input];
         let inner = self.inner.borrow().get(input).copied();
         let inner = inner.unwrap_or(exported[dim] / self.exported);
-        // So many elements follow each step of the batch.
+        // The number of elements in each step of the batch.
         let after = inner * exported[dim + 1..].iter().product::<usize>();
         let Some((dim, inner)) = self.choose(target, after) else {
             return Err(self.refusal());
@@ -125,11 +125,11 @@ impl Batch {
         Ok(())
     }
 
-    /// The dimension of a target that takes the batch, and how much of it varies faster, when
-    /// `after` elements follow each step of the batch.
+    /// Returns the target's dimension for the batch, and how much of it varies faster, given
+    /// `after` elements in each step of the batch.
     ///
-    /// Between two dimensions it could be either's. It is the rows' of a matrix, which is how
-    /// exporters flatten for a product, and otherwise the later one's: heads are split off so.
+    /// If two dimensions qualify, a matrix takes the batch in its rows, because exporters flatten
+    /// so for products. Other tensors take it in the later dimension, as when splitting off heads.
     fn choose(&self, target: &[usize], after: usize) -> Option<(usize, usize)> {
         let places = (0..target.len()).filter_map(|d| {
             let behind: usize = target[d + 1..].iter().product();
@@ -149,7 +149,7 @@ impl Batch {
         alone.or(either).copied()
     }
 
-    /// A constant that is joined with activations, such as a class token, gets a row for each.
+    /// Repeats a constant that is concatenated with activations, such as a class token, per row.
     fn concat(&self, call: &mut Call<'_>) -> Result<(), String> {
         let along = call.int("axis", 0);
         let Some(active) =
@@ -180,7 +180,7 @@ impl Batch {
             {
                 continue;
             }
-            // Recorded at every size, the exported one included: one graph then serves them all.
+            // Recorded at every size, including the exported one, so one graph serves all sizes.
             let mut shape: Vec<Dim> = item.shape.iter().map(|&d| Dim::fixed(d as isize)).collect();
             shape[0] = Dim::fixed(self.rows as isize);
             call.inputs[i] = Some(call.record(Op::Expand(shape), &[&item])?);
@@ -197,11 +197,11 @@ mod tests {
     fn the_batch_goes_where_the_order_of_the_elements_has_it() {
         let batch = Batch::new(1, 3, HashMap::new());
         let cases: [(&[usize], usize, usize); 6] = [
-            // A batch that leads: flattened, split, kept.
+            // A leading batch: flattened, split, kept.
             (&[1, 512], 512, 0),
             (&[197, 768], 197 * 768, 0),
             (&[64, 49, 96], 64 * 49 * 96, 0),
-            // Behind a sequence: as rows of a matrix, before the heads, on its own.
+            // A batch after a sequence: in the rows of a matrix, before the heads, by itself.
             (&[197, 768], 768, 0),
             (&[197, 12, 64], 768, 1),
             (&[197, 1, 768], 768, 1),

@@ -1,4 +1,4 @@
-//! One node about to run: its inputs and attributes, checked as they are taken.
+//! A node about to run: its inputs and attributes, checked when accessed.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -6,11 +6,11 @@ use std::sync::Arc;
 use crate::graph::{Attribute, Graph, Node};
 use crate::item::{Compute, Item, axis};
 
-/// The largest kernel, stride, padding and the like. What a window costs grows with its square, and
-/// a few bytes can announce any number.
+/// The largest kernel, stride, padding and similar size. A window's cost grows with its square, and
+/// a few bytes in a file can declare any number.
 const LARGEST_SIZE: usize = 1 << 16;
 
-/// What an operator gives: its outputs in order, or what is wrong.
+/// The result of an operator: its outputs in order, or an error message.
 pub(crate) type Outcome = Result<Vec<Item>, String>;
 
 /// A node with its inputs.
@@ -29,42 +29,42 @@ impl<'a> Deref for Call<'a> {
 }
 
 impl Call<'_> {
-    /// The version of the node's operator set.
+    /// Returns the version of the node's operator set.
     pub fn opset(&self) -> i64 {
         self.node.opset
     }
 
-    /// Input `i`, which must be there.
+    /// Returns input `i`, which is required.
     pub fn input(&self, i: usize) -> Result<&Item, String> {
         self.optional(i)
             .ok_or_else(|| format!("its input {i} is missing"))
     }
 
-    /// Input `i`, if it is there.
+    /// Returns input `i`, if present.
     pub fn optional(&self, i: usize) -> Option<&Item> {
         self.inputs.get(i).and_then(Option::as_ref)
     }
 
-    /// All inputs, none left out.
+    /// Returns all inputs, none of which may be omitted.
     pub fn all(&self) -> Result<Vec<Item>, String> {
         (0..self.inputs.len())
             .map(|i| self.input(i).cloned())
             .collect()
     }
 
-    /// The integers of input `i`, which must be known before the model runs.
+    /// Returns the integers of input `i`, which must be known before the model runs.
     pub fn known(&self, i: usize) -> Result<Vec<i64>, String> {
         let host = self.input(i)?.host.as_ref().ok_or_else(|| {
             format!(
-                "its input {i} ({:?}) decides about shapes, but depends on the values of the \
-                 model's input",
+                "its input {i} ({:?}) must be known before the model runs, but depends on the \
+                 values of the model's input",
                 self.node.inputs.get(i).map_or("", String::as_str)
             )
         })?;
         Ok(host.to_ints())
     }
 
-    /// As [`known`](Self::known), for an input that may be left out.
+    /// Like [`known`](Self::known), for an optional input.
     pub fn known_optional(&self, i: usize) -> Result<Option<Vec<i64>>, String> {
         match self.optional(i) {
             Some(_) => self.known(i).map(Some),
@@ -72,7 +72,7 @@ impl Call<'_> {
         }
     }
 
-    /// The floats of input `i`, which must be known before the model runs.
+    /// Returns the floats of input `i`, which must be known before the model runs.
     pub fn known_floats(&self, i: usize) -> Result<Vec<f32>, String> {
         match &self.input(i)?.host {
             Some(host) => Ok(host.to_floats()),
@@ -130,7 +130,7 @@ impl Call<'_> {
         }
     }
 
-    /// Sizes given as an attribute, none negative; `default` for each of `count` if left out.
+    /// Returns `count` non-negative sizes from an attribute, or `default` for each if omitted.
     pub fn sizes(&self, name: &str, count: usize, default: usize) -> Result<Vec<usize>, String> {
         let Some(values) = self.ints(name) else {
             return Ok(vec![default; count]);
@@ -144,11 +144,11 @@ impl Call<'_> {
             Some(_) => Err(format!(
                 "{name} is {values:?}, but {count} numbers are needed"
             )),
-            None => Err(format!("{name} is {values:?}, out of range")),
+            None => Err(format!("{name} is {values:?}, which is out of range")),
         }
     }
 
-    /// As [`sizes`](Self::sizes), none zero.
+    /// Like [`sizes`](Self::sizes), but none may be zero.
     pub fn steps(&self, name: &str, count: usize, default: usize) -> Result<Vec<usize>, String> {
         let sizes = self.sizes(name, count, default)?;
         if sizes.contains(&0) {
@@ -158,7 +158,7 @@ impl Call<'_> {
         }
     }
 
-    /// Dimensions to work on: an attribute in old operator sets, input `i` in new ones.
+    /// Returns the node's axes: an attribute in old operator sets, input `i` in new ones.
     pub fn axes(&self, i: usize, rank: usize) -> Result<Option<Vec<usize>>, String> {
         let axes = match self.ints("axes") {
             Some(axes) => Some(axes.to_vec()),

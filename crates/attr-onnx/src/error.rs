@@ -1,17 +1,17 @@
-//! What can be wrong with a model file.
+//! Errors of reading and running a model file.
 
 use std::path::PathBuf;
 
-/// Why an ONNX file could not be read or run.
+/// An error from reading or running an ONNX file.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The file, or a file of weights that it names, could not be read.
+    /// The file, or an external weights file that it names, could not be read.
     #[error("cannot read {}: {reason}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's message.
         reason: String,
     },
     /// The file is not an ONNX model.
@@ -22,29 +22,29 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// A stored tensor is broken.
+    /// A stored tensor is invalid.
     #[error("tensor {name:?}: {reason}")]
     Tensor {
-        /// Its name.
+        /// The tensor's name.
         name: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// The graph is broken: a cycle, a value that nobody computes, or one that two nodes do.
-    #[error("the model's graph is broken: {0}")]
+    /// The graph is invalid: it has a cycle, or a value computed by no node or by two nodes.
+    #[error("the model's graph is invalid: {0}")]
     Graph(String),
-    /// The output asked for does not exist.
+    /// The requested output does not exist.
     #[error("the model has no output {name:?}; its outputs are {outputs:?}")]
     UnknownOutput {
-        /// The name given.
+        /// The requested name.
         name: String,
         /// The names that exist.
         outputs: Vec<String>,
     },
-    /// Operators that this crate does not run; all of the file's are listed.
+    /// The file uses operators that this crate does not support; all of them are listed.
     #[error("the model uses operators that are not supported: {}", list(.0))]
     Unsupported(Vec<Unsupported>),
-    /// The inputs given are not the model's.
+    /// The inputs do not match the model's.
     #[error("{0}")]
     Inputs(String),
     /// A node cannot be run on these inputs.
@@ -54,24 +54,24 @@ pub enum Error {
         node: String,
         /// Its operator.
         operator: String,
-        /// What is wrong.
+        /// What is wrong with it.
         reason: String,
     },
-    /// The core refused the model or its inputs.
+    /// The core rejected the model or its inputs.
     #[error(transparent)]
     Core(#[from] attr_core::Error),
 }
 
-/// An operator without an implementation, and where the file uses it.
+/// An unsupported operator and the nodes that use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsupported {
-    /// Its name, with its domain unless that is ONNX's own: `my.domain::Foo`.
+    /// Its name, with its domain unless that is ONNX's default: `my.domain::Foo`.
     pub operator: String,
     /// The nodes that use it.
     pub nodes: Vec<String>,
 }
 
-/// `Foo (foo_1, foo_2), Bar (bar)`, with long lists of nodes cut short.
+/// Formats operators as `Foo (foo_1, foo_2), Bar (bar)`, shortening long lists of nodes.
 fn list(unsupported: &[Unsupported]) -> String {
     let one = |u: &Unsupported| {
         let shown: Vec<&str> = u.nodes.iter().take(5).map(String::as_str).collect();

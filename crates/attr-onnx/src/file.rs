@@ -20,7 +20,7 @@ use crate::graph::{Attribute, Constant, Graph, Node, Port, PortDim};
 use crate::host::Host;
 use crate::weights::{Weights, host_tensor, kind_of};
 
-/// A model's graph and what it says of its origin.
+/// A model's graph and weights.
 pub(crate) struct Parsed {
     pub graph: Graph,
     pub weights: Weights,
@@ -40,7 +40,7 @@ pub(crate) fn read(path: &Path, device: &Device) -> Result<Parsed, Error> {
     parse(bytes, path, device)
 }
 
-/// Parses a model from memory; weights in files of their own are looked for beside `path`.
+/// Parses a model from memory; external weights files are looked up beside `path`.
 pub(crate) fn parse(bytes: Vec<u8>, path: &Path, device: &Device) -> Result<Parsed, Error> {
     let invalid = |reason: String| Error::Format {
         path: path.to_path_buf(),
@@ -52,7 +52,7 @@ pub(crate) fn parse(bytes: Vec<u8>, path: &Path, device: &Device) -> Result<Pars
     let mut model = ModelProto::parse_from_tokio_bytes(&Bytes::from(bytes))
         .map_err(|error| invalid(error.to_string()))?;
     let Some(graph) = model.graph.take() else {
-        return Err(invalid("it holds no graph".into()));
+        return Err(invalid("it has no graph".into()));
     };
     if graph.output.is_empty() {
         return Err(invalid("its graph has no outputs".into()));
@@ -91,7 +91,7 @@ pub(crate) fn parse(bytes: Vec<u8>, path: &Path, device: &Device) -> Result<Pars
     Ok(Parsed { graph, weights })
 }
 
-/// ONNX's own domain goes by two names.
+/// Normalises a domain: ONNX's default domain has two names.
 fn domain(name: &str) -> String {
     match name {
         "ai.onnx" => String::new(),
@@ -99,7 +99,7 @@ fn domain(name: &str) -> String {
     }
 }
 
-/// The model's graph.
+/// Converts the model's graph.
 fn convert(
     proto: GraphProto,
     opsets: &HashMap<String, i64>,
@@ -121,7 +121,7 @@ fn convert(
     let nodes: Vec<Node> = nodes
         .map(|(i, n)| node(n, i, opsets, 0))
         .collect::<Result<_, _>>()?;
-    // Old files list initializers among the inputs, too.
+    // Old files also list initializers among the inputs.
     let inputs = proto.input.iter().map(port);
     let inputs = inputs.filter(|port| !constants.contains_key(&port.name));
     Ok(Graph {
@@ -132,7 +132,7 @@ fn convert(
     })
 }
 
-/// The graph of a branch.
+/// Converts the graph of a branch.
 fn branch(proto: GraphProto, opsets: &HashMap<String, i64>, depth: usize) -> Result<Graph, Error> {
     let mut constants = HashMap::new();
     for tensor in proto.initializer {
@@ -176,7 +176,7 @@ fn port(info: &ValueInfoProto) -> Port {
     }
 }
 
-/// Branches inside branches go no deeper; recursion stays within the stack.
+/// The maximum nesting of branches, so that recursion does not overflow the stack.
 const DEEPEST: usize = 16;
 
 fn node(
@@ -186,7 +186,7 @@ fn node(
     depth: usize,
 ) -> Result<Node, Error> {
     let domain = domain(&proto.domain);
-    // A missing import leaves nothing to go by but the newest meaning.
+    // Without an import, assume the newest version.
     let opset = opsets.get(&domain).copied().unwrap_or(i64::MAX);
     let name = match (proto.name.is_empty(), proto.output.first()) {
         (false, _) => proto.name,
@@ -230,7 +230,7 @@ fn attribute(
         Ok(Type::GRAPH) => match proto.g.take() {
             Some(_) if depth >= DEEPEST => {
                 return Err(Error::Graph(format!(
-                    "branches are nested more than {DEEPEST} deep"
+                    "branches are nested more than {DEEPEST} levels deep"
                 )));
             }
             Some(graph) => Attribute::Graph(Arc::new(branch(graph, opsets, depth + 1)?)),
@@ -242,7 +242,7 @@ fn attribute(
 }
 
 impl Attribute {
-    /// A stored constant, of a `Constant` node.
+    /// Returns the stored constant of a `Constant` node.
     pub fn as_constant(&self) -> Option<Arc<Host>> {
         match self {
             Self::Tensor(host) => Some(host.clone()),

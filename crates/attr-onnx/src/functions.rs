@@ -1,11 +1,11 @@
-//! Model-local functions: calls are replaced by the function's nodes.
+//! Inlines model-local functions: replaces each call by the function's nodes.
 
 use std::collections::HashMap;
 
 use crate::Error;
 use crate::graph::{Attribute, Graph, Node};
 
-/// A function that a file defines.
+/// A function defined in the file.
 pub(crate) struct Function {
     pub nodes: Vec<Node>,
     pub inputs: Vec<String>,
@@ -16,9 +16,9 @@ pub(crate) struct Function {
 /// Functions by domain and name.
 pub(crate) type Functions = HashMap<(String, String), Function>;
 
-/// Functions that call functions go no deeper: a function that calls itself never ends.
+/// The maximum depth of nested calls: a recursive function would never end.
 const DEEPEST: usize = 16;
-/// The most nodes that calls may grow to, and bytes of names and lists.
+/// The maximum number of nodes after inlining, and of bytes of names and lists added.
 const MOST: usize = 1 << 18;
 const LARGEST: usize = 1 << 28;
 
@@ -45,7 +45,7 @@ pub(crate) fn inline(graph: &mut Graph, functions: &Functions) -> Result<(), Err
             }
             if depth >= DEEPEST || nodes.len() > MOST || size > LARGEST {
                 return Err(Error::Graph(format!(
-                    "its functions call each other more than {DEEPEST} deep, or without end"
+                    "its functions are nested more than {DEEPEST} levels deep or are too large"
                 )));
             }
         }
@@ -54,7 +54,7 @@ pub(crate) fn inline(graph: &mut Graph, functions: &Functions) -> Result<(), Err
     Ok(())
 }
 
-/// About how many bytes a node's names and lists take.
+/// Estimates how many bytes a node's names and lists take.
 fn weight(node: &Node) -> usize {
     let names = node.inputs.iter().chain(&node.outputs);
     let names: usize = names.map(String::len).sum();
@@ -68,7 +68,7 @@ fn weight(node: &Node) -> usize {
     node.name.len() + names + attributes.sum::<usize>()
 }
 
-/// The nodes of one call; `call` makes the function's own names unique.
+/// Adds the nodes of one call; `call` makes the function's internal names unique.
 fn body(node: &Node, function: &Function, call: &str, nodes: &mut Vec<Node>) {
     let empty = String::new();
     let mut names: HashMap<&str, String> = HashMap::new();
@@ -76,7 +76,7 @@ fn body(node: &Node, function: &Function, call: &str, nodes: &mut Vec<Node>) {
         names.insert(name, node.inputs.get(i).unwrap_or(&empty).clone());
     }
     for (name, outer) in function.outputs.iter().zip(&node.outputs) {
-        // An output left out is computed all the same, under a name of its own.
+        // An omitted output is still computed, under an internal name.
         if !outer.is_empty() {
             names.insert(name, outer.clone());
         }

@@ -1,4 +1,4 @@
-//! A model file's graph as this crate keeps it: names, attributes, constants; no protobuf.
+//! A model file's graph without protobuf: nodes, attributes and constants.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use attr_core::{Kind, Value};
 
 use crate::host::Host;
 
-/// A graph: the model's own, or that of a branch.
+/// A graph of a model or of a branch.
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
     pub nodes: Vec<Node>,
@@ -21,40 +21,40 @@ pub(crate) struct Graph {
 pub struct Port {
     /// Its name in the file.
     pub name: String,
-    /// What its elements are.
+    /// The kind of its elements.
     pub kind: Kind,
-    /// Its dimensions, where the file declares them.
+    /// Its dimensions, if the file declares them.
     pub shape: Option<Vec<PortDim>>,
     /// Whether it holds text, which cannot be explained.
     pub(crate) text: bool,
 }
 
-/// One dimension that a file declares.
+/// A dimension declared in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PortDim {
-    /// Of this size only.
+    /// This size only.
     Fixed(usize),
-    /// Of any size, under a name that the file gives it (empty for none).
+    /// Any size, with the file's name for it (empty for none).
     Free(String),
 }
 
-/// One operation.
+/// A node: one operation.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub name: String,
     pub op: String,
-    /// Empty for ONNX's own operators.
+    /// Empty for ONNX's default operators.
     pub domain: String,
     /// The version of its operator set.
     pub opset: i64,
-    /// An empty name stands for an input that is left out.
+    /// An empty name stands for an omitted input.
     pub inputs: Vec<String>,
     pub outputs: Vec<String>,
     pub attributes: HashMap<String, Attribute>,
 }
 
 impl Node {
-    /// The operator with its domain, unless that is ONNX's own.
+    /// Returns the operator with its domain, unless that is ONNX's default.
     pub fn operator(&self) -> String {
         if self.domain.is_empty() {
             self.op.clone()
@@ -74,18 +74,17 @@ pub(crate) enum Attribute {
     Ints(Vec<i64>),
     Texts(Vec<String>),
     Graph(Arc<Graph>),
-    /// Of a function's body: the attribute of that name of the node that calls the function.
+    /// In a function's body: the attribute of this name on the node that calls the function.
     Reference(String),
-    /// Of a type that no supported operator has.
+    /// A type that no supported operator uses.
     Other,
 }
 
 /// A stored tensor.
 #[derive(Clone, Debug)]
 pub(crate) struct Constant {
-    /// The values, where they are few enough to compute shapes with, or not floating point.
+    /// The values on the host, if few enough to be used for shapes or not floating point.
     pub host: Option<Arc<Host>>,
-    /// The values on the model's device, and its number among the model's parameters; floating
-    /// point only.
+    /// The index among the model's parameters and the values on the device; floating point only.
     pub parameter: Option<(usize, Value)>,
 }

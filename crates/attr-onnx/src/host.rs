@@ -1,14 +1,14 @@
-//! Tensors on the host: shape arithmetic, and constants before they are uploaded.
+//! Tensors on the host, for shape arithmetic and for constants before they are uploaded.
 //!
-//! Exporters compute shapes with tensors (`Shape`, `Gather`, `Concat`, `Reshape`). What depends on
-//! no input's values is computed here, while the model is traced, so that nothing of it remains in
+//! Exporters compute shapes with tensors (`Shape`, `Gather`, `Concat`, `Reshape`). Values that do
+//! not depend on the values of any input are computed here during tracing, so they do not appear in
 //! the traced graph.
 
 use attr_core::Kind;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use ndarray::{ArrayD, Axis, IxDyn, Slice};
 
-/// The most elements that a tensor on the host may have: 16 Mi.
+/// The maximum number of elements of a tensor on the host: 16 Mi.
 pub(crate) const LIMIT: usize = 1 << 24;
 
 /// A tensor with known values. All float types are held as `f32`, all integers as `i64`.
@@ -19,7 +19,7 @@ pub(crate) enum Host {
     Bool(ArrayD<bool>),
 }
 
-/// Evaluates an expression for whichever array it is, giving a [`Host`] of the same kind.
+/// Evaluates an expression on the array inside and wraps it in a [`Host`] of the same kind.
 macro_rules! each {
     ($host:expr, $a:ident => $result:expr) => {
         match $host {
@@ -30,34 +30,34 @@ macro_rules! each {
     };
 }
 
-/// How many elements a shape has; an error when they are more than `limit`.
+/// Returns the number of elements of a shape, or an error if it exceeds `limit`.
 pub(crate) fn count(shape: &[usize], limit: usize) -> Result<usize, String> {
     let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
     match count {
         Some(count) if count <= limit => Ok(count),
         _ => Err(format!(
-            "a tensor of shape {shape:?} has more than {limit} elements, too many to be meant"
+            "a tensor of shape {shape:?} has more than {limit} elements, the most supported"
         )),
     }
 }
 
 impl Host {
-    /// A list of integers.
+    /// Creates a list of integers.
     pub fn ints(values: Vec<i64>) -> Self {
         Self::Int(ArrayD::from_shape_vec(IxDyn(&[values.len()]), values).unwrap_or_default())
     }
 
-    /// One float.
+    /// Creates a scalar float.
     pub fn float(value: f32) -> Self {
         Self::Float(ArrayD::from_elem(IxDyn(&[]), value))
     }
 
-    /// One integer.
+    /// Creates a scalar integer.
     pub fn int(value: i64) -> Self {
         Self::Int(ArrayD::from_elem(IxDyn(&[]), value))
     }
 
-    /// Floats of a shape.
+    /// Creates floats of the given shape.
     pub fn floats(shape: &[usize], values: Vec<f32>) -> Result<Self, String> {
         let array = ArrayD::from_shape_vec(IxDyn(shape), values);
         array.map(Self::Float).map_err(|error| error.to_string())
@@ -79,7 +79,7 @@ impl Host {
         }
     }
 
-    /// The elements as integers, in row-major order; floats lose their fraction.
+    /// Returns the elements as integers, in row-major order; floats are truncated.
     pub fn to_ints(&self) -> Vec<i64> {
         match self {
             Self::Float(a) => a.iter().map(|&v| v as i64).collect(),
@@ -88,7 +88,7 @@ impl Host {
         }
     }
 
-    /// The elements as floats, in row-major order.
+    /// Returns the elements as floats, in row-major order.
     pub fn to_floats(&self) -> Vec<f32> {
         match self {
             Self::Float(a) => a.iter().copied().collect(),
@@ -97,7 +97,7 @@ impl Host {
         }
     }
 
-    /// The tensor on a device; a scalar becomes one of shape `[1]`.
+    /// Uploads the tensor to a device; a scalar gets shape `[1]`.
     pub fn upload(&self, device: &Device) -> attr_core::Value {
         let shape = self.shape().to_vec();
         let length = [shape.iter().product::<usize>()];
@@ -122,21 +122,21 @@ impl Host {
         }
     }
 
-    /// The same elements in another shape of as many.
+    /// Reshapes to a shape with the same number of elements.
     pub fn reshape(&self, shape: &[usize]) -> Result<Self, String> {
         fn inner<T: Clone>(a: &ArrayD<T>, shape: &[usize]) -> Result<ArrayD<T>, String> {
             ArrayD::from_shape_vec(IxDyn(shape), a.iter().cloned().collect())
-                .map_err(|_| format!("{:?} cannot be reshaped to {shape:?}", a.shape()))
+                .map_err(|_| format!("shape {:?} cannot be reshaped to {shape:?}", a.shape()))
         }
         Ok(each!(self, a => inner(a, shape)?))
     }
 
-    /// Dimensions in another order; `axes` is a permutation.
+    /// Reorders the dimensions; `axes` is a permutation.
     pub fn permute(&self, axes: &[usize]) -> Self {
         each!(self, a => a.clone().permuted_axes(IxDyn(axes)))
     }
 
-    /// Broadcast to a shape.
+    /// Broadcasts to a shape.
     pub fn expand(&self, shape: &[usize]) -> Result<Self, String> {
         fn inner<T: Clone>(a: &ArrayD<T>, shape: &[usize]) -> Result<ArrayD<T>, String> {
             let view = a.broadcast(IxDyn(shape));
@@ -148,19 +148,19 @@ impl Host {
         Ok(each!(self, a => inner(a, shape)?))
     }
 
-    /// `start..end` by a positive `step` along a dimension, within bounds.
+    /// Takes `start..end` by a positive `step` along a dimension, within bounds.
     pub fn slice(&self, dim: usize, start: usize, end: usize, step: usize) -> Self {
         let slice = Slice::new(start as isize, Some(end as isize), step as isize);
         each!(self, a => a.slice_axis(Axis(dim), slice).to_owned())
     }
 
-    /// One dimension reversed.
+    /// Reverses one dimension.
     pub fn flip(&self, dim: usize) -> Self {
         let slice = Slice::new(0, None, -1);
         each!(self, a => a.slice_axis(Axis(dim), slice).to_owned())
     }
 
-    /// Whole slices along a dimension, at indices within bounds.
+    /// Selects whole slices along a dimension, at indices within bounds.
     pub fn select(&self, dim: usize, indices: &[usize]) -> Result<Self, String> {
         let mut shape = self.shape().to_vec();
         shape[dim] = indices.len();
@@ -168,7 +168,7 @@ impl Host {
         Ok(each!(self, a => a.select(Axis(dim), indices)))
     }
 
-    /// Joins tensors of one kind along a dimension.
+    /// Concatenates tensors of one kind along a dimension.
     pub fn cat(parts: &[&Host], dim: usize) -> Result<Self, String> {
         macro_rules! join {
             ($kind:ident) => {{
@@ -182,7 +182,7 @@ impl Host {
                 let joined = ndarray::concatenate(Axis(dim), &views);
                 Ok(Host::$kind(joined.map_err(|_| {
                     let shapes: Vec<_> = parts.iter().map(|part| part.shape()).collect();
-                    format!("shapes {shapes:?} cannot be joined along dimension {dim}")
+                    format!("shapes {shapes:?} cannot be concatenated along dimension {dim}")
                 })?))
             }};
         }
@@ -190,11 +190,11 @@ impl Host {
             Some(Kind::Float) => join!(Float),
             Some(Kind::Int) => join!(Int),
             Some(Kind::Bool) => join!(Bool),
-            None => Err("there is nothing to join".into()),
+            None => Err("it has nothing to concatenate".into()),
         }
     }
 
-    /// The elements as another kind.
+    /// Converts the elements to another kind.
     pub fn cast(&self, kind: Kind) -> Self {
         match (self, kind) {
             (Self::Float(a), Kind::Int) => Self::Int(a.mapv(|v| v as i64)),

@@ -1,8 +1,8 @@
 //! The values that flow between nodes while a model is traced, and the operations on them.
 //!
-//! An [`Item`] is known on the host (shape arithmetic, constants), or lives on the device that
-//! records the trace, or both. Every operation here computes on the host when it can and records
-//! otherwise, so an operator is written once and shape arithmetic folds away by itself.
+//! An [`Item`] is known on the host (shape arithmetic, constants), is on the device that records
+//! the trace, or both. Every operation here computes on the host if it can and records otherwise.
+//! So an operator is written once, and shape arithmetic is folded automatically.
 
 use std::sync::Arc;
 
@@ -13,18 +13,18 @@ use burn::tensor::{DType, Device};
 use crate::arithmetic;
 use crate::host::{Host, LIMIT, count};
 
-/// The most elements that a recorded tensor may have: 1 Gi.
+/// The maximum number of elements of a recorded tensor: 1 Gi.
 pub(crate) const LARGEST: usize = 1 << 30;
 
-/// A value of the graph, at one node's output.
+/// A value in the graph, such as a node's output.
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
-    /// Its shape; that of a scalar is empty.
+    /// Its shape; empty for a scalar.
     pub shape: Vec<usize>,
     pub kind: Kind,
-    /// The values, where they are known.
+    /// The values, if known.
     pub host: Option<Arc<Host>>,
-    /// The recorded tensor; a scalar has shape `[1]` there.
+    /// The recorded tensor, in which a scalar has shape `[1]`.
     live: Option<Value>,
     /// Whether it depends on an input of the model.
     pub active: bool,
@@ -49,7 +49,7 @@ impl From<Arc<Host>> for Item {
 }
 
 impl Item {
-    /// A recorded tensor, with the values if they are known.
+    /// Creates an item from a recorded tensor, with its values if known.
     pub fn recorded(value: Value, host: Option<Arc<Host>>, active: bool) -> Self {
         Self {
             shape: value.shape(),
@@ -68,7 +68,7 @@ impl Item {
         self.shape.iter().product()
     }
 
-    /// The one number it holds, where it is known.
+    /// Returns its single number, if known.
     pub fn scalar(&self) -> Option<Number> {
         match (&**self.host.as_ref()?, self.elements()) {
             (Host::Float(a), 1) => a.iter().next().map(|&v| Number::Float(f64::from(v))),
@@ -78,13 +78,13 @@ impl Item {
         }
     }
 
-    /// The recorded tensor, if there is one.
+    /// Returns the recorded tensor, if there is one.
     pub fn live(&self) -> Option<&Value> {
         self.live.as_ref()
     }
 }
 
-/// The index of a dimension that may be counted from the end.
+/// Returns the index of a dimension that may be counted from the end.
 pub(crate) fn axis(axis: i64, rank: usize) -> Result<usize, String> {
     let counted = if axis < 0 { axis + rank as i64 } else { axis };
     match usize::try_from(counted) {
@@ -93,7 +93,7 @@ pub(crate) fn axis(axis: i64, rank: usize) -> Result<usize, String> {
     }
 }
 
-/// The common shape of two that are broadcast against each other.
+/// Returns the common shape of two shapes broadcast against each other.
 pub(crate) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, String> {
     let rank = a.len().max(b.len());
     let at = |shape: &[usize], i: usize| match (i + shape.len()).checked_sub(rank) {
@@ -105,7 +105,7 @@ pub(crate) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, String> 
             (a, b) if a == b => Ok(a),
             (1, b) => Ok(b),
             (a, 1) => Ok(a),
-            _ => Err(format!("shapes {a:?} and {b:?} do not go together")),
+            _ => Err(format!("shapes {a:?} and {b:?} cannot be broadcast")),
         })
         .collect()
 }
@@ -114,7 +114,7 @@ fn dims(shape: &[usize]) -> Vec<Dim> {
     shape.iter().map(|&d| Dim::fixed(d as isize)).collect()
 }
 
-/// Operations on items, on the device that records.
+/// Operations on items, on the recording device.
 pub(crate) struct Compute<'a> {
     pub device: &'a Device,
 }
@@ -122,17 +122,17 @@ pub(crate) struct Compute<'a> {
 type Outcome = Result<Item, String>;
 
 impl Compute<'_> {
-    /// The item as a recorded tensor; a scalar as one of shape `[1]`.
+    /// Returns the item as a recorded tensor; a scalar gets shape `[1]`.
     pub fn value(&self, item: &Item) -> Value {
         match (&item.live, &item.host) {
             (Some(value), _) => value.clone(),
             (None, Some(host)) => host.upload(self.device),
-            // An item has one or the other; an empty tensor stands for neither.
+            // An item has at least one of them; an empty tensor stands for neither.
             (None, None) => Host::ints(Vec::new()).upload(self.device),
         }
     }
 
-    /// Records an operation, whatever is known of its operands.
+    /// Records an operation, even if its operands are known.
     pub fn record(&self, op: Op, operands: &[&Item]) -> Outcome {
         Ok(self.record_all(op, operands)?.remove(0))
     }
@@ -151,7 +151,7 @@ impl Compute<'_> {
             .collect()
     }
 
-    /// The same elements in another shape of as many.
+    /// Reshapes to a shape with the same number of elements.
     pub fn reshape(&self, item: &Item, shape: &[usize]) -> Outcome {
         if item.shape == shape {
             return Ok(item.clone());
@@ -186,14 +186,14 @@ impl Compute<'_> {
         })
     }
 
-    /// With leading dimensions of one, up to `rank`.
+    /// Adds leading dimensions of size one, up to `rank`.
     pub fn lift(&self, item: &Item, rank: usize) -> Outcome {
         let mut shape = vec![1; rank.saturating_sub(item.rank())];
         shape.extend(&item.shape);
         self.reshape(item, &shape)
     }
 
-    /// Dimensions in another order.
+    /// Reorders the dimensions.
     pub fn permute(&self, item: &Item, axes: &[usize]) -> Outcome {
         if axes.iter().copied().eq(0..item.rank()) {
             return Ok(item.clone());
@@ -204,7 +204,7 @@ impl Compute<'_> {
         }
     }
 
-    /// Broadcast to a shape.
+    /// Broadcasts to a shape.
     pub fn expand(&self, item: &Item, shape: &[usize]) -> Outcome {
         if item.shape == shape {
             return Ok(item.clone());
@@ -225,7 +225,7 @@ impl Compute<'_> {
         }
     }
 
-    /// `start..end` by `step` along a dimension, within bounds.
+    /// Takes `start..end` by `step` along a dimension, within bounds.
     pub fn slice(&self, item: &Item, dim: usize, start: usize, end: usize, step: usize) -> Outcome {
         let size = item.shape[dim];
         let end = end.min(size);
@@ -234,7 +234,7 @@ impl Compute<'_> {
         }
         if start > end {
             return Err(format!(
-                "dimension {dim} of {size} has no part {start}..{end}"
+                "dimension {dim} of size {size} has no part {start}..{end}"
             ));
         }
         match &item.host {
@@ -259,7 +259,7 @@ impl Compute<'_> {
         }
     }
 
-    /// One dimension reversed.
+    /// Reverses one dimension.
     pub fn flip(&self, item: &Item, dim: usize) -> Outcome {
         match &item.host {
             Some(host) => Ok(host.flip(dim).into()),
@@ -267,7 +267,7 @@ impl Compute<'_> {
         }
     }
 
-    /// Whole slices along a dimension, at known indices within bounds.
+    /// Selects whole slices along a dimension, at known indices within bounds.
     pub fn select(&self, item: &Item, dim: usize, indices: &[usize]) -> Outcome {
         if let Some(host) = &item.host {
             return Ok(host.select(dim, indices)?.into());
@@ -284,9 +284,9 @@ impl Compute<'_> {
         }
     }
 
-    /// Joins items along a dimension.
+    /// Concatenates items along a dimension.
     pub fn cat(&self, items: &[Item], dim: usize) -> Outcome {
-        // An empty part adds nothing; exporters leave them in.
+        // Exporters leave in empty parts, which add nothing.
         let parts = items.iter().filter(|item| item.shape.get(dim) != Some(&0));
         let parts: Vec<&Item> = parts.collect();
         let parts = if parts.is_empty() {
@@ -294,14 +294,14 @@ impl Compute<'_> {
         } else {
             parts
         };
-        let first = parts.first().ok_or("there is nothing to join")?;
+        let first = parts.first().ok_or("it has nothing to concatenate")?;
         for part in &parts {
             let fits = part.rank() == first.rank()
                 && part.kind == first.kind
                 && (0..part.rank()).all(|d| d == dim || part.shape[d] == first.shape[d]);
             if !fits {
                 return Err(format!(
-                    "shapes {:?} and {:?} cannot be joined along dimension {dim}",
+                    "shapes {:?} and {:?} cannot be concatenated along dimension {dim}",
                     first.shape, part.shape
                 ));
             }
@@ -317,7 +317,7 @@ impl Compute<'_> {
         }
     }
 
-    /// The elements as another kind.
+    /// Converts the elements to another kind.
     pub fn cast(&self, item: &Item, kind: Kind) -> Outcome {
         if item.kind == kind {
             return Ok(item.clone());
@@ -335,7 +335,7 @@ impl Compute<'_> {
         self.reshape(&cast, &item.shape)
     }
 
-    /// `-x`, `|x|` and the like.
+    /// Applies a unary function such as `-x` or `|x|`.
     pub fn unary(&self, f: Unary, item: &Item) -> Outcome {
         if let Some(host) = &item.host
             && let Some(result) = arithmetic::unary(f, host)
@@ -346,13 +346,13 @@ impl Compute<'_> {
         self.reshape(&result, &item.shape)
     }
 
-    /// A function that is an operation of its own, such as `Op::Relu`.
+    /// Applies a function that is a separate operation, such as `Op::Relu`.
     pub fn map(&self, op: Op, item: &Item) -> Outcome {
         let result = self.record(op, &[item])?;
         self.reshape(&result, &item.shape)
     }
 
-    /// Arithmetic with broadcasting.
+    /// Computes binary arithmetic with broadcasting.
     pub fn binary(&self, f: Binary, a: &Item, b: &Item) -> Outcome {
         if a.kind != b.kind {
             return Err(format!("its operands are {:?} and {:?}", a.kind, b.kind));
@@ -398,12 +398,12 @@ impl Compute<'_> {
         self.binary(Binary::Div, a, b)
     }
 
-    /// Arithmetic with a number on the right.
+    /// Computes binary arithmetic with a number as the right operand.
     pub fn with_number(&self, f: Binary, item: &Item, number: f64) -> Outcome {
         self.binary(f, item, &Host::float(number as f32).into())
     }
 
-    /// Comparison with broadcasting.
+    /// Compares with broadcasting.
     pub fn compare(&self, f: Compare, a: &Item, b: &Item) -> Outcome {
         if a.kind != b.kind {
             return Err(format!("its operands are {:?} and {:?}", a.kind, b.kind));
@@ -428,7 +428,7 @@ impl Compute<'_> {
         self.reshape(&result, &shape)
     }
 
-    /// `yes` where `condition` is true, `no` elsewhere, with broadcasting.
+    /// Selects `yes` where `condition` is true and `no` elsewhere, with broadcasting.
     pub fn choose(&self, condition: &Item, yes: &Item, no: &Item) -> Outcome {
         if condition.kind != Kind::Bool || yes.kind != no.kind {
             return Err(format!(
@@ -457,7 +457,7 @@ impl Compute<'_> {
         self.reshape(&result, &shape)
     }
 
-    /// The larger (or smaller) of two, with broadcasting.
+    /// Computes the elementwise maximum (or minimum) of two, with broadcasting.
     pub fn extreme(&self, a: &Item, b: &Item, smallest: bool) -> Outcome {
         let (a, b) = match (a.scalar(), b.scalar()) {
             (Some(_), None) => (b, a),
@@ -485,7 +485,7 @@ impl Compute<'_> {
         self.choose(&self.compare(f, a, b)?, a, b)
     }
 
-    /// A reduction over one dimension, which stays with length one.
+    /// Reduces one dimension to length one.
     pub fn reduce(&self, f: Reduce, item: &Item, dim: usize) -> Outcome {
         if let Some(host) = &item.host
             && let Some(result) = arithmetic::reduce(f, host, dim)
@@ -498,7 +498,7 @@ impl Compute<'_> {
         self.record(Op::Reduce(f, Some(dim)), &[item])
     }
 
-    /// A reduction over several dimensions, which stay with length one.
+    /// Reduces several dimensions to length one.
     pub fn reduce_dims(&self, f: Reduce, item: &Item, dims: &[usize]) -> Outcome {
         let mut result = item.clone();
         for &dim in dims {
@@ -507,8 +507,8 @@ impl Compute<'_> {
         Ok(result)
     }
 
-    /// Matrix product of the last two dimensions, as `Op::Linear` where the right side is one
-    /// constant matrix. Both sides have at least two dimensions.
+    /// Computes the matrix product of the last two dimensions, as `Op::Linear` if the right side is
+    /// one constant matrix. Both sides have at least two dimensions.
     pub fn matmul(&self, a: &Item, b: &Item) -> Outcome {
         let (m, n) = (a.rank(), b.rank());
         if m < 2 || n < 2 || a.shape[m - 1] != b.shape[n - 2] || a.kind != b.kind {
@@ -530,7 +530,7 @@ impl Compute<'_> {
         self.record(Op::MatMul, &[&full(a)?, &full(b)?])
     }
 
-    /// The last two dimensions swapped.
+    /// Swaps the last two dimensions.
     pub fn transpose(&self, item: &Item) -> Outcome {
         let mut axes: Vec<usize> = (0..item.rank()).collect();
         let rank = axes.len();
@@ -562,7 +562,7 @@ impl Compute<'_> {
 
 fn scalar_op(f: Binary, number: Number) -> Op {
     match (f, number) {
-        // Powers with whole exponents are products, exact for negative bases on every device.
+        // Powers with integer exponents are products, exact for negative bases on every device.
         (Binary::Pow, Number::Float(p)) if p == p.trunc() && p.abs() <= 64.0 => {
             Op::BinaryScalar(Binary::PowInt, Number::Int(p as i64))
         }

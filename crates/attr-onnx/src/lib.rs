@@ -1,4 +1,4 @@
-//! An ONNX file as a traced model: read at run time, run with Burn, explained by every method.
+//! Loads an ONNX file at run time as a traced model, which runs with Burn and suits every method.
 //!
 //! [`OnnxModel::open`] reads the file, [`OnnxModel::trace`] runs its nodes once on Burn's
 //! recording device. The result is an ordinary [`Traced`](attr_core::Traced) model whose layers
@@ -6,12 +6,12 @@
 //!
 //! ```text
 //! file.rs    reads the protobuf messages        weights.rs  stored tensors, on the model's device
-//! graph.rs   what is kept of them               functions.rs  model-local functions, inlined
-//! plan.rs    which nodes an output needs        run.rs      runs them
-//! item.rs    the values between nodes, computed on the host where they are known, recorded
-//!            otherwise                          host.rs     tensors on the host, arithmetic.rs
+//! graph.rs   the graph without protobuf         functions.rs  inlines model-local functions
+//! plan.rs    the nodes that an output needs     run.rs      runs them
+//! item.rs    the values between nodes, computed on the host if known, recorded otherwise
+//! host.rs    tensors on the host                arithmetic.rs  arithmetic on the host
 //! call.rs    one node's inputs and attributes   ops/        the operators, by family
-//! batch.rs   models exported for one batch size, run at any
+//! batch.rs   runs models exported for one batch size at any batch size
 //! ```
 
 mod arithmetic;

@@ -1,4 +1,4 @@
-//! A model file, ready to be traced.
+//! Opens and traces an ONNX model file.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -16,11 +16,10 @@ use crate::item::Item;
 use crate::plan;
 use crate::run::{Runner, Scope};
 
-/// An ONNX file: its weights on a device, its graph ready to be traced.
+/// An ONNX model: its weights on a device and its graph ready to be traced.
 ///
-/// Tracing makes it an ordinary [`Traced`] model, whose layers carry the names of the file's
-/// nodes; every method works on it. Weights and computation are `f32` whatever float type the
-/// file uses.
+/// Tracing gives an ordinary [`Traced`] model that works with every method. Its layers are named
+/// after the file's nodes. Weights and computation are `f32`, whatever float type the file uses.
 ///
 /// ```
 /// use attr_core::{Method, Value, Values};
@@ -47,7 +46,7 @@ pub struct OnnxModel {
 }
 
 impl OnnxModel {
-    /// Reads a file, and the files of weights it names, onto `device`.
+    /// Reads a file, and the external weights files it names, onto `device`.
     ///
     /// # Errors
     /// [`Error::Read`], [`Error::Format`], [`Error::Tensor`], [`Error::Graph`].
@@ -55,7 +54,7 @@ impl OnnxModel {
         Self::new(file::read(path.as_ref(), device)?, device)
     }
 
-    /// A model from memory. Weights in files of their own are looked for in `folder`.
+    /// Reads a model from memory. External weights files are looked up in `folder`.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -72,7 +71,7 @@ impl OnnxModel {
             graph: Arc::new(parsed.graph),
             device: device.clone(),
         };
-        // A graph that is broken anywhere is refused at once.
+        // Reject a graph that is invalid anywhere, even outside the chosen output.
         let all: Vec<&str> = model
             .graph
             .outputs
@@ -83,17 +82,17 @@ impl OnnxModel {
         Ok(model)
     }
 
-    /// The inputs, in the file's order.
+    /// Returns the inputs, in the file's order.
     pub fn inputs(&self) -> &[Port] {
         &self.graph.inputs
     }
 
-    /// The outputs, in the file's order.
+    /// Returns the outputs, in the file's order.
     pub fn outputs(&self) -> &[Port] {
         &self.graph.outputs
     }
 
-    /// The output of that name; without a name the first that is floating point.
+    /// Returns the output with this name, or without a name the first floating-point output.
     ///
     /// # Errors
     /// [`Error::UnknownOutput`].
@@ -114,7 +113,7 @@ impl OnnxModel {
         })
     }
 
-    /// The batch size that the file was exported for, if it was for one only.
+    /// Returns the batch size that the file was exported for, if it was exported for only one.
     pub fn exported_batch(&self) -> Option<usize> {
         let first = |port: &Port| match port.shape.as_deref() {
             Some([PortDim::Fixed(size), ..]) => Some(*size),
@@ -130,16 +129,16 @@ impl OnnxModel {
     }
 
     /// Traces the model for inputs like `example`, one for each of [`inputs`](Self::inputs), in
-    /// their order; `output` chooses among several outputs, as in [`output`](Self::output).
+    /// their order; `output` selects an output, as in [`output`](Self::output).
     ///
-    /// The traced model serves any number of rows. One that was exported for a single batch size
-    /// is run at others by moving that size out of its reshapes; rows are compared with runs at
-    /// the exported size, and where they differ (or it cannot be done) the model is left as it is,
-    /// to be explained that many rows at a time.
+    /// The traced model accepts any number of rows. A model exported for a single batch size is
+    /// adapted by removing that size from its reshapes, and its rows are compared with runs at the
+    /// exported size. If they differ, or adapting fails, the traced model only accepts the exported
+    /// number of rows at a time.
     ///
     /// # Errors
-    /// [`Error::UnknownOutput`]; [`Error::Inputs`] where the example is not what the file declares;
-    /// [`Error::Unsupported`] with all operators that are missing; [`Error::Node`].
+    /// [`Error::UnknownOutput`]; [`Error::Inputs`] if the example does not match the file's inputs;
+    /// [`Error::Unsupported`] with all unsupported operators; [`Error::Node`].
     pub fn trace(&self, example: &Values, output: Option<&str>) -> Result<Traced, Error> {
         let output = self.output(output)?.name.clone();
         self.check(example)?;
@@ -164,7 +163,7 @@ impl OnnxModel {
         self.traced(&some, &output, &order, BatchSize::Exported(exported))
     }
 
-    /// How many elements so many rows of an example have.
+    /// Returns how many elements this many rows of an example have.
     fn repeated(&self, example: &Values, rows: usize) -> usize {
         let values = example.values().iter();
         let each = values.map(|value| value.shape()[1..].iter().product::<usize>());
@@ -209,8 +208,8 @@ impl OnnxModel {
         })
     }
 
-    /// Whether a model run at twice the exported batch size gives each row what it gets at that
-    /// size.
+    /// Returns whether an adapted model gives the same rows at twice the exported batch size as at
+    /// that size.
     fn rows_agree(
         &self,
         traced: &Traced,
@@ -219,7 +218,7 @@ impl OnnxModel {
         order: &[usize],
         exported: usize,
     ) -> Result<bool, Error> {
-        // Rows of the example, and the same with their elements reversed.
+        // Rows of the example, and the same rows with their elements reversed.
         let some = rows_of(example, exported);
         let reversed = some.with(|_, value| {
             let shape = value.shape();
@@ -244,7 +243,7 @@ impl OnnxModel {
         Ok(got.len() == expected.len() && got.iter().zip(&expected).all(close))
     }
 
-    /// Refuses inputs that are not what the file declares.
+    /// Rejects inputs that do not match the file's declarations.
     fn check(&self, example: &Values) -> Result<(), Error> {
         let (given, declared) = (example.values(), &self.graph.inputs);
         if declared.is_empty() {
@@ -290,7 +289,7 @@ impl OnnxModel {
 }
 
 impl Port {
-    /// The shape as the file declares it: `[batch, 3, 224, 224]`; `?` for a size without a name.
+    /// Formats the declared shape: `[batch, 3, 224, 224]`, with `?` for a size without a name.
     pub fn describe(&self) -> String {
         let Some(dims) = &self.shape else {
             return "any shape".into();
@@ -304,16 +303,16 @@ impl Port {
     }
 }
 
-/// Up to so many elements a batch size is filled up by repeating the rows given.
+/// Rows are repeated to fill a batch only up to this many elements.
 const REPEATED: usize = 1 << 24;
 
-/// So many rows of an example, repeated where it has fewer.
+/// Returns this many rows of an example, repeating them if it has fewer.
 fn rows_of(example: &Values, count: usize) -> Values {
     let rows: Vec<usize> = (0..count).map(|i| i % example.rows()).collect();
     example.select(&rows)
 }
 
-/// What a trace runs.
+/// The forward pass that is traced.
 struct Forward {
     graph: Arc<Graph>,
     order: Vec<usize>,
@@ -322,14 +321,14 @@ struct Forward {
     device: Device,
 }
 
-/// What is known of the batch sizes that a model runs at.
+/// The batch sizes that a model runs at.
 #[derive(Clone, Copy)]
 enum BatchSize {
-    /// The file leaves it open.
+    /// Any: the file leaves the size open.
     Any,
-    /// It was exported for this one, and is run at others all the same.
+    /// Exported for this size, but adapted to run at others.
     Adapted(usize),
-    /// It was exported for this one and runs at no other.
+    /// Exported for this size and run only at it.
     Exported(usize),
 }
 
@@ -349,7 +348,7 @@ impl Forward {
             BatchSize::Exported(exported) => {
                 return Err(Error::Inputs(format!(
                     "the model was exported for a batch of {exported} and cannot be run at {rows}; \
-                     export it with a dynamic batch, or give {exported} at a time"
+                     export it with a dynamic batch, or give {exported} rows at a time"
                 )));
             }
         };
@@ -364,7 +363,7 @@ impl Forward {
         runner.run(&self.graph, &self.order, &[&self.output], &mut scope)?;
         let output = scope
             .get(&self.output)
-            .ok_or_else(|| Error::Graph(format!("nothing gives the output {:?}", self.output)))?;
+            .ok_or_else(|| Error::Graph(format!("no node gives the output {:?}", self.output)))?;
         match output.live() {
             Some(value) if output.active => Ok(value.clone()),
             _ => Err(Error::Graph(format!(
@@ -374,8 +373,8 @@ impl Forward {
         }
     }
 
-    /// How many elements of constants the nodes may compute: masks and position codes, and a few
-    /// rearranged copies of the weights.
+    /// Returns how many elements of constants the nodes may compute: enough for masks, position
+    /// codes and a few rearranged copies of the weights.
     fn budget(&self) -> Cell<usize> {
         let parameters = self.graph.constants.values();
         let sizes = parameters.filter_map(|c| c.parameter.as_ref());
@@ -385,7 +384,7 @@ impl Forward {
         Cell::new((1 << 27) + stored.saturating_mul(8))
     }
 
-    /// All names that are given before the first node runs.
+    /// Returns the values available before the first node runs.
     fn scope(&self, parameters: &[Value], inputs: &[Value]) -> Scope<'static> {
         let constants = self.graph.constants.iter().filter_map(|(name, constant)| {
             let host = constant.host.clone();
@@ -402,8 +401,8 @@ impl Forward {
         Scope::new(constants.chain(inputs).collect(), None)
     }
 
-    /// The shapes of all values at the exported batch size. What this records leads to no output
-    /// and is dropped.
+    /// Returns the shapes of all values at the exported batch size. The operations recorded here
+    /// lead to no output and are dropped.
     fn exported_shapes(
         &self,
         parameters: &[Value],

@@ -1,4 +1,4 @@
-//! Which nodes an output needs, in an order in which each finds its inputs ready.
+//! Selects and orders the nodes that an output needs.
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
@@ -6,8 +6,8 @@ use crate::error::Unsupported;
 use crate::graph::{Attribute, Graph, Node};
 use crate::{Error, ops};
 
-/// The nodes that some values need, by index, in order of execution: the file's own order where
-/// that works, as the standard demands.
+/// Returns the indices of the nodes that the wanted values need, in execution order: the file's
+/// order if that works, as the standard requires.
 ///
 /// `outer` tells which names a branch finds outside itself.
 pub(crate) fn order(
@@ -22,7 +22,7 @@ pub(crate) fn order(
             let given = graph.constants.contains_key(output) || inputs.contains(&output[..]);
             if given || producer.insert(output, i).is_some() {
                 return Err(Error::Graph(format!(
-                    "{output:?}, an output of node {:?}, is given twice",
+                    "{output:?}, an output of node {:?}, is defined twice",
                     node.name
                 )));
             }
@@ -47,13 +47,13 @@ pub(crate) fn order(
                     format!("node {:?}", graph.nodes[node].name)
                 });
                 return Err(Error::Graph(format!(
-                    "{reader} reads {name:?}, which nothing gives"
+                    "{reader} reads {name:?}, which is not defined"
                 )));
             }
         }
     }
 
-    // Kahn's algorithm; of the nodes that are ready, the first in the file goes first.
+    // Kahn's algorithm; among ready nodes, the first in the file runs first.
     let mut waits: HashMap<usize, usize> = HashMap::new();
     let mut readers: HashMap<usize, Vec<usize>> = HashMap::new();
     for &node in &needed {
@@ -90,13 +90,13 @@ pub(crate) fn order(
         let stuck = needed.iter().filter(|node| !ordered.contains(node)).min();
         let name = stuck.map_or("", |&node| &graph.nodes[node].name);
         return Err(Error::Graph(format!(
-            "node {name:?} needs, through others, its own output"
+            "node {name:?} is part of a cycle or depends on one"
         )));
     }
     Ok(order)
 }
 
-/// What a node reads: its inputs, and what its branches take from outside.
+/// Returns the names that a node reads: its inputs, and those its branches take from outside.
 pub(crate) fn reads(node: &Node) -> Vec<String> {
     let mut names: Vec<String> = node
         .inputs
@@ -122,7 +122,7 @@ pub(crate) fn reads(node: &Node) -> Vec<String> {
     names
 }
 
-/// Refuses a plan with operators that are not supported, naming all of them.
+/// Rejects a plan with unsupported operators, naming all of them.
 pub(crate) fn check_operators(graph: &Graph, order: &[usize]) -> Result<(), Error> {
     let mut missing: Vec<Unsupported> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();

@@ -1,4 +1,4 @@
-//! Runs a graph's nodes on the device that records a trace.
+//! Runs a graph's nodes on the device that records the trace.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use crate::graph::{Graph, Node};
 use crate::item::{Compute, Item};
 use crate::{Error, ops, plan};
 
-/// Values by name; a branch sees those of the graph around it.
+/// Values by name; a branch also sees those of its enclosing graph.
 pub(crate) struct Scope<'a> {
     values: HashMap<String, Item>,
     shapes: HashMap<String, Vec<usize>>,
@@ -31,7 +31,7 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// The shapes of all values, those no longer held included.
+    /// Returns the shapes of all values, including those no longer held.
     pub fn into_shapes(self) -> HashMap<String, Vec<usize>> {
         self.shapes
     }
@@ -42,19 +42,19 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// How nodes are run.
+/// Settings for running nodes.
 pub(crate) struct Runner<'a> {
     pub device: &'a Device,
     /// Whether nodes name the layers of the trace.
     pub names: bool,
-    /// Where a model that was exported for one batch size runs at another.
+    /// The adaptation for a model that runs at a batch size it was not exported for.
     pub batch: Option<&'a Batch>,
-    /// How many elements of constants may still be computed.
+    /// The number of elements of constants that may still be computed.
     pub budget: &'a Cell<usize>,
 }
 
 impl Runner<'_> {
-    /// Runs the nodes of `order`; what `wanted` names is in the scope afterwards.
+    /// Runs the nodes in `order`; the `wanted` values are in the scope afterwards.
     pub fn run(
         &self,
         graph: &Graph,
@@ -62,7 +62,7 @@ impl Runner<'_> {
         wanted: &[&str],
         scope: &mut Scope<'_>,
     ) -> Result<(), Error> {
-        // After its last reader a value is let go.
+        // A value is dropped after its last reader.
         let mut last: HashMap<String, usize> = HashMap::new();
         for &i in order {
             last.extend(
@@ -95,7 +95,7 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// Counts constants that a node computed: a few bytes of a file can ask for any number.
+    /// Limits the constants that nodes compute: a few bytes in a file can request any number.
     fn spend(&self, node: &Node, outputs: &[Item]) -> Result<(), Error> {
         let computed = outputs.iter().filter(|item| !item.active);
         let computed: usize = computed.map(Item::elements).sum();
@@ -107,7 +107,7 @@ impl Runner<'_> {
             None => Err(Error::Node {
                 node: node.name.clone(),
                 operator: node.operator(),
-                reason: "the model computes more constants than its size warrants".into(),
+                reason: "the model computes too many constants for its size".into(),
             }),
         }
     }
@@ -125,7 +125,7 @@ impl Runner<'_> {
                 match scope.get(name) {
                     Some(item) => Ok(Some(item.clone())),
                     None => Err(failed(format!(
-                        "its input {name:?} has no value, or one of a type that is not supported"
+                        "its input {name:?} has no value or has an unsupported type"
                     ))),
                 }
             }
@@ -141,7 +141,7 @@ impl Runner<'_> {
             return self.branch(&call, scope);
         }
         let operator = ops::find(&node.domain, &node.op);
-        let operator = operator.ok_or_else(|| failed("it is not supported".into()))?;
+        let operator = operator.ok_or_else(|| failed("the operator is not supported".into()))?;
         let outputs = catch_unwind(AssertUnwindSafe(|| {
             if let Some(batch) = self.batch {
                 batch.adapt(&mut call)?;
@@ -149,10 +149,10 @@ impl Runner<'_> {
             operator(&call)
         }));
         let outputs = outputs.unwrap_or_else(|panic| {
-            // Burn's own checks, where none of ours came before them.
+            // Burn's checks panic where ours did not catch the problem first.
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            let text = text.unwrap_or("Burn refused it");
+            let text = text.unwrap_or("Burn rejected it");
             Err(text.split_whitespace().collect::<Vec<_>>().join(" "))
         });
         let outputs = outputs.map_err(failed)?;
@@ -162,7 +162,7 @@ impl Runner<'_> {
         Ok(outputs)
     }
 
-    /// `If` with a condition that is known: the branch it chooses.
+    /// Runs the chosen branch of an `If` whose condition is known.
     fn branch(&self, call: &Call<'_>, scope: &Scope<'_>) -> Result<Vec<Item>, Error> {
         let failed = |reason: String| Error::Node {
             node: call.node.name.clone(),
@@ -185,7 +185,7 @@ impl Runner<'_> {
         self.run(graph, &order, &wanted, &mut inner)?;
         let outputs = wanted.iter().map(|name| {
             let item = inner.get(name).cloned();
-            item.ok_or_else(|| failed(format!("its branch does not give {name:?}")))
+            item.ok_or_else(|| failed(format!("its branch does not define {name:?}")))
         });
         outputs.collect()
     }

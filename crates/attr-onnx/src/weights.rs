@@ -1,4 +1,4 @@
-//! Stored tensors: read from the message or from a file beside the model, converted, uploaded.
+//! Reads, converts and uploads tensors stored in the model file or in files beside it.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -16,9 +16,9 @@ use crate::Error;
 use crate::graph::{Attribute, Constant, Graph};
 use crate::host::{Host, count};
 
-/// Up to so many elements a float tensor is kept on the host, too, where shapes are computed.
+/// Float tensors up to this many elements are also kept on the host, where shapes are computed.
 const SMALL: usize = 4096;
-/// The most elements that a stored tensor may have: 4 Gi.
+/// The maximum number of elements of a stored tensor: 4 Gi.
 const LARGEST: usize = 1 << 32;
 
 /// The model's parameters: every stored float tensor, by name, on the model's device.
@@ -26,12 +26,12 @@ pub(crate) struct Weights {
     folder: PathBuf,
     device: Device,
     files: HashMap<PathBuf, File>,
-    /// Name and value of each parameter.
+    /// The name and value of each parameter.
     pub parameters: Vec<(String, Value)>,
 }
 
 impl Weights {
-    /// No weights yet; those in files of their own are looked for in `folder`.
+    /// Creates an empty set of weights; external weights files are looked up in `folder`.
     pub fn new(folder: &Path, device: &Device) -> Self {
         Self {
             folder: folder.to_path_buf(),
@@ -41,11 +41,11 @@ impl Weights {
         }
     }
 
-    /// Takes in a stored tensor.
+    /// Adds a stored tensor.
     pub fn add(&mut self, tensor: TensorProto) -> Result<Constant, Error> {
         let name = tensor.name.clone();
         if kind_of(tensor.data_type).is_none() {
-            // Text, such as the names of classes: no matter unless a node that is run reads it.
+            // Text, such as class names, is an error only if a node that runs reads it.
             let (host, parameter) = (None, None);
             return Ok(Constant { host, parameter });
         }
@@ -81,7 +81,7 @@ impl Weights {
         Ok(Constant { host, parameter })
     }
 
-    /// The bytes of a tensor that lies in a file beside the model.
+    /// Reads the bytes of a tensor stored in a file beside the model.
     fn external(&mut self, tensor: &TensorProto) -> Result<Vec<u8>, String> {
         let entry = |key: &str| {
             let mut entries = tensor.external_data.iter();
@@ -93,7 +93,7 @@ impl Weights {
             Some(text) => text
                 .parse::<u64>()
                 .map(Some)
-                .map_err(|_| format!("the {key} of its external data is {text:?}")),
+                .map_err(|_| format!("the {key} of its external data is {text:?}, not a number")),
             None => Ok(None),
         };
         let location = entry("location").ok_or("its external data has no location")?;
@@ -105,7 +105,7 @@ impl Weights {
         }
         let path = self.folder.join(location);
         let unreadable = |error: std::io::Error| format!("{}: {error}", path.display());
-        // A link may lead out of the folder all the same.
+        // A symbolic link may still lead out of the folder.
         let real = path.canonicalize().map_err(unreadable)?;
         let folder = if self.folder.as_os_str().is_empty() {
             Path::new(".")
@@ -131,12 +131,12 @@ impl Weights {
         let length = number("length")?.unwrap_or(announced);
         if length != announced {
             return Err(format!(
-                "shape {shape:?} needs {announced} bytes, its external data has {length}"
+                "shape {shape:?} needs {announced} bytes, but its external data has {length}"
             ));
         }
         if offset.checked_add(length).is_none_or(|end| end > size) {
             return Err(format!(
-                "its external data is bytes {offset} to {}, {} has {size}",
+                "its external data is bytes {offset} to {}, but {} has only {size}",
                 offset.saturating_add(length),
                 path.display()
             ));
@@ -147,8 +147,8 @@ impl Weights {
         Ok(bytes)
     }
 
-    /// Stores the weights of fully connected layers as Burn multiplies by them, `[in, out]`: those
-    /// that only `Gemm` nodes with `transB` read are transposed once and for all.
+    /// Stores the weights of fully connected layers in Burn's layout, `[in, out]`: those read only
+    /// by `Gemm` nodes with `transB` are transposed once.
     pub fn orient(&mut self, graph: &mut Graph) {
         let transposed = |node: &crate::graph::Node| {
             node.op == "Gemm"
@@ -210,7 +210,7 @@ impl Weights {
     }
 }
 
-/// What the elements of an ONNX type become; none for text, complex numbers and the like.
+/// Returns the element kind of an ONNX type, or none for text, complex numbers and similar types.
 pub(crate) fn kind_of(data_type: i32) -> Option<Kind> {
     match data_type {
         1 | 10 | 11 | 16 => Some(Kind::Float),
@@ -220,7 +220,7 @@ pub(crate) fn kind_of(data_type: i32) -> Option<Kind> {
     }
 }
 
-/// A tensor inside the file, on the host.
+/// Reads a tensor inside the file to the host.
 pub(crate) fn host_tensor(tensor: TensorProto) -> Result<Host, Error> {
     let name = tensor.name.clone();
     let broken = |reason: String| Error::Tensor {
@@ -229,18 +229,18 @@ pub(crate) fn host_tensor(tensor: TensorProto) -> Result<Host, Error> {
     };
     if tensor.data_location.value() == 1 {
         return Err(broken(
-            "its data lies in another file, which only weights may".into(),
+            "its data is in another file; only weights may be external".into(),
         ));
     }
     let (shape, elements) = decode(tensor, None).map_err(broken)?;
     elements.host(&shape).map_err(broken)
 }
 
-/// A tensor's shape, and how many bytes each element takes.
+/// Returns a tensor's shape and the size of each element in bytes.
 fn layout(tensor: &TensorProto) -> Result<(Vec<usize>, usize), String> {
     let dims = tensor.dims.iter();
     let shape: Option<Vec<usize>> = dims.map(|&d| usize::try_from(d).ok()).collect();
-    let shape = shape.ok_or_else(|| format!("its shape {:?} is negative", tensor.dims))?;
+    let shape = shape.ok_or_else(|| format!("its shape {:?} has negative sizes", tensor.dims))?;
     let width = match tensor.data_type {
         2 | 3 | 9 => 1,
         4 | 5 | 10 | 16 => 2,
@@ -278,7 +278,7 @@ impl Elements {
     }
 }
 
-/// The elements of a tensor, and its shape.
+/// Decodes a tensor's shape and elements.
 fn decode(
     tensor: TensorProto,
     external: Option<Vec<u8>>,
@@ -293,7 +293,7 @@ fn decode(
     let elements = match raw {
         Some(raw) if raw.len() != expected * width => {
             return Err(format!(
-                "shape {shape:?} needs {} bytes, {} are there",
+                "shape {shape:?} needs {} bytes, but there are {}",
                 expected * width,
                 raw.len()
             ));
@@ -303,14 +303,14 @@ fn decode(
     };
     if elements.len() != expected {
         return Err(format!(
-            "shape {shape:?} needs {expected} elements, {} are there",
+            "shape {shape:?} needs {expected} elements, but there are {}",
             elements.len()
         ));
     }
     Ok((shape, elements))
 }
 
-/// Elements from little-endian bytes.
+/// Decodes elements from little-endian bytes.
 fn from_bytes(data_type: i32, raw: &[u8]) -> Elements {
     macro_rules! read {
         ($t:ty, $variant:ident, $convert:expr) => {{
@@ -339,7 +339,7 @@ fn from_bytes(data_type: i32, raw: &[u8]) -> Elements {
     }
 }
 
-/// Elements from the fields that the format has for each type.
+/// Decodes elements from the format's field for each type.
 fn from_fields(tensor: &TensorProto) -> Elements {
     let bits = || tensor.int32_data.iter().map(|&v| v as u16);
     match tensor.data_type {

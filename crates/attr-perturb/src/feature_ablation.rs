@@ -1,8 +1,8 @@
 //! Feature ablation: how much the output changes when a feature is replaced by its baseline.
 //!
-//! As Captum's `FeatureAblation`; at layers, through [`attr_core::AtLayers`], its
-//! `LayerFeatureAblation`, and on a model up to a layer its `NeuronFeatureAblation`. Zeiler, Fergus,
-//! 2013 (<https://arxiv.org/abs/1311.2901>) occlude regions in the same way.
+//! Follows Captum's `FeatureAblation`; at layers, through [`attr_core::AtLayers`], its
+//! `LayerFeatureAblation`; and on a model up to a layer, its `NeuronFeatureAblation`. Zeiler,
+//! Fergus, 2013 (<https://arxiv.org/abs/1311.2901>) occlude regions in the same way.
 
 use attr_core::perturb::Masked;
 use attr_core::{BaselineUse, Error, Explanation, FeatureMask, Method, Question};
@@ -15,20 +15,19 @@ use crate::setters::setters;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct FeatureAblationConfig {
-    /// Perturbed copies of the batch that go through the model together; as many as memory allows
-    /// unless given.
+    /// Perturbed copies of the batch evaluated together; by default, as many as memory allows.
     pub perturbations_per_eval: Option<usize>,
 }
 
-/// `A_i = f(x) - f(x with feature i replaced by its baseline)`, written to every element of the
-/// feature.
+/// Computes `A_i = f(x) - f(x with feature i replaced by its baseline)` and writes it to every
+/// element of the feature.
 ///
 /// Shapes: the input's, `[batch, ...]`, in units of the output; `[1, ...]` where the forward gives
 /// one value for the whole batch. Integer inputs such as tokens are explained, too. One forward
-/// pass for the inputs, one per feature and row, and one per feature, row and baseline where
-/// baselines are a distribution.
+/// pass for the inputs and one per feature and row; with a distribution of baselines, one per
+/// feature, row and baseline.
 ///
-/// At a layer the baseline and the mask are those of its activation, as in Captum's
+/// At a layer, the baseline and the mask are given for its activation, as in Captum's
 /// `LayerFeatureAblation`.
 ///
 /// # Errors
@@ -73,7 +72,7 @@ impl From<FeatureAblationConfig> for FeatureAblation {
 }
 
 impl FeatureAblation {
-    /// Each element by itself, replaced by zero.
+    /// Creates the method with each element as a feature and zero as baseline.
     pub fn new() -> Self {
         Self::default()
     }
@@ -106,7 +105,7 @@ impl Method for FeatureAblation {
     }
 }
 
-/// Everything but one feature.
+/// Marks every feature but one as present.
 pub(crate) fn without(feature: usize, present: &mut [f32]) {
     present.fill(1.0);
     present[feature] = 0.0;

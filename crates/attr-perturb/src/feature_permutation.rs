@@ -1,8 +1,8 @@
 //! Feature permutation: how much the output changes when a feature takes another row's value.
 //!
-//! As Captum's `FeaturePermutation`; draws come from a seed. Breiman, "Random forests", 2001
+//! Follows Captum's `FeaturePermutation`; draws come from a seed. Breiman, "Random forests", 2001
 //! (<https://doi.org/10.1023/A:1010933404324>); Fisher, Rudin, Dominici, 2019
-//! (<https://arxiv.org/abs/1801.01489>). Over a data set that does not fit in memory, see
+//! (<https://arxiv.org/abs/1801.01489>). For a data set that does not fit in memory, see
 //! [`OverData`](crate::OverData).
 
 use std::cell::RefCell;
@@ -20,24 +20,23 @@ use crate::setters::setters;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct FeaturePermutationConfig {
-    /// Perturbed copies of the batch that go through the model together; as many as memory allows
-    /// unless given.
+    /// Perturbed copies of the batch evaluated together; by default, as many as memory allows.
     pub perturbations_per_eval: Option<usize>,
     /// Seed of the permutations.
     pub seed: u64,
 }
 
-/// `A_i[r] = f(x)[r] - f(x with feature i permuted over the batch)[r]`, written to every element of
-/// the feature.
+/// Computes `A_i[r] = f(x)[r] - f(x with feature i permuted over the batch)[r]` and writes it to
+/// every element of the feature.
 ///
-/// Each feature has a permutation of its own, never the identity. The mean over the rows is the
-/// feature's permutation importance; for one row it depends on the rows it is explained with.
+/// Each feature has its own permutation, never the identity. The mean over the rows is the
+/// feature's permutation importance; one row's value depends on the other rows of the batch.
 ///
 /// Shapes: the input's, `[batch, ...]`, in units of the output. One forward pass for the inputs and
 /// one per feature and row.
 ///
 /// # Errors
-/// [`Error::Method`] for a single row or a list that is no permutation of the rows;
+/// [`Error::Method`] for a single row or a list that is not a permutation of the rows;
 /// [`Error::FeatureMask`] and [`Error::Shape`] for masks that do not fit.
 ///
 /// ```
@@ -71,12 +70,12 @@ impl From<FeaturePermutationConfig> for FeaturePermutation {
 }
 
 impl FeaturePermutation {
-    /// Each element by itself, with random permutations.
+    /// Creates the method with each element as a feature and random permutations.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets the permutation of the rows that all features take: row `r` takes the value of row
+    /// Sets one permutation of the rows for all features: row `r` takes the value of row
     /// `permutation[r]`.
     pub fn with_permutation(mut self, permutation: impl Into<Vec<usize>>) -> Self {
         self.permutation = Some(permutation.into());
@@ -93,7 +92,7 @@ impl FeaturePermutation {
         self.config.seed
     }
 
-    /// The order of the rows for each feature.
+    /// Returns the order of the rows for each feature.
     pub(crate) fn orders<'a>(
         &'a self,
         rows: usize,
@@ -106,13 +105,15 @@ impl FeaturePermutation {
             })
         };
         if rows < 2 {
-            return bad("a single row has nothing to be permuted with; give several".into());
+            return bad("a single row cannot be permuted; give at least two rows".into());
         }
         if let Some(permutation) = &self.permutation {
             let mut sorted = permutation.clone();
             sorted.sort_unstable();
             if !sorted.into_iter().eq(0..rows) {
-                return bad(format!("{permutation:?} is no permutation of {rows} rows"));
+                return bad(format!(
+                    "{permutation:?} is not a permutation of {rows} rows"
+                ));
             }
         }
         Ok(Orders {
@@ -124,17 +125,17 @@ impl FeaturePermutation {
     }
 }
 
-/// An order of the rows for each feature, drawn when the feature's turn comes.
+/// An order of the rows for each feature, drawn when needed.
 pub(crate) struct Orders<'a> {
     given: Option<&'a [usize]>,
     random: &'a mut Random,
-    /// For how many features an order was drawn.
+    /// How many features have had an order drawn.
     drawn: usize,
     latest: Vec<usize>,
 }
 
 impl Orders<'_> {
-    /// The order for a feature, which is the latest or a later one.
+    /// Returns the order for a feature, which must be the latest or a later one.
     pub fn of(&mut self, feature: usize) -> &[usize] {
         if let Some(given) = self.given {
             return given;
@@ -155,12 +156,12 @@ impl Method for FeaturePermutation {
             return Err(Error::Method {
                 method: "feature permutation",
                 reason:
-                    "copies of rows, such as a noise tunnel makes, are not those of a data set; \
+                    "the rows are copies, such as those of a noise tunnel, not a data set's rows; \
                          permute the rows themselves"
                         .into(),
             });
         }
-        // What is absent is another row's.
+        // Another row's value replaces an absent feature.
         let blend = Blend::new(inputs, &self.mask, inputs.clone())?;
         let count = blend.features().count();
         let mut random = Random::new(self.config.seed);

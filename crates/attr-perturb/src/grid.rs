@@ -1,8 +1,8 @@
-//! The features of methods that look at an image in coarse cells.
+//! Features for methods that divide an image into coarse cells.
 
 use attr_core::{Error, FeatureMask, Values};
 
-/// The mask given; without one, cells of a `size x size` grid for images, elements for the rest.
+/// Returns the given mask; without one, cells of a `size x size` grid for images, else elements.
 pub(crate) fn cells(
     mask: &Option<FeatureMask>,
     size: usize,

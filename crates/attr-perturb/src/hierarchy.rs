@@ -1,10 +1,10 @@
-//! A hierarchy of features: which of them belong together, at every scale.
+//! A hierarchy of features: which features belong together at each scale.
 
 use attr_core::perturb::Features;
 use attr_core::{Error, Values};
 
-/// A binary tree over features: leaves `0..n` are the features, and inner node `n + k` joins the two
-/// nodes of entry `k`, as in a linkage matrix of SciPy.
+/// A binary tree over features. Leaves `0..n` are the features; inner node `n + k` joins the two
+/// nodes of entry `k`, as in a SciPy linkage matrix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hierarchy {
     features: usize,
@@ -12,10 +12,10 @@ pub struct Hierarchy {
 }
 
 impl Hierarchy {
-    /// A given tree: `joins[k]` are the two nodes below node `n + k` for `n` features.
+    /// Creates a tree: `joins[k]` are the two nodes below node `n + k` for `n` features.
     ///
     /// # Errors
-    /// [`Error::Method`] unless each node but the last is joined exactly once, after it was made.
+    /// [`Error::Method`] unless each node but the last is joined exactly once, after its creation.
     pub fn new(features: usize, joins: Vec<[usize; 2]>) -> Result<Self, Error> {
         let bad = |reason: String| Error::Method {
             method: "a hierarchy of features",
@@ -23,7 +23,7 @@ impl Hierarchy {
         };
         if features == 0 || joins.len() + 1 != features {
             return Err(bad(format!(
-                "{} joins are given for {features} features; one less than features are needed",
+                "{} joins are given for {features} features; there must be one join fewer",
                 joins.len()
             )));
         }
@@ -40,9 +40,8 @@ impl Hierarchy {
         Ok(Self { features, joins })
     }
 
-    /// Features that lie near each other together: split in halves along the longest side, again and
-    /// again, and by channels last, as the image masker of the `shap` package does. Different inputs
-    /// part first.
+    /// Groups nearby features: repeatedly splits them in halves along the longest side, by channel
+    /// last, as the image masker of the `shap` package does. Different inputs are separated first.
     pub(crate) fn of_places(features: &Features, caller_row: usize, inputs: &Values) -> Self {
         let places = places(features, caller_row, inputs);
         let mut tree = Self {
@@ -77,22 +76,22 @@ impl Hierarchy {
         self.features + self.joins.len() - 1
     }
 
-    /// How many features it is over.
+    /// Returns the number of features.
     pub fn features(&self) -> usize {
         self.features
     }
 
-    /// The last node, of all features.
+    /// Returns the last node, which contains all features.
     pub(crate) fn root(&self) -> usize {
         self.features + self.joins.len() - 1
     }
 
-    /// The two nodes below a node; none below a feature.
+    /// Returns the two nodes below a node; `None` for a feature.
     pub(crate) fn below(&self, node: usize) -> Option<[usize; 2]> {
         self.joins.get(node.checked_sub(self.features)?).copied()
     }
 
-    /// The features of each node.
+    /// Returns the features of each node.
     pub(crate) fn members(&self) -> Vec<Vec<usize>> {
         let mut members: Vec<Vec<usize>> = (0..self.features).map(|f| vec![f]).collect();
         for &[left, right] in &self.joins {
@@ -103,7 +102,8 @@ impl Hierarchy {
     }
 }
 
-/// The middle of each feature: its input (far apart), its place along each dimension, its channel.
+/// Returns the centre of each feature: its input (inputs are far apart), its position along each
+/// dimension, and its channel.
 fn places(features: &Features, caller_row: usize, inputs: &Values) -> Vec<Vec<f64>> {
     let shapes = inputs.values().iter().map(attr_core::Value::shape);
     let shapes: Vec<Vec<usize>> = shapes.collect();
@@ -125,7 +125,7 @@ fn places(features: &Features, caller_row: usize, inputs: &Values) -> Vec<Vec<f6
     }
     for (sums, &count) in sums.iter_mut().zip(&counts) {
         for sum in sums {
-            // A feature of other rows' masks alone has no place here.
+            // A feature that only other rows' masks have does not occur here.
             *sum /= count.max(1.0);
         }
     }

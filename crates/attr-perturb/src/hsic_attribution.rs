@@ -2,9 +2,10 @@
 //!
 //! Novello, Fel, Vigouroux, "Making sense of dependence: efficient black-box explanations using
 //! dependence measure", 2022 (<https://arxiv.org/abs/2206.06219>); Gretton, Bousquet, Smola,
-//! Schölkopf, "Measuring statistical dependence with Hilbert-Schmidt norms", 2005. Defaults are those
-//! of the authors' `xplique`; masks are balanced at random instead of a rounded Sobol sequence, and the
-//! output's kernel has the median *distance* of two outputs as its width, not the median output.
+//! Schölkopf, "Measuring statistical dependence with Hilbert-Schmidt norms", 2005. Defaults are
+//! those of the authors' `xplique`. Here, masks are random and balanced instead of a rounded Sobol
+//! sequence, and the width of the output's kernel is the median *distance* between outputs, not the
+//! median output.
 
 use attr_core::build::Random;
 use attr_core::perturb::Masked;
@@ -19,14 +20,13 @@ use crate::setters::setters;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct HsicAttributionConfig {
-    /// Cells along each side of an image, where no feature mask is given; 8, as in the paper's code.
+    /// Cells along each side of an image if no feature mask is given; 8, as in the paper's code.
     pub grid_size: usize,
-    /// Random masks, each a forward pass; 500, as in the paper's code.
+    /// Number of random masks, one forward pass each; 500, as in the paper's code.
     pub nb_design: usize,
     /// Seed of the masks.
     pub seed: u64,
-    /// Perturbed copies of the batch that go through the model together; as many as memory allows
-    /// unless given.
+    /// Perturbed copies of the batch evaluated together; by default, as many as memory allows.
     pub perturbations_per_eval: Option<usize>,
 }
 
@@ -41,20 +41,20 @@ impl Default for HsicAttributionConfig {
     }
 }
 
-/// `A_i = tr(K_i H L H) / (n - 1)²`: the Hilbert-Schmidt independence criterion between the presence
-/// of feature `i` and the output, over `n` random masks.
+/// Computes `A_i = tr(K_i H L H) / (n - 1)²`: the Hilbert-Schmidt independence criterion between
+/// the presence of feature `i` and the output, over `n` random masks.
 ///
-/// `K_i` is 1/2 for two masks that agree on feature `i` and -1/2 for two that do not; `L` is the
-/// Gaussian kernel of the outputs, `exp(-(y - y')² / (2 σ²))` with the median distance of two different
-/// outputs as `σ`; `H = I - 1/n` centres both. Each feature is present in half of the masks, rounded
-/// down. Where the output does not vary, all values are zero. Values are not negative and do not
-/// say in which direction a feature moves the output.
+/// `K_i` is 1/2 for two masks that agree on feature `i` and -1/2 for two that do not. `L` is the
+/// Gaussian kernel of the outputs, `exp(-(y - y')² / (2 σ²))`, where `σ` is the median distance
+/// between two different outputs. `H = I - 1/n` centres both. Each feature is present in half of
+/// the masks, rounded down. If the output does not vary, all values are zero. Values are not
+/// negative and do not show in which direction a feature moves the output.
 ///
-/// Features are the cells of a `grid_size` grid for images `[batch, channels, ...]`, and elements for
-/// the rest, unless a mask is given.
+/// Unless a mask is given, features are the cells of a `grid_size` grid for images
+/// `[batch, channels, ...]`, and elements otherwise.
 ///
-/// Shapes: the input's, `[batch, ...]`, without unit. `1 + nb_design` forward passes per row, however
-/// many features there are.
+/// Shapes: the input's, `[batch, ...]`, without unit. `1 + nb_design` forward passes per row,
+/// regardless of the number of features.
 ///
 /// # Errors
 /// [`Error::Parameter`] for fewer than two masks or more than 4096; [`Error::FeatureMask`] and
@@ -91,7 +91,7 @@ impl From<HsicAttributionConfig> for HsicAttribution {
 }
 
 impl HsicAttribution {
-    /// 500 masks.
+    /// Creates the method with 500 masks.
     pub fn new() -> Self {
         Self::default()
     }
@@ -112,7 +112,7 @@ impl Method for HsicAttribution {
             return Err(Error::Parameter {
                 name: "nb_design",
                 value: n.to_string(),
-                expected: "dependence needs at least two masks, and at most 4096 are compared",
+                expected: "the number of masks must be from 2 to 4096",
             });
         }
         let mask = cells(&self.mask, self.config.grid_size, question.inputs())?;
@@ -142,7 +142,7 @@ impl Method for HsicAttribution {
     }
 }
 
-/// The dependence of the outputs on each feature.
+/// Returns the dependence of the outputs on each feature.
 fn hsic(signs: &[Vec<bool>], outputs: &[f64]) -> Vec<f64> {
     let n = outputs.len();
     let Some(width) = median_distance(outputs) else {
@@ -180,7 +180,7 @@ fn hsic(signs: &[Vec<bool>], outputs: &[f64]) -> Vec<f64> {
     signs.iter().map(value).collect()
 }
 
-/// The median distance of two outputs that differ; none where all are equal.
+/// Returns the median distance between two different outputs; `None` if all are equal.
 fn median_distance(outputs: &[f64]) -> Option<f64> {
     let pairs = outputs.iter().enumerate();
     let distances = pairs.flat_map(|(i, a)| outputs[..i].iter().map(move |b| (a - b).abs()));

@@ -1,7 +1,7 @@
 //! Occlusion: how much the output changes when a window of the input is covered.
 //!
 //! Zeiler, Fergus, "Visualizing and understanding convolutional networks", 2013
-//! (<https://arxiv.org/abs/1311.2901>). As Captum's `Occlusion`.
+//! (<https://arxiv.org/abs/1311.2901>). Follows Captum's `Occlusion`.
 
 use attr_core::perturb::{Perturbation, Perturbed, Windows, inpainted, mixed};
 use attr_core::{BaselineUse, Error, Explanation, Kind, Method, Question, Value, Values};
@@ -16,28 +16,29 @@ use std::ops::Range;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct OcclusionConfig {
-    /// The window, its size along each dimension but the batch: one for each explained input.
+    /// Window size along each dimension except the batch, for each explained input.
     pub sliding_window_shapes: Vec<Vec<usize>>,
-    /// How far the window moves along each dimension, for each explained input; 1 unless given.
+    /// How far the window moves along each dimension, for each explained input; 1 by default.
     pub strides: Vec<Vec<usize>>,
-    /// Perturbed copies of the batch that go through the model together; as many as memory allows
-    /// unless given.
+    /// Perturbed copies of the batch evaluated together; by default, as many as memory allows.
     pub perturbations_per_eval: Option<usize>,
 }
 
+/// Computes, for each element `e`,
 /// `A_e = mean over the windows w that cover e of f(x) - f(x with w replaced by the baseline)`.
 ///
-/// Along a dimension of length `D` a window of length `W` with stride `S` has
-/// `⌈(D - W) / S⌉ + 1` places; the last is clipped at the edge. Inputs are covered one at a time.
+/// Along a dimension of length `D`, a window of length `W` with stride `S` has
+/// `⌈(D - W) / S⌉ + 1` positions; the last is clipped at the edge. Inputs are covered one at a
+/// time.
 ///
 /// Shapes: the input's, `[batch, ...]`, in units of the output; `[1, ...]` where the forward gives
 /// one value for the whole batch. One forward pass for the inputs and one per window and row. On a
-/// traced model windows are evaluated on that part of each layer which they can reach, where that
-/// is less than the whole; that takes one more pass per row.
+/// traced model, only the part of each layer that a window can reach is evaluated, where that is
+/// less than the whole; this takes one more pass per row.
 ///
 /// # Errors
-/// [`Error::Shape`] for a window that does not fit into the input, [`Error::Parameter`] for a stride
-/// of 0 or one that leaves gaps between windows; [`Error::WholeBatch`].
+/// [`Error::Shape`] for a window that does not fit into the input, [`Error::Parameter`] for a
+/// stride of 0 or one that leaves gaps between windows; [`Error::WholeBatch`].
 ///
 /// ```
 /// use attr_core::Method;
@@ -65,8 +66,8 @@ impl From<OcclusionConfig> for Occlusion {
 }
 
 impl Occlusion {
-    /// Windows of these sizes, one for each explained input and without the batch, that move by one
-    /// and put zeros.
+    /// Creates windows of these sizes, one for each explained input, without the batch dimension.
+    /// They move by one and insert zeros.
     pub fn new(sliding_window_shapes: impl Into<Vec<Vec<usize>>>) -> Self {
         OcclusionConfig {
             sliding_window_shapes: sliding_window_shapes.into(),
@@ -83,7 +84,7 @@ impl Occlusion {
 
     setters!(perturbations_per_eval);
 
-    /// The windows of each explained input.
+    /// Returns the windows of each explained input.
     fn windows(&self, inputs: &Values) -> Result<Vec<Sliding>, Error> {
         let explained = (0..inputs.values().len()).filter(|&i| inputs.explained(i));
         let explained: Vec<usize> = explained.collect();
@@ -93,11 +94,11 @@ impl Occlusion {
             return Err(Error::Parameter {
                 name: "sliding_window_shapes",
                 value: "none".into(),
-                expected: "give the window's size along each dimension but the batch, such as 1,3,3",
+                expected: "give the window's size in each dimension but the batch, such as 1,3,3",
             });
         }
         for given in [shapes.len(), strides.len()] {
-            // No stride at all is one everywhere.
+            // Without strides, windows move by one.
             let none = given == 0 && strides.is_empty();
             if given != explained.len() && !none {
                 return Err(Error::Method {
@@ -121,7 +122,7 @@ impl Occlusion {
                     what: format!("the sliding window of input {i}"),
                     got: size.clone(),
                     expected: format!(
-                        "a size for each dimension but the batch, from 1 to those of {shape:?},"
+                        "a size for each dimension except the batch, from 1 to {shape:?},"
                     ),
                 });
             }
@@ -152,10 +153,10 @@ impl Occlusion {
 /// The windows of one input, numbered with the last dimension fastest.
 struct Sliding {
     input: usize,
-    /// The number of the first; those of other inputs come before.
+    /// The number of the first window; windows of earlier inputs come before it.
     first: usize,
     size: Vec<usize>,
-    /// The places along each dimension but the batch.
+    /// The positions along each dimension except the batch.
     places: Vec<Vec<Range<usize>>>,
 }
 
@@ -164,7 +165,7 @@ impl Sliding {
         self.places.iter().map(Vec::len).product()
     }
 
-    /// The ranges of a window, counted from the first of this input.
+    /// Returns the ranges of a window, counted from this input's first.
     fn window(&self, mut number: usize) -> Vec<Range<usize>> {
         let mut ranges = Vec::with_capacity(self.places.len());
         for places in self.places.iter().rev() {
@@ -176,7 +177,7 @@ impl Sliding {
     }
 }
 
-/// The places of a window along a dimension.
+/// Returns the positions of a window along a dimension.
 fn places(size: usize, length: usize, stride: usize) -> Result<Vec<Range<usize>>, Error> {
     if stride == 0 || (stride > size && size < length) {
         return Err(Error::Parameter {
@@ -213,7 +214,8 @@ impl Method for Occlusion {
                 input: sliding.input,
                 first: sliding.first,
                 count: sliding.count(),
-                // Channels are not in space: a window reaches the same places in whichever they are.
+                // Channels are not spatial: which of them a window covers does not change its
+                // reach.
                 size: sliding.size.get(1..).unwrap_or_default(),
                 place: &|number| sliding.window(number).into_iter().skip(1).collect(),
             };
@@ -236,13 +238,13 @@ impl Method for Occlusion {
     }
 }
 
-/// What windows are covered with: rows, or the surroundings.
+/// What replaces a window: baseline rows, or its surroundings.
 struct Absent {
     rows: Values,
     inpaint: Vec<bool>,
 }
 
-/// The rows of some copies with their windows covered.
+/// Returns the rows of some copies with their windows covered.
 fn covered(
     inputs: &Values,
     absent: &Absent,
@@ -280,12 +282,12 @@ fn covered(
     Ok(here.with(|i, _| (i == sliding.input).then(|| changed.clone())))
 }
 
-/// The mean change of the windows that cover each element, as they come.
+/// Accumulates the mean change over the windows that cover each element.
 #[derive(Clone)]
 struct Means {
     shape: Vec<usize>,
     sums: Vec<f64>,
-    /// Per element of the first row, how many windows cover it.
+    /// How many windows cover each element of the first row.
     counts: Vec<u32>,
 }
 
@@ -313,7 +315,7 @@ impl Means {
         }
     }
 
-    /// The means, in the input's type where that is floating point.
+    /// Returns the means, in the input's type if that is floating point.
     fn finish(self, input: &Value) -> Value {
         let means = self.sums.iter().zip(self.counts.iter().cycle());
         let means = means.map(|(sum, &count)| (sum / f64::from(count)) as f32);
@@ -326,7 +328,7 @@ impl Means {
     }
 }
 
-/// The elements of a window as ranges of the flattened row.
+/// Returns the elements of a window as ranges of the flattened row.
 fn lines(ranges: &[Range<usize>], shape: &[usize]) -> Vec<Range<usize>> {
     let Some((last, outer)) = ranges.split_last() else {
         // A row of one number.

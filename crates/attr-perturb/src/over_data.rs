@@ -1,8 +1,8 @@
 //! Ablation and permutation over a data set that does not fit in memory.
 //!
-//! What a metric of the whole data set loses when a feature is ablated or permuted, in one pass over
-//! batches. As Captum's `DataLoaderAttribution`, which passes over the data once for each of its
-//! features unless `perturbations_per_pass` says otherwise.
+//! Measures how much a metric of the whole data set drops when a feature is ablated or permuted, in
+//! one pass over batches. Follows Captum's `DataLoaderAttribution`, which passes over the data once
+//! per feature unless `perturbations_per_pass` says otherwise.
 
 use std::cell::RefCell;
 
@@ -12,14 +12,14 @@ use attr_core::{Baselines, Error, Inputs, Model, Question, Run, Value, Values};
 
 use crate::{FeatureAblation, FeaturePermutation};
 
-/// How outputs of batches become one number: a state to which each batch is added, and the number that
-/// the last state gives. `L` is what the caller knows of a batch besides its inputs, such as labels.
+/// Reduces the outputs of all batches to one number: each batch is added to a state, and the last
+/// state gives the number. `L` is a batch's extra data, such as labels.
 pub struct Reduction<S, L, A, F> {
     /// The state before the first batch.
     pub start: S,
-    /// Adds a batch: the state so far, the output for the batch, and what is known of it.
+    /// Adds a batch, given the state so far, the batch's output and its extra data.
     pub add: A,
-    /// The metric.
+    /// Computes the metric from the last state.
     pub finish: F,
     labels: std::marker::PhantomData<fn(&L)>,
 }
@@ -30,7 +30,7 @@ where
     A: Fn(S, &Value, &L) -> Result<S, Error>,
     F: Fn(S) -> f64,
 {
-    /// A reduction from its three parts.
+    /// Creates a reduction from its three parts.
     pub fn new(start: S, add: A, finish: F) -> Self {
         Self {
             start,
@@ -41,23 +41,23 @@ where
     }
 }
 
-/// What is done to a feature.
+/// How a feature is changed.
 enum Change {
     Ablate(FeatureAblation),
     Permute(FeaturePermutation),
 }
 
-/// `A_i = m(f(X)) - m(f(X with feature i ablated or permuted))` for a metric `m` of a whole data set,
-/// in one pass over its batches; only one batch is in memory at a time.
+/// Computes `A_i = m(f(X)) - m(f(X with feature i ablated or permuted))` for a metric `m` of a
+/// whole data set, in one pass over its batches. Only one batch is in memory at a time.
 ///
 /// Permutations stay within a batch, so batches should be large and shuffled.
 ///
-/// Shapes: one row of the inputs, `[1, ...]`, in units of the metric. One forward pass for each row and
+/// Shapes: one row of the inputs, `[1, ...]`, in units of the metric. One forward pass per row, and
 /// one per feature and row.
 ///
 /// # Errors
-/// [`Error::Method`] for no batches, or a batch of one row that is to be permuted; [`Error::Shape`] for
-/// batches of other shapes than the first; as [`FeatureAblation`] and [`FeaturePermutation`].
+/// [`Error::Method`] for no batches, or for permuting a batch of one row; [`Error::Shape`] for rows
+/// unlike those of the first batch; those of [`FeatureAblation`] and [`FeaturePermutation`].
 ///
 /// ```
 /// use attr_core::{Error, Value};
@@ -99,24 +99,25 @@ pub struct DataAttribution {
 }
 
 impl DataAttribution {
-    /// Per input, values shaped like one row of it; none for inputs without attribution.
+    /// Returns, for each input, values shaped like one of its rows; `None` for inputs without
+    /// attribution.
     pub fn values(&self) -> &[Option<Value>] {
         &self.values
     }
 
-    /// The metric of the data set as it is.
+    /// Returns the metric of the unchanged data set.
     pub fn metric(&self) -> f64 {
         self.metric
     }
 
-    /// Rows of the data set.
+    /// Returns the number of rows in the data set.
     pub fn rows(&self) -> usize {
         self.rows
     }
 }
 
-/// What is known after some batches: the features, and the state of each, after that of the data as
-/// they are.
+/// The state after some batches: the features, and a reduction's state for the unchanged data
+/// followed by one for each feature.
 struct Pass<S> {
     first: Values,
     features: Features,
@@ -142,16 +143,17 @@ impl OverData {
         }
     }
 
-    /// Sets what stands for an ablated feature, with one row for all; a permutation needs none.
+    /// Sets the baseline of ablated features, with one row for all; a permutation takes none.
     pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
         self.baselines = Some(baselines.into());
         self
     }
 
-    /// Reads the batches one by one, with default memory budget and no progress.
+    /// Computes the attribution, reading the batches one by one, with the default memory budget and
+    /// no progress.
     ///
     /// # Errors
-    /// As the type says, and whatever the reduction reports.
+    /// Those of [`OverData`], and those of the reduction.
     pub fn attribute<I: Inputs, L, S, A, F>(
         &self,
         model: &impl Model<I>,
@@ -166,10 +168,10 @@ impl OverData {
         self.attribute_with(model, batches, reduction, &Run::new())
     }
 
-    /// As [`attribute`](Self::attribute), with a memory budget and progress.
+    /// Works like [`attribute`](Self::attribute), with a memory budget and progress.
     ///
     /// # Errors
-    /// As [`attribute`](Self::attribute).
+    /// Those of [`attribute`](Self::attribute).
     pub fn attribute_with<I: Inputs, L, S, A, F>(
         &self,
         model: &impl Model<I>,
@@ -223,8 +225,8 @@ impl OverData {
         })
     }
 
-    /// Hands to `take` the outputs for a batch: number 0 is the batch as it is, number `k` has feature
-    /// `k - 1` changed.
+    /// Passes the outputs for a batch to `take`: number 0 is the unchanged batch, number `k` has
+    /// feature `k - 1` changed.
     fn outputs(
         &self,
         question: &Question<'_>,
@@ -237,7 +239,7 @@ impl OverData {
             Change::Ablate(_) => None,
             Change::Permute(method) => Some(RefCell::new(method.orders(batch, random)?)),
         };
-        // The row that stands for a changed one.
+        // The row whose values replace a changed feature.
         let from = |copy: &Perturbation| match (&orders, copy.number) {
             (Some(orders), 1..) => orders.borrow_mut().of(copy.number - 1)[copy.row],
             _ => copy.row,
@@ -263,7 +265,7 @@ impl OverData {
         })
     }
 
-    /// The features of a batch, and the rows that stand for what is changed.
+    /// Returns the features of a batch and the rows that replace changed features.
     fn blend(&self, inputs: &Values) -> Result<Blend, Error> {
         let blend = match &self.change {
             Change::Ablate(method) => {
@@ -290,7 +292,7 @@ impl OverData {
     }
 }
 
-/// The output for some rows of a batch, each with its own feature changed.
+/// Returns the output for some rows of a batch, each with its own feature changed.
 fn forward(
     question: &Question<'_>,
     blend: &Blend,
@@ -311,8 +313,8 @@ fn forward(
         return Err(Error::Method {
             method: "an attribution over a data set",
             reason: format!(
-                "the output has shape {:?} for {} rows; give the output of each row, and reduce it \
-                 with the reduction",
+                "the output has shape {:?} for {} rows; return an output for each row, and compute \
+                 the metric in the reduction",
                 output.shape(),
                 rows.len()
             ),
@@ -321,7 +323,7 @@ fn forward(
     Ok(output)
 }
 
-/// Refuses a batch whose rows are unlike those of the first.
+/// Rejects a batch whose rows are unlike those of the first.
 fn alike(inputs: &Values, first: &Values) -> Result<(), Error> {
     let explained = |values: &Values| -> Vec<bool> {
         let count = values.values().len();

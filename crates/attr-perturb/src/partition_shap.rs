@@ -1,7 +1,7 @@
 //! Owen values over a hierarchy of features: SHAP's partition explainer.
 //!
 //! Owen, "Values of games with a priori unions", 1977; Lundberg, Lee, 2017
-//! (<https://arxiv.org/abs/1705.07874>). As `PartitionExplainer` of the `shap` package.
+//! (<https://arxiv.org/abs/1705.07874>). Follows `PartitionExplainer` of the `shap` package.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::hierarchy::Hierarchy;
 use crate::setters::setters;
 
-/// Nodes of each row that are opened before the next are chosen: ten evaluations, as in `shap`.
+/// Nodes opened per row before the next ones are chosen: ten evaluations, as in `shap`.
 const AT_ONCE: usize = 5;
 
 /// Parameters of [`PartitionShap`], under the `shap` package's names.
@@ -22,10 +22,10 @@ const AT_ONCE: usize = 5;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct PartitionShapConfig {
-    /// Forward passes per row at most, with the two for everything and nothing; 500, as in `shap`.
+    /// Largest number of forward passes per row, including the two with all and with no features;
+    /// 500, as in `shap`.
     pub max_evals: usize,
-    /// Perturbed copies of the batch that go through the model together; as many as memory allows
-    /// unless given.
+    /// Perturbed copies of the batch evaluated together; by default, as many as memory allows.
     pub perturbations_per_eval: Option<usize>,
 }
 
@@ -38,27 +38,28 @@ impl Default for PartitionShapConfig {
     }
 }
 
-/// Shapley values of the two halves of every node of a hierarchy, from the whole down to the features
-/// (Owen values): features only ever join with their whole neighbourhood or without it.
+/// Computes Owen values: Shapley values of the two halves of every node of a hierarchy, from the
+/// root down to the features. Neighbouring nodes are present as a whole or not at all.
 ///
-/// A node whose two halves `l` and `r` are added to a context `C` shares `v(C ∪ l ∪ r) - v(C)` between
-/// them: half of `v(C ∪ l) - v(C)` and half of `v(C ∪ l ∪ r) - v(C ∪ r)` for `l`. The node with the
-/// largest change still to be shared is opened next; where `max_evals` ends the work, a node's features
-/// share its value evenly. So large masks, such as an image's pixels, cost no more than a coarse
-/// picture, refined where it matters.
+/// A node with halves `l` and `r`, added to a context `C`, shares `v(C ∪ l ∪ r) - v(C)` between
+/// them: `l` receives half of `v(C ∪ l) - v(C)` and half of `v(C ∪ l ∪ r) - v(C ∪ r)`. The node
+/// with the largest change still to be shared is opened next. Once `max_evals` is reached, the
+/// features of each node left share its value evenly. So large masks, such as an image's pixels,
+/// cost no more than a coarse picture, refined where it matters.
 ///
-/// Features that lie near each other are together unless a [`Hierarchy`] is given: halves along the
-/// longest side, channels last, as for images in `shap`. The values add up to `f(x) - f(b)`. With several targets the
-/// next node is that which changes any of them most.
+/// Unless a [`Hierarchy`] is given, nearby features are grouped: halves along the longest side,
+/// channels last, as for images in `shap`. The values add up to `f(x) - f(b)`. With several
+/// targets, the node that changes any of them most is opened next.
 ///
 /// Shapes: the input's, `[batch, ...]`, in units of the output; `[1, ...]` where the forward gives
-/// one value for the whole batch. At most `max_evals` forward passes per row; `2 + 2 (n² - 1) / 3` make all
-/// values of `n` features exact where the hierarchy splits them evenly, more where it does not.
+/// one value for the whole batch. At most `max_evals` forward passes per row. For `n` features,
+/// `2 + 2 (n² - 1) / 3` passes give exact values if the hierarchy splits evenly; otherwise more are
+/// needed.
 ///
 /// # Errors
-/// [`Error::Parameter`] for fewer than two evaluations; [`Error::Method`] for a hierarchy of another
-/// number of features; [`Error::FeatureMask`] and [`Error::Shape`] for masks and baselines that do not
-/// fit.
+/// [`Error::Parameter`] for fewer than two evaluations; [`Error::Method`] for a hierarchy with a
+/// different number of features; [`Error::FeatureMask`] and [`Error::Shape`] for masks and
+/// baselines that do not fit.
 ///
 /// ```
 /// use attr_core::Method;
@@ -91,18 +92,19 @@ impl From<PartitionShapConfig> for PartitionShap {
 }
 
 impl PartitionShap {
-    /// Elements, near ones together, with at most 500 evaluations.
+    /// Creates the method with elements as features, nearby ones grouped, and at most 500
+    /// evaluations.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets how many forward passes a row gets at most.
+    /// Sets the largest number of forward passes per row.
     pub fn with_max_evals(mut self, max_evals: usize) -> Self {
         self.config.max_evals = max_evals;
         self
     }
 
-    /// Sets which features belong together.
+    /// Sets the hierarchy of features.
     pub fn with_hierarchy(mut self, hierarchy: Hierarchy) -> Self {
         self.hierarchy = Some(hierarchy);
         self
@@ -111,22 +113,23 @@ impl PartitionShap {
     setters!(mask, perturbations_per_eval);
 }
 
-/// A node to be shared among its halves.
+/// A node whose change is to be shared between its halves.
 struct Open {
-    /// The largest change of any target, times the share that this context has.
+    /// The largest change of any target, times the weight of this context.
     priority: f64,
     node: usize,
-    /// Nodes that are present besides.
+    /// The other nodes that are present.
     context: Option<Rc<Context>>,
-    /// The output without the node, per target, and with it.
+    /// The output without the node, per target.
     without: Vec<f64>,
+    /// The output with the node, per target.
     with: Vec<f64>,
     weight: f64,
-    /// When it was made: the earlier of equals goes first.
+    /// Order of creation: of equal priorities, the earlier node goes first.
     number: usize,
 }
 
-/// Nodes that are present: one, and those before.
+/// The nodes that are present: one, and those before it.
 struct Context {
     node: usize,
     before: Option<Rc<Context>>,
@@ -168,7 +171,7 @@ impl Ord for Open {
     }
 }
 
-/// What is left to be done for one row, and what was found.
+/// The remaining work and the results so far for one row.
 struct Row {
     row: usize,
     queue: BinaryHeap<Open>,
@@ -179,7 +182,7 @@ struct Row {
 }
 
 impl Row {
-    /// Queues a node, or gives a feature its value.
+    /// Queues a node, or adds to the value of a feature.
     fn add(&mut self, hierarchy: &Hierarchy, mut open: Open) {
         if hierarchy.below(open.node).is_none() {
             for (t, values) in self.values.iter_mut().enumerate() {
@@ -204,7 +207,7 @@ impl Method for PartitionShap {
             return Err(Error::Parameter {
                 name: "max_evals",
                 value: most.to_string(),
-                expected: "everything and nothing are two evaluations",
+                expected: "at least 2 are needed: with all features and with none",
             });
         }
         let per_eval = self.config.perturbations_per_eval;
@@ -215,13 +218,13 @@ impl Method for PartitionShap {
                 return Err(Error::Method {
                     method: "partition SHAP",
                     reason: format!(
-                        "the hierarchy is of {} features, but there are {features}",
+                        "the hierarchy has {} features, but there are {features}",
                         hierarchy.features()
                     ),
                 });
             }
             Some(hierarchy) => vec![Tree::new(hierarchy.clone())],
-            // Where each row has a mask, its features lie elsewhere.
+            // If each row has its own mask, features lie in different places.
             None => {
                 let features = self.mask.resolve(inputs)?;
                 let masks = if features.shared() {

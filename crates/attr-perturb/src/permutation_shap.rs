@@ -1,7 +1,7 @@
 //! Shapley values by antithetic pairs of permutations: SHAP's permutation explainer.
 //!
 //! Mitchell, Cooper, Frank, Holmes, "Sampling permutations for Shapley value estimation", 2022
-//! (<https://arxiv.org/abs/2104.12199>). As `PermutationExplainer` of the `shap` package.
+//! (<https://arxiv.org/abs/2104.12199>). Follows `PermutationExplainer` of the `shap` package.
 
 use attr_core::perturb::Masked;
 use attr_core::{BaselineUse, Error, Explanation, FeatureMask, Method, Question};
@@ -15,15 +15,15 @@ use crate::setters::setters;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct PermutationShapConfig {
-    /// Pairs of permutations, at most where a tolerance is given; 10, as in `shap`.
+    /// Number of pairs of permutations, or the largest number if a tolerance is given; 10, as in
+    /// `shap`.
     pub npermutations: usize,
-    /// Largest standard error of a feature at which a row has enough pairs; all are used
-    /// unless given.
+    /// A row stops sampling once no feature's standard error exceeds this; by default, it uses all
+    /// pairs.
     pub tolerance: Option<f64>,
     /// Seed of the permutations.
     pub seed: u64,
-    /// Perturbed copies of the batch that go through the model together; as many as memory allows
-    /// unless given.
+    /// Perturbed copies of the batch evaluated together; by default, as many as memory allows.
     pub perturbations_per_eval: Option<usize>,
 }
 
@@ -38,22 +38,22 @@ impl Default for PermutationShapConfig {
     }
 }
 
-/// `A_i = E[v(P_i ∪ i) - v(P_i)]` over random permutations, each followed by its reverse, where `P_i`
-/// are the features that come before `i` and `v(S)` is the output with `S` present and all others at
+/// Estimates `A_i = E[v(P_i ∪ i) - v(P_i)]` over random permutations, each followed by its reverse.
+/// `P_i` are the features before `i`, and `v(S)` is the output with `S` present and all others at
 /// their baseline.
 ///
-/// One pair is exact for a model in which features interact at most two by two. All rows share the
+/// One pair is exact for a model whose features interact only in pairs. All rows share the
 /// permutations; the values add up to `f(x) - f(b)`. Standard errors are those of the mean over the
-/// pairs.
+/// pairs of permutations.
 ///
 /// Shapes: the input's, `[batch, ...]`, in units of the output; `[1, ...]` where the forward gives
-/// one value for the whole batch. At most `2 + 2 npermutations (n - 1)` forward passes per row for `n`
-/// features; a coalition that several permutations share is evaluated once, while there is room for
-/// its value.
+/// one value for the whole batch. At most `2 + 2 npermutations (n - 1)` forward passes per row for
+/// `n` features; a coalition shared by several permutations is evaluated once, as long as there is
+/// room for its value.
 ///
 /// # Errors
-/// [`Error::Parameter`] for no samples or a tolerance that is not positive; [`Error::FeatureMask`] and
-/// [`Error::Shape`] for masks and baselines that do not fit; [`Error::WholeBatch`].
+/// [`Error::Parameter`] for no samples or a tolerance that is not positive; [`Error::FeatureMask`]
+/// and [`Error::Shape`] for masks and baselines that do not fit; [`Error::WholeBatch`].
 ///
 /// ```
 /// use attr_core::Method;
@@ -86,7 +86,7 @@ impl From<PermutationShapConfig> for PermutationShap {
 }
 
 impl PermutationShap {
-    /// Ten pairs of permutations of all elements, with zero as baseline.
+    /// Creates a sampler of ten pairs of permutations of all elements, with zero as baseline.
     pub fn new() -> Self {
         Self::default()
     }
@@ -97,7 +97,7 @@ impl PermutationShap {
         self
     }
 
-    /// Sets the standard error at which a row has enough pairs.
+    /// Sets the standard error at which a row stops sampling.
     pub fn with_tolerance(mut self, tolerance: f64) -> Self {
         self.config.tolerance = Some(tolerance);
         self

@@ -1,4 +1,4 @@
-//! Shapley values by sampled permutations: what the two samplers share.
+//! Shapley values by sampled permutations: the part that both samplers share.
 
 use std::collections::HashMap;
 
@@ -6,24 +6,24 @@ use attr_core::build::Random;
 use attr_core::perturb::Masked;
 use attr_core::{Error, Explanation};
 
-/// Units (a permutation, or an antithetic pair) that are evaluated before a tolerance is checked.
+/// Units (a permutation or an antithetic pair) evaluated between checks of the tolerance.
 const ROUND: usize = 10;
 
-/// Outputs that are taken together where there is no tolerance, rows and coalitions counted.
+/// Outputs, over rows and coalitions, that are evaluated together if there is no tolerance.
 const AT_ONCE: usize = 1 << 16;
 
-/// How much known coalitions may take, in numbers of eight bytes.
+/// Memory for known coalitions, in numbers of eight bytes.
 const KEPT: usize = 1 << 22;
 
 /// How permutations are sampled.
 pub(crate) struct Sampling {
-    /// Permutations, or pairs of them.
+    /// The number of permutations or pairs.
     pub units: usize,
-    /// The name of the parameter that says how many.
+    /// The name of the parameter that sets this number.
     pub name: &'static str,
     /// Whether each permutation is followed by its reverse.
     pub antithetic: bool,
-    /// Standard error at which a row has enough.
+    /// Standard error at which a row stops.
     pub tolerance: Option<f64>,
     pub seed: u64,
 }
@@ -35,7 +35,7 @@ struct Running {
     squares: f64,
 }
 
-/// Of one target and row, what is known of each feature.
+/// The estimate for each feature, for one target and row.
 #[derive(Clone)]
 struct Estimate {
     count: usize,
@@ -67,26 +67,27 @@ impl Estimate {
 
 /// The coalitions evaluated so far, as many as there is room for.
 ///
-/// A coalition goes by the combined random words of its members (Zobrist, 1970): 128 bits, so that
-/// two of a billion coalitions share a word with a probability below 1e-20.
+/// A coalition is identified by the combined random words of its members (Zobrist, 1970): 128 bits,
+/// so that two of a billion coalitions share a word with a probability below 1e-20.
 struct Known {
     /// The word of each feature.
     words: Vec<u128>,
-    /// The word of each coalition, and which number has a word.
+    /// The word of each coalition.
     coalitions: Vec<u128>,
+    /// The number of the coalition with a given word.
     index: HashMap<u128, usize>,
-    /// `[target][row][coalition]`; zero for rows that were not asked for any more.
+    /// `[target][row][coalition]`; zero for rows that had stopped.
     values: Vec<Vec<Vec<f64>>>,
 }
 
-/// Samples permutations and adds features one by one in their order: the mean change of the output
-/// that each feature brings.
+/// Samples permutations, adds features one by one in their order, and returns the mean change of
+/// the output that each feature causes.
 pub(crate) fn sample(masked: &Masked<'_>, sampling: &Sampling) -> Result<Vec<Explanation>, Error> {
     check(sampling)?;
     let (features, rows, targets) = (masked.features(), masked.rows(), masked.scores().len());
     let start = masked.at_baseline()?;
     let mut random = Random::new(sampling.seed);
-    // Words of their own seed, so that they do not change the draws.
+    // The words have their own seed, so that they do not change the draws.
     let mut bits = Random::new(0);
     let word = |_| u128::from(bits.bits()) << 64 | u128::from(bits.bits());
     let mut known = Known {
@@ -158,8 +159,8 @@ pub(crate) fn sample(masked: &Masked<'_>, sampling: &Sampling) -> Result<Vec<Exp
 }
 
 impl Known {
-    /// Evaluates what is not known of the coalitions on the way of each order. Gives for each order
-    /// the numbers of its coalitions, from one feature to all but one.
+    /// Evaluates the unknown coalitions along each order. Returns, for each order, the numbers of
+    /// its coalitions, from one feature to all but one.
     fn evaluate(
         &mut self,
         masked: &Masked<'_>,
@@ -199,11 +200,11 @@ impl Known {
         Ok(chains)
     }
 
-    /// Forgets the latest coalitions where there is no room for them. The first are those of few and
-    /// of nearly all features, which come up most often.
+    /// Forgets the latest coalitions if there is no room for them. The first are those of few and
+    /// of nearly all features, which occur most often.
     fn forget_latest(&mut self) {
         let values: usize = self.values.iter().map(Vec::len).sum();
-        // Its words and their index take about as much as sixteen values.
+        // A coalition's word and index entry take about as much as sixteen values.
         let room = KEPT / (values + 16);
         if self.coalitions.len() <= room {
             return;
@@ -217,20 +218,20 @@ impl Known {
     }
 }
 
-/// Refuses no samples, and a tolerance that cannot be reached.
+/// Rejects zero samples and a tolerance that cannot be reached.
 fn check(sampling: &Sampling) -> Result<(), Error> {
     if sampling.units == 0 || sampling.units > 1 << 24 {
         return Err(Error::Parameter {
             name: sampling.name,
             value: sampling.units.to_string(),
-            expected: "at least one permutation is needed, and at most 16777216",
+            expected: "the number of permutations must be from 1 to 16777216",
         });
     }
     match sampling.tolerance {
         Some(tolerance) if !(tolerance > 0.0 && tolerance.is_finite()) => Err(Error::Parameter {
             name: "tolerance",
             value: tolerance.to_string(),
-            expected: "a standard error is positive",
+            expected: "a standard error must be positive and finite",
         }),
         _ => Ok(()),
     }

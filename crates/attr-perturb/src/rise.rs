@@ -1,7 +1,7 @@
-//! RISE: the input seen through random masks, each weighted by the output it gives.
+//! RISE: a mean of random masks, each weighted by the output for the masked input.
 //!
-//! Petsiuk, Das, Saenko, "RISE: randomized input sampling for explanation of black-box models", 2018
-//! (<https://arxiv.org/abs/1806.07421>).
+//! Petsiuk, Das, Saenko, "RISE: randomized input sampling for explanation of black-box models",
+//! 2018 (<https://arxiv.org/abs/1806.07421>).
 
 use std::cell::RefCell;
 
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::setters::setters;
 
-/// Cells of all masks.
+/// The largest number of cells of all masks together.
 const MOST_CELLS: usize = 1 << 30;
 
 /// Parameters of [`Rise`], under the names of the authors' code.
@@ -20,17 +20,16 @@ const MOST_CELLS: usize = 1 << 30;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct RiseConfig {
-    /// Random masks; 4000, as in the paper for VGG16.
+    /// Number of random masks; 4000, as in the paper for VGG16.
     #[serde(rename = "N")]
     pub n: usize,
-    /// Cells along each side of the small mask that is enlarged; 7, as in the paper.
+    /// Cells along each side of a mask before it is enlarged; 7, as in the paper.
     pub s: usize,
-    /// Probability that a cell is seen; 0.5, as in the paper.
+    /// Probability that a cell is visible; 0.5, as in the paper.
     pub p1: f64,
     /// Seed of the masks.
     pub seed: u64,
-    /// Perturbed copies of the batch that go through the model together; as many as memory allows
-    /// unless given.
+    /// Perturbed copies of the batch evaluated together; by default, as many as memory allows.
     pub perturbations_per_eval: Option<usize>,
 }
 
@@ -46,20 +45,21 @@ impl Default for RiseConfig {
     }
 }
 
-/// `A = 1 / (N p) Σ_k f(x ⊙ M_k) M_k` over random smooth masks `M_k`: the expected output where a pixel
-/// is seen.
+/// Computes `A = 1 / (N p) Σ_k f(x ⊙ M_k) M_k` over random smooth masks `M_k`: the expected output
+/// when a pixel is visible.
 ///
-/// A mask is a grid of `s` cells a side, each seen with probability `p1`, enlarged bilinearly to a
-/// little more than the image and shifted at random by less than a cell. All channels share it; with
-/// several images each has its own. Meant for outputs that are probabilities. What is not seen is
-/// blended with the baseline, zero unless set, as in the paper.
+/// A mask is a grid of `s` cells per side, each visible with probability `p1`. It is enlarged
+/// bilinearly to slightly more than the image and shifted at random by less than a cell. All
+/// channels share a mask; each of several images has its own. The method is meant for outputs that
+/// are probabilities. Hidden pixels are blended with the baseline, zero by default, as in the
+/// paper.
 ///
 /// Shapes: the input's, `[batch, channels, ...]`, equal for all channels, in units of the output.
 /// `N + 1` forward passes per row. Standard errors are those of the mean over the masks.
 ///
 /// # Errors
-/// [`Error::Parameter`] for no masks or a probability outside (0, 1); [`Error::Shape`] for inputs that
-/// are no images.
+/// [`Error::Parameter`] for no masks or a probability outside (0, 1); [`Error::Shape`] for inputs
+/// that are not images.
 ///
 /// ```
 /// use attr_core::Method;
@@ -88,7 +88,7 @@ impl From<RiseConfig> for Rise {
 }
 
 impl Rise {
-    /// 4000 masks of 7 by 7 cells.
+    /// Creates the method with 4000 masks of 7 by 7 cells.
     pub fn new() -> Self {
         Self::default()
     }
@@ -99,13 +99,13 @@ impl Rise {
         self
     }
 
-    /// Sets the cells along each side of a mask.
+    /// Sets the number of cells along each side of a mask.
     pub fn with_cells(mut self, s: usize) -> Self {
         self.config.s = s;
         self
     }
 
-    /// Sets the probability that a cell is seen.
+    /// Sets the probability that a cell is visible.
     pub fn with_probability(mut self, p1: f64) -> Self {
         self.config.p1 = p1;
         self
@@ -126,7 +126,7 @@ impl Rise {
             return bad(
                 "N",
                 n.to_string(),
-                "at least one mask is needed, and at most 16777216",
+                "the number of masks must be from 1 to 16777216",
             );
         }
         if s == 0 || s > 256 {
@@ -149,7 +149,7 @@ impl Rise {
                 return Err(Error::Shape {
                     what: format!("input {i}"),
                     got: value.shape(),
-                    expected: "an image of floating point, [batch, channels, ...],".into(),
+                    expected: "a floating-point image, [batch, channels, ...],".into(),
                 });
             }
         }
@@ -164,15 +164,16 @@ struct Masks {
     s: usize,
     p1: f64,
     random: Random,
-    /// How many masks were drawn, and which cells of the latest are seen, before it is enlarged.
+    /// How many masks were drawn.
     drawn: usize,
+    /// Which cells of the latest mask are visible, before it is enlarged.
     seen: Vec<bool>,
-    /// How far the latest is shifted along each dimension.
+    /// How far the latest mask is shifted along each dimension.
     shifts: Vec<usize>,
 }
 
 impl Masks {
-    /// Masks from where the random numbers stand.
+    /// Creates masks that start from the current state of `random`.
     fn new(config: &RiseConfig, lengths: &[usize], random: &Random) -> Self {
         Self {
             lengths: lengths.to_vec(),
@@ -194,13 +195,13 @@ impl Masks {
         self.drawn += 1;
     }
 
-    /// The pixels of a mask, which is the latest or a later one.
+    /// Writes the pixels of a mask, which must be the latest or a later one.
     fn write(&mut self, number: usize, pixels: &mut [f32]) {
         while self.drawn <= number {
             self.draw();
         }
         let mut current: Vec<f32> = self.seen.iter().map(|&seen| f32::from(seen)).collect();
-        // One dimension after the other: those before are enlarged, those after still small.
+        // One dimension at a time: earlier ones are enlarged, later ones still small.
         let (mut outer, mut inner) = (1, current.len());
         for (&length, &shift) in self.lengths.iter().zip(&self.shifts) {
             inner /= self.s;
@@ -222,8 +223,8 @@ impl Masks {
         pixels.copy_from_slice(&current);
     }
 
-    /// The two cells between which a pixel lies, and how near it is to the second: bilinear, with
-    /// `s` cells enlarged to `s + 1` times a cell's pixels, half a pixel in from the edge.
+    /// Returns the two cells between which a pixel lies, and the second one's weight: bilinear,
+    /// with `s` cells enlarged to `s + 1` times a cell's pixels, half a pixel in from the edge.
     fn between(&self, pixel: usize, cell: usize) -> (usize, usize, f32) {
         let scale = self.s as f64 / ((self.s + 1) * cell) as f64;
         let most = (self.s - 1) as f64;
@@ -233,7 +234,7 @@ impl Masks {
     }
 }
 
-/// A mask of each input, one after the other.
+/// Writes the mask of each input, one after the other.
 fn write(images: &mut [Masks], number: usize, mut pixels: &mut [f32]) {
     for image in images {
         let (own, others) = pixels.split_at_mut(image.lengths.iter().product());

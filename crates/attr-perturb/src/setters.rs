@@ -1,13 +1,14 @@
-//! What the user says of many methods.
+//! Setters that many methods share.
 
-/// Setters of the fields that are named: `mask`, and `seed` and `perturbations_per_eval` of `config`.
+/// Defines setters for the named fields: `mask`, and `config`'s `seed` and
+/// `perturbations_per_eval`.
 macro_rules! setters {
     ($($field:ident),+) => { $($crate::setters::setter!($field);)+ };
 }
 
 macro_rules! setter {
     (mask) => {
-        /// Sets which elements are one feature.
+        /// Sets which elements form one feature.
         pub fn with_feature_mask(mut self, mask: impl Into<attr_core::FeatureMask>) -> Self {
             self.mask = mask.into().into();
             self
@@ -21,9 +22,9 @@ macro_rules! setter {
         }
     };
     (perturbations_per_eval) => {
-        /// Sets how many perturbed copies of the batch go through the model together, instead of
-        /// as many rows as the memory budget allows. 1 serves a forward that gives one value for
-        /// the whole batch.
+        /// Sets how many perturbed copies of the batch are evaluated together, instead of as many
+        /// rows as the memory budget allows. Use 1 for a forward that gives one value for the
+        /// whole batch.
         pub fn with_perturbations_per_eval(mut self, count: usize) -> Self {
             self.config.perturbations_per_eval = Some(count);
             self

@@ -1,9 +1,9 @@
 //! Shapley values by sampled permutations.
 //!
 //! Castro, Gómez, Tejada, "Polynomial calculation of the Shapley value based on sampling", 2009
-//! (<https://doi.org/10.1016/j.cor.2008.04.004>); Štrumbelj, Kononenko, 2010. As Captum's
-//! `ShapleyValueSampling`; draws come from a seed, known coalitions are not evaluated again, and the mean
-//! comes with its standard error.
+//! (<https://doi.org/10.1016/j.cor.2008.04.004>); Štrumbelj, Kononenko, 2010. Follows Captum's
+//! `ShapleyValueSampling`, but draws come from a seed, known coalitions are not evaluated again,
+//! and the mean comes with its standard error.
 
 use attr_core::perturb::Masked;
 use attr_core::{BaselineUse, Error, Explanation, FeatureMask, Method, Question};
@@ -17,15 +17,14 @@ use crate::setters::setters;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct ShapleyValueSamplingConfig {
-    /// Permutations, at most where a tolerance is given; 25, as in Captum.
+    /// Number of permutations, or the largest number if a tolerance is given; 25, as in Captum.
     pub n_samples: usize,
-    /// Largest standard error of a feature at which a row has enough permutations; all are used
-    /// unless given.
+    /// A row stops sampling once no feature's standard error exceeds this; by default, it uses all
+    /// permutations.
     pub tolerance: Option<f64>,
     /// Seed of the permutations.
     pub seed: u64,
-    /// Perturbed copies of the batch that go through the model together; as many as memory allows
-    /// unless given.
+    /// Perturbed copies of the batch evaluated together; by default, as many as memory allows.
     pub perturbations_per_eval: Option<usize>,
 }
 
@@ -40,22 +39,22 @@ impl Default for ShapleyValueSamplingConfig {
     }
 }
 
-/// `A_i = E[v(P_i ∪ i) - v(P_i)]` over random permutations, where `P_i` are the features that come
+/// Estimates `A_i = E[v(P_i ∪ i) - v(P_i)]` over random permutations, where `P_i` are the features
 /// before `i` and `v(S)` is the output with `S` present and all others at their baseline.
 ///
 /// All rows share the permutations, so each is explained as if it were alone. The values add up to
-/// `f(x) - f(b)` for any number of samples: the convergence delta is rounding. Standard errors are
-/// those of the mean over the permutations. [`PermutationShap`](crate::PermutationShap) takes them
-/// in antithetic pairs, which is exact for interactions of two features.
+/// `f(x) - f(b)` for any number of samples: the convergence delta is only rounding error. Standard
+/// errors are those of the mean over the permutations. [`PermutationShap`](crate::PermutationShap)
+/// uses antithetic pairs, which are exact for interactions of two features.
 ///
 /// Shapes: the input's, `[batch, ...]`, in units of the output; `[1, ...]` where the forward gives
 /// one value for the whole batch. At most `2 + n_samples (n - 1)` forward passes per row for `n`
-/// features; a coalition that several permutations share is evaluated once, while there is room for
-/// its value.
+/// features; a coalition shared by several permutations is evaluated once, as long as there is room
+/// for its value.
 ///
 /// # Errors
-/// [`Error::Parameter`] for no samples or a tolerance that is not positive; [`Error::FeatureMask`] and
-/// [`Error::Shape`] for masks and baselines that do not fit; [`Error::WholeBatch`].
+/// [`Error::Parameter`] for no samples or a tolerance that is not positive; [`Error::FeatureMask`]
+/// and [`Error::Shape`] for masks and baselines that do not fit; [`Error::WholeBatch`].
 ///
 /// ```
 /// use attr_core::Method;
@@ -91,7 +90,7 @@ impl From<ShapleyValueSamplingConfig> for ShapleyValueSampling {
 }
 
 impl ShapleyValueSampling {
-    /// 25 permutations of all elements, with zero as baseline.
+    /// Creates a sampler of 25 permutations of all elements, with zero as baseline.
     pub fn new() -> Self {
         Self::default()
     }
@@ -102,7 +101,7 @@ impl ShapleyValueSampling {
         self
     }
 
-    /// Sets the standard error at which a row has enough permutations.
+    /// Sets the standard error at which a row stops sampling.
     pub fn with_tolerance(mut self, tolerance: f64) -> Self {
         self.config.tolerance = Some(tolerance);
         self

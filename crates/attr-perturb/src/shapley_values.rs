@@ -1,8 +1,8 @@
 //! Exact Shapley values.
 //!
 //! Shapley, "A value for n-person games", 1953; Castro, Gómez, Tejada, 2009
-//! (<https://doi.org/10.1016/j.cor.2008.04.004>). As Captum's `ShapleyValues`, which evaluates `n n!`
-//! copies where `2^n` suffice.
+//! (<https://doi.org/10.1016/j.cor.2008.04.004>). Follows Captum's `ShapleyValues`, which evaluates
+//! `n n!` copies where `2^n` suffice.
 
 use attr_core::perturb::Masked;
 use attr_core::{BaselineUse, Error, Explanation, FeatureMask, Method, Question};
@@ -13,7 +13,7 @@ use crate::setters::setters;
 /// With more features than this there are more than a million coalitions.
 const MOST_FEATURES: usize = 20;
 
-/// Coalitions of all rows that are evaluated before their values are taken together.
+/// Coalitions, over all rows, that are evaluated before their values are combined.
 const AT_ONCE: usize = 1 << 22;
 
 /// Parameters of [`ShapleyValues`], under Captum's names.
@@ -21,22 +21,23 @@ const AT_ONCE: usize = 1 << 22;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct ShapleyValuesConfig {
-    /// Perturbed copies of the batch that go through the model together; as many as memory allows
-    /// unless given.
+    /// Perturbed copies of the batch evaluated together; by default, as many as memory allows.
     pub perturbations_per_eval: Option<usize>,
 }
 
-/// `A_i = Σ_S |S|! (n - |S| - 1)! / n! (v(S ∪ i) - v(S))` over all sets `S` of other features, where
-/// `v(S)` is the output with the features of `S` present and all others at their baseline.
+/// Computes `A_i = Σ_S |S|! (n - |S| - 1)! / n! (v(S ∪ i) - v(S))` over all sets `S` of other
+/// features, where `v(S)` is the output with the features of `S` present and all others at their
+/// baseline.
 ///
-/// The convergence delta is `Σ_i A_i - (f(x) - f(b))`, each feature counted once; it is rounding.
+/// The convergence delta is `Σ_i A_i - (f(x) - f(b))`. Each feature counts once; the delta is only
+/// rounding error.
 ///
 /// Shapes: the input's, `[batch, ...]`, in units of the output; `[1, ...]` where the forward gives
 /// one value for the whole batch. `2^n` forward passes per row, each coalition once.
 ///
 /// # Errors
-/// [`Error::Method`] for more than 20 features; [`Error::FeatureMask`] and [`Error::Shape`] for masks
-/// and baselines that do not fit; [`Error::WholeBatch`].
+/// [`Error::Method`] for more than 20 features; [`Error::FeatureMask`] and [`Error::Shape`] for
+/// masks and baselines that do not fit; [`Error::WholeBatch`].
 ///
 /// ```
 /// use attr_core::Method;
@@ -68,7 +69,7 @@ impl From<ShapleyValuesConfig> for ShapleyValues {
 }
 
 impl ShapleyValues {
-    /// Each element by itself, with zero as baseline.
+    /// Creates the method with each element as a feature and zero as baseline.
     pub fn new() -> Self {
         Self::default()
     }
@@ -83,8 +84,8 @@ impl Method for ShapleyValues {
             return Err(Error::Method {
                 method: "exact Shapley values",
                 reason: format!(
-                    "{features} features have 2^{features} coalitions; group them to at most \
-                     {MOST_FEATURES} with a feature mask, or sample: ShapleyValueSampling, KernelShap"
+                    "{features} features have 2^{features} coalitions; group them into at most \
+                     {MOST_FEATURES} with a feature mask, or use ShapleyValueSampling or KernelShap"
                 ),
             });
         }
@@ -95,7 +96,7 @@ impl Method for ShapleyValues {
         let mut start: Vec<Vec<f64>> = vec![Vec::new(); question.targets().len()];
         let rows: Vec<usize> = (0..masked.rows()).collect();
         for rows in rows.chunks((AT_ONCE / coalitions).max(1)) {
-            // All but the last coalition, which is everything: that is known.
+            // The last coalition is the input itself, whose output is known.
             let found = masked.evaluate(rows, coalitions - 1, &|coalition, present| {
                 for (feature, present) in present.iter_mut().enumerate() {
                     *present = f32::from(coalition >> feature & 1 == 1);
@@ -117,8 +118,8 @@ impl Method for ShapleyValues {
     }
 }
 
-/// The Shapley values of a game, given by the value of each coalition; bit `i` of a coalition's
-/// number says whether player `i` is in it.
+/// Returns the Shapley values of a game, given the value of each coalition; bit `i` of a
+/// coalition's number says whether player `i` is in it.
 fn shapley(game: &[f64], players: usize) -> Vec<f64> {
     // |S|! (n - |S| - 1)! / n! = 1 / (n C(n - 1, |S|)).
     let mut weights = Vec::with_capacity(players);

@@ -1,9 +1,9 @@
-//! Sobol attribution: how much of the output's variance each feature has a part in.
+//! Sobol attribution: the share of the output's variance that each feature accounts for.
 //!
 //! Fel, Cadène, Chalvidal, Cord, Vigouroux, Serre, "Look at the variance! Efficient black-box
 //! explanations with Sobol-based sensitivity analysis", 2021 (<https://arxiv.org/abs/2111.04138>);
-//! estimators of Jansen, 1999 (<https://doi.org/10.1016/S0010-4655(98)00154-4>). Defaults are those of
-//! the authors' `xplique`.
+//! estimators of Jansen, 1999 (<https://doi.org/10.1016/S0010-4655(98)00154-4>). Defaults are those
+//! of the authors' `xplique`.
 
 use attr_core::build::Random;
 use attr_core::perturb::Masked;
@@ -18,17 +18,16 @@ use crate::setters::setters;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct SobolAttributionConfig {
-    /// Cells along each side of an image, where no feature mask is given; 8, as in the paper's code.
+    /// Cells along each side of an image if no feature mask is given; 8, as in the paper's code.
     pub grid_size: usize,
-    /// Points of the design; each costs a forward pass for each feature, and one or two more; 32, as in
-    /// the paper's code.
+    /// Number of design points, each with one forward pass per feature and one or two more; 32, as
+    /// in the paper's code.
     pub nb_design: usize,
     /// Which index is estimated.
     pub order: SobolOrder,
     /// Seed of the scrambled Sobol sequence.
     pub seed: u64,
-    /// Perturbed copies of the batch that go through the model together; as many as memory allows
-    /// unless given.
+    /// Perturbed copies of the batch evaluated together; by default, as many as memory allows.
     pub perturbations_per_eval: Option<usize>,
 }
 
@@ -49,26 +48,28 @@ impl Default for SobolAttributionConfig {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SobolOrder {
-    /// A feature's share with all its interactions, as in the paper.
+    /// A feature's share including all its interactions, as in the paper.
     #[default]
     Total,
     /// A feature's share by itself.
     First,
 }
 
-/// `S_i = E[(f(A) - f(C_i))²] / (2 Var f(A))`, where `A` and `B` are independent presences of all
-/// features, uniform in [0, 1], and `C_i` is `A` with feature `i` taken from `B` (Jansen's total index).
+/// Computes Jansen's total index `S_i = E[(f(A) - f(C_i))²] / (2 Var f(A))`, where `A` and `B` are
+/// independent presences of all features, uniform in [0, 1], and `C_i` is `A` with feature `i`
+/// taken from `B`.
 ///
 /// The first-order index is `1 - E[(f(B) - f(C_i))²] / (2 Var f(A))`. Presences come from an
-/// Owen-scrambled Sobol sequence; a feature's elements are `z x + (1 - z) b`. Where the output does
-/// not vary at all, the indices are zero. Shares do not say in which direction a feature moves the
-/// output.
+/// Owen-scrambled Sobol sequence; a feature with presence `z` has elements `z x + (1 - z) b`. If
+/// the output does not vary, the indices are zero. Shares do not show in which direction a feature
+/// moves the output.
 ///
-/// Features are the cells of a `grid_size` grid for images `[batch, channels, ...]`, and elements for
-/// the rest, unless a mask is given. Integers switch from the baseline to the input at one half.
+/// Unless a mask is given, features are the cells of a `grid_size` grid for images
+/// `[batch, channels, ...]`, and elements otherwise. Integers switch from the baseline to the input
+/// at one half.
 ///
-/// Shapes: the input's, `[batch, ...]`, without unit. `1 + nb_design (n + 2)` forward passes per row
-/// for `n` features; without `B` itself for the total index, `1 + nb_design (n + 1)`.
+/// Shapes: the input's, `[batch, ...]`, without unit. `1 + nb_design (n + 2)` forward passes per
+/// row for `n` features; `1 + nb_design (n + 1)` for the total index, which does not evaluate `B`.
 ///
 /// # Errors
 /// [`Error::Parameter`] for fewer than two points or no cells; [`Error::FeatureMask`] and
@@ -106,7 +107,7 @@ impl From<SobolAttributionConfig> for SobolAttribution {
 }
 
 impl SobolAttribution {
-    /// Total indices from 32 points.
+    /// Creates the method with total indices from 32 points.
     pub fn new() -> Self {
         Self::default()
     }
@@ -126,7 +127,7 @@ impl SobolAttribution {
     setters!(mask, seed, perturbations_per_eval);
 }
 
-/// Dimensions of one Sobol sequence; further features take another scrambling of the same.
+/// Dimensions of one Sobol sequence; further features use another scrambling of it.
 const DIMENSIONS: usize = sobol_burley::NUM_DIMENSIONS as usize;
 
 impl Method for SobolAttribution {
@@ -136,7 +137,7 @@ impl Method for SobolAttribution {
             return Err(Error::Parameter {
                 name: "nb_design",
                 value: n.to_string(),
-                expected: "a variance needs at least two points, and at most 65536 are taken",
+                expected: "the number of points must be from 2 to 65536",
             });
         }
         let mask = cells(&self.mask, self.config.grid_size, question.inputs())?;

@@ -1,4 +1,5 @@
-//! Which coalitions KernelSHAP evaluates, and what they weigh: sizes from the outside in, then pairs.
+//! The coalitions that KernelSHAP evaluates, and their weights: outer sizes first, then drawn
+//! pairs.
 
 use std::collections::HashMap;
 
@@ -9,9 +10,9 @@ pub(crate) struct Coalitions {
     pub players: usize,
     pub members: Vec<Vec<usize>>,
     pub weights: Vec<f64>,
-    /// Which coalitions were drawn together, and how often; none of those that were enumerated.
+    /// Which coalitions were drawn together, and how often; enumerated ones are not included.
     pub draws: Vec<Draw>,
-    /// What one draw weighs for each of its coalitions.
+    /// The weight that one draw gives to each of its coalitions.
     pub draw_weight: f64,
 }
 
@@ -22,7 +23,7 @@ pub(crate) struct Draw {
 }
 
 impl Coalitions {
-    /// At most `budget` coalitions between nothing and everything.
+    /// Chooses at most `budget` coalitions between no players and all.
     pub fn choose(players: usize, budget: usize, random: &mut Random) -> Self {
         let mut all = Self {
             players,
@@ -31,7 +32,7 @@ impl Coalitions {
             draws: Vec::new(),
             draw_weight: 0.0,
         };
-        // What coalitions of a size, together with those of their complements' size, weigh.
+        // The total weight of coalitions of a size and of their complements.
         let groups = players / 2;
         let weigh = |size: usize| {
             let one = (players - 1) as f64 / (size * (players - size)) as f64;
@@ -73,7 +74,8 @@ impl Coalitions {
         self.members.len() - 1
     }
 
-    /// Draws coalitions of some sizes with their complements until `left` different ones are there.
+    /// Draws coalitions of some sizes, and their complements, until `left` different ones are
+    /// found.
     fn draw(
         &mut self,
         sizes: std::ops::RangeInclusive<usize>,
@@ -100,7 +102,7 @@ impl Coalitions {
             let mut members = random.permutation(self.players);
             members.truncate(size);
             members.sort_unstable();
-            // A pair has two names; that with the first player is the pair's.
+            // Either coalition could name a pair; the one with the first player does.
             let mut other = complement(&members, self.players);
             if other.first() == Some(&0) {
                 std::mem::swap(&mut members, &mut other);
@@ -135,20 +137,20 @@ impl Coalitions {
     }
 }
 
-/// The other players.
+/// Returns the other players.
 fn complement(members: &[usize], players: usize) -> Vec<usize> {
     (0..players)
         .filter(|player| members.binary_search(player).is_err())
         .collect()
 }
 
-/// The number of ways to choose `size` of `n`.
+/// Returns the number of ways to choose `size` of `n`.
 fn choose(n: usize, size: usize) -> f64 {
     (0..size).fold(1.0, |ways, i| ways * (n - i) as f64 / (i + 1) as f64)
 }
 
-/// Calls `f` with every choice of `size` out of `n`, in order. Of a half of all, with a complement of
-/// the same size, both are visited.
+/// Calls `f` with every choice of `size` out of `n`, in order. If `size` is half of `n`, a choice
+/// and its complement are both visited.
 fn combinations(n: usize, size: usize, mut f: impl FnMut(&[usize])) {
     let mut members: Vec<usize> = (0..size).collect();
     loop {

@@ -1,4 +1,4 @@
-//! What methods that fit a model around each row have in common.
+//! The trait of methods that fit a model around each row.
 
 use attr_core::build::ask;
 use attr_core::{Error, Inputs, Method, Model, Question, Run, Target, WithBaseline};
@@ -6,19 +6,19 @@ use attr_core::{Error, Inputs, Method, Model, Question, Run, Target, WithBaselin
 use crate::interpretable::Fit;
 
 /// A method that fits a simple model around each row. An attribution writes a feature's coefficient
-/// to all its elements; [`fit`](Self::fit) gives the fits themselves, with a coefficient per feature:
-/// Captum's `return_input_shape=False`.
+/// to all its elements; [`fit`](Self::fit) returns the fits themselves, with one coefficient per
+/// feature: Captum's `return_input_shape=False`.
 pub trait FitMethod: Method {
-    /// The fits for a question, `[target][row]`.
+    /// Returns the fits for a question, `[target][row]`.
     ///
     /// # Errors
-    /// As [`Method::explain`].
+    /// Those of [`Method::explain`].
     fn fits(&self, question: &Question<'_>) -> Result<Vec<Vec<Fit>>, Error>;
 
-    /// The model fitted around each row, with default memory budget and no progress.
+    /// Fits the model around each row, with the default memory budget and no progress.
     ///
     /// # Errors
-    /// As [`Method::attribute`].
+    /// Those of [`Method::attribute`].
     fn fit<I: Inputs>(
         &self,
         model: &impl Model<I>,
@@ -31,10 +31,10 @@ pub trait FitMethod: Method {
         self.fit_with(model, inputs, target, &Run::new())
     }
 
-    /// As [`fit`](Self::fit), with a memory budget and progress.
+    /// Works like [`fit`](Self::fit), with a memory budget and progress.
     ///
     /// # Errors
-    /// As [`Method::attribute`].
+    /// Those of [`Method::attribute`].
     fn fit_with<I: Inputs>(
         &self,
         model: &impl Model<I>,

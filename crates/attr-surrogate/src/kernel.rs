@@ -1,9 +1,9 @@
-//! How near a sample is to what is explained.
+//! The weight of a sample by its distance from the input.
 
 use attr_core::Error;
 use serde::{Deserialize, Serialize};
 
-/// How the distance of two points is measured.
+/// How the distance between two points is measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -16,10 +16,10 @@ pub enum DistanceMode {
 }
 
 impl DistanceMode {
-    /// The distance of points of these squared lengths and this product.
+    /// Returns the distance between points with squared lengths `aa`, `bb` and product `ab`.
     pub(crate) fn distance(self, aa: f64, ab: f64, bb: f64) -> f64 {
         match self {
-            // The angle to nothing counts as a right one.
+            // The angle to zero counts as a right angle.
             Self::Cosine if aa * bb <= 0.0 => 1.0,
             Self::Cosine => 1.0 - ab / (aa * bb).sqrt(),
             Self::Euclidean => (aa - 2.0 * ab + bb).max(0.0).sqrt(),
@@ -27,20 +27,20 @@ impl DistanceMode {
     }
 }
 
-/// `exp(-d² / (2 width²))`, Captum's exponential kernel.
+/// Returns `exp(-d² / (2 width²))`, Captum's exponential kernel.
 pub(crate) fn exponential(distance: f64, width: f64) -> f64 {
     (-0.5 * (distance / width).powi(2)).exp()
 }
 
-/// Outputs that are held at a time: so many rows are fitted together.
+/// Outputs held at a time, which limits how many rows are fitted together.
 const AT_ONCE: usize = 1 << 22;
 
-/// Rows in parts that are fitted together, each at so many samples.
+/// Divides rows into parts that are fitted together, each row with this many samples.
 pub(crate) fn parts(rows: &[usize], samples: usize) -> std::slice::Chunks<'_, usize> {
     rows.chunks((AT_ONCE / samples.max(1)).max(1))
 }
 
-/// Refuses a width that is none.
+/// Rejects a width that is not positive and finite.
 pub(crate) fn check(width: f64) -> Result<(), Error> {
     if width > 0.0 && width.is_finite() {
         return Ok(());
@@ -48,11 +48,11 @@ pub(crate) fn check(width: f64) -> Result<(), Error> {
     Err(Error::Parameter {
         name: "kernel_width",
         value: width.to_string(),
-        expected: "a width is positive",
+        expected: "a width must be positive and finite",
     })
 }
 
-/// Refuses samples of so many features that they would not fit into two gibibytes.
+/// Rejects samples and features whose values would not fit into two gibibytes.
 pub(crate) fn check_size(samples: usize, features: usize) -> Result<(), Error> {
     let size = samples.checked_mul(features);
     if size.is_some_and(|size| size <= 1 << 28) {
@@ -61,11 +61,11 @@ pub(crate) fn check_size(samples: usize, features: usize) -> Result<(), Error> {
     Err(Error::Parameter {
         name: "n_samples",
         value: samples.to_string(),
-        expected: "samples times features are at most 268435456; group features with a mask",
+        expected: "samples times features must be at most 268435456; group features with a mask",
     })
 }
 
-/// Refuses no samples.
+/// Rejects a number of samples that is too small or too large.
 pub(crate) fn check_samples(name: &'static str, samples: usize, least: usize) -> Result<(), Error> {
     if (least..=1 << 24).contains(&samples) {
         return Ok(());
@@ -77,7 +77,7 @@ pub(crate) fn check_samples(name: &'static str, samples: usize, least: usize) ->
             1 => "a fit needs at least one sample, and takes at most 16777216",
             2 => "a fit needs the row and one more sample, and takes at most 16777216",
             _ => {
-                "a fit needs everything, nothing and one coalition between, and takes at most \
+                "a fit needs all features, none, and one coalition between, and takes at most \
                  16777216"
             }
         },

@@ -1,14 +1,15 @@
-//! The path of the lasso from no feature to least squares: where features come in and go out.
+//! The path of the lasso from no features to least squares: where features enter and leave.
 //!
 //! Efron, Hastie, Johnstone, Tibshirani, "Least angle regression", 2004
-//! (<https://doi.org/10.1214/009053604000000067>), with the modification that makes it the lasso's path.
+//! (<https://doi.org/10.1214/009053604000000067>), with the modification that makes it the lasso's
+//! path.
 
 use nalgebra::{DMatrix, DVector};
 
-/// Correlations and steps that differ by less than this share of the largest are equal.
+/// Correlations and steps that differ by less than this fraction of the largest are equal.
 const TINY: f64 = 1e-12;
 
-/// The features whose coefficients are not zero at each knot of the path, from the first feature on.
+/// Returns the features with non-zero coefficients at each knot of the path, from the first on.
 pub(crate) fn path(x: &DMatrix<f64>, y: &DVector<f64>) -> Vec<Vec<usize>> {
     let columns = x.ncols();
     let mut coefficients = DVector::<f64>::zeros(columns);
@@ -16,8 +17,8 @@ pub(crate) fn path(x: &DMatrix<f64>, y: &DVector<f64>) -> Vec<Vec<usize>> {
     let mut knots = Vec::new();
     let mut dropped: Option<(usize, f64)> = None;
     let mut dependent: Vec<usize> = Vec::new();
-    // Each feature comes in, and may go out and in again; the bound only ends what rounding might
-    // let go on.
+    // Each feature enters, and may leave and enter again. The bound only ends a loop that rounding
+    // might keep alive.
     for _ in 0..8 * columns.min(x.nrows()) {
         let correlations = x.tr_mul(&(y - x * &coefficients));
         let largest = correlations.amax();
@@ -39,11 +40,11 @@ pub(crate) fn path(x: &DMatrix<f64>, y: &DVector<f64>) -> Vec<Vec<usize>> {
                 _ => {}
             }
         }
-        // The direction in which all active correlations shrink alike.
+        // The direction in which all active correlations shrink equally.
         let chosen = x.select_columns(&active);
         let signs = DVector::from_fn(active.len(), |i, _| correlations[active[i]].signum());
         let Some(factor) = chosen.tr_mul(&chosen).cholesky() else {
-            // It depends on those that are in: the path goes on without it.
+            // The newest feature depends linearly on the others: the path goes on without it.
             dependent.extend(active.pop());
             continue;
         };
@@ -56,7 +57,7 @@ pub(crate) fn path(x: &DMatrix<f64>, y: &DVector<f64>) -> Vec<Vec<usize>> {
                 (1.0, largest - correlations[j], 1.0 - shrink[j]),
                 (-1.0, largest + correlations[j], 1.0 + shrink[j]),
             ] {
-                // What just went out may come in again, but not from the side it had.
+                // A feature that just left may enter again, but not with its previous sign.
                 if dropped == Some((j, sign)) {
                     continue;
                 }

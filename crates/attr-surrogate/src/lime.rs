@@ -1,8 +1,8 @@
-//! LIME: a sparse linear model of which features are present, fitted around each input.
+//! LIME: a sparse linear model of feature presence, fitted around each input.
 //!
-//! Ribeiro, Singh, Guestrin, "Why should I trust you? Explaining the predictions of any classifier",
-//! 2016 (<https://arxiv.org/abs/1602.04938>). As Captum's `Lime`, with the feature selection of the
-//! `lime` package; draws come from a seed.
+//! Ribeiro, Singh, Guestrin, "Why should I trust you? Explaining the predictions of any
+//! classifier", 2016 (<https://arxiv.org/abs/1602.04938>). Follows Captum's `Lime`, with the
+//! feature selection of the `lime` package; draws come from a seed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,29 +17,28 @@ use crate::interpretable::{Design, Fit, InterpretableModel, Lasso, LinearRegress
 use crate::kernel::{self, DistanceMode};
 use crate::selection::{FeatureSelection, select_features};
 
-/// Parameters of [`Lime`], under Captum's names where it has them.
+/// Parameters of [`Lime`], under Captum's names where they exist.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct LimeConfig {
-    /// Samples around each row; 25, as in Captum. Fits of many features need many more.
+    /// Number of samples around each row; 25, as in Captum. Fits of many features need many more.
     pub n_samples: usize,
-    /// How far a sample is from what is explained.
+    /// How the distance between a sample and the input is measured.
     pub distance_mode: DistanceMode,
     /// Width of the exponential kernel of distances; 1, as in Captum.
     pub kernel_width: f64,
     /// The model that is fitted.
     pub interpretable_model: Surrogate,
-    /// Its penalty, for lasso and ridge; 0.01, as in Captum.
+    /// Penalty of the lasso or ridge; 0.01, as in Captum.
     pub alpha: f64,
     /// How the features of the fit are selected.
     pub feature_selection: FeatureSelection,
-    /// How many features are selected at most, where they are; 10, as in the `lime` package.
+    /// Largest number of features to select, if any are selected; 10, as in the `lime` package.
     pub num_features: usize,
     /// Seed of the samples.
     pub seed: u64,
-    /// Perturbed copies of the batch that go through the model together; as many as memory allows
-    /// unless given.
+    /// Perturbed copies of the batch evaluated together; by default, as many as memory allows.
     pub perturbations_per_eval: Option<usize>,
 }
 
@@ -73,25 +72,26 @@ pub enum Surrogate {
     Linear,
 }
 
-/// The coefficients of `argmin Σ_k w_k (f(x_k) - c₀ - c·z_k)² / (2 Σ w) + alpha ‖c‖₁`, where `z_k` says
-/// at random which features are present in sample `x_k` and all others are at their baseline.
+/// Computes the coefficients of `argmin Σ_k w_k (f(x_k) - c₀ - c·z_k)² / (2 Σ w) + alpha ‖c‖₁`,
+/// where `z_k` says which features are present in sample `x_k`; all others are at their baseline.
 ///
-/// Each feature is present with probability 1/2. A sample weighs `exp(-d² / (2 kernel_width²))`, where
-/// `d` is its distance from the input: one minus the cosine of their angle, or the length of their
-/// difference. For inputs with tokens, whose numbers are mere names, and for inpainted images distances
-/// are those of `z_k` from all ones instead. All rows share the draws `z_k`, so each is explained as if it were alone.
+/// Each feature is present with probability 1/2. A sample has weight
+/// `exp(-d² / (2 kernel_width²))`, where `d` is its distance from the input: one minus the cosine
+/// of their angle, or the length of their difference. For inpainted images and inputs with tokens,
+/// whose numbers are only names, `d` is the distance between `z_k` and all ones instead. All rows
+/// share the draws `z_k`, so each is explained as if it were alone.
 ///
-/// The coefficient of a feature is written to all its elements. [`fit`](FitMethod::fit) gives them one by
-/// one, with the intercept; R² and the standard errors come with either. They are those of the draws,
-/// robust to a model that is not linear.
+/// The coefficient of a feature is written to all its elements. [`fit`](FitMethod::fit) returns one
+/// coefficient per feature, and the intercept. Both come with R² and with standard errors over the
+/// draws, which are robust to a model that is not linear.
 ///
 /// Shapes: the input's, `[batch, ...]`, in units of the output; `[1, ...]` where the forward gives
 /// one value for the whole batch. `1 + n_samples` forward passes per row.
 ///
 /// # Errors
-/// [`Error::Parameter`] for no samples, a width that is not positive, a negative penalty or no features
-/// to select; [`Error::FeatureMask`] and [`Error::Shape`] for masks and baselines that do not fit;
-/// [`Error::Method`] where all samples have weight 0.
+/// [`Error::Parameter`] for no samples, a width that is not positive, a negative penalty or no
+/// features to select; [`Error::FeatureMask`] and [`Error::Shape`] for masks and baselines that do
+/// not fit; [`Error::Method`] if all samples have weight 0.
 ///
 /// ```
 /// use attr_core::Method;
@@ -132,7 +132,7 @@ impl From<LimeConfig> for Lime {
 }
 
 impl Lime {
-    /// A lasso on 25 samples of all elements, with zero as baseline.
+    /// Creates a lasso on 25 samples of all elements, with zero as baseline.
     pub fn new() -> Self {
         Self::default()
     }
@@ -155,7 +155,7 @@ impl Lime {
         self
     }
 
-    /// Sets the width of the kernel of distances.
+    /// Sets the width of the distance kernel.
     pub fn with_kernel_width(mut self, width: f64) -> Self {
         self.config.kernel_width = width;
         self
@@ -167,33 +167,33 @@ impl Lime {
         self
     }
 
-    /// Sets what is fitted: one of this crate's models with its own parameters, or a closure.
+    /// Sets the model to fit: one of this crate's models with its own parameters, or a closure.
     pub fn with_interpretable_model(mut self, model: impl InterpretableModel + 'static) -> Self {
         self.model = Some(Arc::new(model));
         self
     }
 
-    /// Sets how features are selected, and how many at most.
+    /// Sets how features are selected, and the largest number of them.
     pub fn with_feature_selection(mut self, selection: FeatureSelection, count: usize) -> Self {
         self.config.feature_selection = selection;
         self.config.num_features = count;
         self
     }
 
-    /// Sets which elements are one feature; every element by itself unless set.
+    /// Sets which elements form one feature; by default, each element is a feature.
     pub fn with_feature_mask(mut self, mask: impl Into<FeatureMask>) -> Self {
         self.mask = mask.into();
         self
     }
 
-    /// Sets how many perturbed copies of the batch go through the model together, instead of as
-    /// many rows as the memory budget allows.
+    /// Sets how many perturbed copies of the batch are evaluated together, instead of as many rows
+    /// as the memory budget allows.
     pub fn with_perturbations_per_eval(mut self, count: usize) -> Self {
         self.config.perturbations_per_eval = Some(count);
         self
     }
 
-    /// The inputs with their features, and the fits, `[target][row]`.
+    /// Returns the inputs with their features, and the fits, `[target][row]`.
     #[allow(clippy::type_complexity)] // What was masked, and a list per target.
     fn fit_all<'a>(&self, question: &Question<'a>) -> Result<(Masked<'a>, Vec<Vec<Fit>>), Error> {
         let LimeConfig {
@@ -208,7 +208,7 @@ impl Lime {
             return Err(Error::Parameter {
                 name: "num_features",
                 value: "0".into(),
-                expected: "at least one feature is selected",
+                expected: "at least one feature must be selected",
             });
         }
         let per_eval = self.config.perturbations_per_eval;
@@ -289,7 +289,7 @@ impl Lime {
     }
 }
 
-/// Refuses a fit, by a closure, of another number of features.
+/// Rejects a closure's fit with the wrong number of features.
 fn checked(fit: Fit, features: usize) -> Result<Fit, Error> {
     if fit.coefficients.len() != features {
         return Err(Error::Shape {
@@ -301,7 +301,7 @@ fn checked(fit: Fit, features: usize) -> Result<Fit, Error> {
     Ok(fit)
 }
 
-/// A fit of some features as one of all: the others have the coefficient 0.
+/// Turns a fit of some features into one of all; the others have the coefficient 0.
 pub(crate) fn spread(fit: &Fit, chosen: &[usize], features: usize) -> Fit {
     let place = |values: &[f64]| {
         let mut all = vec![0.0; features];
@@ -317,7 +317,7 @@ pub(crate) fn spread(fit: &Fit, chosen: &[usize], features: usize) -> Fit {
     }
 }
 
-/// Explanations from fits, `[target][row]`.
+/// Returns explanations from fits, `[target][row]`.
 pub(crate) fn explained(masked: &Masked<'_>, fits: &[Vec<Fit>]) -> Vec<Explanation> {
     let each = |of: &dyn Fn(&Fit) -> Option<Vec<f64>>| -> Option<Vec<Vec<Vec<f64>>>> {
         let targets = fits.iter();

@@ -1,6 +1,7 @@
 //! LIME in its general form: every part is a trait that a closure satisfies.
 //!
-//! Ribeiro, Singh, Guestrin, 2016 (<https://arxiv.org/abs/1602.04938>). As Captum's `LimeBase`.
+//! Follows Captum's `LimeBase`. Ribeiro, Singh, Guestrin, 2016
+//! (<https://arxiv.org/abs/1602.04938>).
 
 use std::cell::RefCell;
 
@@ -13,10 +14,10 @@ use crate::kernel;
 
 /// Draws samples in interpretable space: one number per feature.
 pub trait SampleFeatures: Send + Sync {
-    /// A sample for a row of the inputs.
+    /// Draws a sample for a row of the inputs.
     ///
     /// # Errors
-    /// Whatever makes the row unfit.
+    /// Any error that makes the row unusable.
     fn sample(&self, original: &Values, random: &mut Random) -> Result<Vec<f64>, Error>;
 }
 
@@ -31,10 +32,10 @@ where
 
 /// Draws samples as inputs of the model.
 pub trait SampleInputs: Send + Sync {
-    /// A sample, one row, for a row of the inputs.
+    /// Draws a sample, one row, for a row of the inputs.
     ///
     /// # Errors
-    /// Whatever makes the row unfit.
+    /// Any error that makes the row unusable.
     fn sample(&self, original: &Values, random: &mut Random) -> Result<Values, Error>;
 }
 
@@ -47,12 +48,12 @@ where
     }
 }
 
-/// Leads from interpretable space to inputs.
+/// Maps samples in interpretable space to inputs.
 pub trait FromInterpretable: Send + Sync {
-    /// The input, one row, that a sample stands for.
+    /// Returns the input, one row, that a sample represents.
     ///
     /// # Errors
-    /// Whatever makes the sample unfit.
+    /// Any error that makes the sample unusable.
     fn input(&self, sample: &[f64], original: &Values) -> Result<Values, Error>;
 }
 
@@ -65,12 +66,12 @@ where
     }
 }
 
-/// Leads from inputs to interpretable space.
+/// Maps inputs to interpretable space.
 pub trait ToInterpretable: Send + Sync {
-    /// The features of a sample, one row.
+    /// Returns the features of a sample, which is one row.
     ///
     /// # Errors
-    /// Whatever makes the sample unfit.
+    /// Any error that makes the sample unusable.
     fn features(&self, sample: &Values, original: &Values) -> Result<Vec<f64>, Error>;
 }
 
@@ -83,12 +84,12 @@ where
     }
 }
 
-/// How much a sample counts.
+/// Computes the weight of a sample.
 pub trait Similarity: Send + Sync {
-    /// The weight, not negative, of a sample, given as an input and in interpretable space.
+    /// Returns the non-negative weight of a sample, given as an input and in interpretable space.
     ///
     /// # Errors
-    /// Whatever makes the sample unfit.
+    /// Any error that makes the sample unusable.
     fn similarity(&self, original: &Values, sample: &Values, z: &[f64]) -> Result<f64, Error>;
 }
 
@@ -101,22 +102,22 @@ where
     }
 }
 
-/// Where samples are drawn, and how they come to the other side.
+/// The space where samples are drawn, with the map to the other space.
 enum Space {
     Interpretable(Box<dyn SampleFeatures>, Box<dyn FromInterpretable>),
     Input(Box<dyn SampleInputs>, Box<dyn ToInterpretable>),
 }
 
-/// A model that people can read, fitted to the model's outputs on samples around each row.
+/// Fits an interpretable model to the model's outputs on samples around each row.
 ///
-/// The labels are the outputs for the target; [`Target::function`] makes any label of an output, such
-/// as whether a class is predicted. Each row has the same draws, of one seed.
+/// The labels are the outputs for the target; [`Target::function`] turns an output into any label,
+/// such as whether a class is predicted. All rows share the draws of one seed.
 ///
 /// `1 + n_samples` forward passes per row.
 ///
 /// # Errors
-/// [`Error::Parameter`] for no samples, [`Error::Shape`] for samples of different lengths, and whatever
-/// the parts report.
+/// [`Error::Parameter`] for no samples, [`Error::Shape`] for samples of different lengths, and
+/// those of the parts.
 ///
 /// ```
 /// use attr_core::build::Random;
@@ -153,7 +154,7 @@ pub struct LimeBase {
     seed: u64,
 }
 
-/// What is known of the samples around a row so far.
+/// The samples drawn around a row so far.
 struct Drawn {
     random: Random,
     columns: Option<usize>,
@@ -162,7 +163,7 @@ struct Drawn {
 }
 
 impl LimeBase {
-    /// Samples are drawn in interpretable space; 50 of them, as in Captum.
+    /// Creates a method that draws samples in interpretable space: 50, as in Captum.
     pub fn in_interpretable_space(
         sample: impl SampleFeatures + 'static,
         from_interpretable: impl FromInterpretable + 'static,
@@ -173,7 +174,7 @@ impl LimeBase {
         Self::new(space, Box::new(similarity), Box::new(model))
     }
 
-    /// Samples are drawn as inputs of the model; 50 of them, as in Captum.
+    /// Creates a method that draws samples as inputs of the model: 50, as in Captum.
     pub fn in_input_space(
         sample: impl SampleInputs + 'static,
         to_interpretable: impl ToInterpretable + 'static,
@@ -210,10 +211,10 @@ impl LimeBase {
         self
     }
 
-    /// The model fitted around each row, with the default memory budget and no progress.
+    /// Fits the model around each row, with the default memory budget and no progress.
     ///
     /// # Errors
-    /// As the type says.
+    /// Those of [`LimeBase`].
     pub fn fit<I: Inputs>(
         &self,
         model: &impl Model<I>,
@@ -223,10 +224,10 @@ impl LimeBase {
         self.fit_with(model, inputs, target, &Run::new())
     }
 
-    /// As [`fit`](Self::fit), with a memory budget and progress.
+    /// Works like [`fit`](Self::fit), with a memory budget and progress.
     ///
     /// # Errors
-    /// As the type says.
+    /// Those of [`LimeBase`].
     pub fn fit_with<I: Inputs>(
         &self,
         model: &impl Model<I>,
@@ -242,7 +243,7 @@ impl LimeBase {
         })
     }
 
-    /// The model fitted around a row. Samples are drawn as they go through the model.
+    /// Fits the model around a row. Samples are drawn as the model evaluates them.
     fn fit_one(&self, perturbed: &Perturbed<'_>, row: usize) -> Result<Fit, Error> {
         let original = perturbed.inputs().slice(row..row + 1);
         let drawn = RefCell::new(Drawn {
@@ -264,7 +265,7 @@ impl LimeBase {
         self.model.fit(&design, &labels, &drawn.weights)
     }
 
-    /// The next sample as an input of the model; its features and its weight are noted.
+    /// Draws the next sample as an input of the model; its features and weight are recorded.
     fn draw(&self, original: &Values, drawn: &mut Drawn) -> Result<Values, Error> {
         let (sample, z) = self.both(original, &mut drawn.random)?;
         let expected = *drawn.columns.get_or_insert(z.len());
@@ -278,13 +279,13 @@ impl LimeBase {
         let weight = self.similarity.similarity(original, &sample, &z)?;
         drawn.weights.push(weight);
         drawn.features.extend(z);
-        // A sample stands for the row it was drawn around.
+        // A sample represents the row it was drawn around.
         let explained = (0..sample.values().len()).map(|i| sample.explained(i));
         let explained = explained.collect();
         Ok(original.replaced(sample.into_values(), explained))
     }
 
-    /// A sample on both sides.
+    /// Draws a sample in both spaces.
     fn both(&self, original: &Values, random: &mut Random) -> Result<(Values, Vec<f64>), Error> {
         match &self.space {
             Space::Interpretable(sampler, from) => {

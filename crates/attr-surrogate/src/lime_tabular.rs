@@ -1,7 +1,7 @@
 //! LIME's own tabular explainer: samples from bins of the training set.
 //!
-//! Ribeiro, Singh, Guestrin, "Why should I trust you?", 2016 (<https://arxiv.org/abs/1602.04938>). As
-//! `LimeTabularExplainer` of the `lime` package; draws come from a seed.
+//! Ribeiro, Singh, Guestrin, "Why should I trust you?", 2016 (<https://arxiv.org/abs/1602.04938>).
+//! Follows `LimeTabularExplainer` of the `lime` package; draws come from a seed.
 
 use attr_core::build::Random;
 use attr_core::perturb::{Perturbation, Perturbed};
@@ -20,18 +20,18 @@ use crate::tabular::{Discretization, Discretizer};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct LimeTabularConfig {
-    /// Samples around each row, the row itself among them; 5000, as in `lime`.
+    /// Number of samples around each row, including the row itself; 5000, as in `lime`.
     pub num_samples: usize,
-    /// How many features are used at most; 10, as in `lime`.
+    /// Largest number of features to use; 10, as in `lime`.
     pub num_features: usize,
-    /// How they are selected.
+    /// How the features are selected.
     pub feature_selection: FeatureSelection,
-    /// Into which bins features are divided.
+    /// How features are divided into bins.
     pub discretizer: Discretizer,
     /// Columns that hold categories; each category is a bin of its own.
     pub categorical_features: Vec<usize>,
-    /// Width of the kernel of distances; 3/4 of the root of the number of features unless given, as in
-    /// `lime`.
+    /// Width of the distance kernel; by default, 3/4 of the square root of the number of features,
+    /// as in `lime`.
     pub kernel_width: Option<f64>,
     /// Without bins: whether samples lie around the row instead of the training set's mean.
     pub sample_around_instance: bool,
@@ -39,7 +39,7 @@ pub struct LimeTabularConfig {
     pub alpha: f64,
     /// Seed of the samples.
     pub seed: u64,
-    /// Samples of all rows that go through the model together; as many as memory allows unless given.
+    /// Samples of all rows evaluated together; by default, as many as memory allows.
     pub perturbations_per_eval: Option<usize>,
 }
 
@@ -60,24 +60,25 @@ impl Default for LimeTabularConfig {
     }
 }
 
-/// The coefficients of `argmin Σ_k w_k (f(x_k) - c₀ - c·z_k)² + alpha ‖c‖²` over samples `x_k` drawn like
-/// the training set.
+/// Computes the coefficients of `argmin Σ_k w_k (f(x_k) - c₀ - c·z_k)² + alpha ‖c‖²` over samples
+/// `x_k` drawn like the training set.
 ///
-/// With bins, a feature of a sample falls into a bin as often as in the training set, and has a normal
-/// value with the bin's mean and deviation there; `z_k` says which features are in the same bin as the
-/// row's. Without, samples are normal with the training set's deviations, and `z_k` are standardised
-/// values. The first sample is the row itself. A sample weighs `√exp(-d² / kernel_width²)`, `d` being the
-/// length of `z_k` minus that of the row.
+/// With bins, a feature falls into each bin as often as in the training set. Its value there is
+/// normal, with the bin's mean and standard deviation; `z_k` says which features are in the same
+/// bin as the row's. Without bins, samples are normal with the training set's standard deviations,
+/// and `z_k` are standardised values. The first sample is the row itself. A sample has weight
+/// `√exp(-d² / kernel_width²)`, where `d` is the distance between its `z_k` and the row's.
 ///
-/// A coefficient says how the output changes where the feature is in the row's bin; without bins, by
-/// one standard deviation of the feature.
+/// A coefficient is the change of the output when the feature is in the row's bin; without bins,
+/// the change per standard deviation of the feature.
 ///
-/// Shapes: input and attribution `[batch, features]`, in units of the output. `1 + num_samples` forward
-/// passes per row. R² and the standard errors of the coefficients come with them.
+/// Shapes: input and attribution `[batch, features]`, in units of the output. `1 + num_samples`
+/// forward passes per row. Coefficients come with R² and standard errors.
 ///
 /// # Errors
-/// [`Error::Shape`] for an input or training set that is no table of as many features;
-/// [`Error::Parameter`] for no samples or features; [`Error::Method`] for categories that do not exist.
+/// [`Error::Shape`] for an input that is not a table or a training set with other columns;
+/// [`Error::Parameter`] for no samples or features; [`Error::Method`] for categorical columns that
+/// do not exist.
 ///
 /// ```
 /// use attr_core::Method;
@@ -103,12 +104,12 @@ pub struct LimeTabular {
 }
 
 impl LimeTabular {
-    /// Quartiles of a training set, given as its rows.
+    /// Creates the method with quartiles of a training set, given as its rows.
     pub fn new(training: impl Into<Vec<Vec<f64>>>) -> Self {
         Self::from_config(LimeTabularConfig::default(), training)
     }
 
-    /// With all parameters given.
+    /// Creates the method from all its parameters.
     pub fn from_config(config: LimeTabularConfig, training: impl Into<Vec<Vec<f64>>>) -> Self {
         Self {
             config,
@@ -122,14 +123,14 @@ impl LimeTabular {
         self
     }
 
-    /// Sets how many features are used at most, and how they are selected.
+    /// Sets how features are selected, and the largest number of them.
     pub fn with_feature_selection(mut self, selection: FeatureSelection, count: usize) -> Self {
         self.config.feature_selection = selection;
         self.config.num_features = count;
         self
     }
 
-    /// Sets into which bins features are divided.
+    /// Sets how features are divided into bins.
     pub fn with_discretizer(mut self, discretizer: Discretizer) -> Self {
         self.config.discretizer = discretizer;
         self
@@ -154,7 +155,7 @@ impl LimeTabular {
             return Err(Error::Parameter {
                 name: "num_features",
                 value: "0".into(),
-                expected: "at least one feature is selected",
+                expected: "at least one feature must be selected",
             });
         }
         let shape = inputs.values()[0].shape();
@@ -162,7 +163,7 @@ impl LimeTabular {
             return Err(Error::Shape {
                 what: "input 0".into(),
                 got: shape,
-                expected: "one table of floating point, [batch, features],".into(),
+                expected: "one table of floating-point numbers, [batch, features],".into(),
             });
         }
         let features = shape[1];
@@ -177,7 +178,7 @@ impl LimeTabular {
         if let Some(column) = config.categorical_features.iter().find(|c| **c >= features) {
             return Err(Error::Method {
                 method: "LIME for tables",
-                reason: format!("column {column} is to hold categories, but there are {features}"),
+                reason: format!("categorical column {column} does not exist; there are {features}"),
             });
         }
         let column = |feature: usize| {
@@ -205,7 +206,7 @@ impl LimeTabular {
     }
 }
 
-/// What the training set says of a column.
+/// The statistics of a training column.
 enum Column {
     Bins(Discretization),
     /// Values and how often each occurs.
@@ -233,7 +234,8 @@ impl Column {
         Ok(Self::Categories(categories))
     }
 
-    /// A value, and what it is in interpretable space beside the row's own value.
+    /// Draws a value, and returns it with its form in interpretable space, given the row's own
+    /// value.
     fn draw(&self, own: f64, around: bool, random: &mut Random) -> (f64, f64) {
         match self {
             Self::Bins(bins) => {
@@ -262,7 +264,7 @@ impl Column {
         }
     }
 
-    /// The row's own value in interpretable space.
+    /// Returns the row's own value in interpretable space.
     fn own(&self, value: f64) -> f64 {
         match self {
             Self::Bins(_) | Self::Categories(_) => 1.0,

@@ -1,4 +1,4 @@
-//! Which features a surrogate may use: as in the `lime` package.
+//! Selection of the features that a surrogate may use, as in the `lime` package.
 //!
 //! Ribeiro, Singh, Guestrin, "Why should I trust you?", 2016 (<https://arxiv.org/abs/1602.04938>),
 //! which selects along the lasso's path.
@@ -18,25 +18,24 @@ pub enum FeatureSelection {
     /// All features are used.
     #[default]
     None,
-    /// One by one that which raises the R² of least squares most.
+    /// Adds one feature at a time: the one that raises the R² of least squares most.
     ForwardSelection,
-    /// Those with the largest coefficients of a ridge regression with penalty 0.01.
+    /// Those with the largest coefficients in a ridge regression with penalty 0.01.
     HighestWeights,
-    /// As many as the lasso's path uses at its last knot with no more than asked for; K-LASSO in the
-    /// paper.
+    /// Those of the lasso path's last knot with at most the requested number; K-LASSO in the paper.
     LassoPath,
-    /// Forward selection for up to six features, the highest weights for more, as in `lime`.
+    /// Forward selection for up to six features, highest weights for more, as in `lime`.
     Auto,
 }
 
-/// At most `count` of the features, in the order in which they were selected (for
-/// [`LassoPath`](FeatureSelection::LassoPath), in their own).
+/// Returns at most `count` of the features, in order of selection (for
+/// [`LassoPath`](FeatureSelection::LassoPath), in their own order).
 ///
-/// `instance` is what is explained, in interpretable space: the highest weights are those of
+/// `instance` is the explained row in interpretable space: the highest weights are those of
 /// coefficient times value.
 ///
 /// # Errors
-/// As [`InterpretableModel::fit`].
+/// Those of [`InterpretableModel::fit`].
 pub fn select_features(
     selection: FeatureSelection,
     count: usize,
@@ -93,7 +92,7 @@ pub fn select_features(
     }
 }
 
-/// Samples around their weighted means, times the square roots of their weights.
+/// Returns samples centred at their weighted means, times the square roots of their weights.
 fn centred(features: &Design, labels: &[f64], weights: &[f64]) -> (DMatrix<f64>, DVector<f64>) {
     let total: f64 = weights.iter().sum();
     let mean = |of: &dyn Fn(usize) -> f64| {

@@ -9,12 +9,12 @@ use burn::tensor::TensorData;
 /// Parameters of [`superpixels`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slic {
-    /// About how many segments an image has; 100, as in scikit-image.
+    /// Approximate number of segments per image; 100, as in scikit-image.
     pub n_segments: u32,
-    /// How much nearness counts beside colour, from 1 to 20: larger values make squarer segments; 10,
-    /// as in scikit-image.
+    /// Weight of nearness relative to colour, from 1 to 20: larger values make squarer segments;
+    /// 10, as in scikit-image.
     pub compactness: u8,
-    /// Rounds of clustering; 10, as in scikit-image.
+    /// Number of clustering rounds; 10, as in scikit-image.
     pub max_num_iter: u8,
 }
 
@@ -28,15 +28,15 @@ impl Default for Slic {
     }
 }
 
-/// A feature mask of SLIC superpixels for images `[batch, channels, height, width]`, one mask per row
-/// and the same for all channels.
+/// Returns a feature mask of SLIC superpixels for images `[batch, channels, height, width]`, one
+/// mask per row and the same for all channels.
 ///
-/// Three channels are taken for red, green and blue; otherwise the mean of the channels is taken for
-/// grey. Each row is stretched to the range of colours from its smallest to its largest value.
+/// Three channels are read as red, green and blue; otherwise, the mean of the channels is read as
+/// grey. The values of each row are stretched to the full range of colours.
 ///
 /// # Errors
-/// [`Error::Shape`] for what is no image; [`Error::Parameter`] for no segments or rounds, or a compactness
-/// outside 1 to 20.
+/// [`Error::Shape`] for a tensor that is not an image; [`Error::Parameter`] for no segments or
+/// rounds, or a compactness outside 1 to 20.
 ///
 /// ```
 /// use attr_surrogate::{Slic, superpixels};
@@ -71,7 +71,7 @@ pub fn superpixels(image: &Value, slic: &Slic) -> Result<FeatureMask, Error> {
     }
     if !(1..=20).contains(&slic.compactness) {
         let value = slic.compactness.into();
-        return Err(bad("compactness", value, "it lies between 1 and 20"));
+        return Err(bad("compactness", value, "it must be from 1 to 20"));
     }
     if slic.max_num_iter == 0 {
         return Err(bad("max_num_iter", 0, "at least one round is needed"));
@@ -103,11 +103,11 @@ pub fn superpixels(image: &Value, slic: &Slic) -> Result<FeatureMask, Error> {
     )]))
 }
 
-/// The segment of each pixel of a row.
+/// Returns the segment of each pixel of a row.
 ///
-/// The library searches around its seeds in steps of whole pixels, and pixels beyond the last step fall
-/// to its first segment. So the image is continued below and on the right by its edges, and the
-/// continuation is left out of the result.
+/// The library searches around its seeds in steps of whole pixels and assigns pixels beyond the
+/// last step to its first segment. So the image is padded below and on the right with its edges,
+/// and the padding is removed from the result.
 fn labels(
     slic: &Slic,
     row: &[f32],
@@ -143,13 +143,13 @@ fn labels(
 
 fn no_image(shape: Vec<usize>) -> Error {
     Error::Shape {
-        what: "what is to be segmented".into(),
+        what: "the image to be segmented".into(),
         got: shape,
-        expected: "an image [batch, channels, height, width]".into(),
+        expected: "[batch, channels, height, width]".into(),
     }
 }
 
-/// An image as red, green and blue bytes, pixel by pixel.
+/// Returns an image as red, green and blue bytes, pixel by pixel.
 fn colours(row: &[f32], channels: usize, pixels: usize) -> Vec<u8> {
     let (low, high) = row
         .iter()

@@ -1,12 +1,12 @@
-//! What a training set says of tabular features: bins, and how values fall into them.
+//! The bins of tabular features in a training set, and how values fall into them.
 //!
-//! As the discretizers of the `lime` package (Ribeiro, Singh, Guestrin, 2016).
+//! Follows the discretizers of the `lime` package (Ribeiro, Singh, Guestrin, 2016).
 
 use attr_core::Error;
 use attr_core::build::Random;
 use serde::{Deserialize, Serialize};
 
-/// Into how many bins features are divided, at quantiles of the training set.
+/// The number of bins for each feature, divided at quantiles of the training set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -16,36 +16,36 @@ pub enum Discretizer {
     Quartile,
     /// Ten bins.
     Decile,
-    /// None: features keep their numbers.
+    /// No bins: features keep their values.
     None,
 }
 
 /// A range of a feature's values, and the training values in it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Bin {
-    /// Mean of its values; 0 of an empty bin.
+    /// Mean of the values in the bin; 0 for an empty bin.
     pub mean: f64,
-    /// Their standard deviation.
+    /// Standard deviation of the values.
     pub std: f64,
-    /// The smallest of them, or the bin's lower edge.
+    /// The bin's lower edge; for the first bin, the smallest value.
     pub min: f64,
-    /// The largest of them, or the bin's upper edge.
+    /// The bin's upper edge; for the last bin, the largest value.
     pub max: f64,
-    /// The share of the training set that it holds.
+    /// The share of the training set in the bin.
     pub frequency: f64,
 }
 
 /// A feature's bins: a value belongs to the first bin whose upper edge it does not exceed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Discretization {
-    /// Where bins end, but for the last; equal quantiles are one edge.
+    /// Upper edges of all bins but the last; equal quantiles form one edge.
     pub edges: Vec<f64>,
-    /// One more than edges.
+    /// The bins, one more than there are edges.
     pub bins: Vec<Bin>,
 }
 
 impl Discretization {
-    /// The bins of a feature's training values.
+    /// Computes the bins of a feature's training values.
     ///
     /// # Errors
     /// [`Error::Method`] for no values, [`Error::NonFinite`] for NaN and infinities.
@@ -96,12 +96,12 @@ impl Discretization {
         Ok(Self { edges, bins })
     }
 
-    /// The bin of a value.
+    /// Returns the bin of a value.
     pub fn bin(&self, value: f64) -> usize {
         self.edges.partition_point(|&edge| edge < value)
     }
 
-    /// A bin, as often as the training set has it.
+    /// Draws a bin with its frequency in the training set.
     pub(crate) fn draw(&self, random: &mut Random) -> usize {
         let mut left = random.uniform();
         let full = self.bins.iter().enumerate();
@@ -116,7 +116,7 @@ impl Discretization {
         last
     }
 
-    /// A value in a bin: normal with the bin's mean and deviation, cut off at its ends.
+    /// Draws a value in a bin: normal with the bin's mean and deviation, truncated to the bin.
     pub(crate) fn value(&self, bin: usize, random: &mut Random) -> f64 {
         let Bin {
             mean,
@@ -141,7 +141,7 @@ impl Discretization {
     }
 }
 
-/// A quantile of sorted values, interpolated linearly between two of them as NumPy does.
+/// Returns a quantile of sorted values, interpolated linearly as in NumPy.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let place = share * (sorted.len() - 1) as f64;
     let below = place as usize;

@@ -1,9 +1,9 @@
-//! What black-box methods cost beside Captum, in one run on the same networks and inputs.
+//! Times black-box methods against Captum's, in one run on the same networks and inputs.
 //!
 //! `cargo xtask bench` prints medians and their ratios: KernelSHAP, exact and sampled Shapley values
 //! on a tabular network, occlusion on ResNet-18 at 224x224. `tools/bench/captum_peer.py` runs
-//! Captum's side in the Python that `ATTR_PEER_PYTHON` names, at the `perturbations_per_eval` that
-//! suits each case best; without it, only attr's own times are printed.
+//! Captum's side in the Python that `ATTR_PEER_PYTHON` names, at the best `perturbations_per_eval`
+//! for each case. Without it, only attr's own times are printed.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -44,7 +44,7 @@ impl Tabular {
     }
 }
 
-/// Captum in a process of its own.
+/// Captum in a separate process.
 struct Peer {
     child: Child,
     requests: ChildStdin,
@@ -56,7 +56,7 @@ impl Peer {
         let python = std::env::var_os("ATTR_PEER_PYTHON")?;
         let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs this");
         let script = Path::new(&package).join("../../tools/bench/captum_peer.py");
-        // Waited for where it is dropped.
+        // `drop` waits for it.
         #[allow(clippy::zombie_processes)]
         let mut child = Command::new(python)
             .arg(script)
@@ -78,7 +78,7 @@ impl Peer {
         })
     }
 
-    /// Milliseconds of one run of a case, and the first numbers it gives.
+    /// Returns the milliseconds that one run of a case took, and its first results.
     fn run(&mut self, case: &Json) -> (f64, Vec<f64>) {
         writeln!(self.requests, "{case}").expect("the peer listens");
         self.requests.flush().expect("the peer listens");
@@ -93,7 +93,7 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may already have ended.
         let _ = writeln!(self.requests, "quit");
         let _ = self.child.wait();
     }
@@ -118,7 +118,7 @@ impl ModuleVisitor for Export<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let name = format!("{}{}", self.prefix, torch_name(&self.path.join(".")));
         let mut value = Value::from(param.val());
-        // A linear layer's weights are the other way round there.
+        // PyTorch stores a linear layer's weights transposed.
         if name.ends_with("fc.weight") {
             value = Value::from(value.tensor::<2>().expect("a matrix").transpose());
         }
@@ -126,7 +126,7 @@ impl ModuleVisitor for Export<'_> {
     }
 }
 
-/// The name that torchvision's ResNet-18 has for a parameter.
+/// Returns the name of a parameter in torchvision's ResNet-18.
 fn torch_name(path: &str) -> String {
     path.replace("gamma", "weight")
         .replace("beta", "bias")

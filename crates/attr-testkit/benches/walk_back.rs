@@ -1,10 +1,10 @@
-//! What an input gradient costs: attr's walk back beside Burn's plain autodiff, in one run.
+//! Times an input gradient by attr's walk back against Burn's plain autodiff, in one run.
 //!
-//! Then 64 conditions at one layer, walked together and one by one.
+//! Then times 64 conditions at one layer, walked together and one by one.
 //!
 //! `cargo xtask bench` prints medians and their ratio for ResNet-18 at 224x224, batch 1 and 8.
 //! Both sides compute the gradient of one class with respect to the input on the frozen network,
-//! alternately, so that a change in the machine's speed meets both.
+//! alternately, so that a change in the machine's speed affects both.
 
 use std::time::{Duration, Instant};
 
@@ -81,8 +81,8 @@ fn main() {
     conditions(&network);
 }
 
-/// Sixty-four masks of channels at one layer for one image, as concept relevance propagation asks
-/// for: one pass and one walk of 64 rows, beside 64 calls of a forward pass and a walk each.
+/// Times 64 masks of channels at one layer for one image, as concept relevance propagation needs:
+/// one pass and one walk of 64 rows against 64 calls of a forward pass and a walk each.
 fn conditions(network: &ResNet18) {
     const LAYER: &str = "layer3.0.conv2";
     const COUNT: usize = 64;

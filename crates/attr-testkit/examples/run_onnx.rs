@@ -1,7 +1,7 @@
-//! Runs an ONNX model on arrays and writes its outputs: what `tools/onnx/compare_models.py` runs
-//! the standard's own operator cases with.
+//! Runs an ONNX model on arrays and writes its outputs. `tools/onnx/compare_models.py` uses it to
+//! run the ONNX standard's operator cases.
 //!
-//! `run_onnx MODEL.onnx OUT.npz NAME=FILE.npy ...`; exit status 2 for what is not supported.
+//! `run_onnx MODEL.onnx OUT.npz NAME=FILE.npy ...`; exit status 2 if the model is not supported.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -49,7 +49,7 @@ fn run() -> Outcome<()> {
         let output = match traced.and_then(|traced| Ok(traced.forward(&values)?)) {
             Ok(output) => output,
             Err(error) if i == 0 => return Err(error.into()),
-            // The first output is what a case is about.
+            // Only the first output is required.
             Err(_) => continue,
         };
         let shape: Vec<u64> = output.shape().iter().map(|&d| d as u64).collect();
@@ -64,7 +64,7 @@ fn run() -> Outcome<()> {
     Ok(())
 }
 
-/// An array of the kind that the model takes.
+/// Reads an array as the kind of tensor that the model takes.
 fn read(path: &str, kind: Kind) -> Outcome<Value> {
     let array = NpyFile::new(BufReader::new(File::open(path)?))?;
     let shape: Vec<usize> = array.shape().iter().map(|&d| d as usize).collect();

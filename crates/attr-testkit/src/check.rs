@@ -1,4 +1,4 @@
-//! The check that every traced model must pass.
+//! Checks that every traced model must pass.
 
 use attr_core::build::Gradients;
 use attr_core::walk::{GradientEverywhere, Pass, Walk};
@@ -10,11 +10,11 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::compare::assert_close;
 
-/// Fails unless the traced model computes what the module's inference computes, forwards and
-/// backwards, at the traced batch size and another one, from one trace; and unless the original
-/// still computes the same afterwards.
+/// Traces a module and checks that the trace computes what the module's inference computes.
 ///
-/// Gradients are compared with Burn's autodiff on the frozen module, for inputs that have one.
+/// Forward and backward passes are compared at the traced batch size and at another one, from one
+/// trace. The original must still compute the same afterwards. Gradients are compared with Burn's
+/// autodiff on the frozen module, for inputs that have one.
 ///
 /// # Panics
 /// When anything differs.
@@ -59,7 +59,7 @@ pub fn check_traced<I: Inputs, M: Module + 'static, O: Output + 'static>(
                     }
                 }
             }
-            // The backend lacks a derivative that attr gets another way.
+            // The backend lacks a derivative that attr computes in another way.
             (Err(Error::Device(_)), Ok(_)) => {}
             (Err(_), got) => {
                 let none =
@@ -89,7 +89,7 @@ pub fn check_traced<I: Inputs, M: Module + 'static, O: Output + 'static>(
 /// Operations whose derivative cannot be recorded.
 const UNRECORDED: [&str; 4] = ["CumMax", "CumMin", "DeformConv2d", "GridSample"];
 
-/// Fails unless walks of the gradient, recorded as models, give what the walks give.
+/// Checks that gradient walks recorded as models give what the walks give.
 fn check_recorded<I: Inputs>(name: &str, traced: &Traced, inputs: &I) {
     let plan = traced.plan(&GradientEverywhere, inputs);
     let plan = plan.unwrap_or_else(|error| panic!("{name} has no plan: {error}"));
@@ -98,7 +98,7 @@ fn check_recorded<I: Inputs>(name: &str, traced: &Traced, inputs: &I) {
     if output.kind() != Kind::Float {
         return;
     }
-    // Not the output itself, which normalisation would turn into nothing.
+    // Not the output itself: after a normalisation its gradient would vanish.
     let seed = |pass: &Pass| pass.output()?.map(|output| output.cos());
     let walked = pass.walk(Walk::from_output(seed(&pass).expect("it is of floats")));
     let walked = walked.unwrap_or_else(|error| panic!("{name} cannot be walked: {error}"));
@@ -126,10 +126,10 @@ fn check_recorded<I: Inputs>(name: &str, traced: &Traced, inputs: &I) {
     }
 }
 
-/// Gradients of a fixed random combination of all outputs.
+/// Returns the gradients of a fixed random combination of all outputs.
 ///
 /// # Errors
-/// The model's own.
+/// Those of the model.
 pub fn gradients<I: Inputs>(
     model: &impl Model<I>,
     inputs: &attr_core::Values,
@@ -144,8 +144,10 @@ pub fn gradients<I: Inputs>(
     })
 }
 
-/// How far a gradient may be from Burn's own: rounding, except that Burn's derivative of GELU is
-/// that of the tanh approximation on all backends but flex. attr's is exact.
+/// Returns the tolerance for a gradient compared with Burn's own.
+///
+/// It covers rounding and Burn's derivative of GELU: on all backends but flex, that is the
+/// derivative of the tanh approximation. attr's is exact.
 pub fn gradient_tolerance(traced: &Traced) -> f32 {
     let approximate = std::env::var("ATTR_DEVICE").is_ok_and(|device| device != "flex");
     let gelu = traced

@@ -1,8 +1,8 @@
-//! Comparing numbers, with messages that say where they differ.
+//! Compares numbers, with messages that show how they differ.
 
 use attr_core::Value;
 
-/// Largest difference, relative to the largest expected magnitude.
+/// Returns the largest difference, relative to the largest expected magnitude.
 pub fn relative_difference(got: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(got.len(), expected.len(), "different numbers of elements");
     let scale = expected.iter().fold(1e-12f32, |m, v| m.max(v.abs()));
@@ -16,10 +16,10 @@ pub fn relative_difference(got: &[f32], expected: &[f32]) -> f32 {
     largest / scale
 }
 
-/// Fails unless `got` is `expected` to `tolerance` of the largest expected magnitude.
+/// Asserts that `got` equals `expected` within `tolerance` times the largest expected magnitude.
 ///
 /// # Panics
-/// When it is not, or when a value cannot be read.
+/// When the values differ by more, or cannot be read.
 #[track_caller]
 pub fn assert_close(what: &str, got: &Value, expected: &Value, tolerance: f32) {
     assert_eq!(got.shape(), expected.shape(), "{what}: shapes differ");
@@ -30,7 +30,7 @@ pub fn assert_close(what: &str, got: &Value, expected: &Value, tolerance: f32) {
 /// As [`assert_close`], for numbers on the host.
 ///
 /// # Panics
-/// When they differ by more.
+/// When the numbers differ by more.
 #[track_caller]
 pub fn assert_close_slices(what: &str, got: &[f32], expected: &[f32], tolerance: f32) {
     let difference = relative_difference(got, expected);

@@ -1,4 +1,4 @@
-//! Golden cases: models, inputs and results written once by a peer, as JSON.
+//! Reads golden cases: models, inputs and results that a reference library wrote as JSON.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -18,14 +18,14 @@ pub struct Array {
 }
 
 impl Array {
-    /// The tensor on the device under test.
+    /// Returns the tensor on the device under test.
     pub fn value(&self) -> Value {
         let data = TensorData::new(self.data.clone(), self.shape.clone());
         Value::from_data(data, &crate::device())
     }
 }
 
-/// Results of Captum on one model; `tools/golden/integrated_gradients.py` writes them.
+/// Captum's results on one model; `tools/golden/integrated_gradients.py` writes them.
 #[derive(Debug, Deserialize)]
 pub struct Case {
     /// Steps of integrated gradients.
@@ -48,8 +48,9 @@ pub struct Case {
     pub input_x_gradient: Vec<Array>,
 }
 
-/// The path of a golden file in the checkout that cargo runs in. The path compiled in may be
-/// another one's, since checkouts may share a target directory.
+/// Returns the path of a golden file in the checkout that cargo runs in.
+///
+/// The compiled-in path may be another checkout's, since checkouts may share a target directory.
 pub fn path(name: &str) -> PathBuf {
     let here = std::env::var_os("CARGO_MANIFEST_DIR");
     let package = here.map_or(env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
@@ -67,7 +68,7 @@ impl Case {
         serde_json::from_str(&text).expect("the golden file is JSON of this form")
     }
 
-    /// The module with the case's parameters.
+    /// Returns the module with the case's parameters.
     ///
     /// # Panics
     /// As [`fill`].
@@ -76,10 +77,10 @@ impl Case {
     }
 }
 
-/// A module with parameters by Burn's names.
+/// Returns the module with its parameters replaced by those given under Burn's names.
 ///
 /// # Panics
-/// When one is missing or left over.
+/// When a parameter is missing or left over.
 pub fn fill<M: Module>(module: M, parameters: &HashMap<String, Array>) -> M {
     let mut fill = Fill {
         parameters: parameters.clone(),

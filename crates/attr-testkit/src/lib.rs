@@ -1,7 +1,7 @@
-//! What attr's own tests and benchmarks share: models, comparisons, the device under test.
+//! Models, comparisons and the device under test, shared by attr's own tests and benchmarks.
 //!
-//! Not published. The tests in `tests/` run on the device that `ATTR_DEVICE` names (`flex` unless
-//! set), so the same suite checks every backend.
+//! Not published. The tests in `tests/` run on the device that `ATTR_DEVICE` names (default:
+//! `flex`), so the same suite checks every backend.
 
 pub mod check;
 pub mod compare;
@@ -10,10 +10,10 @@ pub mod models;
 
 use burn::tensor::Device;
 
-/// The device under test: `ATTR_DEVICE` is `flex`, `ndarray`, `wgpu` or `cuda`.
+/// Returns the device under test: `ATTR_DEVICE` is `flex`, `ndarray`, `wgpu` or `cuda`.
 ///
 /// # Panics
-/// When the named backend was not compiled in, which must not pass for a tested one.
+/// When the named backend was not compiled in: no other backend may be tested in its place.
 // Burn deprecates ndarray; attr supports it as long as Burn has it.
 #[allow(deprecated)]
 pub fn device() -> Device {

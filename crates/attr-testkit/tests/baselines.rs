@@ -1,4 +1,4 @@
-//! What stands for an absent part: values, distributions, blurred and inpainted images.
+//! Tests baselines: values, distributions, blurred and inpainted images.
 
 use attr_core::perturb::inpainted;
 use attr_core::{
@@ -140,7 +140,7 @@ fn a_flat_image_is_not_changed_by_filling_a_window() {
     let zeros = Value::from(Tensor::<4>::zeros([1, 2, 6, 6], &device()));
     let found = found.values()[0].clone().unwrap().tensor::<4>().unwrap();
     assert_close("windows", &Value::from(found + 1.0), &ones(&zeros), 1e-5);
-    // Everything at once leaves nothing to continue: zero, so the sum is the whole output.
+    // Hiding everything leaves nothing to inpaint from: zero, so the sum is the whole output.
     let cells = ShapleyValues::new()
         .with_feature_mask(FeatureMask::Grid(vec![2, 1]))
         .with_baseline(Baseline::Inpaint);
@@ -150,7 +150,6 @@ fn a_flat_image_is_not_changed_by_filling_a_window() {
     assert!((values[0] + values[35] - found.scores()[0]).abs() < 1e-5);
 }
 
-/// The mean over the data set of the output times a number known of each row.
 #[allow(clippy::type_complexity)] // Closures have no names.
 #[test]
 fn a_distribution_follows_a_method_to_a_layer() {

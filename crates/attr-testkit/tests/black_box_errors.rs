@@ -1,5 +1,5 @@
-//! Wrong input of methods that see only inputs and outputs gets the error that says what was wrong,
-//! naming the value; no case panics.
+//! Checks that wrong input to black-box methods gives an error that names the wrong value, and
+//! never a panic.
 
 use std::fmt;
 
@@ -23,7 +23,7 @@ use attr_testkit::device;
 use attr_testkit::models::input;
 use burn::tensor::{Int, Tensor, TensorData};
 
-/// Each error must be of its kind and say these words.
+/// Asserts that each error has the given kind and contains the given words.
 macro_rules! refused {
     ($($what:expr, $error:expr => $kind:pat, $words:expr;)+) => {$(
         let (what, error) = ($what, $error);
@@ -53,7 +53,7 @@ fn sum(x: Tensor<2>) -> Tensor<2> {
     x.sum_dim(1)
 }
 
-/// Refused with a sum of columns as the model, at a table of two rows.
+/// Returns the method's error for a sum of columns as the model and a table of two rows.
 #[track_caller]
 fn refuse_table(method: impl Method) -> Error {
     refuse(method, &sum, &table())
@@ -79,7 +79,7 @@ fn training() -> Vec<Vec<f64>> {
 
 type Boxed = Box<dyn Method>;
 
-/// Every method that goes without more than an input; Rise wants an image.
+/// Every method that needs only an input; Rise needs an image.
 fn all() -> Vec<(&'static str, Boxed, Values)> {
     let x = || table().to_values();
     let tabular = LimeTabular::new(training()).with_samples(20);
@@ -108,7 +108,7 @@ fn all() -> Vec<(&'static str, Boxed, Values)> {
     ]
 }
 
-/// A method for something that is set.
+/// Creates a method with the given setting.
 type With<T> = fn(T) -> Boxed;
 
 fn with_mask() -> [(&'static str, With<FeatureMask>); 10] {
@@ -198,7 +198,7 @@ fn with_perturbations_per_eval() -> [(&'static str, With<usize>); 13] {
         ("kernel", |n| {
             Box::new(KernelShap::new().with_perturbations_per_eval(n))
         }),
-        // From here on results are no sums over rows.
+        // The results of the following methods are not sums over rows.
         ("permutation", |n| {
             Box::new(FeaturePermutation::new().with_perturbations_per_eval(n))
         }),
@@ -424,7 +424,7 @@ fn one_value_for_the_whole_batch() {
         let found = found.values()[0].as_ref().unwrap();
         assert_eq!(found.shape(), [1, 3], "{name}");
         assert_close_slices(name, &found.to_vec().unwrap(), &expected, 1e-5);
-        // A single row is no batch.
+        // A single row is not a batch.
         let one = x.clone().narrow(0, 0, 1).to_values();
         let found = method(1).attribute(&total, &one, Target::Single).unwrap();
         assert_close_slices(name, &values(&found.values()[0]), &by_row[..3], 1e-5);

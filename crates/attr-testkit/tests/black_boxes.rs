@@ -1,5 +1,5 @@
-//! Ablation, permutation, occlusion and exact Shapley values beside Captum 0.9.0, on five models:
-//! `tools/golden/perturbation_family.py` writes what Captum gives.
+//! Compares ablation, permutation, occlusion and exact Shapley values with Captum 0.9.0 on five
+//! models. `tools/golden/perturbation_family.py` writes Captum's results.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ struct Golden {
     cases: Vec<Found>,
 }
 
-/// What Captum gives.
+/// One of Captum's results.
 #[derive(Deserialize)]
 struct Found {
     model: String,
@@ -52,7 +52,7 @@ struct Options {
     permutation: Vec<usize>,
 }
 
-/// The masks, with the gaps in their numbers closed.
+/// Returns the masks, renumbered without gaps.
 fn mask(found: &Found) -> FeatureMask {
     let Some(masks) = &found.masks else {
         return FeatureMask::Elements;
@@ -73,7 +73,7 @@ fn mask(found: &Found) -> FeatureMask {
     FeatureMask::Each(masks.collect())
 }
 
-/// What is absent: of the inputs, or of a layer that is explained.
+/// Returns the baselines of the inputs, or of the explained layer.
 fn baselines(found: &Found, case: &Case, model: &Traced) -> Baselines {
     match &found.baseline {
         None => Baselines::default(),

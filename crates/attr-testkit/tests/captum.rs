@@ -1,5 +1,6 @@
-//! The gradient family beside Captum 0.9.0, on eight models: `tools/golden/gradient_family.py`
-//! writes what Captum gives.
+//! Compares the gradient methods with Captum 0.9.0 on eight models.
+//!
+//! `tools/golden/gradient_family.py` writes Captum's results.
 
 use std::collections::HashMap;
 
@@ -32,13 +33,13 @@ pub(crate) struct Case {
     pub targets: Vec<usize>,
     output: Array,
     results: Vec<Found>,
-    /// DeepLIFT with a step between a ReLU and the max pooling behind it: without, Captum leaves
-    /// out the rule of the pooling.
+    /// DeepLIFT with a step between a ReLU and the max pooling after it. Without the step, Captum
+    /// ignores the pooling's rule.
     #[serde(default)]
     separated_results: Vec<Found>,
 }
 
-/// What Captum gives.
+/// One of Captum's results.
 #[derive(Deserialize)]
 struct Found {
     method: String,
@@ -92,7 +93,7 @@ impl Case {
     }
 }
 
-/// Ours, for one of Captum's results.
+/// Computes attr's explanations for one of Captum's results.
 fn ours(case: &Case, model: &Traced, found: &Found) -> Vec<Explanation> {
     let inputs = case.inputs();
     let targets = Target::Classes(case.targets.clone());
@@ -176,15 +177,15 @@ fn largest(values: &[f32]) -> f32 {
     values.iter().fold(0f32, |m, v| m.max(v.abs()))
 }
 
-/// Where Captum falls short of the model.
+/// Where Captum's results are incomplete for a model.
 #[derive(Clone, Copy, PartialEq)]
 enum Captum {
     /// Nowhere.
     Complete,
-    /// Layers are bypassed; its delta at a layer counts what went around the layer, ours only what
-    /// the layer changed.
+    /// Layers are bypassed. Captum's delta at a layer counts what went around the layer; ours only
+    /// what the layer changed.
     Bypassed,
-    /// The same, and its DeepLIFT lacks rules for what the model is made of.
+    /// As `Bypassed`, and Captum's DeepLIFT lacks rules for operations of the model.
     WithoutRules,
 }
 
@@ -207,7 +208,7 @@ fn compare<I: Inputs, M: Module + 'static>(
         &case.output.value(),
         1e-5,
     );
-    // What DeepLIFT's contributions must add up to, per row.
+    // The change of the output per row, to which DeepLIFT's contributions must add up.
     let baselines = case.baselines.iter().map(|b| case.value(b)).collect();
     let baselines = Values::new(baselines, vec![true; case.inputs.len()]);
     let targets = Target::Classes(case.targets.clone());
@@ -237,7 +238,7 @@ fn compare<I: Inputs, M: Module + 'static>(
         let tokens = found.method == "LayerDeepLift" && found.layer.as_deref() == Some("embedding");
         if (found.method == "DeepLift" || tokens) && !found.to_input {
             let delta = got[0].delta.as_ref().unwrap();
-            // Captum's own numbers, also where its rules were helped along.
+            // Captum's own numbers, even where a separated result is compared.
             let plain = case
                 .results
                 .iter()
@@ -279,7 +280,7 @@ fn compare<I: Inputs, M: Module + 'static>(
         let rows = case.targets.len();
         if let (Some(delta), Some(expected)) = (&got[0].delta, &found.delta) {
             if found.method == "LayerIntegratedGradients" && bypassed {
-                // Captum counts what went around the layer, too.
+                // Captum also counts what went around the layer.
                 for (got, expected) in delta.iter().zip(expected) {
                     let around = expected.abs() > 0.05;
                     assert!(!around || got.abs() < 0.2 * expected.abs(), "{what}: {got}");

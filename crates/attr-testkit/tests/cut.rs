@@ -1,5 +1,5 @@
-//! Parts of a model: from a layer, up to a layer, without softmax, with folded BatchNorm, with
-//! replaced activations.
+//! Tests parts of a model: from a layer, up to a layer, without softmax, with folded BatchNorm,
+//! with replaced activations.
 
 use attr_core::walk::{GradientEverywhere, Keep, Walk};
 use attr_core::{Error, Inputs, Kind, Method, Model, Target, Traced, Value};
@@ -22,7 +22,7 @@ fn resnet() -> (Traced, Tensor<4>) {
 fn prefix_and_suffix_make_the_whole() {
     let (traced, x) = resnet();
     let whole = traced.forward(&x).unwrap();
-    // Inside a residual block, too: there the skip connection goes around the cut.
+    // Also inside a residual block, where the skip connection goes around the cut.
     for layer in [
         "layer2.1.bn2.relu",
         "layer3.0.bn1.relu",

@@ -1,5 +1,5 @@
-//! Known defects of Captum 0.9.0, each with what is right. The table in attr-gradient's README
-//! names them; Captum's own numbers are in `golden/captum`.
+//! Tests the correct result for each known defect of Captum 0.9.0. The table in attr-gradient's
+//! README lists them; Captum's own numbers are in `golden/captum`.
 
 use attr_core::{Budget, Error, LayerMethod, Method, Model, Run, Target, Traced, Value};
 use attr_gradient::{
@@ -24,7 +24,7 @@ fn worst(delta: &[f32]) -> f32 {
     delta.iter().fold(0f32, |m, d| m.max(d.abs()))
 }
 
-/// The largest delta of Captum's DeepLIFT in a golden file.
+/// Returns the largest delta of Captum's DeepLIFT in a golden file.
 fn captums_delta(model: &str) -> f32 {
     let text = std::fs::read_to_string(path("captum").join(format!("{model}.json"))).unwrap();
     let case: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -70,7 +70,7 @@ fn deep_lift_through_softmax_does_not_see_the_other_rows() {
 
 #[test]
 fn deep_lift_through_pooling_takes_each_rows_own_derivative() {
-    // Where the largest element is the reference's, too, its derivative counts: of its own row.
+    // Where input and reference share their largest element, the derivative of the row is used.
     let module = seeded(Cnn::new(&device()), 2);
     let x = input([3, 1, 8, 8], 3);
     let model = Traced::new(&module, |m: &Cnn, x: Tensor<4>| m.forward(x), &x).unwrap();
@@ -90,7 +90,7 @@ fn deep_lift_through_pooling_takes_each_rows_own_derivative() {
         let alone = multipliers(&one(&x), &one(&still));
         assert_close("a row", &alone.into(), &one(&whole).into(), 1e-5);
     }
-    // No change at all: the gradient.
+    // Without any change, multipliers are the gradient.
     let gradient = Saliency::new()
         .with_abs(false)
         .attribute(&model, &x, 1)
@@ -131,7 +131,7 @@ fn modules_used_again_and_functions_are_nodes_like_others() {
         let found = method.attribute(&model, &x, 1).unwrap();
         found.tensor::<2>(layer).unwrap()
     };
-    // "hidden" is what the ReLU gives, "first" what it takes.
+    // "hidden" is the ReLU's output, "first" its input.
     let arriving = at("hidden").clamp_min(0.0);
     let mask = at("first").not_equal_elem(0.0);
     let weights = |gradient: Tensor<2>| {
@@ -201,7 +201,7 @@ fn a_layer_that_the_target_does_not_depend_on_is_named() {
         },
         &x,
     );
-    // What depends on it by the graph, but not for this target, has zeros.
+    // A layer in the graph that this target does not depend on gets zeros.
     let method = GradientXActivation::new(["left", "right"]);
     let found = method.attribute(&model, &x, 0).unwrap();
     let right = found.value("right").unwrap().to_vec().unwrap();

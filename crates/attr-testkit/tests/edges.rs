@@ -1,5 +1,5 @@
-//! Inputs at the edge of what formulas allow: infinities beside numbers, nothing that changes, tiny
-//! and huge gradients, lists that are empty or name a layer twice.
+//! Tests edge cases of formulas: infinities beside numbers, inputs that do not change, tiny and
+//! huge gradients, empty lists and layers named twice.
 
 use attr_core::{
     Baseline, Baselines, Budget, Inputs, LayerMethod, Method, Run, Traced, Value, Values,
@@ -25,7 +25,7 @@ fn numbers(value: &Option<Value>) -> Vec<f32> {
 
 #[test]
 fn an_infinite_gradient_stays_in_its_row() {
-    // The root has none at 0, where the first row's path begins.
+    // The root has an infinite gradient at 0, where the first row's path begins.
     let model = |x: Tensor<2>| x.sqrt().sum_dim(1);
     let x = Tensor::<2>::from_floats([[4.0], [4.0]], &device());
     let baseline = Tensor::<2>::from_floats([[0.0], [1.0]], &device());
@@ -37,7 +37,7 @@ fn an_infinite_gradient_stays_in_its_row() {
         let run = Run::new().with_budget(Budget::Rows(rows));
         let found = ig.attribute_with(&model, &x, 0, &run).unwrap();
         let found = numbers(&found.values()[0]);
-        // What the first row gets depends on the device's root; the second has a number.
+        // The first row's result depends on the device's root; the second row's is a number.
         assert!((found[1] - 1.0).abs() < 1e-3, "{rows}: {found:?}");
     }
 }
@@ -117,7 +117,7 @@ fn gradients_of_any_size_square_relative_to_each_other() {
             .iter()
             .map(|v| (f64::from(*v) / factor) as f32)
             .collect();
-        // 7 shared as 1² to 3².
+        // 7 divided in the ratio 1² to 3².
         assert_close_slices("idgi", &found, &[0.7, 6.3], 1e-3);
     }
 }
@@ -163,7 +163,7 @@ fn part_of_other_inputs_are_inputs() {
 
 #[test]
 fn a_path_without_gradients_ends() {
-    // At the baseline all gradients are infinite: nothing says which feature is to move first.
+    // At the baseline all gradients are infinite, so no feature is to move first.
     let model = |x: Tensor<2>| x.sqrt().sum_dim(1);
     let x = Tensor::<2>::full([1, 2000], 4.0, &device());
     let guided = GuidedIntegratedGradients::new().with_steps(4);

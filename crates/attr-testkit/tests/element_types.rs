@@ -1,4 +1,4 @@
-//! Element types: double and half precision, integers, truth values.
+//! Tests element types: double and half precision, integers, booleans.
 
 use attr_core::{Error, Inputs, Method};
 use attr_gradient::{IntegratedGradients, NoiseTunnel, Saliency};
@@ -61,7 +61,7 @@ fn double_precision() {
     assert!(matches!(mixed.map(|_| ()), Err(Error::Unlike { .. })));
 }
 
-/// Ten thousand steps in sixteen bits: a sum taken in them would stand still after some thousand.
+/// Ten thousand steps: a sum in 16 bits would stop growing after a few thousand.
 #[test]
 fn half_precision_is_summed_in_single() {
     if !device().supports_dtype(DType::F16) {

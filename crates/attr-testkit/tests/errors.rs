@@ -1,4 +1,4 @@
-//! Wrong input gets the error that says what was wrong; no case panics.
+//! Checks that wrong input gives an error that says what was wrong, and never a panic.
 
 use attr_core::walk::{GradientEverywhere, Walk};
 use attr_core::{
@@ -52,7 +52,7 @@ fn nan_or_infinity() {
             "{error}"
         );
     }
-    // Large values are no infinities, whatever their sum.
+    // Large values are not infinite, even if their sum is.
     let x = Tensor::<2>::from_floats([[3e38, 3e38, 0.0, 0.0]], &device());
     let identity = |x: Tensor<2>| x;
     assert!(Saliency::new().attribute(&identity, &x, 0).is_ok());

@@ -1,4 +1,4 @@
-//! Golden values: Captum 0.9.0 on three models, and our own on every device.
+//! Compares with golden values: Captum 0.9.0 on three models, and our own on every device.
 
 use attr_core::{Baseline, Baselines, Inputs, Method, Model, Target, Traced, Value, Values};
 use attr_gradient::{InputXGradient, IntegratedGradients, Quadrature, Saliency};
@@ -68,7 +68,7 @@ fn check(name: &str, case: &Case, model: &impl Model<Values>) {
     }
 }
 
-/// As a traced model and as a closure.
+/// Compares a case as a traced model and as a closure.
 fn both<I: Inputs, M: burn::module::Module + 'static>(
     name: &str,
     case: &Case,

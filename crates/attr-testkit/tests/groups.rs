@@ -1,5 +1,5 @@
-//! What is known of a graph before anything runs: groups of nodes, linear layers, values that are
-//! never negative, names; and the edits that take attention apart and fold BatchNorm.
+//! Tests what is known of a graph before anything runs (groups of nodes, linear layers, values that
+//! are never negative, names), and the edits that expand attention and fold BatchNorm.
 
 use attr_core::op::GroupKind;
 use attr_core::{Error, Inputs, Layer, Traced, Value, tap};
@@ -15,7 +15,7 @@ use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Bool, Int, Tensor, activation};
 
-/// A function of one tensor, traced in the middle of others.
+/// Traces a function of one tensor between other operations.
 fn traced(f: impl Fn(Tensor<2>) -> Tensor<2> + Send + Sync + 'static) -> Traced {
     let forward = move |_: &Relu, x: Tensor<2>| f(x.sin()).cos();
     Traced::new(&Relu::new(), forward, &input([3, 4], 1)).expect("the function traces")
@@ -38,7 +38,7 @@ fn assert_kind(what: &str, model: &Traced, expected: GroupKind) {
     let [kind] = got[..] else {
         panic!("{what}: {got:?} instead of {expected:?} in {:#?}", layers());
     };
-    // Constants that went through 32 bits.
+    // Constants that were rounded to 32 bits.
     let digits = |kind: GroupKind| {
         let text = format!("{kind:?}");
         let numbers = text.split_inclusive([' ', '}']);
@@ -54,7 +54,7 @@ fn assert_kind(what: &str, model: &Traced, expected: GroupKind) {
     assert_eq!(digits(kind), digits(expected), "{what}");
 }
 
-/// All of a model's layers but the first and the last.
+/// Returns all of a model's layers but the first and the last.
 fn inner(model: &Traced) -> Vec<String> {
     let layers = model.layers();
     let names = layers.iter().map(|layer| layer.name.clone());
@@ -156,7 +156,7 @@ fn every_activation_of_burn_is_a_group_or_an_operation() {
     for (name, f, kind) in functions {
         let model = traced(f);
         assert_kind(name, &model, kind);
-        // Nothing of it is left out, and nothing else is in it.
+        // The group is complete, and nothing else is in it.
         let group = &model.groups()[0];
         assert_eq!(group.layers, inner(&model), "{name}");
         assert_eq!(group.layers.last(), Some(&group.name), "{name}");
@@ -326,10 +326,10 @@ fn what_only_looks_like_a_group_is_none() {
     for (name, f) in functions {
         assert_eq!(kinds(&traced(f)), [], "{name}");
     }
-    // Cut at one it is another function, though there is a softplus inside.
+    // With a threshold of one it is another function, though there is a softplus inside.
     let cut = traced(|x| activation::softplus_with_threshold(x, 1.0, 1.0)).groups();
     assert_eq!((cut.len(), cut[0].layers.len()), (1, 2), "{cut:?}");
-    // The inside of a group that the user asks for is no longer inside.
+    // A node inside a group is no longer inside once the user asks for it.
     let model = Traced::new(
         &Relu::new(),
         |_: &Relu, x: Tensor<2>| activation::silu(x.sin()),
@@ -550,7 +550,7 @@ fn norms_written_by_hand_are_groups() {
         &images,
         GroupKind::InstanceNorm { epsilon: 1e-4 },
     );
-    // Only what matches to the end belongs to it.
+    // Only a complete match is a group.
     for forward in [
         (|_: &Twice, x: Tensor<3>| {
             let other = x.clone().sin();
@@ -718,7 +718,7 @@ fn the_first_linear_layers_are_known() {
     assert_eq!(first(&model), ["embedding"]);
 }
 
-/// What is said never to be negative is not, on random inputs.
+/// Checks that layers reported as non-negative are so on random inputs.
 fn check_signs<I: Inputs>(name: &str, model: &Traced, inputs: &I) -> usize {
     let layers = model.layers();
     let known: Vec<&Layer> = layers.iter().filter(|layer| layer.non_negative).collect();
@@ -837,7 +837,7 @@ fn values_that_are_never_negative_are_known() {
 
 type Three = (Tensor<4>, Tensor<4>, Tensor<4>);
 
-/// The fused attention and its expansion agree, forwards and backwards, at two batch sizes.
+/// Checks that fused attention and its expansion agree, forwards and backwards, at two batch sizes.
 fn check_expanded<I: Inputs>(name: &str, model: &Traced, inputs: &I) -> Traced {
     let expanded = model.expand_attention();
     let given = inputs.to_values();
@@ -958,10 +958,10 @@ fn parts_of_expanded_attention_have_names() {
         .remove(0);
     assert_close("name", &found[1], &fused, 1e-5);
     assert_close("alias", &found[2], &fused, 1e-5);
-    // Without attention there is nothing to expand; twice is once.
+    // Expanding again changes nothing.
     let again = expanded.expand_attention();
     assert_eq!(again.layers().len(), expanded.layers().len());
-    // A cut is possible within, and the order of edits plays no part.
+    // The expansion can be cut inside, and the order of edits does not matter.
     let scores = expanded.to_layer("self.scores").expect("a layer");
     assert_eq!(scores.forward(&inputs).expect("runs").shape(), [2, 2, 4, 4]);
     let rest = expanded

@@ -1,5 +1,5 @@
-//! Layer-wise relevance propagation written with the rule interface alone: each rule is a few lines,
-//! and relevance is conserved on a ResNet.
+//! Tests layer-wise relevance propagation written with only the rule interface: each rule is a few
+//! lines, and relevance is conserved on a ResNet.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,14 +16,14 @@ fn stabilised(z: Tensor<2>) -> Tensor<2> {
     z + sign * 1e-6
 }
 
-/// What arrives at the only output.
+/// Returns what arrives at the only output.
 fn relevance(arriving: &[Option<Value>]) -> Result<&Value, Error> {
     arriving[0]
         .as_ref()
         .ok_or(Error::Internal("nothing arrives"))
 }
 
-/// `R_in = x ⊙ Wᵀ (R / z)` with `z = W x`, the bias left out.
+/// `R_in = x ⊙ Wᵀ (R / z)` with `z = W x`, without the bias.
 struct Epsilon;
 
 impl Rule for Epsilon {
@@ -37,14 +37,15 @@ impl Rule for Epsilon {
     }
 }
 
-/// How many convolutions ran for [`ZPlus`], forwards and backwards.
+/// The number of convolutions that ran for [`ZPlus`], forwards and backwards.
 static PASSES: AtomicUsize = AtomicUsize::new(0);
 
 /// `R_in = x⁺ ⊙ W⁺ᵀ (R / z) + x⁻ ⊙ W⁻ᵀ (R / z)` with `z = W⁺ x⁺ + W⁻ x⁻`.
 struct ZPlus;
 
 impl ZPlus {
-    /// Inputs and weights of the positive contributions; half of them where `x` is never negative.
+    /// Returns inputs and weights of the positive contributions: one pair where `x` is never
+    /// negative, otherwise two.
     fn branches(node: &NodeView<'_>) -> Result<Vec<[Value; 2]>, Error> {
         let x = &node.operands()[0];
         let mut branches = vec![[x.map(|x| x.clamp_min(0.0))?, node.prepared()[0].clone()]];
@@ -87,7 +88,7 @@ impl Rule for ZPlus {
     }
 }
 
-/// `R_in = 1ᵀ (R / Σ 1)`: every input of a unit gets the same share, whatever its value.
+/// `R_in = 1ᵀ (R / Σ 1)`: every input of a unit gets the same share, regardless of its value.
 struct Flat;
 
 impl Rule for Flat {
@@ -122,7 +123,7 @@ impl Rule for Norm {
     }
 }
 
-/// Everything passes.
+/// Passes everything on.
 struct Pass;
 
 impl Rule for Pass {
@@ -185,7 +186,7 @@ fn relevance_is_conserved_on_a_resnet() {
         Some("Flat"),
         "the first layer that runs"
     );
-    // Every convolution but the first reads what a ReLU, or a maximum of such, gave.
+    // Every convolution but the first reads the output of a ReLU, or a maximum of such outputs.
     for (info, rule) in &rules {
         if rule.as_deref() == Some("ZPlus") {
             assert!(info.non_negative(0), "{}", info.name());
@@ -207,7 +208,7 @@ fn relevance_is_conserved_on_a_resnet() {
     let walked = pass
         .walk(Walk::from_output(seed.clone()).keep(Keep::All))
         .unwrap();
-    // One pass forwards and one back for each of 19 convolutions, half of what both signs take.
+    // One pass forwards and one back for each of 19 convolutions, half of what both signs need.
     assert_eq!(PASSES.load(Ordering::Relaxed), 2 * 19);
     pass.walk(Walk::from_output(seed.clone())).unwrap();
     assert_eq!(

@@ -1,5 +1,5 @@
-//! Class activation maps beside pytorch-grad-cam, path methods and regions beside PAIR's saliency
-//! library: `tools/golden/cams_and_paths.py` writes what they give.
+//! Compares class activation maps with pytorch-grad-cam, and path methods and regions with PAIR's
+//! saliency library. `tools/golden/cams_and_paths.py` writes their results.
 
 use std::collections::HashMap;
 
@@ -43,7 +43,7 @@ fn module<M: Module>(name: &str, module: M) -> M {
     fill(module, &case.parameters)
 }
 
-/// A model of the golden files, and its input.
+/// Returns a model of the golden files, and its input.
 fn model(name: &str, case: &Case) -> (Traced, Tensor<4>) {
     let x = case.inputs[0].value().tensor::<4>().unwrap();
     let traced = match name {
@@ -96,7 +96,7 @@ fn class_activation_maps_are_those_of_pytorch_grad_cam() {
         let case = &cams.models[&found.model];
         let (model, x) = model(&found.model, case);
         let Some(layer) = &found.layer else { continue };
-        // The activations' own names are the modules' in PyTorch.
+        // PyTorch names activations after their modules.
         let layer = match &layer[..] {
             "relu1" if found.model == "cnn" => "conv1.relu",
             "relu2" if found.model == "cnn" => "conv2.relu",
@@ -104,7 +104,7 @@ fn class_activation_maps_are_those_of_pytorch_grad_cam() {
             other => other,
         };
         if found.options.ablation.as_deref() == Some("package") && !layer.ends_with("relu") {
-            continue; // It puts in minus ten millions instead of zero.
+            continue; // The package inserts minus ten million instead of zero.
         }
         let config = CamConfig {
             grid: match found.options.reshape {
@@ -132,7 +132,7 @@ fn class_activation_maps_are_those_of_pytorch_grad_cam() {
                     Fem::from_config(config, layers).with_weighting(ExceptionalActivation { k }),
                 )
             }
-            // Others belong to no method here.
+            // No method here corresponds to the others.
             _ => continue,
         };
         let what = format!("{} {} at {layer}", found.model, found.method);
@@ -146,7 +146,7 @@ fn class_activation_maps_are_those_of_pytorch_grad_cam() {
                 got.iter_mut().for_each(|v| *v *= dot.signum());
             }
         }
-        // The product with the second derivative is a difference of gradients here.
+        // attr computes the product with the second derivative as a difference of gradients.
         let tolerance = if found.method == "ShapleyCAM" {
             1e-3
         } else {
@@ -246,7 +246,7 @@ fn path_methods_and_regions_are_those_of_pair() {
                 let attribution = regions.attribution.value();
                 let attribution = attribution.slice_rows(found.row..found.row + 1);
                 let maps = regions.segments[&options.segments].iter().map(|mask| {
-                    // Only what is inside is a segment.
+                    // Only the inside of the mask is a segment.
                     let labels: Vec<i64> = mask.data.iter().map(|v| *v as i64 - 1).collect();
                     let shape = [&[1, 1], &mask.shape[..]].concat();
                     Value::from_data(TensorData::new(labels, shape), &device())

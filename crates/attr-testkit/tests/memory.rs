@@ -1,5 +1,5 @@
-//! What work on many perturbations holds on the host: what goes through the model at once, and what
-//! is asked for, whatever the number of samples.
+//! Checks that memory on the host depends on the chunk size and the result, not on the number of
+//! samples.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -15,7 +15,7 @@ use attr_testkit::device;
 use attr_testkit::models::input;
 use burn::tensor::{Int, Tensor};
 
-/// The system's allocator, with the bytes that are taken and the most that were.
+/// The system's allocator, with the bytes in use and their maximum.
 struct Counting {
     taken: AtomicUsize,
     most: AtomicUsize,
@@ -32,7 +32,7 @@ impl Counting {
     }
 }
 
-#[allow(unsafe_code)] // An allocator cannot be written without; each call is handed on as it comes.
+#[allow(unsafe_code)] // An allocator needs it; each call is forwarded unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.take(layout.size());
@@ -67,7 +67,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 const MIB: usize = 1 << 20;
 
-/// The most bytes that `work` held.
+/// Returns the most bytes that `work` held.
 fn held(name: &str, work: impl FnOnce()) -> usize {
     let before = MEMORY.taken.load(Relaxed);
     MEMORY.most.store(before, Relaxed);
@@ -77,7 +77,7 @@ fn held(name: &str, work: impl FnOnce()) -> usize {
     held
 }
 
-/// Cancels after a while.
+/// Cancels after a second.
 struct Until(Instant);
 
 impl Until {
@@ -92,7 +92,7 @@ impl Progress for Until {
     }
 }
 
-/// The most that a method held before it was cancelled, under a budget of 16 MiB.
+/// Returns the most bytes that a method held before it was cancelled, under a budget of 16 MiB.
 fn cancelled(name: &str, method: &impl Method, x: &Tensor<2>) -> usize {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let sum = |x: Tensor<2>| x.sum_dim(1);
@@ -169,7 +169,7 @@ fn a_closure_over_tokens_sees_few_rows_at_a_time() {
     FeatureAblation::new()
         .attribute(&model, &tokens, 0)
         .unwrap();
-    // Of a transformer of width 768, an activation and its gradient.
+    // One activation and its gradient in a transformer of width 768.
     let bytes = most.get() * TOKENS * 768 * 4 * 2;
     println!("{} rows of tokens at a time", most.get());
     assert!(most.get() > 1 && bytes < 1 << 30, "{} rows", most.get());

@@ -1,4 +1,4 @@
-//! What every method must keep: shapes, seeds, budgets, batches, devices.
+//! Checks what holds for every method: shapes, seeds, budgets, batches, devices.
 
 use attr_core::{
     AtLayers, Attribution, Baseline, Budget, Error, FeatureMask, Inputs, LayerAttribution,
@@ -26,7 +26,7 @@ use burn::tensor::{Int, Tensor};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-/// A method, and what must hold for it.
+/// A method and its properties.
 struct Entry {
     name: &'static str,
     method: Box<dyn Method>,
@@ -38,7 +38,7 @@ struct Entry {
     noise: bool,
     /// It is linear in the target.
     linear: bool,
-    /// What it gives is an estimate from samples that all rows share.
+    /// Its result is an estimate from samples that all rows share.
     sampled: bool,
 }
 
@@ -327,7 +327,7 @@ fn the_budget_changes_nothing() {
         };
         let (expected, scores) = with(Budget::Rows(1000));
         assert_eq!(expected.shape(), [3, 1, 6, 6], "{name}");
-        // A budget for less than a row lets one through.
+        // A budget for less than one row still lets one row through.
         let small = if name == "saliency" {
             Budget::Bytes(1)
         } else {
@@ -443,7 +443,7 @@ fn symmetric_features_get_the_same() {
     let model = traced(|x| x.clone().sum_dim(1).powi_scalar(3), &x);
     for entry in methods().into_iter().filter(|entry| !entry.images) {
         if entry.sampled || (entry.noise && entry.name != "gradient shap") {
-            continue; // Their noise differs between the features.
+            continue; // Its noise differs between the features.
         }
         let got = value(&entry.method.attribute(&model, &x, 0).unwrap(), 0)
             .to_vec()
@@ -629,8 +629,8 @@ fn work_is_what_the_formulas_need() {
     let layers: Vec<String> = model.layers().into_iter().map(|layer| layer.name).collect();
     assert!(layers.len() >= 6, "{layers:?}");
     let (n, rows) = (10, 3);
-    // Conductance of all layers is one sweep: n forwards and backwards, the end of the path, and
-    // two forwards for the delta.
+    // Conductance of all layers is one sweep: n forward and backward passes, the end of the path,
+    // and two forward passes for the delta.
     let work = |method: &dyn Fn() -> Work| method();
     let conductance = || {
         let method = Conductance::new(layers.clone()).with_steps(n);
@@ -691,7 +691,7 @@ fn work_is_what_the_formulas_need() {
 
 #[test]
 fn conductance_is_shared_among_the_neurons_of_a_layer() {
-    // Each layer of a chain holds all of the change of the output.
+    // Each layer of a chain accounts for the whole change of the output.
     let (model, x) = cnn();
     let whole = Conductance::new(["conv", "bn", "fc"]).with_steps(400);
     let whole = whole.attribute(&model, &x, 2).unwrap();
@@ -707,7 +707,7 @@ fn conductance_is_shared_among_the_neurons_of_a_layer() {
         let delta = explanation.delta.as_ref().unwrap();
         assert!(delta.iter().all(|d| d.abs() < 1e-2), "{delta:?}");
     }
-    // Through all neurons together goes all of integrated gradients, through half of them less.
+    // All neurons together carry all of the integrated gradients; half of them carry less.
     let neurons = |ranges: Vec<std::ops::Range<usize>>| {
         let method = NeuronConductance::new("conv", Target::Region(ranges)).with_steps(60);
         value(&method.attribute(&model, &x, 2).unwrap(), 0)
@@ -733,7 +733,7 @@ fn a_function_of_the_output_is_a_target() {
     });
     let found = DeepLift::new().with_baseline(0.2);
     let found = found.attribute(&model, &x, difference.clone()).unwrap();
-    // The function is one more operation, so the sum holds through it, too.
+    // The function is one more operation, so the sum also holds through it.
     let at = |x: &Tensor<4>| {
         let output = Model::<Tensor<4>>::forward(&model, x.to_values()).unwrap();
         let output = output.tensor::<2>().unwrap();
@@ -746,7 +746,7 @@ fn a_function_of_the_output_is_a_target() {
         assert!((sum - (x - b)).abs() < 1e-5, "{sum} {x} {b}");
     }
     assert_close_slices("scores", found.scores(), &top, 1e-5);
-    // Of a neuron's layer it is a selection by hand.
+    // On a layer, such a function can select neurons.
     let unit = model.to_layer("conv").unwrap();
     let mean = Target::function(|a: Tensor<4>| {
         let [rows, ..] = a.dims();
@@ -788,7 +788,7 @@ fn errors_of_means_shrink_with_samples() {
     let (few, _) = largest(20);
     let (many, mean) = largest(500);
     assert!(many < 0.35 * few, "{many} {few}");
-    // Expected gradients are integrated gradients: the estimate is within five errors.
+    // Here expected gradients equal integrated gradients; the estimate is within five errors.
     let exact = IntegratedGradients::new()
         .with_steps(300)
         .with_baseline(0.5);
@@ -838,8 +838,8 @@ fn results_and_configurations_are_data() {
     );
 }
 
-/// Every device gives the numbers that flex gave when they were recorded: the same seed, the same
-/// attribution, everywhere and for good. `ATTR_BLESS=1` on flex records anew.
+/// Every device gives the numbers that were recorded on flex: the same seed gives the same
+/// attribution, on every device and in every version. `ATTR_BLESS=1` on flex records them again.
 #[test]
 fn every_device_gives_the_recorded_numbers() {
     let (model, x) = cnn();

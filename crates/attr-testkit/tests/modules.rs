@@ -1,4 +1,4 @@
-//! Every layer of burn-nn traces, replays and has Burn's own gradients.
+//! Checks that every layer of burn-nn traces, replays and has Burn's own gradients.
 
 use attr_core::walk::{GradientEverywhere, Walk};
 use attr_core::{Traced, Value};

@@ -1,4 +1,4 @@
-//! Occlusion on what a window reaches gives what occlusion on whole rows gives.
+//! Checks that occlusion of only what a window affects equals occlusion on whole rows.
 
 use attr_core::{Baseline, Baselines, Budget, Inputs, Method, Run, Target, Traced, Values};
 use attr_perturb::Occlusion;
@@ -16,7 +16,7 @@ const CHANNELS: usize = 48;
 
 type Forward = fn(&Wide, Tensor<4>) -> Tensor<2>;
 
-/// Wide layers, so that patches are worth their handling.
+/// Wide layers, so that computing only patches pays off.
 #[derive(Module, Debug)]
 struct Wide {
     first: Conv2d,
@@ -93,7 +93,7 @@ fn grouped(m: &Wide, x: Tensor<4>) -> Tensor<2> {
     maps(x.clone() * 2.0 - x.clamp(0.1, 0.5))
 }
 
-/// What is not local: a softmax over channels, channels joined, a ceiling.
+/// A softmax over channels, joined channels, a pooling that rounds up.
 fn gathered(m: &Wide, x: Tensor<4>) -> Tensor<2> {
     let x = relu(m.second.forward(m.first.forward(x)));
     let shares = softmax(x.clone(), 1);
@@ -102,7 +102,7 @@ fn gathered(m: &Wide, x: Tensor<4>) -> Tensor<2> {
     maps(largest.with_ceil_mode(true).init().forward(joined))
 }
 
-/// The larger of two numbers of a patch and of what is known.
+/// Channels scaled by a parameter.
 fn scaled(m: &Wide, x: Tensor<4>) -> Tensor<2> {
     let scale = m.norm.gamma.val().reshape([1, CHANNELS, 1, 1]);
     maps(relu(m.second.forward(relu(m.first.forward(x)) * scale)))
@@ -131,7 +131,7 @@ fn compare<M: Module + 'static, I: Inputs>(
     let whole = whole.with_baseline(each.clone());
     let occlusion = occlusion.with_baseline(each);
     let expected = whole.attribute(&model, &values, target.clone()).unwrap();
-    // Chunks are cut alike for all models; the largest is tried with one budget.
+    // Chunks are cut in the same way for all models; the largest model is tried with one budget.
     let budgets = [Budget::default(), Budget::Rows(5)];
     for budget in budgets
         .into_iter()

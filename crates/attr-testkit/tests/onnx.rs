@@ -1,4 +1,4 @@
-//! Exported models: predictions as ONNX Runtime's, saliency as PyTorch's autograd.
+//! Compares exported models' predictions with ONNX Runtime's, and saliency with PyTorch's autograd.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use attr_testkit::compare::relative_difference;
 use burn::tensor::{Int, Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors};
 
-/// One exported model, its inputs, and what the peers make of them.
+/// One exported model, its inputs, and the reference results for them.
 struct Exported {
     name: String,
     model: OnnxModel,
@@ -94,7 +94,8 @@ fn load(path: &PathBuf) -> Exported {
     }
 }
 
-/// Weights of 16 bits are computed with in 32 here, by the peers in 16: bfloat16 keeps 8 bits.
+/// The tolerance for a file. With 16-bit weights, attr computes in 32 bits and the references in
+/// 16; bfloat16 keeps 8 bits.
 fn tolerance(name: &str) -> f32 {
     if name.contains("f16") {
         1.0 / 256.0
@@ -103,7 +104,7 @@ fn tolerance(name: &str) -> f32 {
     }
 }
 
-/// Compares every exported model's numbers with the expected ones and reports all that are off.
+/// Compares every exported model's numbers with the expected ones and reports all that differ.
 fn compare_all(what: &str, compare: impl Fn(Exported, Traced) -> Option<Result<f32, Error>>) {
     let (mut tried, mut off) = (0, Vec::new());
     for path in files(&folder("models"), "onnx") {
@@ -160,7 +161,7 @@ fn saliency_is_pytorchs() {
     });
 }
 
-/// What reading and tracing a model says; a panic would fail the test.
+/// Returns the error of reading and tracing a model; a panic would fail the test.
 fn refusal(bytes: Vec<u8>, folder: &Path) -> Option<Error> {
     let device = attr_testkit::device();
     let model = match OnnxModel::from_bytes(bytes, folder, &device) {
@@ -210,7 +211,7 @@ fn hostile_files_are_refused() {
     }
 }
 
-/// Files with a few bytes changed, cut or repeated are read or refused, and nothing else.
+/// Files with a few bytes changed, cut or repeated are either read or refused.
 #[test]
 fn damaged_files_do_not_panic() {
     use rand::{RngExt, SeedableRng};

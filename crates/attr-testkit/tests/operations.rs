@@ -1,4 +1,4 @@
-//! Every operation that functional code may use: one line each.
+//! Checks every operation that functional code may use, one line each.
 
 use attr_core::{Error, Traced, Value};
 use attr_testkit::check::check_traced;

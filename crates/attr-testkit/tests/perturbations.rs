@@ -1,4 +1,4 @@
-//! Perturbed copies of rows: masks, rows bound together, batches, data sets seen batch by batch.
+//! Tests perturbed copies of rows: masks, fixed batch sizes, batches, data sets in batches.
 
 use attr_core::perturb::mixed;
 use attr_core::{
@@ -176,7 +176,7 @@ fn batches_and_outputs_that_disagree() {
             "{counts:?}"
         );
     }
-    // As wide as the first number of the first row says.
+    // The first number of the first row is the width of the output.
     let ragged = |x: Tensor<2>| {
         let width: f32 = x.clone().slice([0..1, 0..1]).into_scalar();
         x.sum_dim(1).repeat_dim(1, width as usize)
@@ -222,6 +222,7 @@ fn a_row_with_fewer_features_is_explained_as_if_it_were_alone() {
 
 type Pair = (Tensor<2>, Tensor<2>);
 
+/// The mean over the data set of the output times a label of each row.
 fn weighted() -> Reduction<
     (f64, f64),
     Vec<f32>,

@@ -1,11 +1,11 @@
-//! The numbers that Captum's own tests expect, on the models of those tests.
+//! Checks the numbers that Captum's own tests expect, on the models of those tests.
 //!
-//! Tolerances are Captum's: of a sum of differences where its tests compare sums, of each number
+//! Tolerances are Captum's: on the sum of differences where its tests compare sums, on each number
 //! where they compare maxima. Where its tests only compare methods with each other, the numbers
-//! are what Captum 0.9.0 gives. Layers are named as in our traces; `name@input` stands for a layer
-//! that Captum looks at from its input side.
+//! are what Captum 0.9.0 gives. Layers are named as in our traces; `name@input` is a layer that
+//! Captum explains at its input.
 //!
-//! Trapezoid weights sum to one here and to `(n - 1) / n` in Captum: where that rule is used, the
+//! Trapezoid weights sum to one here and to `(n - 1) / n` in Captum. Where that rule is used, the
 //! numbers are Captum's times `n / (n - 1)`.
 
 use attr_core::{
@@ -28,10 +28,10 @@ use std::ops::Range;
 
 /// Flat numbers, one list for each input or layer.
 pub(crate) type Numbers = &'static [&'static [f32]];
-/// A name, a model with inputs, how it is explained, what is expected.
+/// A name, a model with inputs, how it is explained, the expected numbers.
 type Row<M> = (&'static str, Case, M, Numbers);
 
-/// A table: per row a name, a case and what explains it; then the numbers of each tensor.
+/// A table: per row a name, a case and the method; then the numbers of each tensor.
 macro_rules! table {
     ($($name:literal, $case:expr, $by:expr => $($numbers:expr),+;)+) => {
         &[$(($name, $case, $by, &[$(&$numbers),+])),+]
@@ -67,7 +67,7 @@ impl Case {
         }
     }
 
-    /// The model up to a layer, of which neurons are explained.
+    /// Returns the model up to a layer whose neurons are explained.
     fn to(&self, layer: &str) -> Self {
         Self {
             model: self.model.to_layer(layer).unwrap(),
@@ -110,7 +110,7 @@ impl Case {
     }
 }
 
-/// Per row, the sum over all layers less the change of the output.
+/// Returns, per row, the sum over all layers minus the change of the output.
 fn together(found: &LayerAttribution) -> Option<Vec<f32>> {
     let mut delta = found.delta()?.to_vec();
     for layer in &found.layers()[1..] {
@@ -143,7 +143,7 @@ impl Found {
         close(name, &self.numbers(), expected, within);
     }
 
-    /// The sum of all attributions is the change of the output.
+    /// Asserts that the sum of all attributions is the change of the output.
     #[track_caller]
     fn complete(&self, name: &str, tolerance: f32) {
         let delta = self.delta.as_ref().expect("a delta");
@@ -185,7 +185,7 @@ pub(crate) fn image(numbers: &[f32; 16]) -> Tensor<4> {
     tensor([1, 1, 4, 4], numbers)
 }
 
-/// As many baselines for each of two inputs, which belong together.
+/// Equally many baselines for each of two inputs; they are used in pairs.
 fn distributions<const D: usize>(one: Tensor<D>, two: Tensor<D>) -> Baselines {
     let of = |known: Tensor<D>| Baseline::Distribution(known.into());
     Baselines::each(vec![of(one), of(two)])
@@ -291,8 +291,8 @@ fn two_images() -> Case {
     Case::new(&OneConv::new(&device()), x, |m, x| m.forward_two(x.0, x.1))
 }
 
-/// What goes through the model at once plays no part. A GPU, and more so one in software, takes
-/// small pieces slowly; that budgets play no part is tested on every device elsewhere.
+/// Returns budgets that must not change the result. On a GPU, especially one in software, small
+/// pieces are slow; budgets are tested on every device elsewhere.
 fn budgets() -> &'static [Budget] {
     let all = &[Budget::Bytes(1 << 30), Budget::Rows(5), Budget::Rows(20)];
     if std::env::var("ATTR_DEVICE").is_ok_and(|device| device == "wgpu") {
@@ -341,7 +341,7 @@ fn deep_lift_shares_the_difference_among_inputs() {
         let known = rows(&[[0.0; 3], [1.0; 3]]);
         Box::new(DeepLiftShap::new().with_baseline(distributions(known.clone(), known)))
     };
-    // Each input itself, and the input less ten.
+    // Each input itself, and the input minus ten.
     let own = DeepLiftShap::new().with_baseline(distributions(
         rows(&[[-10.0, 1.0, -5.0], [-20.0, -9.0, -15.0]]),
         rows(&[[3.0, 3.0, 1.0], [-7.0, -7.0, -9.0]]),
@@ -394,7 +394,7 @@ fn deep_lift_without_the_inputs_gives_multipliers() {
 }
 
 /// Captum 0.9.0 runs the hooks of the two layers in the wrong order: its deltas are 1.1161 and
-/// 3.17, as much as the first channel's maxima lie below zero at the baselines.
+/// 3.17, the amounts by which the first channel's maxima lie below zero at the baselines.
 #[test]
 fn deep_lift_keeps_its_sum_through_max_pooling_before_a_relu() {
     let x = [15.41, -2.9343, -21.7879, 5.6843, -10.8452, -13.986];
@@ -407,8 +407,8 @@ fn deep_lift_keeps_its_sum_through_max_pooling_before_a_relu() {
     let known = tensor([2, 2, 3], known.as_flattened());
     let shap = DeepLiftShap::new().with_baseline(Baseline::Distribution(known.into()));
     let found = case.inputs(&shap, Target::Single);
-    // A window's whole change goes to its largest element: 15.41 from nothing in the first
-    // channel, 5.6843 from 2.4841 and from 3.2761 in the second.
+    // A window's whole change goes to its largest element: to 15.41 from 0 in the first channel,
+    // to 5.6843 from 2.4841 and from 3.2761 in the second.
     let expected: Numbers = &[&[15.41, 0.0, 0.0, 2.8042, 0.0, 0.0]];
     found.close("windows", expected, Within::Each(1e-4));
     found.complete("windows", 1e-4 * 18.2142);
@@ -563,8 +563,8 @@ const SIGNED: [f32; 16] = [
     108.0, -148.0, 0.0,
 ];
 
-/// What flows back to one image, to each of two that are added, and to an image of both signs;
-/// from the output and from neurons.
+/// Checks what flows back from the output and from neurons: to one image, to each of two added
+/// images, and to an image of both signs.
 fn flows_back(method: &impl Method, one: &[f32], each: &[f32], signed: &[f32]) {
     let (image, pair) = (one_conv(&RAMP), two_images());
     let unit = |unit: usize| Target::unit([unit]);
@@ -671,7 +671,7 @@ fn pattern(count: usize, from: usize, scale: f32) -> Tensor<4> {
     tensor([count, 1, 10, 10], &numbers)
 }
 
-/// Logits, of which the explanations do not vanish as those of the probabilities do.
+/// Returns a case of logits: their explanations do not vanish, unlike those of the probabilities.
 fn conv_net(count: usize) -> Case {
     let module = ConvNet::new(&device());
     Case::new(&module, pattern(count, 0, 1.0), |m, x| m.logits(x))
@@ -680,8 +680,8 @@ fn conv_net(count: usize) -> Case {
 #[test]
 fn conductance_of_a_convolutional_network_sums_to_the_change_of_its_output() {
     let zero = |count| pattern(count, 0, 0.0);
-    // A layer, a baseline with as many rows as are explained, the number of steps, the largest
-    // delta, Captum's sums.
+    // A layer, a baseline with one row per explained row, the number of steps, the largest delta,
+    // Captum's sums.
     type Layer = (&'static str, Tensor<4>, usize, f32, &'static [f32]);
     let layers: [Layer; 6] = [
         ("conv1", zero(1), 100, 0.35, &[81.2249]),
@@ -739,8 +739,8 @@ fn neuron_conductances_of_all_inputs_sum_to_the_layers_conductance() {
         }
     }
 
-    // Both are approximations: by differences of activations between Gauss-Legendre points, by
-    // derivatives at trapezoid points.
+    // Both are approximations: the first by differences of activations between Gauss-Legendre
+    // points, the second by derivatives at trapezoid points.
     let layer = "conv2.max_pool2d";
     let case = conv_net(2);
     let whole = case.layers(&Conductance::new([layer]).with_steps(500), 0);
@@ -765,7 +765,7 @@ fn neuron_conductances_of_all_inputs_sum_to_the_layers_conductance() {
 }
 
 /// The numbers are what Captum gives, within 0.01 of those it publishes. It publishes 0.8 and 0.6
-/// for 0.809 and 0.609, which are 0.81 and 0.61 exactly, for a bias of 1 moves the kink.
+/// for 0.809 and 0.609, whose exact values are 0.81 and 0.61, because a bias of 1 moves the kink.
 #[test]
 fn internal_influence_is_the_mean_gradient_on_the_way() {
     let from = |layers: &[&str], baseline: Option<Tensor<2>>| {
@@ -982,7 +982,7 @@ fn integrated_gradients_sum_to_the_change_of_the_output_with_noise_or_without() 
             => [0.0; 6], [0.0; 6];
         "a row of baselines and a number", numbers(), single(each(row, number(0.00001)), given)
             => [0.0; 6], [0.0; 6];
-        // Captum's 0.997, times 500 / 499: the last sample is on the kink, without a derivative.
+        // Captum's 0.997, times 500 / 499: the last sample is on the kink and has no derivative.
         "to the kink", basic(&[1.0]), single(zero(), one) => [0.998_998];
         "nowhere", basic(&[0.0]), single(zero(), one) => [0.0];
         // Captum's -0.99801, times 500 / 499.
@@ -1002,7 +1002,7 @@ fn integrated_gradients_sum_to_the_change_of_the_output_with_noise_or_without() 
         found.close(name, expected, Within::Each(1e-3));
         found.complete(name, 0.07);
 
-        // Noise below rounding, whatever is drawn, may move a sample across a kink.
+        // Even noise below rounding may move a sample across a kink.
         let kinds = [
             (NoiseTunnelKind::SmoothGrad, 0.02),
             (NoiseTunnelKind::SmoothGradSq, 0.05),
@@ -1039,7 +1039,7 @@ fn integrated_gradients_without_the_inputs_are_mean_gradients() {
         found.close(name, expected, Within::Each(1e-3));
     }
 
-    // Times the inputs they are what multiplication gives, in a tunnel without noise, too.
+    // Times the inputs, they are what multiplying gives; also in a noise tunnel without noise.
     let case = multi_layer(&THREE_ROWS);
     let tunnel = |multiply| {
         let ig = IntegratedGradients::new().with_steps(500);
@@ -1174,7 +1174,7 @@ fn gradient_times_activation_is_what_units_add_to_the_output() {
     }
 }
 
-/// Products of all numbers, one by one.
+/// Returns the elementwise products.
 fn times(left: &[Vec<f32>], right: &[Vec<f32>]) -> Vec<Vec<f32>> {
     let tensors = left.iter().zip(right).map(|(left, right)| {
         let products = left.iter().zip(right).map(|(l, r)| l * r);

@@ -1,14 +1,14 @@
-//! The numbers that Captum's own tests expect of methods that only run a model: ablation,
-//! permutation, occlusion, Shapley values, KernelSHAP, LIME.
+//! Checks the numbers that Captum's own tests expect of black-box methods: ablation, permutation,
+//! occlusion, Shapley values, KernelSHAP, LIME.
 //!
-//! Tolerances are Captum's unless said otherwise. Where a method samples, Captum's tests draw some
-//! hundred samples and are near enough for the seed they set; here other samples are drawn, and
-//! more of them, so that the tolerance is several standard errors. Where Captum's tests have random
-//! inputs and ask for a property, the inputs are fixed and the numbers are what Captum 0.9.0 gives.
+//! Tolerances are Captum's unless said otherwise. Where a method samples, Captum's tests draw a few
+//! hundred samples and are close enough for the seed they set. Here other samples are drawn, and
+//! more of them, so that the tolerance is several standard errors. Where Captum's tests check a
+//! property of random inputs, the inputs are fixed and the numbers are what Captum 0.9.0 gives.
 //!
-//! Captum's truth values are the tokens 0 and 1 here, its integers with fractional baselines are
+//! Captum's booleans are the tokens 0 and 1 here, its integers with fractional baselines are
 //! floating point, and what it broadcasts (baselines, masks) is written out. Where it gives the
-//! attributions of all outputs at once, they are asked for one by one.
+//! attributions of all outputs at once, they are requested one by one.
 
 use attr_core::{
     AtLayers, Baseline, Baselines, Budget, Constant, Error, FeatureMask, Inputs, LayerMethod,
@@ -27,9 +27,9 @@ use std::ops::Range;
 
 use crate::published::{Numbers, RAMP, Within, close, image, rows, table, tensor};
 
-/// A name, what is explained, how, what is expected.
+/// A name, what is explained, how, the expected numbers.
 type Row<C, M> = (&'static str, C, M, Numbers);
-/// What is absent, and what is absent together.
+/// The baselines, and the mask of the features that are absent together.
 type Features = (Baselines, FeatureMask);
 
 /// A function with its inputs, without their types, and which of its outputs is explained.
@@ -86,7 +86,7 @@ impl Inside {
         }
     }
 
-    /// Neurons of a layer.
+    /// Returns a case that explains neurons of a layer.
     fn neurons(&self, layer: &str, target: Target) -> Case {
         let model = self.model.to_layer(layer).unwrap();
         Case::new(self.x.clone(), target, move |x: Values| {
@@ -109,8 +109,8 @@ fn numbers(values: &[Value]) -> Vec<Vec<f32>> {
     each.collect()
 }
 
-/// A GPU, and more so one in software, takes small pieces slowly; that pieces play no part is
-/// tested on every device elsewhere.
+/// Returns only the first element on a GPU, where small pieces are slow, especially in software.
+/// Sizes of pieces are tested on every device elsewhere.
 fn first_on_gpu<T>(all: &[T]) -> &[T] {
     if std::env::var("ATTR_DEVICE").is_ok_and(|device| device == "wgpu") {
         &all[..1]
@@ -119,12 +119,12 @@ fn first_on_gpu<T>(all: &[T]) -> &[T] {
     }
 }
 
-/// What goes through the model at once plays no part.
+/// Returns budgets that must not change the result.
 fn budgets() -> &'static [Budget] {
     first_on_gpu(&[Budget::Bytes(1 << 30), Budget::Rows(1), Budget::Rows(7)])
 }
 
-/// Nor does the number of copies of the batch.
+/// Returns numbers of copies of the batch that must not change the result.
 fn perturbations_per_eval() -> &'static [usize] {
     first_on_gpu(&[16, 1, 2, 3])
 }
@@ -137,8 +137,8 @@ fn tokens<const C: usize>(numbers: &[[i64; C]]) -> Tensor<2, Int> {
     integers([numbers.len(), C], numbers.as_flattened())
 }
 
-/// The feature of each of three columns, for each of several inputs; in one row for all or a row
-/// for each.
+/// Returns a mask with the feature of each of three columns, for each of several inputs: one row
+/// for all rows, or one row for each.
 fn mask<const N: usize>(each: [&[[i64; 3]]; N]) -> FeatureMask {
     let each = each.map(|numbers| Value::from(tokens(numbers)));
     each.to_vec().into()
@@ -149,12 +149,12 @@ fn pair_and_one() -> FeatureMask {
     mask([&[[0, 0, 1]]])
 }
 
-/// The same for the first of two rows, the second the other way round.
+/// Two rows: the first two columns are one feature, with the numbering swapped in the second row.
 fn pairs_of_two_rows() -> FeatureMask {
     mask([&[[0, 0, 1], [1, 1, 0]]])
 }
 
-/// Three inputs of two rows, none of which shares a feature with another.
+/// Three inputs of two rows; no feature spans several inputs.
 fn apart() -> FeatureMask {
     mask([
         &[[1, 1, 1], [0, 1, 0]],
@@ -163,7 +163,7 @@ fn apart() -> FeatureMask {
     ])
 }
 
-/// Three inputs of two rows, whose features lie in several of them.
+/// Three inputs of two rows; features span several inputs.
 fn across() -> FeatureMask {
     mask([
         &[[1, 1, 1], [0, 1, 0]],
@@ -172,7 +172,7 @@ fn across() -> FeatureMask {
     ])
 }
 
-/// One feature is the first image, the other the second.
+/// Two features: the first image and the second.
 fn one_per_image() -> FeatureMask {
     let one = |feature| Value::from(integers([1, 1, 4, 4], &[feature; 16]));
     vec![one(0), one(1)].into()
@@ -183,12 +183,12 @@ fn scalars<const N: usize>(each: [f64; N]) -> Baselines {
     Baselines::each(each.map(Baseline::Scalar).to_vec())
 }
 
-/// A row for all rows of an input or one for each, for each input.
+/// For each input, one row for all rows or one row for each.
 fn baselines<const N: usize>(each: [&[[f32; 3]]; N]) -> Baselines {
     Baselines::each(each.map(|numbers| Baseline::from(rows(numbers))).to_vec())
 }
 
-/// Ablation, and what is absent.
+/// Ablation and its baselines.
 #[derive(Clone, Default)]
 struct Ablation {
     method: FeatureAblation,
@@ -224,7 +224,7 @@ const THREE: [[[f32; 3]; 2]; 3] = [
     [[20.0, 50.0, 30.0], [0.0, 100.0, 0.0]],
     [[0.0, 100.0, 10.0], [2.0, 10.0, 3.0]],
 ];
-/// Three inputs with zeros, which attributions leave zero.
+/// Three inputs with zeros, whose attributions are zero.
 const SPARSE: [[[f32; 3]; 2]; 3] = [
     [[23.0, 0.0, 0.0], [20.0, 50.0, 30.0]],
     [[20.0, 0.0, 50.0], [0.0, 100.0, 0.0]],
@@ -236,7 +236,7 @@ fn multi_layer<const R: usize>(x: [[f32; 3]; R]) -> Case {
     Case::new(rows(&x), 0, move |x| module.forward(x))
 }
 
-/// A truth value is worth ten.
+/// A boolean counts as ten.
 fn truths() -> Case {
     let module = MultiLayer::new(&device());
     Case::new(tokens(&[[1, 0, 1]]), 0, move |x| {
@@ -483,7 +483,7 @@ fn scored() -> Case {
     })
 }
 
-/// Captum's list of integers goes with no row; here each row has it.
+/// In Captum, the list of integers belongs to no row; here each row has it.
 fn scored_with_a_list() -> Case {
     let weights = rows(&[[3.0, 1.0, 2.0]]);
     let x = (rows(&SCORES), tokens(&[[1, 7, 2, 4, 5, 3, 6]; 2]));
@@ -631,8 +631,8 @@ fn two_rows_gain_by_a_permutation_what_the_other_loses() {
 
 #[test]
 fn permutation_of_one_output_for_the_whole_batch_has_one_row() {
-    // The error of products of the first two columns, of which one is constant; the third column
-    // plays no part.
+    // The error of products of the first two columns, one of which is constant; the third column is
+    // not used.
     let labels = tensor([4], &[1.0, -2.0, 0.0, 3.0]);
     let error = move |x: (Tensor<3>, Tensor<3>)| {
         let product = |x: Tensor<3>| {
@@ -779,7 +779,7 @@ fn windows_and_strides_that_do_not_fit_are_refused() {
                 vec![1, 2, 2],
             ]),
         ),
-        // Elements between windows would have none.
+        // Elements between windows would have no attribution.
         (
             "stride beyond the window",
             &one,
@@ -797,7 +797,7 @@ fn windows_and_strides_that_do_not_fit_are_refused() {
     }
 }
 
-/// Some constant outputs beside the model's two.
+/// Appends constant outputs to the model's two.
 fn tasks<const R: usize>(x: [[f32; 3]; R], constants: usize, class: usize) -> Case {
     let module = MultiLayer::new(&device());
     Case::new(rows(&x), class, move |x: Tensor<2>| {
@@ -825,8 +825,8 @@ fn together(mask: FeatureMask) -> Features {
     (Baselines::default(), mask)
 }
 
-/// What Captum's tests of Shapley values, of their sampling and of KernelSHAP expect: all three
-/// give Shapley values.
+/// Captum's tests of Shapley values, of their sampling and of KernelSHAP: all three expect Shapley
+/// values.
 #[test]
 fn shapley_values_whichever_way_they_are_found() {
     let from = |baselines: Baselines| (baselines, FeatureMask::default());
@@ -883,7 +883,7 @@ fn shapley_values_whichever_way_they_are_found() {
         "the second of three tasks, a mask per row", tasks(same, 1, 1), task_masks()
             => [275.0, 275.0, 115.0, 75.0, 315.0, 315.0];
         "the last of three tasks, a mask per row", tasks(same, 1, 2), task_masks() => [0.0; 6];
-        // Captum's test has -8, -2 and -8 and is content with 1.
+        // Captum's test has -8, -2 and -8 with a tolerance of 1.
         "linear", linear(), each_element() => [-8.1903, 0.0, 0.0, -2.3184, 0.0, 0.0, -7.7924];
         "linear, mask", linear(), seven => [-8.1903, 0.0, 0.0, -2.3184, 0.0, 0.0, -7.7924];
         "a single feature", single, from(1.0.into()) => [2.0];
@@ -924,8 +924,8 @@ fn across_for_all_rows() -> FeatureMask {
     mask([&[[1, 1, 1]], &[[0, 1, 2]], &[[0, 1, 2]]])
 }
 
-/// The forward runs once for each coalition, so samples are few, and the tolerance of methods that
-/// draw them is 4 where Captum has 1 and 1.2.
+/// The forward runs once for each coalition, so there are few samples. The tolerance of methods
+/// that draw them is 4 where Captum's is 1 and 1.2.
 #[test]
 fn shapley_values_of_one_output_for_the_whole_batch_have_one_row() {
     let counts = TWO.map(|row| row.map(|number| number as i64));
@@ -1004,8 +1004,8 @@ fn strict(lime: Lime) -> Lime {
     lime.with_alpha(1.0).with_kernel_width(10.0)
 }
 
-/// Captum's tests use a penalty of 1 and a kernel of width 10. What else is expected is for its
-/// defaults, 0.01 and 1: the weights that its Lasso gives all coalitions, each once.
+/// Captum's tests use a penalty of 1 and a kernel of width 10. The other expected numbers are for
+/// its defaults, 0.01 and 1: the weights that its Lasso gives with each coalition once.
 #[test]
 fn lime_fits_a_sparse_linear_model_around_each_row() {
     /// Features, and the weights for the defaults.
@@ -1091,8 +1091,8 @@ fn lime_fits_a_sparse_linear_model_around_each_row() {
         let method = Lime::new()
             .with_samples(4000)
             .with_feature_mask(mask.clone());
-        // Captum's numbers are of its samples, up to 0.8 off what all coalitions give; it allows 1,
-        // and 1.2 for three inputs.
+        // Captum's numbers come from its samples and differ by up to 0.8 from those of all
+        // coalitions; it allows 1, and 1.2 for three inputs.
         let found = |lime: Lime| case.found(&lime.with_baseline(baselines.clone()));
         close(
             name,
@@ -1104,7 +1104,7 @@ fn lime_fits_a_sparse_linear_model_around_each_row() {
     }
 }
 
-/// With few samples and a tolerance of 4 where Captum has 1 and 1.5, as above.
+/// Uses few samples and a tolerance of 4 where Captum's is 1 and 1.5, as above.
 #[test]
 fn lime_of_one_output_for_the_whole_batch_has_one_row() {
     let cases: &[Row<Case, (FeatureMask, Numbers)>] = table! {
@@ -1195,7 +1195,7 @@ fn ablation_at_layers_is_the_change_where_units_are_absent() {
     }
 }
 
-/// Captum's test gives the attributions of both outputs one below the other.
+/// Captum's test stacks the attributions of both outputs.
 #[test]
 fn permutation_at_a_layer_exchanges_its_units() {
     let inside = multi_layer_inside([[4.0, 1.0, -2.0], [4.0, 5.0, 3.0]]);

@@ -1,5 +1,5 @@
-//! How a method reaches a model: budgets, models bound to their rows, cancellation, closures that
-//! fail, shapes that come and go.
+//! Tests how a method reaches a model: budgets, models with a fixed batch size, cancellation,
+//! closures that fail, changing shapes.
 
 use std::cell::Cell;
 
@@ -28,7 +28,7 @@ fn forward(x: Tensor<2>) -> Tensor<2> {
     activation::softmax(hidden * x.tanh(), 1)
 }
 
-/// The same function, free and bound to `rows` by a reshape.
+/// Returns the same function with a free batch size, and fixed to `rows` by a reshape.
 fn models(rows: usize) -> (Traced, Traced) {
     let x = input([rows, 4], 1);
     let free = Traced::new(&nothing(), |_, x: Tensor<2>| forward(x), &x).unwrap();
@@ -117,8 +117,8 @@ fn a_model_bound_to_its_rows_serves_every_method() {
     }
 }
 
-/// Recording such a model panics at every batch size but its own, inside the trace: caught, and not
-/// shown.
+/// Recording such a model panics inside the trace at every batch size but its own. The panic must
+/// be caught and not printed.
 #[test]
 fn a_trace_of_a_model_bound_to_its_rows_prints_nothing() {
     let tests = std::env::current_exe().unwrap();
@@ -146,7 +146,7 @@ fn one_value_for_a_whole_batch_is_not_counted_for_each_sample() {
         .with_stdevs([0.0]);
     let found = tunnel.attribute(&sum, &x, Target::Single).map(drop);
     assert!(matches!(found, Err(Error::WholeBatch { .. })), "{found:?}");
-    // One sample at a time there is nothing to confuse.
+    // With one sample at a time, nothing can be confused.
     let run = Run::new().with_budget(Budget::Rows(1));
     let found = tunnel
         .attribute_with(&sum, &x, Target::Single, &run)

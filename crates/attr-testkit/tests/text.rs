@@ -1,5 +1,5 @@
-//! Texts: attributions to the embeddings of integer tokens, one number per token, through recurrent
-//! networks and transformers.
+//! Tests texts: attributions to the embeddings of integer tokens, one number per token, through
+//! recurrent networks and transformers.
 
 use attr_core::{AtLayers, Baseline, Inputs, LayerMethod, Method, Model, Traced, Value};
 use attr_gradient::{DeepLift, GradientXActivation, IntegratedGradients, NoiseTunnel, Saliency};
@@ -13,7 +13,7 @@ fn tokens<const N: usize>(ids: [[i64; 6]; N]) -> Tensor<2, Int> {
     Tensor::from_data(TensorData::from(ids), &device())
 }
 
-/// Every way to explain a text, on one model.
+/// Checks every way to explain a text, on one model.
 fn explain<M: Module + 'static>(
     name: &str,
     module: M,
@@ -48,20 +48,20 @@ fn explain<M: Module + 'static>(
         assert_eq!(per_token.dims(), [3, 6]);
         let sums = Value::from(per_token.clone().sum_dim(1)).to_vec().unwrap();
         assert_close_slices(&format!("{name}, {method}"), &sums, &changes, tolerance);
-        // The token that is the baseline's contributes nothing.
+        // A token equal to the baseline's contributes nothing.
         let third = Value::from(per_token).to_vec().unwrap()[12..].to_vec();
         assert_close_slices(name, &third[..5], &[0.0; 5], 0.0);
         assert!(third[5].abs() > 1e-4, "{name}, {method}: {third:?}");
     }
 
-    // The tokens themselves have no gradient, and are told where there is one.
+    // The tokens themselves have no gradient; the error says which layer has one.
     let refused = Saliency::new()
         .attribute(&model, &x, 2)
         .unwrap_err()
         .to_string();
     assert!(refused.contains("embedding"), "{refused}");
 
-    // Gradients at the embedding, with noise there, and none before it.
+    // Gradients at the embedding, with noise there and none before it.
     let gradient = GradientXActivation::new(["embedding"]).with_multiply_by_inputs(false);
     let gradient = gradient.attribute(&model, &x, 2).unwrap();
     let still = NoiseTunnel::new(Saliency::new().with_abs(false)).with_stdevs([0.0]);

@@ -1,4 +1,4 @@
-//! Tracing whole models, and the two traps of doing so.
+//! Tests tracing of whole models, and its pitfalls.
 
 use attr_core::{Constant, Error, Method, Model, Target, Traced, Value, tap};
 use attr_gradient::Saliency;
@@ -73,7 +73,7 @@ fn transformer_over_tokens() {
     assert_close("gradient at the embedding", &got, &expected, tolerance);
 }
 
-/// A vector is one row to a linear layer, whose product must stay one of matrices.
+/// A linear layer treats a vector as one row; the product must stay a matrix product.
 #[test]
 fn a_linear_layer_on_a_vector() {
     let layer: Linear = seeded(LinearConfig::new(3, 2).init(&device()), 1);
@@ -184,7 +184,7 @@ fn a_new_shape_is_traced_once_a_new_batch_size_never() {
 
 #[test]
 fn a_model_that_counts_its_rows_is_traced_for_each_batch_size() {
-    // The batch size enters as a number, which no single graph can serve.
+    // The batch size enters as a number, so no single graph serves all batch sizes.
     let forward = |m: &FunctionalRelu, x: Tensor<2>| {
         let rows = x.dims()[0] as f32;
         m.forward(x) / rows.sqrt()
@@ -254,7 +254,7 @@ fn outputs_of_any_rank_have_targets() {
 
 #[test]
 fn sizes_that_follow_the_batch_in_a_curve_are_not_taken_for_a_line() {
-    // All pairs of rows: rows squared, which two recordings cannot tell from a line.
+    // All pairs of rows: two recordings cannot tell rows squared from a line.
     let forward = |m: &FunctionalRelu, x: Tensor<2>| {
         let rows = x.dims()[0];
         let hidden = m.forward(x);
@@ -274,7 +274,7 @@ fn sizes_that_follow_the_batch_in_a_curve_are_not_taken_for_a_line() {
 
 #[test]
 fn a_weight_that_the_model_computes_is_not_forgotten() {
-    // The kernel comes from an input without attribution; only its shape would not do.
+    // The kernel comes from an input without attribution; recording only its shape is not enough.
     let inputs = (input([2, 3, 5, 5], 1), Constant(input([2, 4], 2)));
     let hyper = seeded(LinearConfig::new(4, 54).init(&device()), 3);
     check_traced(

@@ -1,4 +1,4 @@
-//! Walks: rules, references, gates, chosen rows, what is kept, and walks recorded as models.
+//! Tests walks: rules, references, gates, chosen rows, kept values, and walks recorded as models.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::pool::MaxPool2dConfig;
 use burn::tensor::{Tensor, TensorData, activation};
 
-/// Lets everything pass, as LRP does at activations.
+/// Passes everything on, as LRP does at activations.
 struct PassThrough;
 
 impl Rule for PassThrough {
@@ -25,7 +25,7 @@ impl Rule for PassThrough {
     }
 }
 
-/// The derivative of the layer with its weight squared: what LRP's rules are made of.
+/// The derivative of the layer with its weight squared: the building block of LRP's rules.
 struct Squared;
 
 impl Rule for Squared {
@@ -238,7 +238,7 @@ fn walks_stand_on_chosen_rows_and_start_at_layers() {
     );
 }
 
-/// What concept relevance propagation does: many conditions on one image, in several stretches.
+/// Many conditions on one image, as in concept relevance propagation, in several groups of rows.
 #[test]
 fn sixty_four_channels_of_a_layer_are_one_walk() {
     let model = seeded(ResNet18::new(10, &device()), 3);
@@ -309,7 +309,7 @@ fn a_walk_keeps_or_shows_every_node() {
 
 #[test]
 fn a_rule_that_does_not_fit_is_an_error() {
-    /// Shares that no operand has the shape of, or a run on operands that do not fit.
+    /// Returns shares that fit no operand's shape, or runs on operands that do not fit.
     struct Wrong(bool);
 
     impl Rule for Wrong {
@@ -374,7 +374,7 @@ fn recorded_equals_direct<const D: usize>(
     let values = reference.map(|reference| reference.to_values());
     let recorded = plan.record(&x.to_values(), values.as_ref(), explain);
     let recorded = recorded.unwrap_or_else(|error| panic!("{name}: {error}"));
-    // Another batch than the example's: the explanation is a model like any other.
+    // A batch other than the example's: the explanation is a model like any other.
     for rows in [x.dims()[0], 1] {
         let x = x.clone().narrow(0, 0, rows);
         let (direct, replayed) = match reference {
@@ -474,7 +474,7 @@ fn walks_are_recorded_and_replayed() {
     );
 }
 
-/// Groups served as one, by their derivative.
+/// Treats each group as one node, by its derivative.
 struct GroupsAsOne;
 
 impl Composite for GroupsAsOne {

@@ -1,4 +1,4 @@
-//! What can go wrong when drawing.
+//! The errors of drawing.
 
 /// Why a picture could not be drawn.
 #[derive(Debug, thiserror::Error)]
@@ -7,16 +7,16 @@ pub enum Error {
     /// The values could not be read.
     #[error(transparent)]
     Value(#[from] attr_core::Error),
-    /// The values do not make an image of that size.
-    #[error("{got} values do not make an image of {width} x {height} with {channels} channels")]
+    /// The number of values does not fit the size of the image.
+    #[error("{got} values do not fill an image of {width} x {height} with {channels} channels")]
     Size {
         /// Number of values.
         got: usize,
-        /// Width asked for.
+        /// Requested width.
         width: usize,
-        /// Height asked for.
+        /// Requested height.
         height: usize,
-        /// Channels asked for.
+        /// Requested channels.
         channels: usize,
     },
     /// The tensor is not an image.
@@ -25,28 +25,28 @@ pub enum Error {
          width], [batch, height, width] or [batch, width] is needed"
     )]
     Shape {
-        /// Its shape.
+        /// Shape of the tensor.
         shape: Vec<usize>,
-        /// The row asked for.
+        /// Requested row.
         row: usize,
     },
     /// A value is NaN or infinite.
     #[error("{what} holds NaN or infinity")]
     NonFinite {
-        /// Where.
+        /// What holds the value.
         what: &'static str,
     },
     /// A parameter is out of range.
     #[error("{name} = {value} is invalid; {expected}")]
     Parameter {
-        /// The parameter.
+        /// Name of the parameter.
         name: &'static str,
-        /// Its value.
+        /// Value of the parameter.
         value: String,
-        /// What would be right.
+        /// What a valid value is.
         expected: &'static str,
     },
-    /// A view that shows the original was asked for without one.
+    /// A view that shows the original was requested without one.
     #[error("this view shows the original image, but none was given")]
     NoOriginal,
     /// The original and the attribution differ in size.
@@ -57,8 +57,8 @@ pub enum Error {
         /// Size of the image.
         image: (usize, usize),
     },
-    /// One colour bar cannot explain drawings of different signs.
-    #[error("the drawings of a panel show different signs; one colour bar cannot explain them")]
+    /// One colour bar cannot serve drawings of different signs.
+    #[error("the drawings of a panel show different signs; draw all of them with the same sign")]
     MixedSigns,
     /// A row of a panel has the wrong number of pictures.
     #[error("a row has {got} pictures, but the panel has {expected} columns")]
@@ -68,7 +68,7 @@ pub enum Error {
         /// Pictures in the row.
         got: usize,
     },
-    /// The bytes are no image that can be read.
+    /// The bytes are not a readable image.
     #[error("not a PNG or JPEG image: {0}")]
     Decode(String),
     /// Drawing or encoding failed.
@@ -77,9 +77,9 @@ pub enum Error {
     /// The file could not be written.
     #[error("cannot write {path}: {source}")]
     Write {
-        /// The file.
+        /// Path of the file.
         path: std::path::PathBuf,
-        /// Why.
+        /// Cause of the failure.
         source: std::io::Error,
     },
 }

@@ -1,5 +1,4 @@
-//! Pictures of attributions: heat maps, overlays, masked images, and panels that set several side
-//! by side.
+//! Pictures of attributions: heat maps, overlays, masked images, and panels of several pictures.
 //!
 //! ```
 //! use attr_viz::{Map, Panel, Picture, Sign, Style, View};

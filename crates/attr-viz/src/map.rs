@@ -6,7 +6,7 @@ use image::{ImageBuffer, Luma};
 use crate::style::{Sign, Style};
 use crate::{Error, Picture};
 
-/// One number per pixel.
+/// An attribution map with one number per pixel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Map {
     values: Vec<f32>,
@@ -15,10 +15,10 @@ pub struct Map {
 }
 
 impl Map {
-    /// A map from numbers in row-major order.
+    /// Creates a map from numbers in row-major order.
     ///
     /// # Errors
-    /// [`Error::Size`] when there are not `width * height`, [`Error::NonFinite`] for NaN.
+    /// [`Error::Size`] unless there are `width * height`, [`Error::NonFinite`] for NaN.
     pub fn new(values: Vec<f32>, width: usize, height: usize) -> Result<Self, Error> {
         if values.len() != width * height || values.is_empty() {
             return Err(Error::Size {
@@ -40,8 +40,8 @@ impl Map {
         })
     }
 
-    /// One row of an attribution `[batch, channels, height, width]`, `[batch, height, width]` or
-    /// `[batch, width]`; channels are summed, so that the map keeps the total.
+    /// Creates a map from one row of an attribution `[batch, channels, height, width]`,
+    /// `[batch, height, width]` or `[batch, width]`; channels are summed to keep the total.
     ///
     /// # Errors
     /// [`Error::Shape`] when the tensor is not an image or has no such row.
@@ -54,14 +54,14 @@ impl Map {
         Self::new(summed, width, height)
     }
 
-    /// The map at another size, interpolated: a layer's map over the image it came from.
+    /// Resizes the map by interpolation, for example to put a layer's map over its image.
     ///
     /// # Errors
     /// [`Error::Size`] for a side of 0.
     pub fn resized(&self, width: usize, height: usize) -> Result<Self, Error> {
         type Gray = ImageBuffer<Luma<f32>, Vec<f32>>;
         let (w, h) = (self.width as u32, self.height as u32);
-        // The image crate keeps floats between 0 and 1; interpolation does not mind the detour.
+        // The image crate clamps floats to between 0 and 1; interpolation commutes with scaling.
         let low = self.values.iter().copied().fold(f32::INFINITY, f32::min);
         let high = self
             .values
@@ -83,19 +83,19 @@ impl Map {
         Self::new(values, width, height)
     }
 
-    /// Width and height.
+    /// Returns the width and height.
     pub fn size(&self) -> (usize, usize) {
         (self.width, self.height)
     }
 
-    /// The numbers in row-major order.
+    /// Returns the numbers in row-major order.
     pub fn values(&self) -> &[f32] {
         &self.values
     }
 
-    /// The map in `[-1, 1]` (both signs) or `[0, 1]` (one sign): divided by the value at which the
-    /// sorted magnitudes add up to `100 - outlier_perc` percent of their total, then clipped. A map
-    /// without any such attribution is zero.
+    /// Normalises the map to `[-1, 1]` (both signs) or `[0, 1]` (one sign): divides by the value at
+    /// which the sorted magnitudes add up to `100 - outlier_perc` percent of their total, then
+    /// clips. A map without attribution of the shown sign becomes zero.
     ///
     /// # Errors
     /// [`Error::Parameter`] for a style out of range.
@@ -122,7 +122,7 @@ impl Map {
     }
 }
 
-/// The magnitude at which the sorted magnitudes add up to `percentile` of their total.
+/// Returns the magnitude at which the sorted magnitudes add up to `percentile` of their total.
 fn threshold(values: &[f32], percentile: f64) -> f64 {
     let mut magnitudes: Vec<f64> = values.iter().map(|v| f64::from(v.abs())).collect();
     magnitudes.sort_by(f64::total_cmp);

@@ -27,7 +27,7 @@ const FONT: &str = "DejaVu Sans";
 const TEXT: f64 = 15.0;
 
 impl Panel {
-    /// An empty panel with a title for each column.
+    /// Creates an empty panel with a title for each column.
     pub fn new<T: Into<String>>(columns: impl IntoIterator<Item = T>) -> Self {
         Self {
             columns: columns.into_iter().map(Into::into).collect(),
@@ -36,7 +36,7 @@ impl Panel {
         }
     }
 
-    /// Sets the width and height of a drawing in pixels, from 1 to 4096; 160.
+    /// Sets the width and height of a drawing in pixels, from 1 to 4096; 160 by default.
     pub fn with_cell(mut self, pixels: u32) -> Self {
         self.cell = pixels.clamp(1, 4096);
         self
@@ -45,7 +45,7 @@ impl Panel {
     /// Adds a row: its label and a drawing for each column.
     ///
     /// # Errors
-    /// [`Error::Columns`] for another number of drawings.
+    /// [`Error::Columns`] unless there is one drawing per column.
     pub fn row(&mut self, label: impl Into<String>, drawings: Vec<Drawing>) -> Result<(), Error> {
         if drawings.len() != self.columns.len() {
             return Err(Error::Columns {
@@ -57,10 +57,10 @@ impl Panel {
         Ok(())
     }
 
-    /// The panel as an image.
+    /// Renders the panel as an image.
     ///
     /// # Errors
-    /// [`Error::Draw`] when there is nothing to draw or drawing fails.
+    /// [`Error::Draw`] if there is nothing to draw or drawing fails.
     pub fn render(&self) -> Result<RgbImage, Error> {
         if self.rows.is_empty() || self.columns.is_empty() {
             return Err(Error::Draw("the panel has no rows or no columns".into()));
@@ -129,10 +129,10 @@ impl Panel {
             .ok_or(Error::Draw("the picture has the wrong size".into()))
     }
 
-    /// The panel as a PNG file's content.
+    /// Encodes the panel as the content of a PNG file.
     ///
     /// # Errors
-    /// As [`render`](Self::render).
+    /// Those of [`render`](Self::render).
     pub fn to_png(&self) -> Result<Vec<u8>, Error> {
         let mut png = Cursor::new(Vec::new());
         let image = self.render()?;
@@ -145,7 +145,7 @@ impl Panel {
     /// Writes the panel to a PNG file, which appears only when complete.
     ///
     /// # Errors
-    /// As [`render`](Self::render), and [`Error::Write`].
+    /// Those of [`render`](Self::render), and [`Error::Write`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
         let png = self.to_png()?;
@@ -157,7 +157,7 @@ impl Panel {
         })
     }
 
-    /// Enlarged by a whole number where possible, so that every pixel stays a square.
+    /// Scales an image to the cell, by a whole number if possible, so that pixels stay square.
     fn scaled(&self, image: &RgbImage) -> RgbImage {
         let (width, height) = image.dimensions();
         let longest = width.max(height);
@@ -169,7 +169,7 @@ impl Panel {
         imageops::resize(image, scale(width), scale(height), FilterType::Triangle)
     }
 
-    /// The style that the colour bar explains: one for all drawings.
+    /// Returns the style that the colour bar shows: one for all drawings.
     fn bar(&self) -> Result<Option<Style>, Error> {
         let mut bars = self
             .rows
@@ -207,7 +207,7 @@ fn text(position: HPos) -> TextStyle<'static> {
 
 type Area<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
 
-/// The colours from the largest value, on top, to the least, with their numbers.
+/// Draws the colours from the largest value, on top, to the smallest, with their numbers.
 fn color_bar(area: &Area<'_>, style: &Style, x: i32, top: i32, height: i32) -> Result<(), Error> {
     let (least, largest) = style.range();
     for i in 0..height {
@@ -229,7 +229,7 @@ fn color_bar(area: &Area<'_>, style: &Style, x: i32, top: i32, height: i32) -> R
     Ok(())
 }
 
-/// Makes the embedded font known to the plotting library, once.
+/// Registers the embedded font with the plotting library, once.
 fn load_font() -> Result<(), Error> {
     static LOADED: OnceLock<bool> = OnceLock::new();
     let load = || register_font(FONT, FontStyle::Normal, dejavu::sans::regular()).is_ok();

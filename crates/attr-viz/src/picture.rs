@@ -8,12 +8,12 @@ use image::{ImageReader, Rgb, RgbImage};
 
 use crate::Error;
 
-/// An image in colour.
+/// A colour image.
 #[derive(Clone, Debug)]
 pub struct Picture(pub(crate) RgbImage);
 
 impl Picture {
-    /// A grey image from numbers in row-major order; `range` is black and white.
+    /// Creates a grey image from numbers in row-major order; `range` runs from black to white.
     ///
     /// # Errors
     /// [`Error::Size`] for a wrong number of values, [`Error::NonFinite`] for NaN.
@@ -26,8 +26,8 @@ impl Picture {
         Self::new(values, 1, width, height, range)
     }
 
-    /// One row of an input `[batch, channels, height, width]` with 1 or 3 channels, `[batch,
-    /// height, width]` or `[batch, width]`; `range` is black and white.
+    /// Creates an image from one row of an input `[batch, channels, height, width]` with 1 or 3
+    /// channels, `[batch, height, width]` or `[batch, width]`; `range` runs from black to white.
     ///
     /// # Errors
     /// [`Error::Shape`] when the tensor is not an image or has no such row.
@@ -42,10 +42,10 @@ impl Picture {
         Self::new(&values, channels, width, height, range)
     }
 
-    /// A PNG or JPEG image from its file's content.
+    /// Decodes the content of a PNG or JPEG file.
     ///
     /// # Errors
-    /// [`Error::Decode`] when it is neither, is broken or is larger than 16384 pixels a side.
+    /// [`Error::Decode`] if it is neither, is broken or has a side of more than 16384 pixels.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let failed = |error: image::ImageError| Error::Decode(error.to_string());
         let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
@@ -57,7 +57,7 @@ impl Picture {
         Ok(Self(reader.decode().map_err(failed)?.to_rgb8()))
     }
 
-    /// The picture at another size, smoothed when it shrinks and interpolated when it grows.
+    /// Resizes the picture, smoothed when it shrinks and interpolated when it grows.
     ///
     /// # Errors
     /// [`Error::Parameter`] for a side of 0 or more than 16384 pixels.
@@ -79,8 +79,8 @@ impl Picture {
         )))
     }
 
-    /// The colours in `[0, 1]`, `[channels, height, width]` in row-major order: red, green and blue
-    /// for three channels, their luminance for one.
+    /// Returns the colours in `[0, 1]`, `[channels, height, width]` in row-major order: red, green
+    /// and blue for three channels, their luminance for one.
     ///
     /// # Errors
     /// [`Error::Parameter`] for another number of channels.
@@ -100,18 +100,18 @@ impl Picture {
             other => Err(Error::Parameter {
                 name: "channels",
                 value: other.to_string(),
-                expected: "an image has 1 or 3",
+                expected: "an image has 1 or 3 channels",
             }),
         }
     }
 
-    /// The picture with light and dark exchanged.
+    /// Inverts light and dark.
     pub fn inverted(mut self) -> Self {
         image::imageops::invert(&mut self.0);
         self
     }
 
-    /// Width and height.
+    /// Returns the width and height.
     pub fn size(&self) -> (usize, usize) {
         (self.0.width() as usize, self.0.height() as usize)
     }
@@ -155,7 +155,7 @@ impl Picture {
         )))
     }
 
-    /// Channels, height, width and the numbers of one row.
+    /// Returns the channels, height, width and numbers of one row.
     pub(crate) fn read(
         value: &Value,
         row: usize,

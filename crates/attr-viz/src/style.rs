@@ -9,28 +9,28 @@ use crate::Error;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sign {
-    /// Only what speaks for the target; values in `[0, 1]`.
+    /// Only attributions that support the target; values in `[0, 1]`.
     Positive,
-    /// Only what speaks against it, as its size; values in `[0, 1]`.
+    /// Only attributions that oppose the target, as magnitudes; values in `[0, 1]`.
     Negative,
-    /// The size of either; values in `[0, 1]`.
+    /// The magnitudes of both; values in `[0, 1]`.
     AbsoluteValue,
-    /// Both, apart; values in `[-1, 1]`.
+    /// Both, with their signs; values in `[-1, 1]`.
     #[default]
     All,
 }
 
-/// How a heat map is made; names and defaults as in Captum's `visualize_image_attr`, except the
-/// colours: blue, white, red for both signs instead of red, white, green, which many people cannot
-/// tell apart.
+/// How a heat map is drawn. Names and defaults follow Captum's `visualize_image_attr`, except the
+/// colours for both signs: blue, white and red instead of red, white and green, which many people
+/// cannot tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Style {
     /// Which attributions are shown.
     pub sign: Sign,
-    /// The percentage of the total that the largest values, shown saturated, make up; 2.
+    /// The percentage of the total that is shown saturated, from the largest values; 2 by default.
     pub outlier_perc: f64,
-    /// How opaque a heat map over an image is, from 0 to 1; 0.7.
+    /// Opacity of a heat map over an image, from 0 to 1; 0.7 by default.
     pub alpha_overlay: f32,
 }
 
@@ -57,7 +57,7 @@ impl Style {
         self
     }
 
-    /// Sets how opaque a heat map over an image is.
+    /// Sets the opacity of a heat map over an image.
     pub fn with_alpha_overlay(mut self, alpha_overlay: f32) -> Self {
         self.alpha_overlay = alpha_overlay;
         self
@@ -81,7 +81,7 @@ impl Style {
         Ok(())
     }
 
-    /// The colour of a normalised value.
+    /// Returns the colour of a normalised value.
     pub(crate) fn color(&self, value: f32) -> [u8; 3] {
         let color = match self.sign {
             Sign::All => preset::rd_bu().at(0.5 - 0.5 * value),
@@ -93,7 +93,7 @@ impl Style {
         [r, g, b]
     }
 
-    /// The least and the largest normalised value.
+    /// Returns the smallest and the largest normalised value.
     pub(crate) fn range(&self) -> (f32, f32) {
         match self.sign {
             Sign::All => (-1.0, 1.0),

@@ -1,4 +1,4 @@
-//! The ways to show one attribution.
+//! The ways to show an attribution.
 
 use image::{Rgb, RgbImage};
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use crate::{Error, Map, Picture, Style};
 pub enum View {
     /// The attribution as colours.
     HeatMap,
-    /// The attribution as colours over the original in grey.
+    /// The attribution as colours over the grey original.
     BlendedHeatMap,
     /// The original.
     #[serde(rename = "original_image")]
@@ -20,7 +20,7 @@ pub enum View {
     MaskedImage,
 }
 
-/// A drawn view, one pixel for each of the map, and the style whose colour bar explains it.
+/// A drawn view, with one pixel per pixel of the map, and the style that its colour bar shows.
 #[derive(Clone, Debug)]
 pub struct Drawing {
     pub(crate) image: RgbImage,
@@ -31,8 +31,8 @@ impl View {
     /// Draws the view.
     ///
     /// # Errors
-    /// [`Error::NoOriginal`] for a view that shows the original without one, [`Error::Mismatch`]
-    /// when sizes differ, [`Error::Parameter`] for a style out of range.
+    /// [`Error::NoOriginal`] if the view shows the original and none is given, [`Error::Mismatch`]
+    /// if sizes differ, [`Error::Parameter`] for a style out of range.
     pub fn draw(
         self,
         map: &Map,
@@ -73,13 +73,13 @@ impl View {
 }
 
 impl Drawing {
-    /// The picture at its own size, one pixel for each of the map.
+    /// Returns the picture at its own size, one pixel per pixel of the map.
     pub fn image(&self) -> &RgbImage {
         &self.image
     }
 }
 
-/// `(1 - t) a + t b`.
+/// Returns `(1 - t) a + t b`.
 fn mix(a: [u8; 3], b: [u8; 3], t: f32) -> [u8; 3] {
     std::array::from_fn(|i| (f32::from(a[i]) * (1.0 - t) + f32::from(b[i]) * t).round() as u8)
 }

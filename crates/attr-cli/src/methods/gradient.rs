@@ -16,7 +16,7 @@ use super::{Built, Entry, FORWARDS, GRADIENTS, LayerUse, Needs, Setup};
 use crate::error::Error;
 use crate::parameters::{self, Given};
 
-/// Methods that follow gradients, or look at layers.
+/// Methods that use gradients or layers.
 pub const ALL: &[Entry] = &[
     Entry {
         name: "saliency",
@@ -54,7 +54,7 @@ pub const ALL: &[Entry] = &[
     Entry {
         name: "guided-integrated-gradients",
         krate: "attr-gradient",
-        summary: "integrated gradients along a path on which the smallest gradients move first",
+        summary: "integrated gradients along a path that moves features with small gradients first",
         paper: "https://arxiv.org/abs/2106.09788",
         needs: Needs {
             baseline: true,
@@ -87,7 +87,7 @@ pub const ALL: &[Entry] = &[
     Entry {
         name: "idgi",
         krate: "attr-gradient",
-        summary: "of each step of a path, by the squares of the gradient, what changes the output",
+        summary: "the change in the output at each step of a path, split by squared gradients",
         paper: "https://arxiv.org/abs/2303.14242",
         needs: Needs {
             baseline: true,
@@ -102,7 +102,7 @@ pub const ALL: &[Entry] = &[
     Entry {
         name: "xrai",
         krate: "attr-gradient",
-        summary: "regions ranked by their integrated gradients; the segments come from --feature-mask",
+        summary: "regions ranked by integrated gradients; segments come from --feature-mask",
         paper: "https://arxiv.org/abs/1906.02825",
         needs: Needs {
             layer: LayerUse::Refused,
@@ -120,7 +120,7 @@ pub const ALL: &[Entry] = &[
     Entry {
         name: "gradient-shap",
         krate: "attr-gradient",
-        summary: "expected gradients: at random points between random baselines and the input",
+        summary: "expected gradients at random points between random baselines and the input",
         paper: "https://arxiv.org/abs/1906.10670",
         needs: Needs {
             baseline: true,
@@ -137,7 +137,7 @@ pub const ALL: &[Entry] = &[
     Entry {
         name: "deeplift",
         krate: "attr-gradient",
-        summary: "the difference of the output from that of a baseline, shared layer by layer",
+        summary: "the output's difference from that at the baseline, distributed layer by layer",
         paper: "https://arxiv.org/abs/1704.02685",
         needs: Needs {
             baseline: true,
@@ -149,7 +149,7 @@ pub const ALL: &[Entry] = &[
     Entry {
         name: "deeplift-shap",
         krate: "attr-gradient",
-        summary: "the mean of deeplift over the rows of --baseline",
+        summary: "the mean of deeplift over the baselines in --baseline",
         paper: "https://arxiv.org/abs/1705.07874",
         needs: Needs {
             baseline: true,
@@ -165,7 +165,7 @@ pub const ALL: &[Entry] = &[
     Entry {
         name: "guided-backprop",
         krate: "attr-gradient",
-        summary: "the gradient, of which only what is positive passes a ReLU",
+        summary: "the gradient, with negative gradients set to 0 at each ReLU",
         paper: "https://arxiv.org/abs/1412.6806",
         needs: GRADIENTS,
         parameters: parameters::of::<GuidedBackprop>,
@@ -174,7 +174,7 @@ pub const ALL: &[Entry] = &[
     Entry {
         name: "deconvolution",
         krate: "attr-gradient",
-        summary: "the gradient, where ReLUs look at what comes back instead of what went forward",
+        summary: "the gradient, passing positive gradients at each ReLU regardless of its input",
         paper: "https://arxiv.org/abs/1311.2901",
         needs: GRADIENTS,
         parameters: parameters::of::<Deconvolution>,
@@ -182,14 +182,14 @@ pub const ALL: &[Entry] = &[
     },
     class_activation_map(
         "gradcam",
-        "a layer's channels by their mean gradient",
+        "a layer's channels weighted by their mean gradient",
         "https://arxiv.org/abs/1610.02391",
         GRADIENTS,
         map::<weighting::MeanGradient>,
     ),
     class_activation_map(
         "gradcam-plus-plus",
-        "a layer's channels by their positive gradients, several objects counting alike",
+        "a layer's channels weighted by positive gradients, equally for several objects",
         "https://arxiv.org/abs/1710.11063",
         GRADIENTS,
         map::<weighting::AlphaWeightedGradient>,
@@ -203,14 +203,14 @@ pub const ALL: &[Entry] = &[
     ),
     class_activation_map(
         "gradcam-elementwise",
-        "what is positive of a layer's activation times its gradient",
+        "the positive part of a layer's activation times its gradient",
         "https://github.com/jacobgil/pytorch-grad-cam",
         GRADIENTS,
         map::<weighting::PositiveProduct>,
     ),
     class_activation_map(
         "xgradcam",
-        "a layer's channels by their gradients where they are active",
+        "a layer's channels weighted by their gradients where they are active",
         "https://arxiv.org/abs/2008.02312",
         GRADIENTS,
         map::<weighting::ActivationWeightedGradient>,
@@ -224,7 +224,7 @@ pub const ALL: &[Entry] = &[
     ),
     class_activation_map(
         "eigencam",
-        "a layer's first principal component, whatever the target",
+        "the first principal component of a layer's activation, regardless of the target",
         "https://arxiv.org/abs/2008.00299",
         FORWARDS,
         map::<weighting::PrincipalComponent>,
@@ -238,28 +238,28 @@ pub const ALL: &[Entry] = &[
     ),
     class_activation_map(
         "ablationcam",
-        "a layer's channels by how far the score falls without them",
+        "a layer's channels weighted by the drop in score without them",
         "https://doi.org/10.1109/WACV45572.2020.9093360",
         FORWARDS,
         map::<weighting::ScoreDrop>,
     ),
     class_activation_map(
         "scorecam",
-        "a layer's channels by the score of the input seen through them",
+        "a layer's channels weighted by the score of the input masked by them",
         "https://arxiv.org/abs/1910.01279",
         FORWARDS,
         map::<weighting::MaskedScore>,
     ),
     class_activation_map(
         "shapleycam",
-        "grad-cam with the second-order part of the score",
+        "grad-cam with a second-order term of the score",
         "https://arxiv.org/abs/2501.06261",
         GRADIENTS,
         map::<weighting::SecondOrderGradient>,
     ),
     class_activation_map(
         "fem",
-        "a layer's channels by how often they are exceptionally active, whatever the target",
+        "a layer's channels weighted by how often they are exceptionally active, for any target",
         "https://doi.org/10.1109/IPTA50016.2020.9286629",
         FORWARDS,
         map::<weighting::ExceptionalActivation>,
@@ -267,7 +267,7 @@ pub const ALL: &[Entry] = &[
     Entry {
         name: "guided-gradcam",
         krate: "attr-gradient",
-        summary: "guided backpropagation where grad-cam at --layer sees evidence",
+        summary: "guided backpropagation times grad-cam at --layer",
         paper: "https://arxiv.org/abs/1610.02391",
         needs: Needs {
             layer: LayerUse::Required,
@@ -285,7 +285,7 @@ pub const ALL: &[Entry] = &[
     Entry {
         name: "fullgrad",
         krate: "attr-gradient",
-        summary: "the gradients of the input and of all biases, as one map",
+        summary: "the gradients of the input and all biases, combined into one map",
         paper: "https://arxiv.org/abs/1905.00780",
         needs: Needs {
             layer: LayerUse::Refused,
@@ -297,7 +297,7 @@ pub const ALL: &[Entry] = &[
     Entry {
         name: "layer-activation",
         krate: "attr-gradient",
-        summary: "what the layers give",
+        summary: "the activation of the layers",
         paper: "https://captum.ai/api/layer.html#layer-activation",
         needs: Needs {
             layer: LayerUse::Required,
@@ -313,7 +313,7 @@ pub const ALL: &[Entry] = &[
     Entry {
         name: "layer-gradient-x-activation",
         krate: "attr-gradient",
-        summary: "what the layers give, times the gradient there",
+        summary: "the activation of the layers times its gradient",
         paper: "https://captum.ai/api/layer.html#gradient-x-activation",
         needs: Needs {
             layer: LayerUse::Required,
@@ -329,7 +329,7 @@ pub const ALL: &[Entry] = &[
     Entry {
         name: "layer-conductance",
         krate: "attr-gradient",
-        summary: "the part of integrated gradients that passes each unit of a layer",
+        summary: "the part of integrated gradients that flows through each unit of a layer",
         paper: "https://arxiv.org/abs/1805.12233",
         needs: Needs {
             baseline: true,
@@ -363,7 +363,7 @@ pub const ALL: &[Entry] = &[
     Entry {
         name: "neuron-conductance",
         krate: "attr-gradient",
-        summary: "the part of integrated gradients that passes the unit of --neuron",
+        summary: "the part of integrated gradients that flows through the unit in --neuron",
         paper: "https://arxiv.org/abs/1805.12233",
         needs: Needs {
             baseline: true,
@@ -381,7 +381,7 @@ pub const ALL: &[Entry] = &[
     },
 ];
 
-/// The entry of a class activation map: they share parameters, and need a layer.
+/// Returns the entry of a class activation map: all share parameters and need a layer.
 const fn class_activation_map(
     name: &'static str,
     summary: &'static str,
@@ -403,7 +403,7 @@ const fn class_activation_map(
     }
 }
 
-/// A class activation map with these weights.
+/// Builds a class activation map with the weighting `W`.
 fn map<W: Default + 'static>(given: &mut Given, setup: &Setup) -> Result<Built, Error>
 where
     Cam<W>: LayerMethod,

@@ -1,7 +1,7 @@
-//! The methods that the program offers: one entry each, in a list per crate.
+//! The methods of `attrx`: one entry each, in one list per crate.
 //!
-//! To add a method, add its entry to the list of its crate; `attrx methods`, `--set` and the errors
-//! follow.
+//! To add a method, add its entry to the list of its crate. `attrx methods`, `--set` and the error
+//! messages use it automatically.
 
 mod gradient;
 mod perturb;
@@ -13,7 +13,7 @@ use attr_gradient::{NoiseTunnel, NoiseTunnelConfig};
 use crate::error::Error;
 use crate::parameters::{self, Given, Parameter};
 
-/// A method's entry.
+/// The entry of a method.
 pub struct Entry {
     /// Its name on the command line.
     pub name: &'static str,
@@ -21,17 +21,17 @@ pub struct Entry {
     pub krate: &'static str,
     /// What it computes.
     pub summary: &'static str,
-    /// The paper.
+    /// The URL of its paper.
     pub paper: &'static str,
-    /// What it needs of the model and the command line.
+    /// What it needs from the model and the command line.
     pub needs: Needs,
     /// Its parameters, with defaults.
     pub parameters: fn() -> Vec<Parameter>,
-    /// Makes it.
+    /// Builds the method.
     build: fn(&mut Given, &Setup) -> Result<Built, Error>,
 }
 
-/// A method that was made.
+/// A method that was built.
 pub enum Built {
     /// It explains the inputs.
     Inputs(Box<dyn Method>),
@@ -44,39 +44,39 @@ pub enum Built {
 pub struct Needs {
     /// Gradients of the model.
     pub gradients: bool,
-    /// It compares with `--baseline`.
+    /// It takes `--baseline`.
     pub baseline: bool,
-    /// `--baseline` is a distribution, of any number of rows.
+    /// `--baseline` is a distribution with any number of rows.
     pub distribution: bool,
-    /// Of a baseline of any number of rows it takes the mean, where that is not one for each row.
+    /// It averages over the rows of a baseline that has neither one row nor one per input row.
     pub averaged: bool,
-    /// It draws random numbers, from `--seed`.
+    /// It draws random numbers, seeded by `--seed`.
     pub seed: bool,
-    /// What `--layer` means to it.
+    /// How it uses `--layer`.
     pub layer: LayerUse,
-    /// `--neuron` says what it looks at, beside `--target`.
+    /// It needs `--neuron` in addition to `--target`.
     pub neuron: bool,
     /// It takes features from `--feature-mask`.
     pub mask: bool,
-    /// It does not do without.
+    /// It requires `--feature-mask`.
     pub segments: bool,
-    /// It learns from `--training`.
+    /// It requires `--training`.
     pub training: bool,
 }
 
-/// What `--layer` means to a method.
+/// How a method uses `--layer`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LayerUse {
-    /// It explains the input, or layers where given.
+    /// It explains the input, or the layers if given.
     #[default]
     Optional,
-    /// It needs one.
+    /// It needs a layer.
     Required,
     /// It explains the input only.
     Refused,
 }
 
-/// What the command line says besides parameters.
+/// The command-line settings of a method besides its parameters.
 #[derive(Clone, Default)]
 pub struct Setup {
     /// From `--baseline`.
@@ -87,16 +87,16 @@ pub struct Setup {
     pub neuron: Option<(String, Target)>,
     /// From `--feature-mask`.
     pub mask: Option<FeatureMask>,
-    /// The same as segments of images.
+    /// The feature mask as segments of images.
     pub segments: Vec<Value>,
     /// Rows from `--training`.
     pub training: Vec<Vec<f64>>,
-    /// Whether nothing explained is floating point, as with tokens.
+    /// Whether no explained input is floating point, as with tokens.
     pub integers: bool,
 }
 
 impl Setup {
-    /// The features given, or elements.
+    /// Returns the given feature mask, or one feature per element.
     fn mask(&self) -> FeatureMask {
         self.mask.clone().unwrap_or_default()
     }
@@ -120,7 +120,7 @@ impl Setup {
         neuron.ok_or_else(|| Error::input("this method needs --neuron"))
     }
 
-    /// A method of the inputs, at the layers where some are given.
+    /// Builds a method for the inputs, or for the layers if any are given.
     fn at(&self, method: impl Method + 'static) -> Result<Built, Error> {
         if self.layers.is_empty() {
             return Ok(self.of_inputs(method));
@@ -128,7 +128,7 @@ impl Setup {
         Ok(self.of_layers(method.at_layers(self.layers.clone())))
     }
 
-    /// A method of the inputs, with the baselines given.
+    /// Builds a method for the inputs, with the given baselines.
     fn of_inputs(&self, method: impl Method + 'static) -> Built {
         Built::Inputs(match &self.baselines {
             Some(baselines) => Box::new(method.with_baseline(baselines.clone())),
@@ -136,7 +136,7 @@ impl Setup {
         })
     }
 
-    /// A method of layers, with the baselines given.
+    /// Builds a method for layers, with the given baselines.
     fn of_layers(&self, method: impl LayerMethod + 'static) -> Built {
         Built::Layers(match &self.baselines {
             Some(baselines) => Box::new(method.with_baseline(baselines.clone())),
@@ -145,14 +145,14 @@ impl Setup {
     }
 }
 
-/// All methods.
+/// Returns all methods.
 pub fn all() -> impl Iterator<Item = &'static Entry> {
     [gradient::ALL, perturb::ALL, surrogate::ALL, &[NOISE]]
         .into_iter()
         .flatten()
 }
 
-/// The noise tunnel, around any of them.
+/// The noise tunnel, which wraps any other method.
 const NOISE: Entry = Entry {
     name: NOISE_TUNNEL,
     krate: "attr-gradient",
@@ -172,7 +172,7 @@ const GRADIENTS: Needs = Needs {
     ..FORWARDS
 };
 
-/// Any model will do; absent features have a baseline.
+/// Needs of perturbation methods: any model, and a baseline for absent features.
 const PERTURBED: Needs = Needs {
     baseline: true,
     averaged: true,
@@ -195,7 +195,7 @@ const FORWARDS: Needs = Needs {
 
 const NOISE_TUNNEL: &str = "noise-tunnel";
 
-/// The parameter that says which method the noise tunnel is around.
+/// The parameter that names the method inside the noise tunnel.
 const OF: &str = "of";
 const OF_DEFAULT: &str = "saliency";
 
@@ -204,7 +204,7 @@ fn noise_tunnel_parameters() -> Vec<Parameter> {
         name: OF.into(),
         kind: "string".into(),
         default: OF_DEFAULT.into(),
-        description: "The method it is around; that one's own parameters are set beside.".into(),
+        description: "The method to wrap; its own parameters are given with --set too.".into(),
         values: Vec::new(),
     };
     std::iter::once(of)
@@ -212,8 +212,8 @@ fn noise_tunnel_parameters() -> Vec<Parameter> {
         .collect()
 }
 
-/// Noise goes on the inputs, wherever the attribution is; on the layers where the inputs are
-/// integers.
+/// Builds the noise tunnel. Noise is added to the inputs, even for attributions at layers, or to
+/// the layers if the inputs are integers.
 fn noise_tunnel(given: &mut Given, setup: &Setup) -> Result<Built, Error> {
     let of = given.take(OF).unwrap_or_else(|| OF_DEFAULT.into());
     let inner = inner(&of)?;
@@ -222,7 +222,7 @@ fn noise_tunnel(given: &mut Given, setup: &Setup) -> Result<Built, Error> {
     let at_layers = setup.integers && inner.needs.layer == LayerUse::Optional;
     let mut within = setup.clone();
     if at_layers {
-        // Layers and baselines are those of the whole.
+        // Layers and baselines are set on the tunnel instead.
         within.layers.clear();
         within.baselines = None;
     }
@@ -233,18 +233,18 @@ fn noise_tunnel(given: &mut Given, setup: &Setup) -> Result<Built, Error> {
     })
 }
 
-/// The entry of the method that a noise tunnel is around.
+/// Returns the entry of the method inside a noise tunnel.
 fn inner(of: &str) -> Result<&'static Entry, Error> {
     let inner = find(of)?;
     if inner.name == NOISE_TUNNEL {
         return Err(Error::input(
-            "--set of=noise-tunnel: it cannot be put around itself",
+            "--set of=noise-tunnel: the noise tunnel cannot be put around itself",
         ));
     }
     Ok(inner)
 }
 
-/// The entry of that name.
+/// Returns the entry with this name.
 pub fn find(name: &str) -> Result<&'static Entry, Error> {
     if let Some(entry) = all().find(|entry| entry.name == name) {
         return Ok(entry);
@@ -259,8 +259,7 @@ pub fn find(name: &str) -> Result<&'static Entry, Error> {
 }
 
 impl Entry {
-    /// What the command line must and may say for this method; the noise tunnel asks what the
-    /// method inside asks.
+    /// Returns what this method needs: for the noise tunnel, its inner method's needs and a seed.
     pub fn needs(&self, given: &Given) -> Result<Needs, Error> {
         if self.name != NOISE_TUNNEL {
             return Ok(self.needs);
@@ -273,7 +272,7 @@ impl Entry {
         })
     }
 
-    /// The method with the parameters given; all of them must be its own.
+    /// Builds the method with the given parameters, all of which it must know.
     pub fn build(&self, mut given: Given, setup: &Setup) -> Result<Built, Error> {
         let mut known = (self.parameters)();
         if let Some((_, of)) = given.texts().find(|(key, _)| *key == OF)

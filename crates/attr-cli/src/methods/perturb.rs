@@ -11,12 +11,12 @@ use attr_perturb::{
 use super::{Entry, LayerUse, Needs, PERTURBED};
 use crate::parameters;
 
-/// Methods that take parts of the input away.
+/// Methods that remove parts of the input.
 pub const ALL: &[Entry] = &[
     Entry {
         name: "feature-ablation",
         krate: "attr-perturb",
-        summary: "the change of the output where a feature is replaced by its baseline",
+        summary: "the change in the output when a feature is replaced by its baseline",
         paper: "https://arxiv.org/abs/1311.2901",
         needs: PERTURBED,
         parameters: parameters::of::<FeatureAblationConfig>,
@@ -29,7 +29,7 @@ pub const ALL: &[Entry] = &[
     Entry {
         name: "feature-permutation",
         krate: "attr-perturb",
-        summary: "the change of the output where a feature takes the value of another row",
+        summary: "the change in the output when a feature takes its value from another row",
         paper: "https://doi.org/10.1023/A:1010933404324",
         needs: Needs {
             baseline: false,
@@ -47,7 +47,7 @@ pub const ALL: &[Entry] = &[
     Entry {
         name: "occlusion",
         krate: "attr-perturb",
-        summary: "the mean change of the output over the windows that cover an element",
+        summary: "the mean change in the output over the windows that cover an element",
         paper: "https://arxiv.org/abs/1311.2901",
         needs: Needs {
             mask: false,
@@ -63,7 +63,7 @@ pub const ALL: &[Entry] = &[
     Entry {
         name: "shapley-values",
         krate: "attr-perturb",
-        summary: "the exact Shapley value of each feature, of at most 20",
+        summary: "the exact Shapley value of each feature, for at most 20 features",
         paper: "https://doi.org/10.1515/9781400881970-018",
         needs: PERTURBED,
         parameters: parameters::of::<ShapleyValuesConfig>,
@@ -92,7 +92,7 @@ pub const ALL: &[Entry] = &[
     Entry {
         name: "permutation-shap",
         krate: "attr-perturb",
-        summary: "Shapley values from random orders and their reverses",
+        summary: "Shapley values from random orders of the features and their reverses",
         paper: "https://arxiv.org/abs/2104.12199",
         needs: Needs {
             seed: true,
@@ -108,7 +108,7 @@ pub const ALL: &[Entry] = &[
     Entry {
         name: "partition-shap",
         krate: "attr-perturb",
-        summary: "Owen values over a hierarchy of features that lie near each other",
+        summary: "Owen values over a hierarchy of neighbouring features",
         paper: "https://arxiv.org/abs/1705.07874",
         needs: PERTURBED,
         parameters: parameters::of::<PartitionShapConfig>,
@@ -121,7 +121,7 @@ pub const ALL: &[Entry] = &[
     Entry {
         name: "rise",
         krate: "attr-perturb",
-        summary: "the expected output where a pixel is seen through random masks",
+        summary: "the expected output over the random masks that show a pixel",
         paper: "https://arxiv.org/abs/1806.07421",
         needs: Needs {
             mask: false,
@@ -138,7 +138,7 @@ pub const ALL: &[Entry] = &[
     Entry {
         name: "sobol",
         krate: "attr-perturb",
-        summary: "each feature's share in the variance of the output",
+        summary: "each feature's share of the variance of the output",
         paper: "https://arxiv.org/abs/2111.04138",
         needs: Needs {
             seed: true,

@@ -12,7 +12,7 @@ pub const ALL: &[Entry] = &[
     Entry {
         name: "lime",
         krate: "attr-surrogate",
-        summary: "a sparse linear model of which features are present, fitted around the input",
+        summary: "a sparse linear model of feature presence, fitted around the input",
         paper: "https://arxiv.org/abs/1602.04938",
         needs: Needs {
             seed: true,
@@ -27,7 +27,7 @@ pub const ALL: &[Entry] = &[
     Entry {
         name: "kernel-shap",
         krate: "attr-surrogate",
-        summary: "Shapley values by a weighted regression on coalitions of features",
+        summary: "Shapley values from a weighted regression on coalitions of features",
         paper: "https://arxiv.org/abs/1705.07874",
         needs: Needs {
             seed: true,
@@ -43,7 +43,7 @@ pub const ALL: &[Entry] = &[
     Entry {
         name: "lime-tabular",
         krate: "attr-surrogate",
-        summary: "a linear model of which features are in the bin of the row, by samples like --training",
+        summary: "a linear model of features in the row's bin, on samples drawn like --training",
         paper: "https://arxiv.org/abs/1602.04938",
         needs: Needs {
             baseline: false,

@@ -1,16 +1,16 @@
-//! The rows that stand for an input where it is absent.
+//! The rows that replace an input where it is absent.
 
 use crate::Value;
 
-/// The rows of one input that stand for it where it is absent.
+/// The rows that replace one input where it is absent.
 pub(crate) struct Absent {
     pub(super) rows: Value,
-    /// For each background, its first row, and whether each row of the inputs has one of its own.
+    /// For each background, its first row, and whether each row of the inputs has its own.
     pub(super) places: Vec<(usize, bool)>,
 }
 
 impl Absent {
-    /// A row of its own for each row of the inputs.
+    /// Creates one background with a separate row for each row of the inputs.
     pub fn of_each_row(rows: Value) -> Self {
         Self {
             rows,
@@ -18,18 +18,18 @@ impl Absent {
         }
     }
 
-    /// All rows.
+    /// Returns all rows.
     pub fn rows(&self) -> &Value {
         &self.rows
     }
 
-    /// The row that stands for a row of the inputs.
+    /// Returns the index of the row that replaces a row of the inputs.
     pub fn place(&self, background: usize, row: usize) -> usize {
         let (first, own) = self.places[background];
         if own { first + row } else { first }
     }
 
-    /// How many backgrounds there are.
+    /// Returns the number of backgrounds.
     pub fn backgrounds(&self) -> usize {
         self.places.len()
     }

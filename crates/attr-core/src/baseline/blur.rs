@@ -1,10 +1,10 @@
-//! Gaussian blur, one spatial dimension after the other.
+//! Gaussian blur, applied to one spatial dimension after another.
 
 use burn::tensor::{Tensor, TensorData};
 
 use crate::{Error, Value};
 
-/// A blur along a line costs as much memory as the line's length squared.
+/// The longest side that can be blurred: memory grows with the square of the side's length.
 pub const LONGEST_BLUR: usize = 8192;
 
 /// Applies a matrix `[length, length]` along each spatial dimension.
@@ -31,8 +31,8 @@ pub fn separable(value: &Value, matrix: impl Fn(usize, usize) -> Vec<f64>) -> Re
     Ok(current.reshape(&shape))
 }
 
-/// The Gaussian blur of a line of so many pixels, as a matrix; nothing lies beyond its ends. The
-/// kernel is cut off at four deviations, as in SciPy.
+/// Returns the Gaussian blur of a line of `length` pixels as a matrix, with zeros beyond the line's
+/// ends. The kernel is truncated at four standard deviations, as in SciPy.
 pub fn gaussian(sigma: f64, length: usize) -> Vec<f64> {
     let mut matrix = vec![0f64; length * length];
     let radius = if sigma > 1e-15 {
@@ -56,23 +56,23 @@ pub fn gaussian(sigma: f64, length: usize) -> Vec<f64> {
     matrix
 }
 
-/// An image `[batch, channels, ...]` blurred; at the edges the mean is of what is there.
+/// Blurs an image `[batch, channels, ...]`; at the edges, only pixels inside the image count.
 ///
 /// # Errors
-/// [`Error::Parameter`] for a deviation that is not positive; [`Error::Shape`] for what is no image, or
-/// one of more than 8192 pixels a side.
+/// [`Error::Parameter`] for a standard deviation that is not positive; [`Error::Shape`] for a value
+/// that is not an image, or has a side longer than 8192 pixels.
 pub(crate) fn blurred(image: &Value, sigma: f64, i: usize) -> Result<Value, Error> {
     if !(sigma > 0.0 && sigma <= 1e5) {
         return Err(Error::Parameter {
             name: "sigma",
             value: sigma.to_string(),
-            expected: "the deviation of a blur is positive, and at most 100000",
+            expected: "the standard deviation of a blur must be positive and at most 100000",
         });
     }
     let shape = image.shape();
     if shape.len() < 3 || shape[2..].iter().any(|&side| side > LONGEST_BLUR) {
         return Err(Error::Shape {
-            what: format!("input {i}, which is to be blurred,"),
+            what: format!("input {i}, which should be blurred,"),
             got: shape,
             expected: format!(
                 "an image [batch, channels, ...] of at most {LONGEST_BLUR} pixels a side"

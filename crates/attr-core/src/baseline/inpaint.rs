@@ -1,8 +1,8 @@
-//! Fills what is masked of an image from what surrounds it.
+//! Fills masked parts of an image from their surroundings.
 //!
 //! Pull and push (Gortler, Grzeszczuk, Szeliski, Cohen, "The lumigraph", 1996,
-//! <https://doi.org/10.1145/237170.237200>): means of what is known over ever larger blocks, then from
-//! coarse to fine each pixel that is not known takes the coarser level's colour.
+//! <https://doi.org/10.1145/237170.237200>): known pixels are averaged over ever larger blocks;
+//! then, from coarse to fine, each unknown pixel takes the colour of the coarser level.
 
 use burn::tensor::module::interpolate;
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
@@ -10,33 +10,33 @@ use burn::tensor::{DType, Tensor};
 
 use crate::{Error, Value};
 
-/// An image `[batch, channels, height, width]` with `1 - known` of each element replaced by what
-/// surrounds it; `known` lies in [0, 1], `[batch, elements]`. Zero where nothing is known.
+/// Replaces the fraction `1 - known` of each element of an image `[batch, channels, height, width]`
+/// by its surroundings; `known` is `[batch, elements]`, in [0, 1]. Zero where nothing is known.
 ///
 /// # Errors
-/// [`Error::Shape`] for what is no image.
+/// [`Error::Shape`] for a value that is not an image.
 pub fn inpainted(image: &Value, known: Tensor<2>) -> Result<Value, Error> {
     let shape = image.shape();
     let Ok([rows, channels, height, width]) = <[usize; 4]>::try_from(&shape[..]) else {
         return Err(Error::Shape {
-            what: "what is to be inpainted".into(),
+            what: "the value to inpaint".into(),
             got: shape,
             expected: "an image [batch, channels, height, width]".into(),
         });
     };
     if known.dims() != [rows, channels * height * width] {
         return Err(Error::Shape {
-            what: "what is known of an image".into(),
+            what: "the mask of known elements".into(),
             got: known.dims().to_vec(),
             expected: format!("{:?}", [rows, channels * height * width]),
         });
     }
     let dtype = image.dtype();
-    // Sums over an image do not fit into 16 bits.
+    // Sums over an image may overflow 16-bit floats.
     let image = image.tensor::<4>()?.cast(DType::F32);
     let weight = known.cast(DType::F32);
     let weight = weight.reshape([rows, channels, height, width]);
-    // Pull: colours times weights, and weights, over blocks of 2 by 2.
+    // Pull: sum weighted colours and weights over 2 by 2 blocks.
     let mut levels = vec![(image * weight.clone(), weight)];
     while let Some((colour, weight)) = levels.last() {
         let [.., height, width] = weight.dims();
@@ -45,7 +45,7 @@ pub fn inpainted(image: &Value, known: Tensor<2>) -> Result<Value, Error> {
         }
         levels.push((halved(colour.clone()), halved(weight.clone())));
     }
-    // Push: weights above one are as good as one.
+    // Push: weights above one count as one.
     let mut filled: Option<Tensor<4>> = None;
     for (colour, weight) in levels.into_iter().rev() {
         let [.., height, width] = weight.dims();
@@ -68,7 +68,7 @@ pub fn inpainted(image: &Value, known: Tensor<2>) -> Result<Value, Error> {
     Ok(filled.cast(dtype).into())
 }
 
-/// Sums over blocks of 2 by 2; an odd last line stands alone.
+/// Sums over 2 by 2 blocks; an odd last row or column stands alone.
 fn halved(x: Tensor<4>) -> Tensor<4> {
     let [rows, channels, height, width] = x.dims();
     let (tall, wide) = (height.div_ceil(2), width.div_ceil(2));

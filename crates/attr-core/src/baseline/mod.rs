@@ -1,10 +1,10 @@
-//! What "absent" means: the reference that an input is compared with.
+//! Baselines: the reference values that an input is compared with or replaced by.
 //!
 //! ```text
-//! mod.rs      Baseline, Baselines: what is absent, and the rows that this makes
-//! absent.rs   rows that stand for an input
-//! blur.rs     images without their detail
-//! inpaint.rs  images whose parts are filled from around them
+//! mod.rs      Baseline, Baselines: the kinds of baselines, and their rows
+//! absent.rs   rows that replace an absent input
+//! blur.rs     blurred images
+//! inpaint.rs  images with parts filled from their surroundings
 //! ```
 
 mod absent;
@@ -32,39 +32,40 @@ pub enum Baseline {
     Scalar(f64),
     /// A tensor shaped like the input, with one row for all or one per row.
     Tensor(Value),
-    /// Each row's own smallest value, everywhere in it.
+    /// The smallest value of each row, at all its elements.
     Min,
-    /// Each row's own largest value, everywhere in it.
+    /// The largest value of each row, at all its elements.
     Max,
-    /// Rows to draw from, or to average over: any number of rows shaped like the input's.
+    /// Rows to draw from or to average over: any number of rows shaped like the input's.
     Distribution(Value),
-    /// Each of these: methods that take a mean over a distribution take it over them. Black and
-    /// white together, or [`Min`](Self::Min) and [`Max`](Self::Max), do not hide what has the
-    /// baseline's colour.
+    /// Several baselines; methods that average over a distribution average over them. With black
+    /// and white together, or [`Min`](Self::Min) and [`Max`](Self::Max), features that have the
+    /// colour of one baseline still count.
     Several(Vec<Baseline>),
-    /// The image `[batch, channels, ...]` blurred by a Gaussian of this deviation, in pixels.
+    /// The image `[batch, channels, ...]` blurred by a Gaussian with this standard deviation in
+    /// pixels.
     Blur(f64),
-    /// What surrounds the absent part of the image `[batch, channels, height, width]`; for methods
-    /// that perturb, zero where everything is absent.
+    /// The surroundings of the absent part of an image `[batch, channels, height, width]`, for
+    /// perturbation methods; zero where everything is absent.
     Inpaint,
 }
 
-/// The baselines of all inputs: one for all of them, or one each.
+/// The baselines of all inputs: one for all of them, or one for each.
 #[derive(Clone, Debug, Default)]
 pub struct Baselines {
     each: Vec<Baseline>,
 }
 
 impl Baselines {
-    /// A baseline for each input, in order; those without attribution included.
+    /// Sets a baseline for each input, in order, including inputs without attribution.
     pub fn each(baselines: Vec<Baseline>) -> Self {
         Self { each: baselines }
     }
 
-    /// Baseline of input `i`, of `count`.
+    /// Returns the baseline of input `i` of `count`.
     ///
     /// # Errors
-    /// [`Error::InputCount`] when there is neither one for all nor one each.
+    /// [`Error::InputCount`] when there is neither one baseline for all inputs nor one for each.
     pub fn get(&self, i: usize, count: usize) -> Result<&Baseline, Error> {
         match &self.each[..] {
             [] => Ok(&Baseline::Zero),
@@ -77,7 +78,7 @@ impl Baselines {
         }
     }
 
-    /// The baseline of every attributed input, one row for each of its rows.
+    /// Returns the baseline of every attributed input, one row for each of its rows.
     ///
     /// # Errors
     /// [`Error::Shape`] for a tensor that does not fit its input, [`Error::NonFinite`] for NaN,
@@ -95,8 +96,8 @@ impl Baselines {
             .collect()
     }
 
-    /// The inputs with their baselines in their place, integers such as tokens included: token 0,
-    /// unless a number or a tensor is given for them, as in Captum. Constants stay.
+    /// Replaces the inputs by their baselines. Integers such as tokens become token 0, unless a
+    /// number or a tensor is given for them, as in Captum. Constants are kept.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve).
@@ -116,8 +117,8 @@ impl Baselines {
                     return Err(Error::Method {
                         method: "a baseline of integers",
                         reason: format!(
-                            "input {i} holds integers such as tokens, and {other:?} is none; give a \
-                             whole number or a tensor of integers"
+                            "input {i} holds integers such as tokens, and {other:?} is not an \
+                             integer baseline; give a whole number or a tensor of integers"
                         ),
                     });
                 }
@@ -126,11 +127,11 @@ impl Baselines {
         Ok(inputs.with(|i, _| absent[i].clone()))
     }
 
-    /// Per attributed input, rows to draw baselines from: a distribution's or a tensor's rows, or
-    /// one row of a number. With `tokens`, explained integers have rows, too.
+    /// Returns, per attributed input, the rows to draw baselines from: the rows of a distribution
+    /// or a tensor, or one row filled with a number. With `tokens`, also for explained integers.
     ///
     /// # Errors
-    /// As [`resolve`](Self::resolve); [`Error::Method`] for baselines that each row has its own of.
+    /// As [`resolve`](Self::resolve); [`Error::Method`] for baselines computed from each row.
     pub fn pools(&self, inputs: &Values, tokens: bool) -> Result<Vec<Option<Value>>, Error> {
         let count = self.count(inputs);
         let values = inputs.values().iter().enumerate();
@@ -154,7 +155,7 @@ impl Baselines {
                     | Baseline::Several(_) => {
                         return Err(Error::Method {
                             method: "a distribution of baselines",
-                            reason: "what is made of a row is its own; give rows to draw from"
+                            reason: "this baseline depends on each row; give rows to draw from"
                                 .into(),
                         });
                     }
@@ -164,9 +165,9 @@ impl Baselines {
             .collect()
     }
 
-    /// Distributions, and several baselines for one input, taken apart: the baselines of each of
-    /// their rows, which belong together where several inputs have a distribution. These baselines
-    /// alone where there is none.
+    /// Splits distributions, and several baselines for one input, into single baselines, one set
+    /// per row or choice. If several inputs have a distribution, their k-th rows belong together.
+    /// Returns only these baselines if there is nothing to split.
     ///
     /// # Errors
     /// [`Error::Method`] for distributions of different lengths, or without rows.
@@ -188,8 +189,9 @@ impl Baselines {
         Ok(all)
     }
 
-    /// What stands for each absent input, over the backgrounds that [`each_row`](Self::each_row)
-    /// gives; rows of distributions are there once, whichever rows of the inputs they stand for.
+    /// Returns the rows that replace each absent input, over the backgrounds that
+    /// [`each_row`](Self::each_row) returns. Each row of a distribution is stored only once, for
+    /// all rows of the inputs.
     ///
     /// # Errors
     /// As [`absent`](Self::absent) and [`each_row`](Self::each_row).
@@ -228,8 +230,8 @@ impl Baselines {
         all.collect()
     }
 
-    /// Several baselines for one input taken apart, which belong together where several inputs have
-    /// them; distributions stay.
+    /// Splits several baselines for one input into single ones, which belong together where several
+    /// inputs have them. Distributions are kept.
     fn choices(&self) -> Result<Vec<Baselines>, Error> {
         let mut counts = self.each.iter().filter_map(|one| match one {
             Baseline::Several(several) => Some(several.len()),
@@ -241,8 +243,8 @@ impl Baselines {
         if count == 0 || counts.any(|other| other != count) {
             return Err(Error::Method {
                 method: "several baselines",
-                reason: "at least one is needed, and as many for each input, since they belong \
-                         together"
+                reason: "at least one is needed, and the same number for each input, since they \
+                         belong together"
                     .into(),
             });
         }
@@ -257,7 +259,7 @@ impl Baselines {
         Ok(all.concat())
     }
 
-    /// How many rows the distributions have; none where there is no distribution.
+    /// Returns how many rows the distributions have; `None` if there is no distribution.
     fn drawn(&self) -> Result<Option<usize>, Error> {
         let mut lengths = self.each.iter().filter_map(|one| match one {
             Baseline::Distribution(rows) => Some(rows.rows()),
@@ -269,17 +271,19 @@ impl Baselines {
         if count == 0 || lengths.any(|length| length != count) {
             return Err(Error::Method {
                 method: "a distribution of baselines",
-                reason: "it needs rows, and as many for each input, since they belong together"
+                reason: "it needs rows, and the same number for each input, since they belong \
+                         together"
                     .into(),
             });
         }
         Ok(Some(count))
     }
 
-    /// Per input, whether it is inpainted where it is absent; and the same with zeros instead.
+    /// Returns, per input, whether it is inpainted where it is absent, and these baselines with
+    /// zeros instead of inpainting.
     ///
     /// # Errors
-    /// [`Error::Shape`] for inpainting of what is no image; as [`get`](Self::get).
+    /// [`Error::Shape`] for inpainting an input that is not an image; as [`get`](Self::get).
     pub fn inpainting(&self, inputs: &Values) -> Result<(Vec<bool>, Baselines), Error> {
         let count = self.count(inputs);
         let values = inputs.values().iter().enumerate();
@@ -288,9 +292,9 @@ impl Baselines {
             let image = inputs.attributed(i) && value.shape().len() == 4;
             if inpaint && !image {
                 return Err(Error::Shape {
-                    what: format!("input {i}, which is to be inpainted,"),
+                    what: format!("input {i}, which should be inpainted,"),
                     got: value.shape(),
-                    expected: "an image [batch, channels, height, width] of floating point".into(),
+                    expected: "a floating-point image [batch, channels, height, width]".into(),
                 });
             }
             Ok(inpaint)
@@ -305,7 +309,7 @@ impl Baselines {
         Ok((inpainted.collect::<Result<_, _>>()?, plain))
     }
 
-    /// Of how many inputs there are baselines: constants that a cut model appends have none.
+    /// Returns how many inputs have baselines; constants appended for a cut model have none.
     fn count(&self, inputs: &Values) -> usize {
         let count = inputs.values().len();
         let given = (0..count).rev().find(|&i| inputs.explained(i));
@@ -335,10 +339,9 @@ fn one(baseline: &Baseline, input: &Value, inputs: &Values, i: usize) -> Result<
         Baseline::Blur(sigma) => blurred(input, *sigma, i),
         Baseline::Inpaint => Err(Error::Method {
             method: "this method",
-            reason:
-                "inpainting needs something to surround what is absent; it serves methods that \
-                     take parts of the input away"
-                    .into(),
+            reason: "inpainting needs surroundings of the absent part; use it with methods that \
+                     remove parts of the input"
+                .into(),
         }),
         Baseline::Distribution(_) | Baseline::Several(_) => Err(Error::Method {
             method: "this method",
@@ -347,7 +350,7 @@ fn one(baseline: &Baseline, input: &Value, inputs: &Values, i: usize) -> Result<
     }
 }
 
-/// One number everywhere, in the form of a value.
+/// Returns a value filled with one number, with the shape and type of `value`.
 fn filled(value: &Value, number: f64, i: usize) -> Result<Value, Error> {
     if !number.is_finite() {
         return Err(Error::NonFinite {
@@ -362,7 +365,7 @@ fn filled(value: &Value, number: f64, i: usize) -> Result<Value, Error> {
             return Err(Error::Method {
                 method: "a baseline of integers",
                 reason: format!(
-                    "input {i} holds integers such as tokens ({dtype:?}), and {number} is none of them"
+                    "input {i} holds integers such as tokens ({dtype:?}), and {number} is not one"
                 ),
             });
         }
@@ -387,7 +390,7 @@ fn filled(value: &Value, number: f64, i: usize) -> Result<Value, Error> {
     }))
 }
 
-/// A tensor's row for each row of the input: one for all, or one per caller's row.
+/// Returns a tensor's row for each row of the input: one for all, or one per caller's row.
 fn tensor_rows(tensor: &Value, input: &Value, inputs: &Values, i: usize) -> Result<Value, Error> {
     let (origin, rows) = (inputs.origin(), inputs.caller_rows());
     if tensor.rows() != 1 && tensor.rows() != rows {
@@ -407,7 +410,7 @@ fn tensor_rows(tensor: &Value, input: &Value, inputs: &Values, i: usize) -> Resu
     })
 }
 
-/// Refuses rows unlike the input's.
+/// Refuses rows that are not shaped like the input's.
 fn fits(rows: &Value, input: &Value, i: usize, how_many: &str) -> Result<(), Error> {
     let (shape, given) = (input.shape(), rows.shape());
     if given.len() == shape.len() && given[1..] == shape[1..] && given[0] > 0 {
@@ -422,7 +425,7 @@ fn fits(rows: &Value, input: &Value, i: usize, how_many: &str) -> Result<(), Err
     })
 }
 
-/// The tensor, if it has the input's type and device and is finite.
+/// Returns the tensor if it has the input's type and device and is finite.
 fn like(tensor: &Value, input: &Value, i: usize) -> Result<Value, Error> {
     let device = input.device();
     let what = format!("the baseline of input {i}");

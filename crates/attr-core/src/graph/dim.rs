@@ -1,4 +1,4 @@
-//! Sizes that follow the batch.
+//! Sizes that follow the batch, that is, depend on the number of rows.
 
 use std::fmt;
 
@@ -28,7 +28,7 @@ impl Dim {
         self.fixed + self.per_row * rows as isize
     }
 
-    /// The line through `(rows.0, a)` and `(rows.1, b)`; none when it is not a whole number a row.
+    /// The line through `(rows.0, a)` and `(rows.1, b)`; `None` if its slope is not a whole number.
     pub(crate) fn through(a: isize, b: isize, rows: (usize, usize)) -> Option<Self> {
         let span = rows.1 as isize - rows.0 as isize;
         if a == b {
@@ -62,7 +62,7 @@ impl fmt::Display for Dim {
 pub struct SliceDim {
     /// First index; negative counts from the end.
     pub start: Dim,
-    /// One past the last index; none is the end of the dimension.
+    /// One past the last index; `None` means the end of the dimension.
     pub end: Option<Dim>,
     /// Step; negative walks backwards.
     pub step: isize,

@@ -1,5 +1,5 @@
-//! What is known of values and nodes before anything runs: which values are never negative, and
-//! which nodes have a linear layer before them.
+//! Facts known before anything runs: which values are never negative, and which nodes have a
+//! linear layer before them.
 
 use std::collections::HashMap;
 
@@ -9,10 +9,10 @@ use super::op::{Binary, Compare, Cumulative, Interpolation, Op, Padding, Reduce,
 use super::{Graph, Node, SlotId, Source};
 
 impl Graph {
-    /// Per slot, whether its values are never negative. NaN and what comes of a division by zero
-    /// are aside.
+    /// Per slot, whether its values are never negative. NaN and the results of a division by zero
+    /// are ignored.
     ///
-    /// Nothing is read from a device: of inputs, parameters and constants only the type counts.
+    /// Nothing is read from a device: for inputs, parameters and constants only the type counts.
     pub fn non_negative(&self) -> Vec<bool> {
         let groups: HashMap<SlotId, usize> = self
             .groups
@@ -42,7 +42,7 @@ impl Graph {
         known
     }
 
-    /// Whether output `i` of a node is never negative, given which slots before it are not.
+    /// Whether output `i` of a node is never negative, given which slots before it never are.
     fn output_is_non_negative(&self, node: &Node, i: usize, known: &[bool]) -> bool {
         let operand = |i: usize| node.operands.get(i).is_some_and(|&slot| known[slot]);
         let all = || node.operands.iter().all(|&slot| known[slot]);
@@ -132,7 +132,7 @@ impl Graph {
             | Op::Cast(_)
             | Op::Embedding => operand(0),
             Op::Interpolate { mode, .. } | Op::GridSample { mode, .. } => {
-                // The weights of the others are negative in part.
+                // Other modes have some negative weights.
                 let means = matches!(
                     mode,
                     Interpolation::Bilinear | Interpolation::Nearest | Interpolation::NearestExact
@@ -158,8 +158,8 @@ impl Graph {
         }
     }
 
-    /// Whether a choice is the larger of two values of which one is never negative: Burn records
-    /// the maximum so.
+    /// Whether a selection takes the larger of two values, one of which is never negative. Burn
+    /// records the maximum this way.
     fn largest(&self, node: &Node, known: &[bool]) -> bool {
         let [otherwise, mask, chosen] = node.operands[..] else {
             return false;
@@ -184,7 +184,7 @@ impl Graph {
     }
 
     /// Per node, whether it is a linear layer: a weight that does not depend on the inputs, applied
-    /// to what does.
+    /// to a tensor that does.
     pub fn linear_layers(&self) -> Vec<bool> {
         let active = self.dependents(&self.inputs);
         let nodes = self.nodes.iter();
@@ -192,7 +192,7 @@ impl Graph {
     }
 
     /// Per node, whether a linear layer lies before it on some path from the inputs. The linear
-    /// layers that have none before them are the first ones.
+    /// layers with none before them are the first layers.
     pub fn linear_before(&self) -> Vec<bool> {
         let active = self.dependents(&self.inputs);
         let mut after = vec![false; self.slots.len()];

@@ -48,13 +48,13 @@ pub(crate) type SlotId = usize;
 /// Where a slot's value comes from.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
-    /// The model's input of that number.
+    /// The model's input with that number.
     Input(usize),
     /// A parameter of the module, by path.
     Parameter(String, Value),
     /// A tensor that depends on no input.
     Constant(Value),
-    /// An output of that node.
+    /// An output of the node with that index.
     Node(usize),
 }
 
@@ -70,7 +70,7 @@ pub(crate) struct Slot {
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub name: String,
-    /// Other names that it answers to: those of layers that an edit merged into it.
+    /// Other names of the node: those of layers that an edit merged into it.
     pub aliases: Vec<String>,
     pub op: Op,
     pub operands: Vec<SlotId>,
@@ -78,26 +78,26 @@ pub(crate) struct Node {
 }
 
 /// A model's computation. Slot numbers are stable under edits: cutting a graph removes nodes and
-/// changes what its inputs are, and leaves every other number alone.
+/// changes its inputs, but leaves every other number alone.
 #[derive(Clone, Debug)]
 pub(crate) struct Graph {
     pub nodes: Vec<Node>,
     pub slots: Vec<Slot>,
     pub inputs: Vec<SlotId>,
     pub output: SlotId,
-    /// The number of rows it is bound to; none when it serves every number.
+    /// The number of rows that the graph is bound to; `None` if it works for any number.
     pub rows: Option<usize>,
     pub device: DispatchDevice,
-    /// Per slot, the nodes that read it, once each, in execution order. That the output is read
-    /// from outside is not among them.
+    /// Per slot, the nodes that read it, once each, in execution order. Reading the output from
+    /// outside does not count.
     pub readers: Vec<Vec<usize>>,
-    /// Nodes that a rule may treat as one, in execution order of their last nodes. No node is in
-    /// two groups.
+    /// Groups of nodes that a rule may treat as one, in execution order of their last nodes. No
+    /// node is in two groups.
     pub groups: Vec<Group>,
 }
 
 impl Graph {
-    /// The node that reads a slot, where one node does, once, and the slot is not the output.
+    /// The only node that reads a slot, if it reads it once and the slot is not the output.
     pub fn sole_reader(&self, slot: SlotId) -> Option<usize> {
         let &[reader] = self.readers.get(slot)?.as_slice() else {
             return None;
@@ -143,8 +143,8 @@ impl Graph {
         self.connect();
     }
 
-    /// Brings up to date what follows from the nodes: which node produces each slot, which nodes
-    /// read it, and the groups. Every edit ends with this.
+    /// Updates what follows from the nodes: which node produces each slot, which nodes read it, and
+    /// the groups. Every edit ends with this.
     pub fn connect(&mut self) {
         self.readers = vec![Vec::new(); self.slots.len()];
         for (i, node) in self.nodes.iter().enumerate() {
@@ -168,25 +168,25 @@ impl Graph {
         }
     }
 
-    /// A slot's shape for so many rows.
+    /// A slot's shape for the given number of rows.
     pub fn shape_at(&self, slot: SlotId, rows: usize) -> Vec<usize> {
         let dims = self.slots[slot].shape.iter();
         dims.map(|dim| dim.at(rows).max(0) as usize).collect()
     }
 
-    /// The dimension of a slot that is the batch, none where there is none; an error where the
-    /// batch is only a factor or a part of a dimension.
+    /// The batch dimension of a slot, or `None` if it has none; an error if the batch is only a
+    /// factor or a part of a dimension.
     pub fn batch(&self, slot: SlotId) -> Result<Option<usize>, Error> {
         let dims = self.slots[slot].shape.iter().enumerate();
         let mut follows = dims.filter(|(_, dim)| dim.per_row != 0);
         match (follows.next(), follows.next()) {
             (None, _) => Ok(None),
             (Some((at, dim)), None) if dim.fixed == 0 && dim.per_row == 1 => Ok(Some(at)),
-            _ => Err(Error::Internal("the batch is no dimension of its own")),
+            _ => Err(Error::Internal("the batch is not a separate dimension")),
         }
     }
 
-    /// Bytes of all float activations for one further row.
+    /// Bytes of all float activations for one additional row.
     pub fn bytes_per_row(&self) -> usize {
         let depends = self.dependents(&self.inputs);
         self.slots

@@ -1,4 +1,4 @@
-//! What a node of a traced graph computes: a small semantic set, free of Burn's recording format.
+//! The operations of a traced graph: a small semantic set, independent of Burn's recording format.
 //!
 //! Rules match on these kinds ("every convolution", "every activation"), so kinds that a rule
 //! would treat alike share a variant: all elementwise functions are [`Op::Unary`], all two-operand
@@ -162,7 +162,7 @@ pub enum Interpolation {
     NearestExact,
 }
 
-/// What a node computes. The comment gives the operands in order; `[x]` may be absent.
+/// What a node computes. Each comment gives the operands in order; `[x]` may be absent.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     /// `x @ weight [+ bias]` with `weight: [in, out]` a parameter. Operands: x, weight, \[bias\].
@@ -196,7 +196,7 @@ pub enum Op {
     Embedding,
     /// Scaled dot-product attention. Operands: query, key, value, then mask and bias if present.
     Attention {
-        /// Factor on the scores; none is `1/sqrt(head size)`.
+        /// Factor on the scores; `None` means `1/sqrt(head size)`.
         scale: Option<f64>,
         /// Soft limit of the scores.
         softcap: Option<f64>,
@@ -271,14 +271,14 @@ pub enum Op {
     ExtremeWithIndices {
         /// The dimension.
         dim: usize,
-        /// Whether the smallest is sought.
+        /// Whether to find the smallest.
         smallest: bool,
     },
     /// The `k` largest values along a dimension; outputs values, indices, or both in that order.
     TopK {
         /// The dimension.
         dim: usize,
-        /// How many.
+        /// The number of values.
         k: usize,
         /// Whether values are an output.
         values: bool,
@@ -328,7 +328,7 @@ pub enum Op {
     GridSample {
         /// How values between points are found.
         mode: Interpolation,
-        /// What lies outside.
+        /// The values outside the tensor.
         padding: GridPadding,
         /// Whether corner points coincide.
         align_corners: bool,
@@ -376,14 +376,14 @@ pub enum Op {
     Scatter {
         /// The dimension.
         dim: usize,
-        /// How a value meets what is there.
+        /// How a new value is combined with the old one.
         update: IndexingUpdateOp,
     },
     /// Values at index tuples. Operands: x, indices.
     GatherNd,
     /// Writes values at index tuples. Operands: x, indices, values.
     ScatterNd {
-        /// How a value meets what is there.
+        /// How a new value is combined with the old one.
         update: IndexingUpdateOp,
     },
     /// Whole slices along a dimension. Operands: x, indices `[n]`.
@@ -395,7 +395,7 @@ pub enum Op {
     SelectAssign {
         /// The dimension.
         dim: usize,
-        /// How a value meets what is there.
+        /// How a new value is combined with the old one.
         update: IndexingUpdateOp,
     },
     /// `value` where the mask is true. Operands: x, mask, value.
@@ -406,7 +406,7 @@ pub enum Op {
     Repeat {
         /// The dimension.
         dim: usize,
-        /// How often.
+        /// The number of repeats.
         times: Dim,
     },
     /// Joins along a dimension. Any number of operands.
@@ -416,7 +416,7 @@ pub enum Op {
     },
     /// Changes the element type.
     Cast(DType),
-    /// A tensor of one value. No operands.
+    /// A tensor filled with one value. No operands.
     Full {
         /// Its shape.
         shape: Vec<Dim>,
@@ -427,7 +427,7 @@ pub enum Op {
     },
 }
 
-/// What lies outside a sampled grid.
+/// The values that grid sampling reads outside the tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)] // Each is the padding of its name.
 pub enum GridPadding {
@@ -436,7 +436,7 @@ pub enum GridPadding {
     Zeros,
 }
 
-/// A number as floating point.
+/// Converts a number to floating point.
 pub(super) fn number(number: &Number) -> f64 {
     number.elem()
 }
@@ -482,9 +482,9 @@ impl Op {
 
     /// Whether this is a nonlinearity with an operation of its own, or a softmax.
     ///
-    /// Softmaxes mix the elements of a row, so what holds of elementwise functions may not hold of
-    /// them. A ReLU6 or hard tanh is a [`Clamp`](Self::Clamp), which is not among these
-    /// ([`is_relu`](Self::is_relu) knows those that cut at zero). What Burn records as several
+    /// Softmaxes mix the elements of a row, so what holds for elementwise functions may not hold
+    /// for them. A ReLU6 or hard tanh is a [`Clamp`](Self::Clamp), which does not count
+    /// ([`is_relu`](Self::is_relu) recognises those that cut at zero). What Burn records as several
     /// operations (SiLU, ELU, softplus) is a group: see [`GroupKind`](crate::op::GroupKind).
     pub fn is_activation(&self) -> bool {
         matches!(

@@ -1,4 +1,4 @@
-//! Which graph serves which inputs: traced when their shape is new, edited once, remembered.
+//! The graphs of a model, one per input shape: each is traced once, edited once and cached.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -17,20 +17,20 @@ pub(crate) struct Graphs {
     edited: Arc<Mutex<Cache>>,
     /// The graph of the example, edited.
     example: Arc<OnceLock<Arc<Graph>>>,
-    /// The same graphs with BatchNorm folded, for runs that ask for no layer.
+    /// The same graphs with BatchNorm folded, for runs that need no layer by name.
     folded: Arc<OnceLock<Graphs>>,
 }
 
-/// How many graphs are remembered: shapes of inputs that come and go, such as texts of many
-/// lengths, must not fill the memory.
+/// The number of cached graphs, limited so that many input shapes, such as texts of different
+/// lengths, do not fill the memory.
 const REMEMBERED: usize = 64;
 
-/// The latest graphs, by the inputs that they serve; the latest used is last.
+/// The most recently used graphs by the inputs that they fit; the most recent is last.
 #[derive(Default)]
 struct Cache(Vec<(Key, Arc<Graph>)>);
 
 impl Cache {
-    /// The graph of the first of `keys` that there is one for.
+    /// Returns the graph of the first of `keys` that is in the cache.
     fn find(&mut self, keys: &[Key]) -> Option<(Key, Arc<Graph>)> {
         let at = keys
             .iter()
@@ -56,7 +56,7 @@ enum Origin {
         recorder: Box<dyn Recorder>,
         inputs: usize,
         graphs: Mutex<Cache>,
-        /// Of the example that the model was traced with.
+        /// The graph of the example that the model was traced with.
         first: OnceLock<Arc<Graph>>,
         traces: AtomicUsize,
         device: DispatchDevice,
@@ -65,7 +65,7 @@ enum Origin {
     Graph(Arc<Graph>),
 }
 
-/// How a graph is edited, in order.
+/// One edit of a graph.
 #[derive(Clone)]
 pub(crate) enum Step {
     ToLayer(String),
@@ -74,11 +74,12 @@ pub(crate) enum Step {
     ExpandAttention,
 }
 
-/// Inputs that share a graph: shapes without the batch, types, and the batch where it matters.
+/// What inputs that share a graph have in common: shapes without the batch, types, and the batch
+/// size where it matters.
 type Key = (Vec<Spec>, Option<usize>);
 
 impl Graphs {
-    /// The graphs of a module on `device`, with as many inputs.
+    /// Creates the graphs of a module on `device` with `inputs` inputs.
     pub fn of_module(recorder: Box<dyn Recorder>, inputs: usize, device: DispatchDevice) -> Self {
         Self::new(Origin::Module {
             recorder,
@@ -90,7 +91,7 @@ impl Graphs {
         })
     }
 
-    /// One graph, cut from another.
+    /// Wraps one graph, cut from another.
     pub fn of_graph(graph: Graph) -> Self {
         Self::new(Origin::Graph(Arc::new(graph)))
     }
@@ -105,7 +106,7 @@ impl Graphs {
         }
     }
 
-    /// The same graphs with a further edit.
+    /// Returns the same graphs with one more edit.
     pub fn with_step(&self, step: Step) -> Self {
         let mut graphs = self.clone();
         graphs.steps.push(step);
@@ -115,13 +116,13 @@ impl Graphs {
         graphs
     }
 
-    /// The same graphs with BatchNorm folded, kept for the next time.
+    /// Returns the same graphs with BatchNorm folded, and caches them.
     pub fn folded(&self) -> &Self {
         self.folded
             .get_or_init(|| self.with_step(Step::FoldBatchNorm))
     }
 
-    /// How many inputs a graph takes.
+    /// Returns how many inputs a graph takes.
     pub fn inputs(&self) -> usize {
         match &*self.origin {
             Origin::Module { inputs, .. } => *inputs,
@@ -136,7 +137,7 @@ impl Graphs {
         }
     }
 
-    /// How often a forward was traced.
+    /// Returns how often the forward function was traced.
     pub fn traces(&self) -> usize {
         match &*self.origin {
             Origin::Module { traces, .. } => traces.load(Ordering::Relaxed),
@@ -144,7 +145,7 @@ impl Graphs {
         }
     }
 
-    /// The graph of the example, edited.
+    /// Returns the edited graph of the example.
     pub fn example(&self) -> Result<Arc<Graph>, Error> {
         if let Some(graph) = self.example.get() {
             return Ok(graph.clone());
@@ -170,7 +171,7 @@ impl Graphs {
         Ok(graph)
     }
 
-    /// The graph for such inputs: traced now if their shape is new, edited once.
+    /// Returns the graph for such inputs; traces and edits it first if their shape is new.
     pub fn get(&self, values: &[Value]) -> Result<Arc<Graph>, Error> {
         check_devices(self.device(), values)?;
         if graph::tracing() {
@@ -194,7 +195,7 @@ impl Graphs {
                 spec
             })
             .collect();
-        // A graph of exactly this batch size first: it was recorded, not joined.
+        // Prefer a graph of exactly this batch size: it was recorded, not merged from several.
         let keys = [(shapes.clone(), Some(rows)), (shapes, None)];
         let lock = |cache| Mutex::lock(cache).unwrap_or_else(PoisonError::into_inner);
         if let Some((_, graph)) = lock(&self.edited).find(&keys) {
@@ -240,7 +241,7 @@ impl Graphs {
     }
 }
 
-/// Refuses inputs that a graph was not made for.
+/// Refuses inputs that do not fit a graph.
 pub(crate) fn check_shapes(graph: &Graph, values: &[Value]) -> Result<(), Error> {
     if values.len() != graph.inputs.len() {
         return Err(Error::InputCount {
@@ -255,7 +256,7 @@ pub(crate) fn check_shapes(graph: &Graph, values: &[Value]) -> Result<(), Error>
             return Err(Error::Shape {
                 what: format!("input {i}"),
                 got: value.shape(),
-                expected: format!("{expected:?}, as what the graph was made for has,"),
+                expected: format!("{expected:?}, the shape that the graph was made for,"),
             });
         }
     }

@@ -146,9 +146,9 @@ impl Graph {
     /// if several nodes could be the last, the name is ambiguous.
     fn last_of_module(&self, name: &str, active: &[bool]) -> Result<Option<usize>, Error> {
         let module = self.module(name, active);
-        let Some(&end) = module.last() else {
+        if module.is_empty() {
             return Ok(None);
-        };
+        }
         let with_parameters = module.iter().rposition(|&node| self.has_parameters(node));
         let possible = &module[with_parameters.unwrap_or(0)..];
         let is_all_that_leaves = |&&last: &&usize| {
@@ -161,17 +161,18 @@ impl Graph {
             .filter(is_all_that_leaves)
             .copied()
             .collect();
-        match ends[..] {
-            [] => Ok(Some(end)),
-            [last] => Ok(Some(last)),
-            _ => Err(Error::AmbiguousLayer {
-                name: name.into(),
-                candidates: ends
-                    .iter()
-                    .map(|&node| self.nodes[node].name.clone())
-                    .collect(),
-            }),
+        if let [last] = ends[..] {
+            return Ok(Some(last));
         }
+        // If several of its nodes are read later, the module has several outputs.
+        let candidates = if ends.is_empty() { possible } else { &ends };
+        let candidates = candidates.iter();
+        Err(Error::AmbiguousLayer {
+            name: name.into(),
+            candidates: candidates
+                .map(|&node| self.nodes[node].name.clone())
+                .collect(),
+        })
     }
 
     /// Returns the first node of a module; `None` if no module has this name. The name is ambiguous

@@ -1,10 +1,10 @@
-//! What can be explained: anything with a forward function.
+//! Models that can be explained: anything with a forward function.
 //!
 //! ```text
 //! mod.rs      Model: one required method; closures; gradients by autodiff
 //! traced.rs   Traced: a model as a graph; cuts, replays, plans, passes
-//! graphs.rs   which graph serves which inputs
-//! layer.rs    the summary of a layer
+//! graphs.rs   the graph used for given inputs
+//! layer.rs    the summary of a layer, and layer names
 //! untyped.rs  a model as methods see it
 //! ```
 
@@ -29,25 +29,25 @@ pub use layer::Layer;
 pub use traced::Traced;
 pub(crate) use untyped::Untyped;
 
-/// Turns a model's output into what is to be differentiated: one weight tensor, shaped like the
-/// output, for each target.
+/// Computes the seeds of the backward passes from a model's output: for each target, one weight
+/// tensor shaped like the output.
 pub type Seeds<'a> = dyn Fn(&Value) -> Result<Vec<Value>, Error> + 'a;
 
 /// An output and, for each seed, the gradient of `sum(seed * output)` with respect to each input.
 pub struct Gradients {
     /// The model's output.
     pub output: Value,
-    /// How many forward passes it took.
+    /// How many forward passes were needed.
     pub forward_passes: usize,
-    /// Per seed, per input; none for inputs that get no attribution or that nothing flows to.
+    /// Per seed, per input; `None` for inputs that get no attribution or that no gradient reaches.
     pub inputs: Vec<Vec<Option<Value>>>,
 }
 
-/// A model over inputs `I`: one required method.
+/// A model over inputs `I`, with one required method.
 ///
 /// Implemented for [`Traced`] and for every closure from inputs to a tensor, or to a `Result` of
-/// one. A closure gets its gradients from Burn's autodiff, a traced model by walking its graph back.
-/// `I` only says which inputs fit; the methods take them without their types.
+/// one. A closure gets its gradients from Burn's autodiff, a traced model from a backward walk over
+/// its graph. `I` only says which inputs fit; the methods take them without static types.
 ///
 /// ```
 /// use attr_core::Model;
@@ -57,13 +57,14 @@ pub struct Gradients {
 /// accepts(&|x: Tensor<2>| x.sum_dim(1));
 /// ```
 pub trait Model<I = Values> {
-    /// The output for some rows; its dimension 0 is the batch.
+    /// Computes the output for some rows; its dimension 0 is the batch.
     ///
     /// # Errors
-    /// Whatever makes the inputs unfit for the model.
+    /// Any error that the model reports for these inputs.
     fn forward(&self, inputs: Values) -> Result<Value, Error>;
 
-    /// The output and the gradients of each seed; the forward pass is shared where possible.
+    /// Computes the output and the gradients for each seed; seeds share the forward pass where
+    /// possible.
     ///
     /// # Errors
     /// As [`forward`](Self::forward), and [`Error::NoGradient`].
@@ -71,9 +72,9 @@ pub trait Model<I = Values> {
         autodiff(&|inputs| self.forward(inputs), inputs, seeds)
     }
 
-    /// Whether gradients are those of the function that [`forward`](Self::forward) computes.
-    /// Called once per explanation, before gradients are used; gives the number of forward passes
-    /// it took.
+    /// Checks that gradients are those of the function that [`forward`](Self::forward) computes.
+    /// Called once per explanation, before gradients are used. Returns the number of forward passes
+    /// that the check took.
     ///
     /// # Errors
     /// [`Error::TrainingMode`] when a BatchNorm or Dropout behaves differently under autodiff.
@@ -86,27 +87,27 @@ pub trait Model<I = Values> {
             .iter()
             .zip(&tracked)
             .fold(0f32, |m, (a, b)| m.max((a - b).abs()));
-        // Kernels may round differently when a gradient is wanted; dropped units and batch
-        // statistics change far more.
+        // Kernels may round differently under autodiff; dropout and batch statistics change the
+        // output far more.
         if plain.len() != tracked.len() || difference > 1e-4 * largest.max(1e-3) {
             return Err(Error::TrainingMode { difference });
         }
         Ok(2)
     }
 
-    /// The model as a graph, for methods that look inside; none for one that has no graph, such as
-    /// a closure.
+    /// Returns the model as a graph, for methods that look inside; `None` for a model without a
+    /// graph, such as a closure.
     fn traced(&self) -> Option<&Traced> {
         None
     }
 }
 
-/// What a forward function may return: a tensor, a [`Value`], or a `Result` of either.
+/// The return type of a forward function: a tensor, a [`Value`], or a `Result` of either.
 pub trait Output {
-    /// The output without its type.
+    /// Returns the output without its static type.
     ///
     /// # Errors
-    /// [`Error::ForwardFailed`] for a forward that failed.
+    /// [`Error::ForwardFailed`] when the forward function returned an error.
     fn into_output(self) -> Result<Value, Error>;
 }
 
@@ -160,7 +161,8 @@ fn track(forward: &Forward<'_>, inputs: &Values) -> Result<(Vec<Value>, Value), 
     Ok((leaves, output))
 }
 
-/// Gradients by Burn's autodiff. A tape serves one backward pass, so each seed runs forward anew.
+/// Computes gradients with Burn's autodiff. A tape allows only one backward pass, so each seed
+/// needs its own forward pass.
 fn autodiff(forward: &Forward<'_>, inputs: Values, seeds: &Seeds<'_>) -> Result<Gradients, Error> {
     let mut result = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! A model recorded once and replayed: the heart of this library.
+//! A model recorded as a graph and replayed: the core of this library.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -12,13 +12,13 @@ use crate::graph::{FunctionRecorder, LayerGroup, ModuleRecorder, NearRow, Place,
 use crate::walk::{Composite, GradientEverywhere, Pass, Plan, Walk};
 use crate::{Error, Inputs, Kind, Layer, Model, Output, Value, Values, Work};
 
-/// A Burn module as a graph of named layers that can be run forwards and backwards, whole or in
-/// part.
+/// A Burn module as a graph of named layers that can be run forward and backward, whole or in part.
 ///
-/// [`Traced::new`] runs the module's own forward on Burn's capture device, at three batch sizes to
-/// see which numbers follow the batch: no change to the module, no hooks, no training mode (a
-/// recording is inference). Weights stay where they are and are not copied. Inputs of another shape
-/// are traced when they come and remembered; another number of rows costs nothing.
+/// [`Traced::new`] runs the module's own forward function on Burn's capture device, at three batch
+/// sizes to see which numbers depend on the batch size. The module needs no changes, no hooks and
+/// no training mode (the trace is recorded in inference mode). Weights are not copied or moved.
+/// A new input shape is traced when it first occurs and then remembered; a new number of rows needs
+/// no new trace.
 ///
 /// ```
 /// use attr_core::Traced;
@@ -40,12 +40,12 @@ use crate::{Error, Inputs, Kind, Layer, Model, Output, Value, Values, Work};
 #[derive(Clone)]
 pub struct Traced {
     graphs: Graphs,
-    /// What a cut model still needs of the layers before the cut.
+    /// Values from before the cut that a cut model still reads.
     constants: Vec<Value>,
 }
 
 impl Traced {
-    /// Traces `forward` of `model` for inputs like `example`, whose values play no part.
+    /// Traces `forward` of `model` for inputs like `example`, whose values do not matter.
     ///
     /// # Errors
     /// [`Error::UnsupportedOperation`], [`Error::ReadsValue`], [`Error::ForwardPanicked`] for an
@@ -82,12 +82,12 @@ impl Traced {
         Ok(traced)
     }
 
-    /// Traces a function of named parameters and inputs whose ranks are known at run time only,
+    /// Traces a function of named parameters and inputs whose ranks are known only at run time,
     /// such as a model read from a file.
     ///
-    /// `forward` is given a placeholder for each of `parameters` and for each input, without
-    /// values; it computes with [`Op::run`](crate::op::Op::run) or with typed tensors, and names layers
-    /// with [`tap_value`](crate::op::tap_value). It runs anew for every shape of inputs.
+    /// `forward` is given a placeholder without values for each of `parameters` and for each input.
+    /// It computes with [`Op::run`](crate::op::Op::run) or with typed tensors, and names layers
+    /// with [`tap_value`](crate::op::tap_value). It runs again for every new input shape.
     ///
     /// # Errors
     /// As [`Traced::new`], and whatever `forward` reports.
@@ -134,8 +134,8 @@ impl Traced {
         Ok(traced)
     }
 
-    /// All layers in execution order, with shapes as for the traced example; each prints as a line
-    /// of a model summary.
+    /// Returns all layers in execution order, with the shapes of the traced example. Each prints as
+    /// one line of a model summary.
     pub fn layers(&self) -> Vec<Layer> {
         self.graphs
             .example()
@@ -143,10 +143,10 @@ impl Traced {
             .unwrap_or_default()
     }
 
-    /// The model's output.
+    /// Computes the model's output.
     ///
     /// # Errors
-    /// [`Error::Shape`] and its like when the inputs do not fit.
+    /// [`Error::Shape`] and similar errors when the inputs do not fit.
     pub fn forward(&self, inputs: &impl Inputs) -> Result<Value, Error> {
         let values = self.complete(inputs)?;
         let graph = self.graphs.get(&values)?;
@@ -154,12 +154,12 @@ impl Traced {
         run.get(graph.output).cloned()
     }
 
-    /// The output with some layers' activations replaced (activation patching), and the
-    /// activations of the layers in `keep`, by their order.
+    /// Computes the output with some layers' activations replaced (activation patching). Also
+    /// returns the activations of the layers in `keep`, in the order given.
     ///
     /// # Errors
-    /// [`Error::UnknownLayer`]; [`Error::Shape`] or [`Error::Unlike`] for a replacement of another
-    /// shape, type or device than the activation.
+    /// [`Error::UnknownLayer`]; [`Error::Shape`] or [`Error::Unlike`] for a replacement whose
+    /// shape, type or device differs from the activation's.
     pub fn forward_with(
         &self,
         inputs: &impl Inputs,
@@ -191,7 +191,7 @@ impl Traced {
         Ok((run.get(graph.output)?.clone(), run.all(&kept)?))
     }
 
-    /// The activations of some layers.
+    /// Computes the activations of some layers.
     ///
     /// # Errors
     /// [`Error::UnknownLayer`] with the nearest names.
@@ -199,13 +199,13 @@ impl Traced {
         Ok(self.forward_with(inputs, &[], layers)?.1)
     }
 
-    /// Which rule of `composite` serves which node, for walks from the output, or from a layer, to
-    /// the inputs that get an attribution. [`Plan::to_layers`] ends walks earlier. A plan serves any
-    /// inputs of the same shape, whatever their number of rows.
+    /// Assigns a rule of `composite` to each node, for walks from the output or a layer to the
+    /// inputs that get an attribution. [`Plan::to_layers`] ends walks earlier. A plan can be used
+    /// for any inputs of the same shape, with any number of rows.
     ///
     /// # Errors
-    /// Those of the composite, for a node that it has no rule for; [`Error::Shape`] and its like
-    /// when the inputs do not fit.
+    /// The composite's own, for a node without a rule; [`Error::Shape`] and similar errors when the
+    /// inputs do not fit.
     pub fn plan(&self, composite: &dyn Composite, inputs: &impl Inputs) -> Result<Plan, Error> {
         let inputs = self.complete_values(inputs)?;
         let graph = self.graphs.get(inputs.values())?;
@@ -214,20 +214,20 @@ impl Traced {
         Plan::new(graph, composite, explained)
     }
 
-    /// One forward pass, to be walked back over as often as wanted.
+    /// Runs one forward pass, which can be walked backward any number of times.
     ///
     /// # Errors
-    /// [`Error::Shape`] and its like when the inputs do not fit the model, or are shaped unlike those
-    /// that the plan was made for.
+    /// [`Error::Shape`] and similar errors when the inputs do not fit the model, or their shapes
+    /// differ from those that the plan was made for.
     pub fn pass(&self, inputs: &impl Inputs, plan: &Plan) -> Result<Pass, Error> {
         self.run_pass(&inputs.to_values(), None, plan, Rc::default())
     }
 
-    /// The same with a second forward pass, on a reference of as many rows, which rules see as
-    /// [`NodeView::reference`](crate::walk::NodeView::reference).
+    /// As [`pass`](Self::pass), with a second forward pass on a reference with as many rows. Rules
+    /// see it as [`NodeView::reference`](crate::walk::NodeView::reference).
     ///
     /// # Errors
-    /// As [`pass`](Self::pass); [`Error::Shape`] for a reference unlike the inputs.
+    /// As [`pass`](Self::pass); [`Error::Shape`] for a reference not shaped like the inputs.
     pub fn pass_with_reference(
         &self,
         inputs: &impl Inputs,
@@ -238,7 +238,7 @@ impl Traced {
         self.run_pass(&inputs.to_values(), Some(&reference), plan, Rc::default())
     }
 
-    /// A pass that counts its work, and that of its walks, in `work`.
+    /// Runs a pass that counts its own work and that of its walks in `work`.
     pub(crate) fn run_pass(
         &self,
         inputs: &Values,
@@ -259,26 +259,26 @@ impl Traced {
         Pass::new(plan, inputs, reference, work)
     }
 
-    /// The model from the output of `layer` on: its only input is that activation.
+    /// Returns the model from the output of `layer` on; its only input is that activation.
     ///
-    /// What later layers read besides (a skip connection around `layer`, a mask made from the
-    /// tokens) is taken from `inputs` and held: explain activations with as many rows.
+    /// Other values that later layers read (a skip connection around `layer`, a mask made from the
+    /// tokens) are computed from `inputs` and held constant. Explain activations with as many rows.
     ///
     /// # Errors
-    /// [`Error::UnknownLayer`]; [`Error::Layer`] when dimension 0 of such a value is not the batch, or
-    /// the output does not depend on the layer.
+    /// [`Error::UnknownLayer`]; [`Error::Layer`] when dimension 0 of such a value is not the batch,
+    /// or the output does not depend on the layer.
     pub fn from_layer(&self, layer: &str, inputs: &impl Inputs) -> Result<Self, Error> {
         let (mut model, _, constants) = self.cut_at(&[layer], &self.complete(inputs)?)?;
         model.constants = constants;
         Ok(model)
     }
 
-    /// The rest of the model from the outputs of `layers` on, and what it takes for `inputs`: the
-    /// activations there, which get an attribution, and what else later layers read.
+    /// Returns the model from the outputs of `layers` on, and its inputs, computed from `inputs`:
+    /// the activations there, which get an attribution, and other values that later layers read.
     ///
     /// # Errors
-    /// As [`from_layer`](Self::from_layer); [`Error::Layer`] for a layer given twice, or one that has
-    /// its effect through another of them alone.
+    /// As [`from_layer`](Self::from_layer); [`Error::Layer`] for a layer given twice, or one that
+    /// influences the output only through another.
     pub fn cut(&self, layers: &[&str], inputs: &Values) -> Result<(Traced, Values), Error> {
         let inputs = self.complete_values(inputs)?;
         let (model, activations, constants) = self.cut_at(layers, inputs.values())?;
@@ -287,17 +287,17 @@ impl Traced {
         Ok((model, inputs.replaced(values, attributed)))
     }
 
-    /// What a model that [`from_layer`](Self::from_layer) cut still reads of the layers before, one
-    /// row for each of the activations it explains.
+    /// Returns the values from before the cut that a model made by
+    /// [`from_layer`](Self::from_layer) still reads, with one row per row of the activation.
     pub fn constants(&self) -> &[Value] {
         &self.constants
     }
 
-    /// The model beside one row, where rows that differ from it in a window of `size` (per spatial
-    /// dimension) of an input cost less than others; none where they do not.
+    /// Prepares cheaper forward passes for rows that differ from `row` only in a window of `size`
+    /// (per spatial dimension) of an input; `None` where they would not be cheaper.
     ///
     /// # Errors
-    /// Whatever makes the row unfit for the model.
+    /// Any error that the model reports for this row.
     pub fn near(
         &self,
         row: &Values,
@@ -309,13 +309,14 @@ impl Traced {
         graph.nearby(row.values(), input, size)
     }
 
-    /// Bytes that all activations of one row take, for inputs like these; none for inputs that do
-    /// not fit.
+    /// Returns how many bytes all activations of one row take, for inputs like these; `None` for
+    /// inputs that do not fit.
     pub fn bytes_per_row(&self, inputs: &Values) -> Option<usize> {
         Some(self.graphs.get(inputs.values()).ok()?.bytes_per_row())
     }
 
-    /// The model from the outputs of `layers` on, the activations there, and what else it takes.
+    /// Returns the model from the outputs of `layers` on, the activations there, and the other
+    /// values that it reads.
     fn cut_at(
         &self,
         layers: &[&str],
@@ -353,7 +354,7 @@ impl Traced {
         Ok((model, run.all(&slots)?, run.all(&side)?))
     }
 
-    /// The model up to the output of `layer`: explain one unit of it with [`Target::unit`].
+    /// Returns the model up to the output of `layer`; explain one unit of it with [`Target::unit`].
     ///
     /// [`Target::unit`]: crate::Target::unit
     ///
@@ -364,33 +365,35 @@ impl Traced {
         Ok(self.with_step(Step::ToLayer(layer.into())))
     }
 
-    /// The model without its final softmax, log-softmax or sigmoid; the same model if it has none.
+    /// Returns the model without its final softmax, log-softmax or sigmoid; the same model if it
+    /// has none.
     ///
     /// Recommended for explanations: probabilities saturate, so their gradients vanish where the
-    /// model is sure, and they mix evidence for a class with evidence against all others.
+    /// model is confident, and they mix evidence for a class with evidence against all others.
     pub fn logits(&self) -> Self {
         self.with_step(Step::Logits)
     }
 
-    /// The model with BatchNorm folded into the convolution or linear layer before it: the same
-    /// function in fewer operations. The folded layer has the BatchNorm's name and answers to the
-    /// other layer's as well; the activation between the two no longer exists, so both names mean
-    /// the BatchNorm's output.
+    /// Returns the model with BatchNorm folded into the preceding convolution or linear layer: the
+    /// same function in fewer operations. The folded layer has the BatchNorm's name and keeps the
+    /// other layer's name as an alias. The activation between the two no longer exists, so both
+    /// names mean the BatchNorm's output.
     pub fn fold_batch_norm(&self) -> Self {
         self.with_step(Step::FoldBatchNorm)
     }
 
-    /// The model with every attention that is one operation taken apart into matrix products, a
-    /// softmax and what lies between: the same function, with activations to look at.
+    /// Returns the model with every fused attention operation expanded into matrix products, a
+    /// softmax and the steps between them: the same function, with its activations accessible.
     ///
-    /// Of an attention `NAME`, `NAME.scores` are the scores that the softmax takes and
-    /// `NAME.softmax` is what it gives. Where a mask may hide a whole row, `NAME.weights` is that
-    /// with zeros for what is hidden. `NAME` itself, or `NAME.output`, is the last product.
+    /// For an attention `NAME`, `NAME.scores` is the softmax's input and `NAME.softmax` its output.
+    /// Where a mask may hide a whole row, `NAME.weights` is the softmax's output with zeros at
+    /// hidden positions. `NAME` itself, or `NAME.output`, is the last product.
     pub fn expand_attention(&self) -> Self {
         self.with_step(Step::ExpandAttention)
     }
 
-    /// Layers that work as one, such as the sigmoid and the product of a SiLU, in execution order.
+    /// Returns groups of layers that act as one, such as the sigmoid and the product of a SiLU, in
+    /// execution order.
     pub fn groups(&self) -> Vec<LayerGroup> {
         self.graphs
             .example()
@@ -398,13 +401,13 @@ impl Traced {
             .unwrap_or_default()
     }
 
-    /// The number of rows that the model insists on, where its forward fixes it (a reshape to a
-    /// literal batch, say): explain that many at a time. None for a model that takes any number.
+    /// Returns the fixed number of rows that the model requires, for example because it reshapes to
+    /// a literal batch size. `None` for a model that takes any number.
     pub fn rows(&self) -> Option<usize> {
         self.graphs.example().ok()?.rows
     }
 
-    /// How many shapes of inputs have been traced so far.
+    /// Returns how many input shapes have been traced so far.
     pub fn traces(&self) -> usize {
         self.graphs.traces()
     }
@@ -416,8 +419,8 @@ impl Traced {
         }
     }
 
-    /// Inputs without gradient tracking, with the constants of a cut model, which the driver of a
-    /// method has appended already.
+    /// Returns the inputs without gradient tracking and with the constants of a cut model, unless
+    /// these were already appended when a method asked its question.
     fn complete_values(&self, inputs: &impl Inputs) -> Result<Values, Error> {
         let given = inputs.to_values();
         let given = given.with(|_, value| Some(value.clone().detached()));
@@ -452,7 +455,7 @@ impl Traced {
     }
 }
 
-/// Refuses a reference whose inputs are shaped otherwise than those explained.
+/// Refuses a reference whose shapes or types differ from those of the explained inputs.
 fn check_like(reference: &Values, inputs: &Values) -> Result<(), Error> {
     let pairs = reference.values().iter().zip(inputs.values()).enumerate();
     for (i, (reference, input)) in pairs {
@@ -490,7 +493,7 @@ impl<I: Inputs> Model<I> for Traced {
         })
     }
 
-    /// A recording is inference: nothing to verify.
+    /// Does nothing: the trace was recorded in inference mode.
     fn verify(&self, _: &Values) -> Result<usize, Error> {
         Ok(0)
     }

@@ -1,9 +1,9 @@
-//! A model as methods see it: without the types of its inputs.
+//! A model as methods see it: without the static types of its inputs.
 
 use crate::build::{Gradients, Seeds};
 use crate::{Error, Inputs, Model, Traced, Value, Values};
 
-/// A model without the types of its inputs.
+/// A model without the static types of its inputs.
 pub(crate) struct Untyped<'a, I, M> {
     model: &'a M,
     inputs: std::marker::PhantomData<fn(I)>,

@@ -6,33 +6,35 @@ use super::{Features, inpainted};
 use crate::baseline::Absent;
 use crate::{Error, FeatureMask, Kind, Value, Values};
 
-/// Inputs with each feature present to some degree: `z ⊙ x + (1 - z) ⊙ b`, where `z` is 1 for what is
-/// present, 0 for what is absent, and `b` stands for what is absent.
+/// Inputs with each feature present to some degree: `z ⊙ x + (1 - z) ⊙ b`, where `z` is 1 for
+/// present features and 0 for absent ones, and `b` is the baseline.
 pub struct Blend {
     features: Features,
-    /// Per input, rows that stand for what is absent, and whether the surroundings do instead.
+    /// Per input, the rows that replace absent features.
     pub(super) absent: Vec<Absent>,
+    /// Per input, whether absent features are inpainted instead.
     pub(super) inpaint: Vec<bool>,
     indices: Vec<Indices>,
 }
 
-/// How presences become elements of an input.
+/// Maps features to the elements of an input.
 enum Indices {
-    /// It is not perturbed.
+    /// The input is not perturbed.
     Constant,
     /// Elements and features are the same, in order.
     Same,
-    /// The feature of each element, `[elements]`, one mask for all rows.
+    /// The feature of each element, `[elements]`, for all rows.
     Shared(Tensor<1, Int>),
     /// The feature of each element, `[caller's rows, elements]`.
     PerRow(Value),
 }
 
 impl Blend {
-    /// Features of these inputs, and the rows that stand for what is absent, one for each of theirs.
+    /// Creates a blend of these inputs and `absent`, the rows that replace absent features, one per
+    /// input row.
     ///
     /// # Errors
-    /// [`Error::Method`] for inputs without anything to explain; as [`FeatureMask::resolve`].
+    /// [`Error::Method`] when no input is explained; as [`FeatureMask::resolve`].
     pub fn new(inputs: &Values, mask: &FeatureMask, absent: Values) -> Result<Self, Error> {
         let absent = absent.into_values().into_iter();
         Self::over(inputs, mask, absent.map(Absent::of_each_row).collect())
@@ -47,7 +49,7 @@ impl Blend {
         if features.count() == 0 {
             return Err(Error::Method {
                 method: "a perturbation",
-                reason: "no input is explained: all are constants or truth values".into(),
+                reason: "no input is explained: all are constants or booleans".into(),
             });
         }
         let all = features.numbers().iter().zip(inputs.values());
@@ -76,22 +78,22 @@ impl Blend {
         })
     }
 
-    /// Sets for each input whether what is absent is taken from what surrounds it.
+    /// Sets, for each input, whether absent features are inpainted from their surroundings.
     pub fn with_inpainting(mut self, inpaint: Vec<bool>) -> Self {
         self.inpaint = inpaint;
         self
     }
 
-    /// What counts as a feature.
+    /// Returns the features.
     pub fn features(&self) -> &Features {
         &self.features
     }
 
-    /// The rows of `inputs` at `rows`, blended with what is absent of the rows at `from`; `present`
-    /// holds the presence of each feature in each of them.
+    /// Blends the rows of `inputs` at `rows` with the baseline's rows at `from`; `present` holds
+    /// the presence of each feature in each row.
     ///
     /// # Errors
-    /// None for presences of as many rows.
+    /// [`Error::Shape`] unless `from` and `present` have as many rows as `rows`.
     pub fn make(
         &self,
         inputs: &Values,
@@ -101,14 +103,14 @@ impl Blend {
     ) -> Result<Values, Error> {
         if present.len() != rows.len() * self.features.count() || from.len() != rows.len() {
             return Err(Error::Shape {
-                what: "the presences of a blend".into(),
+                what: "the presence values of a blend".into(),
                 got: vec![from.len(), present.len()],
-                expected: format!("one for each of {} rows and features", rows.len()),
+                expected: format!("one for each of {} rows and each feature", rows.len()),
             });
         }
         let binary = present.iter().all(|&z| z == 0.0 || z == 1.0);
         let present = TensorData::new(present, [rows.len(), self.features.count()]);
-        // Beyond the rows follow those of the next background.
+        // The rows of one background are followed by those of the next.
         let count = inputs.rows();
         let selected = inputs.select(rows);
         let mut results = Vec::with_capacity(self.indices.len());
@@ -147,7 +149,8 @@ impl Blend {
     }
 }
 
-/// `z ⊙ x + (1 - z) ⊙ b` for presences `[rows, elements]`; of integers that which is nearer.
+/// Computes `z ⊙ x + (1 - z) ⊙ b` for presences `[rows, elements]`; integers take the nearer of the
+/// two.
 ///
 /// # Errors
 /// [`Error::Shape`] for values of different shapes.
@@ -160,7 +163,7 @@ pub fn mixed(x: Value, absent: Value, z: Tensor<2>) -> Result<Value, Error> {
     };
     if !fits(&x) || !fits(&absent) {
         return Err(Error::Shape {
-            what: "what is blended".into(),
+            what: "the value to blend".into(),
             got: if fits(&x) { absent.shape() } else { shape },
             expected: format!("{rows} rows of {elements} elements"),
         });
@@ -175,12 +178,12 @@ pub fn mixed(x: Value, absent: Value, z: Tensor<2>) -> Result<Value, Error> {
     let z = z.cast(x.dtype());
     let (x, absent) = (x.matrix()?, absent.matrix()?);
     let part = x.clone() * z.clone() + absent.clone() * (z.neg() + 1.0);
-    // An activation may be infinite where it is hidden, and infinity times zero is no number.
+    // An activation may be infinite where it is masked out, and infinity times zero is NaN.
     let mixed = part.mask_where(all, x).mask_where(none, absent);
     Ok(Value::from_matrix(mixed, &shape))
 }
 
-/// `x` where its presence is at least one half, `absent` elsewhere.
+/// Selects `x` where its presence is at least one half, and `absent` elsewhere.
 fn chosen(x: Value, absent: Value, z: Tensor<2>) -> Result<Value, Error> {
     let (shape, dims) = (x.shape(), z.dims());
     let present = z.greater_equal_elem(0.5);

@@ -1,25 +1,26 @@
-//! Which elements of the input are one feature.
+//! Feature masks: which elements of the input form a feature.
 
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::{Error, Kind, Value, Values};
 
-/// What counts as one feature: elements of the input that are perturbed together.
+/// Groups elements of the input into features, which are perturbed together.
 ///
-/// Features are numbered across inputs: elements of the same number are one feature, also where
-/// they lie in different inputs.
+/// Features are numbered across inputs: elements with the same number form one feature, even in
+/// different inputs.
 #[derive(Clone, Debug, Default)]
 pub enum FeatureMask {
-    /// Every element by itself, Captum's default.
+    /// Each element is a feature, Captum's default.
     #[default]
     Elements,
-    /// Every position by itself, all channels together: `[batch, channels, ...]`; elements where
-    /// there are no channels, `[batch, features]`.
+    /// Each position of `[batch, channels, ...]` is a feature, with all its channels; each element
+    /// where there are no channels, `[batch, features]`.
     Pixels,
-    /// A regular grid of so many cells along each of the last dimensions, all channels together.
+    /// Each cell of a regular grid is a feature, with all its channels. The numbers are the cells
+    /// along each of the last dimensions.
     Grid(Vec<usize>),
-    /// The number of each element's feature: integers from 0 on without gaps, one tensor per
-    /// explained input, shaped like it with one row for all or one per row.
+    /// Feature numbers for all elements: integers from 0 on without gaps. One tensor per explained
+    /// input, shaped like it, with one row for all or one per row.
     Each(Vec<Value>),
 }
 
@@ -41,14 +42,14 @@ impl<const D: usize> From<Tensor<D, Int>> for FeatureMask {
     }
 }
 
-/// A [`FeatureMask`] of particular inputs: which feature each of their elements belongs to.
+/// A [`FeatureMask`] resolved for particular inputs: the feature of each of their elements.
 #[derive(Clone, Debug)]
 pub struct Features {
     inputs: Vec<Option<Numbers>>,
     count: usize,
 }
 
-/// The feature of each element of one input, in one row for all or one per caller's row.
+/// The feature of each element of one input, with one row for all or one per caller's row.
 #[derive(Clone, Debug)]
 pub(crate) struct Numbers {
     pub ids: Vec<usize>,
@@ -56,7 +57,7 @@ pub(crate) struct Numbers {
 }
 
 impl Numbers {
-    /// The features of a caller's row.
+    /// Returns the features of a caller's row.
     fn row(&self, row: usize) -> &[usize] {
         if self.ids.len() == self.elements {
             &self.ids
@@ -65,14 +66,14 @@ impl Numbers {
         }
     }
 
-    /// Whether all rows share one mask.
+    /// Returns whether all rows share one mask.
     pub fn shared(&self) -> bool {
         self.ids.len() == self.elements
     }
 }
 
 impl FeatureMask {
-    /// The features of these inputs.
+    /// Resolves the features of these inputs.
     ///
     /// # Errors
     /// [`Error::FeatureMask`] for numbers that are negative or leave gaps; [`Error::InputCount`],
@@ -121,7 +122,7 @@ impl FeatureMask {
     }
 }
 
-/// A given mask, checked against its input.
+/// Checks a given mask against its input.
 fn given(mask: &Value, inputs: &Values, i: usize) -> Result<Numbers, Error> {
     let (input, shape) = (inputs.values()[i].shape(), mask.shape());
     if mask.kind() != Kind::Int {
@@ -153,7 +154,7 @@ fn given(mask: &Value, inputs: &Values, i: usize) -> Result<Numbers, Error> {
     })
 }
 
-/// How many features there are, if their numbers leave no gap.
+/// Returns how many features there are, if their numbers leave no gap.
 fn consecutive(inputs: &[Option<Numbers>]) -> Result<usize, Error> {
     let ids = || inputs.iter().flatten().flat_map(|numbers| &numbers.ids);
     let elements = ids().count();
@@ -161,7 +162,7 @@ fn consecutive(inputs: &[Option<Numbers>]) -> Result<usize, Error> {
     let mut most = 0;
     for &id in ids() {
         most = most.max(id);
-        // A number beyond that of elements leaves a gap for certain.
+        // A number not below the number of elements always leaves a gap.
         if let Some(seen) = seen.get_mut(id) {
             *seen = true;
         }
@@ -178,7 +179,8 @@ fn consecutive(inputs: &[Option<Numbers>]) -> Result<usize, Error> {
     }
 }
 
-/// Cells along the last dimensions of an input without its batch, the same for all before.
+/// Numbers grid cells along the last dimensions of an input without its batch. The numbers repeat
+/// over all earlier dimensions.
 fn grid(cells: &[usize], shape: &[usize], i: usize) -> Result<Vec<usize>, Error> {
     let fits = !cells.is_empty() && cells.len() <= shape.len() && {
         let sides = &shape[shape.len() - cells.len()..];
@@ -191,7 +193,7 @@ fn grid(cells: &[usize], shape: &[usize], i: usize) -> Result<Vec<usize>, Error>
         return Err(Error::Shape {
             what: format!("the grid of features of input {i}"),
             got: cells.to_vec(),
-            expected: format!("at most as many cells as there are elements in {shape:?}, and one,"),
+            expected: format!("at least one and at most as many cells as elements in {shape:?}"),
         });
     }
     let sides = &shape[shape.len() - cells.len()..];
@@ -208,31 +210,31 @@ fn grid(cells: &[usize], shape: &[usize], i: usize) -> Result<Vec<usize>, Error>
 }
 
 impl Features {
-    /// How many features there are.
+    /// Returns how many features there are.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Whether all rows share one mask.
+    /// Returns whether all rows share one mask.
     pub fn shared(&self) -> bool {
         self.inputs.iter().flatten().all(Numbers::shared)
     }
 
-    /// Per input, its features; none for inputs that are not explained.
+    /// Returns, per input, its features; `None` for inputs that are not explained.
     pub(crate) fn numbers(&self) -> &[Option<Numbers>] {
         &self.inputs
     }
 
-    /// For a row that stands for a caller's row, the numbers of its elements' features, input by
-    /// input; none for inputs that are not explained.
+    /// Returns, per input, the feature number of each element of a caller's row; `None` for inputs
+    /// that are not explained.
     pub fn row(&self, caller_row: usize) -> Vec<Option<&[usize]>> {
         let inputs = self.inputs.iter();
         let row = inputs.map(|numbers| Some(numbers.as_ref()?.row(caller_row)));
         row.collect()
     }
 
-    /// A number per feature, `[row][feature]`, written to the feature's elements: values shaped
-    /// like the inputs, in their type where that is floating point.
+    /// Writes a number per feature, `[row][feature]`, to the feature's elements. The results are
+    /// shaped like the inputs, and have their types where these are floating point.
     pub fn spread(&self, inputs: &Values, values: &[Vec<f64>]) -> Vec<Option<Value>> {
         let spread = inputs.values().iter().zip(&self.inputs);
         let spread = spread.map(|(input, numbers)| {

@@ -1,4 +1,4 @@
-//! The model on inputs of which features are present or absent.
+//! The model on inputs whose features are present or absent.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,14 +7,12 @@ use super::{Blend, Perturbation, Perturbed, Products};
 use crate::baseline::Absent;
 use crate::{Error, Explanation, FeatureMask, Question};
 
-/// Writes the presence of each feature in a perturbation; zeros are there before.
+/// Writes the presence of each feature in a perturbation into a slice of zeros.
 pub type Present<'a> = dyn Fn(usize, &mut [f32]) + 'a;
 
-/// A model on inputs of which features are present or absent, with its scores where all are
-/// present.
+/// A model on inputs whose features are present or absent, with its scores where all are present.
 ///
-/// Where a baseline is a distribution, results are means over its rows: what is absent is averaged
-/// out.
+/// If a baseline is a distribution, results are means over its rows.
 pub struct Masked<'a> {
     perturbed: Perturbed<'a>,
     blend: Blend,
@@ -22,11 +20,11 @@ pub struct Masked<'a> {
 }
 
 impl<'a> Masked<'a> {
-    /// Runs the model on the inputs as they are, and prepares their features and baselines.
+    /// Runs the model on the unperturbed inputs, and prepares their features and baselines.
     ///
     /// # Errors
     /// As [`Perturbed::new`], [`Blend::new`] and [`Baselines::absent`](crate::Baselines::absent);
-    /// [`Error::Method`] for a mask per row where there is one result for all.
+    /// [`Error::Method`] for a mask per row if there is one result for the whole batch.
     pub fn new(
         question: &Question<'a>,
         mask: &FeatureMask,
@@ -41,9 +39,10 @@ impl<'a> Masked<'a> {
         if perturbed.whole_batch() && !blend.features().shared() {
             return Err(Error::Method {
                 method: "a feature mask per row",
-                reason: "the forward gives one value for the whole batch; give one mask for all \
-                         rows"
-                    .into(),
+                reason:
+                    "the forward function returns one value for the whole batch; give one mask \
+                         for all rows"
+                        .into(),
             });
         }
         Ok(Self {
@@ -53,23 +52,24 @@ impl<'a> Masked<'a> {
         })
     }
 
-    /// How many rows a distribution of baselines has: so many forward passes each perturbation
-    /// takes.
+    /// Returns how many rows a distribution of baselines has; each perturbation is evaluated once
+    /// for each.
     pub fn backgrounds(&self) -> usize {
         self.backgrounds
     }
 
-    /// How many features there are.
+    /// Returns how many features there are.
     pub fn features(&self) -> usize {
         self.blend.features().count()
     }
 
-    /// How many results there are: one per row, or one for the whole batch.
+    /// Returns how many results there are: one per row, or one for the whole batch.
     pub fn rows(&self) -> usize {
         self.perturbed.rows()
     }
 
-    /// Rows that have the same features, and these: one group unless each row has a mask of its own.
+    /// Returns groups of rows with the same features, each with those features; one group unless
+    /// each row has its own mask.
     pub fn groups(&self) -> Vec<(Vec<usize>, Vec<usize>)> {
         if self.blend.features().shared() {
             return vec![((0..self.rows()).collect(), (0..self.features()).collect())];
@@ -86,13 +86,13 @@ impl<'a> Masked<'a> {
         groups.into_iter().map(|(own, rows)| (rows, own)).collect()
     }
 
-    /// The model's output for each target with everything present: `[target][row]`.
+    /// Returns the model's output for each target with all features present: `[target][row]`.
     pub fn scores(&self) -> &[Vec<f32>] {
         self.perturbed.scores()
     }
 
-    /// The model's output for each target at `total` copies, `[target][copy]`; the number of a
-    /// copy's perturbation is what `present` is asked about. Copies are made as they are needed.
+    /// Computes the model's output for each target at `total` copies, `[target][copy]`. `present`
+    /// is called with the number of a copy's perturbation. Copies are made as they are needed.
     ///
     /// # Errors
     /// As [`Perturbed::evaluate`].
@@ -109,8 +109,8 @@ impl<'a> Masked<'a> {
         Ok(found)
     }
 
-    /// The same, handed to `take` in the order of the copies: the number of a target, and its output
-    /// at the next copy.
+    /// As [`at`](Self::at), but calls `take` in the order of the copies, with the index of a target
+    /// and its output at the next copy.
     ///
     /// # Errors
     /// As [`Perturbed::evaluate`].
@@ -136,7 +136,7 @@ impl<'a> Masked<'a> {
             let (number, presence) = &mut *latest;
             for copy in copies {
                 let k = copy.number / backgrounds;
-                // Copies of one perturbation follow each other.
+                // Copies of the same perturbation are adjacent.
                 if presence.is_empty() || *number != k {
                     presence.clear();
                     presence.resize(self.features(), 0.0);
@@ -151,7 +151,7 @@ impl<'a> Masked<'a> {
             self.blend
                 .make(inputs, &rows, &from.collect::<Vec<_>>(), presences)
         };
-        // Per target, the sum over the latest copy's backgrounds, and how many of them it has.
+        // Per target, the sum over the current copy's backgrounds, and how many are summed so far.
         let mut sums = vec![(0f64, 0); self.scores().len()];
         self.perturbed
             .evaluate_each(total * backgrounds, all, &make, &mut |target, scores| {
@@ -167,7 +167,8 @@ impl<'a> Masked<'a> {
             })
     }
 
-    /// The model's output for each target, row of `rows` and perturbation: `[target][row][number]`.
+    /// Computes the model's output for each target, row of `rows` and perturbation:
+    /// `[target][row][number]`.
     ///
     /// # Errors
     /// As [`Perturbed::evaluate`].
@@ -189,7 +190,7 @@ impl<'a> Masked<'a> {
         Ok(found)
     }
 
-    /// The output with everything absent: `[target][row]`.
+    /// Computes the output with all features absent: `[target][row]`.
     ///
     /// # Errors
     /// As [`Perturbed::evaluate`].
@@ -198,8 +199,8 @@ impl<'a> Masked<'a> {
         self.at(self.rows(), copies, &|_, _| {})
     }
 
-    /// Explanations of a number per feature, `[target][row][feature]`, with their standard errors
-    /// where they are known.
+    /// Creates explanations from a number per feature, `[target][row][feature]`, with standard
+    /// errors where these are known.
     pub fn explanations(
         &self,
         values: &[Vec<Vec<f64>>],
@@ -214,9 +215,9 @@ impl<'a> Masked<'a> {
         each.collect()
     }
 
-    /// As [`explanations`](Self::explanations), for values that are to add up to the change of the
-    /// output from `start` on, with how far off they are: a feature counts once, however many
-    /// elements it has.
+    /// As [`explanations`](Self::explanations), with a convergence delta: how far the values are
+    /// from adding up to the output's change since `start`. Each feature counts once, regardless of
+    /// how many elements it has.
     pub fn complete(
         &self,
         values: &[Vec<Vec<f64>>],
@@ -234,16 +235,16 @@ impl<'a> Masked<'a> {
         all
     }
 
-    /// Whether a perturbed input is `z ⊙ x + (1 - z) ⊙ b`: not where it holds integers, whose numbers are
-    /// mere names, nor where the surroundings fill what is absent.
+    /// Returns whether every perturbed input is `z ⊙ x + (1 - z) ⊙ b`: not for integers, whose
+    /// values are only labels, nor where absent features are inpainted.
     pub fn is_linear(&self) -> bool {
         let inputs = self.perturbed.inputs();
         let mut explained = (0..inputs.values().len()).filter(|&i| inputs.explained(i));
         explained.all(|i| inputs.attributed(i) && !self.blend.inpaint[i])
     }
 
-    /// For each result, what distances of its blends need; of a distribution of baselines, the mean;
-    /// of a whole batch, the sum over its rows.
+    /// Returns, for each result, the products that distances between its blends need: the mean over
+    /// a distribution of baselines, and the sum over the rows of a whole batch.
     ///
     /// # Errors
     /// [`Error::Device`] when reading from the device fails.

@@ -1,11 +1,11 @@
-//! What methods that perturb stand on: copies of rows, features that are present to a degree.
+//! Building blocks of perturbation methods: copies of rows, and features present to some degree.
 //!
 //! ```text
-//! mask.rs       FeatureMask: which elements are one feature
+//! mask.rs       FeatureMask: which elements form a feature
 //! perturbed.rs  Perturbed: the model on perturbed copies of its rows
 //! blend.rs      Blend: inputs with each feature present to some degree
-//! masked.rs     Masked: the model on such inputs
-//! products.rs   distances between such inputs
+//! masked.rs     Masked: the model on blended inputs
+//! products.rs   Products: distances between blended inputs
 //! ```
 
 mod blend;

@@ -1,4 +1,4 @@
-//! The model on perturbed copies of its inputs: what black-box methods stand on.
+//! The model on perturbed copies of its inputs, the basis of black-box methods.
 
 use std::ops::Range;
 
@@ -11,25 +11,25 @@ use crate::{Error, Kind, Question, Value, Values};
 pub struct Perturbation {
     /// The row.
     pub row: usize,
-    /// Which of the perturbations it is.
+    /// The number of the perturbation.
     pub number: usize,
 }
 
-/// Makes the inputs of some perturbed copies.
+/// Creates the inputs for some perturbed copies.
 pub type MakeRows<'a> = dyn Fn(&[Perturbation]) -> Result<Values, Error> + 'a;
 
-/// A model, its inputs, and its scores there; evaluates perturbed copies of the rows, as many at
+/// A model, its inputs and its scores there; evaluates perturbed copies of the rows, as many at
 /// once as the memory budget allows.
 ///
-/// A forward that gives one value for the whole batch is evaluated on all rows at a time, one
-/// perturbation each; there is one result for all of them then.
+/// A forward function that returns one value for the whole batch is evaluated on all rows at once,
+/// one perturbation at a time. There is then one result for the whole batch.
 pub struct Perturbed<'a> {
     question: Question<'a>,
     scores: Vec<Vec<f32>>,
     at_once: usize,
-    /// How many rows the model insists on.
+    /// The fixed number of rows that the model requires, if any.
     bound: Option<usize>,
-    /// Whether the budget decides how many go together.
+    /// Whether the budget decides how many rows are evaluated at once.
     free: bool,
     whole: bool,
 }
@@ -42,22 +42,23 @@ pub struct Windows<'a> {
     pub first: usize,
     /// How many windows there are.
     pub count: usize,
-    /// The size of the largest along each spatial dimension.
+    /// The size of the largest window along each spatial dimension.
     pub size: &'a [usize],
-    /// Where a window lies, a range of each spatial dimension.
+    /// Returns the place of a window: a range for each spatial dimension.
     pub place: &'a dyn Fn(usize) -> Vec<Range<usize>>,
 }
 
-/// Receives the output at a window: the numbers of the target, the window and the row, and the output.
+/// Receives the output at a window: the indices of target, window and row, and the output.
 pub type TakeWindow<'a> = dyn FnMut(usize, usize, usize, f32) + 'a;
 
 impl<'a> Perturbed<'a> {
-    /// Runs the model on the inputs. `perturbations_per_eval` perturbed copies of the batch go
-    /// through it together, or as many rows as the budget allows.
+    /// Runs the model on the inputs. Later, `perturbations_per_eval` perturbed copies of the batch
+    /// go through it together; if `None`, as many rows as the budget allows.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for no perturbation at all, [`Error::WholeBatch`] for one value for the
-    /// whole batch unless perturbations go one by one; the model's own, and the targets'.
+    /// [`Error::Parameter`] for zero perturbations per evaluation; [`Error::WholeBatch`] for one
+    /// value for the whole batch, unless perturbations are evaluated one by one; the model's own,
+    /// and the targets'.
     pub fn new(
         question: &Question<'a>,
         perturbations_per_eval: Option<usize>,
@@ -69,7 +70,7 @@ impl<'a> Perturbed<'a> {
                 return Err(Error::Parameter {
                     name: "perturbations_per_eval",
                     value: "0".into(),
-                    expected: "at least one is needed",
+                    expected: "it must be at least one",
                 });
             }
             Some(count) => count.saturating_mul(rows),
@@ -83,7 +84,7 @@ impl<'a> Perturbed<'a> {
             let chunk = inputs.slice(start..(start + at_once).min(rows));
             let output = float(question.forward(&chunk)?)?;
             if output.shape().first() == Some(&chunk.rows()) {
-                // One value for one row may be one value for any number of rows.
+                // One value for one row may mean one value for any number of rows.
                 if start == 0 && rows > 1 && chunk.rows() == 1 && output.shape().len() == 1 {
                     let two = inputs.slice(0..2);
                     let output = float(question.forward(&two)?)?;
@@ -121,27 +122,27 @@ impl<'a> Perturbed<'a> {
         })
     }
 
-    /// The inputs that are perturbed.
+    /// Returns the inputs that are perturbed.
     pub fn inputs(&self) -> &Values {
         self.question.inputs()
     }
 
-    /// How many results there are: one per row, or one for the whole batch.
+    /// Returns how many results there are: one per row, or one for the whole batch.
     pub fn rows(&self) -> usize {
         if self.whole { 1 } else { self.inputs().rows() }
     }
 
-    /// Whether there is one result for the whole batch.
+    /// Returns whether there is one result for the whole batch.
     pub fn whole_batch(&self) -> bool {
         self.whole
     }
 
-    /// The model's output for each target at the unperturbed inputs: `[target][row]`.
+    /// Returns the model's output for each target at the unperturbed inputs: `[target][row]`.
     pub fn scores(&self) -> &[Vec<f32>] {
         &self.scores
     }
 
-    /// The model's output for each target at `total` perturbed copies: `[target][copy]`.
+    /// Computes the model's output for each target at `total` perturbed copies: `[target][copy]`.
     ///
     /// # Errors
     /// [`Error::WholeBatch`], [`Error::Cancelled`], the model's own, the targets', and those of
@@ -159,8 +160,9 @@ impl<'a> Perturbed<'a> {
         Ok(scores)
     }
 
-    /// The same, handed to `take` in order: the number of a target, and its scores at the next
-    /// copies. Copies are made as they are needed, so their number costs no memory.
+    /// As [`evaluate`](Self::evaluate), but calls `take` in order, with the index of a target and
+    /// its scores at the next copies. Copies are made lazily, so memory does not grow with their
+    /// number.
     ///
     /// # Errors
     /// As [`evaluate`](Self::evaluate).
@@ -202,9 +204,9 @@ impl<'a> Perturbed<'a> {
             })
     }
 
-    /// The model's output for each target with each window changed in each row, handed to `take`; for
-    /// each row in the order of the windows. Where the model can, it evaluates only what a window
-    /// reaches.
+    /// Computes the model's output for each target with each window changed in each row, and passes
+    /// it to `take`, for each row in the order of the windows. Where possible, only the part of the
+    /// model that a window affects is evaluated.
     ///
     /// # Errors
     /// As [`evaluate`](Self::evaluate).
@@ -224,7 +226,7 @@ impl<'a> Perturbed<'a> {
                 None
             };
             let Some(near) = near else {
-                // One row is like the others in this.
+                // If one row has no cheaper pass, neither do the others.
                 let left = self.rows() - row;
                 let copies = (first..first + count).flat_map(|number| {
                     let rows = row..self.rows();
@@ -239,7 +241,7 @@ impl<'a> Perturbed<'a> {
                     }
                 });
             };
-            // Its own arithmetic differs by rounding: what a window changes is counted from there.
+            // This pass rounds differently, so changes are measured against its own output.
             let known = float(near.output()?)?;
             let starts = targets.iter().map(|target| target.scores(&known, &one));
             let starts: Vec<Vec<f32>> = starts.collect::<Result<_, _>>()?;
@@ -267,7 +269,7 @@ impl<'a> Perturbed<'a> {
     }
 }
 
-/// An output as floating point: labels count as numbers.
+/// Converts an output to floating point; labels become numbers.
 fn float(output: Value) -> Result<Value, Error> {
     if output.kind() == Kind::Float {
         return Ok(output);
@@ -276,7 +278,7 @@ fn float(output: Value) -> Result<Value, Error> {
     Ok(Value::from_data(data, &output.device()))
 }
 
-/// An output for the whole batch, as that of one row.
+/// Reshapes an output for the whole batch to that of one row.
 fn one_row(output: Value) -> Value {
     let shape = output.shape();
     match shape[..] {

@@ -1,17 +1,17 @@
-//! Lengths and products of blends without making them.
+//! Lengths and inner products of blends, computed without creating the blends.
 
 use super::Blend;
 use crate::{Error, Values};
 
-/// Of one row, the products of the input with itself, with its baseline, and of that with itself,
-/// summed over each feature: distances of blends need no more.
+/// The inner products of one row's input with itself, of input and baseline, and of the baseline
+/// with itself, per feature. Distances between blends need nothing else.
 pub struct Products {
     features: Vec<[f64; 3]>,
 }
 
 impl Products {
-    /// For each of so many results; of a distribution of baselines, the mean; of a whole batch, the
-    /// sum over its rows.
+    /// Computes the products for each of `results` results: the mean over a distribution of
+    /// baselines, and the sum over the rows of a whole batch.
     pub(super) fn of(
         inputs: &Values,
         blend: &Blend,
@@ -50,8 +50,9 @@ impl Products {
             .collect())
     }
 
-    /// For an input and its blend with the baseline, where `present` is 0 or 1 for each of `features`:
-    /// the square of the input's length, the product of the two, the square of the blend's length.
+    /// Returns, for an input and its blend with the baseline, the squared length of the input, the
+    /// inner product of the two and the squared length of the blend. `present` is 0 or 1 for each
+    /// of `features`.
     pub fn blended(&self, features: &[usize], present: &[f64]) -> [f64; 3] {
         let mut sums = [0f64; 3];
         let own = features

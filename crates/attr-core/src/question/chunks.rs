@@ -1,11 +1,11 @@
-//! Work in chunks that keep to the memory budget.
+//! Work in chunks that fit the memory budget.
 
 use super::{Budget, Question};
 use crate::{Error, Values};
 
 impl Question<'_> {
-    /// How many items go through the model at once, when each is `rows_each` rows that go together:
-    /// as many as the budget allows, or as the model insists on.
+    /// Returns how many items go through the model at once when each item is `rows_each` rows: as
+    /// many as the budget allows, or the number of rows that the model requires.
     pub fn items_at_once(&self, rows_each: usize) -> usize {
         match self.bound() {
             Some(rows) => rows,
@@ -13,20 +13,19 @@ impl Question<'_> {
         }
     }
 
-    /// The number of rows that the model insists on.
+    /// Returns the fixed number of rows that the model requires, if any.
     pub fn bound(&self) -> Option<usize> {
         let rows = self.model.traced()?.rows();
         rows.filter(|&rows| rows > 0)
     }
 
-    /// Whether the caller bounds the number of rows that go at once.
+    /// Returns the caller's budget for how much goes through the model at once.
     pub fn budget(&self) -> Budget {
         self.run.budget()
     }
 
-    /// Does the work of `total` items, as many at once as [`items_at_once`](Self::items_at_once)
-    /// says, and reports progress. Items are taken as they are needed, so their number costs no
-    /// memory.
+    /// Processes `total` items in chunks of [`items_at_once`](Self::items_at_once) and reports
+    /// progress. Items are taken lazily, so memory does not grow with their number.
     ///
     /// # Errors
     /// [`Error::Cancelled`], and those of `f`.
@@ -40,7 +39,7 @@ impl Question<'_> {
         self.for_chunks(total, items, self.items_at_once(rows_each), f)
     }
 
-    /// The same with `at_once` items at a time.
+    /// As [`for_items`](Self::for_items), with `at_once` items at a time.
     ///
     /// # Errors
     /// As [`for_items`](Self::for_items).
@@ -66,8 +65,8 @@ impl Question<'_> {
         }
     }
 
-    /// Does work on the rows of the inputs, in order, as many at once as fit when `rows_each` rows
-    /// of the model go together.
+    /// Processes the rows of the inputs in order and in chunks, where each row takes `rows_each`
+    /// rows of the model.
     ///
     /// # Errors
     /// As [`for_items`](Self::for_items).

@@ -1,8 +1,8 @@
-//! Results that come in chunks of rows.
+//! Results collected from chunks of rows.
 
 use crate::{Error, Explanation, Value};
 
-/// Results that come in chunks of rows, for each target.
+/// Results for each target, collected from chunks of rows.
 pub struct Collected {
     /// `[target][input][chunk]`.
     values: Vec<Vec<Vec<Value>>>,
@@ -10,7 +10,7 @@ pub struct Collected {
 }
 
 impl Collected {
-    /// Nothing yet, for so many targets and values.
+    /// Creates an empty collection for this many targets and values.
     pub fn new(targets: usize, values: usize) -> Self {
         Self {
             values: vec![vec![Vec::new(); values]; targets],
@@ -18,8 +18,8 @@ impl Collected {
         }
     }
 
-    /// Appends a chunk for one target: the rows of each value, none for what gets no attribution,
-    /// and their scores.
+    /// Appends a chunk for one target: the rows of each value (`None` for inputs without
+    /// attribution) and their scores.
     pub fn push(&mut self, target: usize, chunk: Vec<Option<Value>>, scores: &[f32]) {
         let Some(values) = self.values.get_mut(target) else {
             return;
@@ -30,7 +30,7 @@ impl Collected {
         self.scores[target].extend(scores);
     }
 
-    /// An explanation for each target.
+    /// Returns an explanation for each target.
     ///
     /// # Errors
     /// [`Error::Shape`] for chunks that disagree in kind or shape.

@@ -1,4 +1,4 @@
-//! What a method asks of a model that is a graph: plans, passes, activations, parts.
+//! Access to a model that is a graph: plans, passes, activations and cuts.
 
 use super::{Question, own};
 use crate::graph::NearRow;
@@ -6,21 +6,21 @@ use crate::walk::{Composite, Pass, Plan};
 use crate::{Error, Traced, Value, Values};
 
 impl<'a> Question<'a> {
-    /// The model as a graph.
+    /// Returns the model as a graph.
     ///
     /// # Errors
-    /// [`Error::NotTraced`] for a model that has none, such as a closure.
+    /// [`Error::NotTraced`] for a model without a graph, such as a closure.
     pub fn traced(&self) -> Result<&'a Traced, Error> {
         self.model.traced().ok_or(Error::NotTraced)
     }
 
-    /// The rules of a composite for the model on such inputs.
+    /// Assigns a composite's rules to the model's nodes, for inputs like these.
     ///
     /// # Errors
     /// [`Error::NotTraced`]; as [`Traced::plan`].
     pub fn plan(&self, composite: &dyn Composite) -> Result<Plan, Error> {
         let traced = self.traced()?;
-        // A graph bound to its rows is the one for that many.
+        // If the model requires a fixed number of rows, the plan is for that number.
         match self.padded(&self.inputs) {
             Some(padded) => traced.plan(composite, &padded),
             None => {
@@ -30,7 +30,7 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// One forward pass over some rows, with a reference where one is given.
+    /// Runs one forward pass over some rows, and over a reference if one is given.
     ///
     /// # Errors
     /// [`Error::NotTraced`]; as [`Traced::pass`].
@@ -50,7 +50,7 @@ impl<'a> Question<'a> {
         Ok(pass.padded_from(rows.rows()))
     }
 
-    /// The activations of some layers for all rows of the inputs.
+    /// Computes the activations of some layers for all rows of the inputs.
     ///
     /// # Errors
     /// [`Error::NotTraced`], [`Error::UnknownLayer`], and the model's own.
@@ -71,7 +71,8 @@ impl<'a> Question<'a> {
         parts.into_iter().map(Value::cat_rows).collect()
     }
 
-    /// The model from the outputs of `layers` on, and what it takes for all rows of the inputs.
+    /// Returns the model from the outputs of `layers` on, and its inputs for all rows of the
+    /// question's inputs.
     ///
     /// # Errors
     /// [`Error::NotTraced`]; as [`Traced::cut`].

@@ -1,12 +1,12 @@
-//! A question: a model, its inputs, their baselines, the targets, and how the work is carried out.
+//! A question for a method: a model, its inputs, their baselines, the targets and run settings.
 //!
 //! ```text
-//! mod.rs        what a question holds, and how it evaluates the model
-//! chunks.rs     work in chunks that keep to the memory budget
+//! mod.rs        Question: what it holds, and how it evaluates the model
+//! chunks.rs     work in chunks that fit the memory budget
 //! inside.rs     plans, passes and activations of a model that is a graph
-//! collected.rs  results that come in chunks
+//! collected.rs  results collected from chunks
 //! run.rs        Run: budget, progress, cancellation
-//! target.rs     Target: what is explained
+//! target.rs     Target: the output value to explain
 //! ```
 
 mod chunks;
@@ -24,12 +24,12 @@ pub use collected::Collected;
 pub use run::{Budget, Progress, Run};
 pub use target::{Chosen, Target, TargetFunction};
 
-/// What a method is asked: how much did each element of these inputs contribute to these targets of
-/// this model?
+/// The question that a method answers: how much did each element of these inputs contribute to
+/// these targets of this model?
 ///
-/// A method evaluates the model through its question, which counts the work, keeps to the memory
-/// budget, reports progress and notices cancellation. Where a model insists on a number of rows,
-/// fewer are padded here; a method sees only its own.
+/// A method evaluates the model through its question, which counts the work, respects the memory
+/// budget, reports progress and checks for cancellation. Where a model requires a fixed number of
+/// rows, smaller batches are padded here; a method sees only its own rows.
 #[derive(Clone)]
 pub struct Question<'a> {
     model: &'a dyn Model,
@@ -43,16 +43,16 @@ pub struct Question<'a> {
     verified: Rc<Cell<bool>>,
 }
 
-/// Gradients and scores of each target for rows that went through the model together.
+/// Gradients and scores of each target, for rows that went through the model together.
 pub struct TargetGradients {
-    /// `[target][input]`; one for every attributed input, and for no other.
+    /// `[target][input]`; `Some` for exactly the attributed inputs.
     pub gradients: Vec<Vec<Option<Value>>>,
     /// `[target][row]`.
     pub scores: Vec<Vec<f32>>,
 }
 
 impl<'a> Question<'a> {
-    /// A question about inputs that have been checked and carry the model's own constants.
+    /// Creates a question about inputs that have been checked and include the model's constants.
     pub(crate) fn new(
         model: &'a dyn Model,
         inputs: Values,
@@ -71,27 +71,27 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// The inputs to explain.
+    /// Returns the inputs to explain.
     pub fn inputs(&self) -> &Values {
         &self.inputs
     }
 
-    /// What to explain.
+    /// Returns the targets to explain.
     pub fn targets(&self) -> &[Target] {
         &self.targets
     }
 
-    /// What stands for absent inputs; zeros unless the caller gave something.
+    /// Returns the baselines, which replace absent inputs; zeros unless the caller gave others.
     pub fn baselines(&self) -> &Baselines {
         &self.baselines
     }
 
-    /// The work counted so far, here and in all questions made of this one.
+    /// Returns the work counted so far, here and in all questions derived from this one.
     pub fn work(&self) -> Work {
         self.work.get()
     }
 
-    /// The same question about other inputs.
+    /// Returns the same question about other inputs.
     pub fn with_inputs(&self, inputs: Values) -> Self {
         Self {
             inputs,
@@ -99,7 +99,7 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// The same question about other targets.
+    /// Returns the same question about other targets.
     pub fn with_targets(&self, targets: Vec<Target>) -> Self {
         Self {
             targets,
@@ -107,7 +107,7 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// The same question with these baselines, whatever a method inside another was given.
+    /// Returns the same question with these baselines, which override those of an inner method.
     pub fn with_baselines(&self, baselines: Baselines) -> Self {
         Self {
             baselines,
@@ -116,7 +116,7 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// The same question with a method's own baselines, unless others were given around it.
+    /// Returns the same question with a method's own baselines, unless an outer method gave others.
     pub fn with_own_baselines(&self, baselines: &Baselines) -> Self {
         if self.given {
             return self.clone();
@@ -124,7 +124,7 @@ impl<'a> Question<'a> {
         self.with_baselines(baselines.clone())
     }
 
-    /// The same question without reports of progress, for work inside other work.
+    /// Returns the same question without progress reports, for work inside other work.
     pub fn quiet(&self) -> Self {
         Self {
             run: self.run.quiet(),
@@ -132,8 +132,8 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// The same question with [`Target::Predicted`] replaced by what the model predicts for the
-    /// inputs, for methods that evaluate the model elsewhere than at the inputs.
+    /// Returns the same question with [`Target::Predicted`] replaced by the classes that the model
+    /// predicts for the inputs, for methods that evaluate the model at other points.
     ///
     /// # Errors
     /// The model's own.
@@ -156,7 +156,7 @@ impl<'a> Question<'a> {
         Ok(self.with_targets(targets.collect::<Result<_, _>>()?))
     }
 
-    /// The model's output for some rows.
+    /// Computes the model's output for some rows.
     ///
     /// # Errors
     /// The model's own.
@@ -169,11 +169,11 @@ impl<'a> Question<'a> {
         Ok(own(output, rows, &padded))
     }
 
-    /// Gradients and scores of each target for some rows.
+    /// Computes gradients and scores of each target for some rows.
     ///
     /// # Errors
-    /// [`Error::NoGradient`] for an attributed input that nothing flows to; the model's own, and the
-    /// targets'.
+    /// [`Error::NoGradient`] for an attributed input that no gradient reaches; the model's own, and
+    /// the targets'.
     pub fn gradients(&self, rows: &Values) -> Result<TargetGradients, Error> {
         if (0..rows.values().len()).all(|i| !rows.attributed(i)) {
             return Err(Error::NoGradient { input: 0 });
@@ -181,7 +181,7 @@ impl<'a> Question<'a> {
         let padded = self.padded(rows);
         let all = padded.as_ref().unwrap_or(rows);
         if !self.verified.replace(true) {
-            // Two rows show what a whole batch would.
+            // Two rows show the same difference as a whole batch.
             let few = all.slice(0..all.rows().min(self.bound().unwrap_or(2)));
             let passes = self.model.verify(&few)?;
             self.count(few.rows(), passes, 0);
@@ -209,7 +209,7 @@ impl<'a> Question<'a> {
         Ok(TargetGradients { gradients, scores })
     }
 
-    /// What each target makes of an output: its scores, and what to walk back from.
+    /// Applies each target to an output: its scores, and the seed of the backward pass.
     ///
     /// # Errors
     /// The targets' own.
@@ -221,7 +221,7 @@ impl<'a> Question<'a> {
         chosen.collect()
     }
 
-    /// The model's output for each target and row of the inputs, `[target][row]`.
+    /// Computes the model's output for each target and row of the inputs, `[target][row]`.
     ///
     /// # Errors
     /// The model's own, and the targets'.
@@ -229,7 +229,7 @@ impl<'a> Question<'a> {
         self.scores_of(&self.inputs)
     }
 
-    /// The same for other rows.
+    /// As [`scores`](Self::scores), for other rows.
     ///
     /// # Errors
     /// As [`scores`](Self::scores).
@@ -247,7 +247,7 @@ impl<'a> Question<'a> {
         Ok(scores)
     }
 
-    /// The same question about another model and its inputs, counting the same work.
+    /// Returns the same question about another model and its inputs, with a shared work count.
     pub fn about<'b>(&self, model: &'b dyn Model, inputs: Values) -> Question<'b>
     where
         'a: 'b,
@@ -264,7 +264,7 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// Gradients of each target for all rows, with their scores.
+    /// Computes the gradients of each target for all rows, with their scores.
     ///
     /// # Errors
     /// As [`gradients`](Self::gradients).
@@ -280,7 +280,8 @@ impl<'a> Question<'a> {
         rows.finish()
     }
 
-    /// A place for results that come row by row, one value for each input.
+    /// Creates an empty [`Collected`] for results that arrive in chunks of rows, one value per
+    /// input.
     pub fn collect(&self) -> Collected {
         Collected::new(self.targets.len(), self.inputs.values().len())
     }
@@ -291,7 +292,7 @@ impl<'a> Question<'a> {
         self.work.set(work);
     }
 
-    /// The rows with the last repeated, where the model insists on more.
+    /// Pads the rows by repeating the last one, where the model requires more.
     fn padded(&self, rows: &Values) -> Option<Values> {
         let (count, bound) = (rows.rows(), self.bound()?);
         if count == 0 || count >= bound {
@@ -302,7 +303,7 @@ impl<'a> Question<'a> {
     }
 }
 
-/// The rows of a value that are not padding.
+/// Returns the rows of a value that are not padding.
 fn own(value: Value, rows: &Values, padded: &Values) -> Value {
     if value.rows() == padded.rows() && !value.shape().is_empty() {
         value.slice_rows(0..rows.rows())

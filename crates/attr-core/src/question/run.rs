@@ -1,4 +1,4 @@
-//! How work is carried out: how much at once, and who hears of its progress.
+//! Run settings: the memory budget, and progress reports.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,9 +8,9 @@ use crate::{Kind, Model, Values};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Budget {
-    /// At most this many rows; at least one goes.
+    /// At most this many rows, but at least one.
     Rows(usize),
-    /// As many rows as take about this many bytes of activations and gradients.
+    /// As many rows as need about this many bytes for activations and gradients.
     Bytes(usize),
 }
 
@@ -21,27 +21,26 @@ impl Default for Budget {
     }
 }
 
-/// Receives progress of long-running work, and may cancel it. All methods do nothing unless
-/// implemented.
+/// Receives progress of long-running work, and can cancel it. By default, all methods do nothing.
 pub trait Progress {
-    /// Work of `rows` model evaluations begins.
+    /// Called when work of `rows` model evaluations begins.
     fn start(&self, rows: usize) {
         let _ = rows;
     }
 
-    /// So many further rows are done.
+    /// Called when `rows` more evaluations are done.
     fn advance(&self, rows: usize) {
         let _ = rows;
     }
 
-    /// Whether the work should end now, with [`Error::Cancelled`](crate::Error::Cancelled). Asked
-    /// before each chunk.
+    /// Returns whether the work should stop now with
+    /// [`Error::Cancelled`](crate::Error::Cancelled). Called before each chunk.
     fn cancelled(&self) -> bool {
         false
     }
 }
 
-/// How a method carries out its work.
+/// The settings of a method's run: budget and progress.
 #[derive(Clone, Copy, Default)]
 pub struct Run<'a> {
     budget: Budget,
@@ -50,7 +49,7 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// The default budget, no progress.
+    /// Creates settings with the default budget and no progress.
     pub fn new() -> Self {
         Self::default()
     }
@@ -61,13 +60,14 @@ impl<'a> Run<'a> {
         self
     }
 
-    /// Sets who hears of the progress.
+    /// Sets the receiver of progress reports.
     pub fn with_progress(mut self, progress: &'a dyn Progress) -> Self {
         self.progress = Some(progress);
         self
     }
 
-    /// The same without reports, for work inside other work; it can still be cancelled.
+    /// Returns the same settings without progress reports, for work inside other work, which can
+    /// still be cancelled.
     pub(crate) fn quiet(&self) -> Self {
         Self {
             quiet: true,
@@ -97,7 +97,7 @@ impl<'a> Run<'a> {
         self.progress.is_some_and(Progress::cancelled)
     }
 
-    /// How many rows go through the model at once.
+    /// Returns how many rows go through the model at once.
     pub(crate) fn rows_at_once(&self, model: &dyn Model, inputs: &Values) -> usize {
         match self.budget {
             Budget::Rows(rows) => rows.max(1),
@@ -112,8 +112,9 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What a row may take in a closure, whose activations are unknown: networks of numbers rarely hold
-/// more than a hundred times their input; a token becomes a vector, and attention between tokens.
+/// Estimates the bytes per row of a closure, whose activations are unknown. Networks on numeric
+/// inputs rarely hold more than a hundred times their input; a token becomes a vector, and takes
+/// part in attention between tokens.
 fn guessed(inputs: &Values) -> usize {
     const TOKEN: usize = 1024;
     let input: usize = inputs

@@ -1,4 +1,4 @@
-//! Which number of the output is explained.
+//! The target of an explanation: which number of each row's output is explained.
 
 use std::fmt;
 use std::ops::Range;
@@ -11,37 +11,37 @@ use burn::tensor::{Int, Tensor, TensorData};
 use crate::graph::{backward, leaf, panic_message};
 use crate::{Error, Kind, Value, Values};
 
-/// The number of each row's output that is explained.
+/// Selects the number in each row's output that is explained.
 #[derive(Clone, Debug)]
 pub enum Target {
-    /// The same class for all rows; outputs `[batch, classes]`.
+    /// The same class for all rows, for outputs `[batch, classes]`.
     Class(usize),
-    /// A class for each row; outputs `[batch, classes]`.
+    /// A class for each row, for outputs `[batch, classes]`.
     Classes(Vec<usize>),
-    /// The same position for all rows, without the batch dimension; outputs of any rank.
+    /// The same position for all rows, without the batch dimension, for outputs of any rank.
     Index(Vec<usize>),
     /// A position for each row.
     Indices(Vec<Vec<usize>>),
-    /// The class with the largest output, row by row; outputs `[batch, classes]`.
+    /// The class with the largest output in each row, for outputs `[batch, classes]`.
     Predicted,
-    /// The only number of each row; outputs `[batch]`, `[batch, 1]`, ...
+    /// The only number in each row, for outputs `[batch]`, `[batch, 1]`, ...
     Single,
     /// The sum over a region of each row's output: a range for each dimension after the batch.
     Region(Vec<Range<usize>>),
     /// Any differentiable function of the output, one number per row.
     Function(TargetFunction),
-    /// A weighted sum of the output: weights shaped like the output, or with one row for all.
+    /// A weighted sum of the output; weights are shaped like the output, or have one row for all.
     Weights(Value),
 }
 
 impl Target {
-    /// One unit of a layer, as the target of a model cut by [`to_layer`](crate::Traced::to_layer).
+    /// Targets one unit of a layer, for a model cut by [`to_layer`](crate::Traced::to_layer).
     pub fn unit(index: impl Into<Vec<usize>>) -> Self {
         Self::Index(index.into())
     }
 
-    /// A differentiable function of the output, `[batch, ...]` to `[batch]`: a difference of
-    /// logits, a loss, the mean activation of a channel.
+    /// Targets a differentiable function of the output, `[batch, ...]` to `[batch]`: a difference
+    /// of logits, a loss, the mean activation of a channel.
     pub fn function<const D: usize>(
         function: impl Fn(Tensor<D>) -> Tensor<1> + Send + Sync + 'static,
     ) -> Self {
@@ -54,7 +54,7 @@ impl Target {
         })))
     }
 
-    /// Weights over the output.
+    /// Targets a weighted sum of the output.
     pub fn weights(weights: impl Into<Value>) -> Self {
         Self::Weights(weights.into())
     }
@@ -103,19 +103,19 @@ impl fmt::Display for Target {
     }
 }
 
-/// A target applied to an output.
+/// The result of applying a target to an output.
 pub struct Chosen {
-    /// Shaped like the output: what each number counts.
+    /// The weight of each number of the output, shaped like the output.
     pub seed: Value,
     /// Per row, `sum(seed * output)`.
     pub scores: Vec<f32>,
 }
 
 impl Target {
-    /// The target of each row of `output`, the model's output for `inputs`.
+    /// Applies the target to each row of `output`, the model's output for `inputs`.
     ///
     /// # Errors
-    /// The `Target*` errors, and [`Error::NonFinite`] when a chosen number is NaN or infinite.
+    /// The `Target*` errors, and [`Error::NonFinite`] when a selected number is NaN or infinite.
     pub fn choose(&self, output: &Value, inputs: &Values) -> Result<Chosen, Error> {
         let (origin, rows) = (inputs.origin(), inputs.caller_rows());
         self.fits(output, origin.len())?;
@@ -135,8 +135,8 @@ impl Target {
         Ok(chosen)
     }
 
-    /// The numbers of [`choose`](Self::choose) alone; the function of [`Target::Function`] need not
-    /// be differentiable here.
+    /// Returns only the scores of [`choose`](Self::choose). Here the function of
+    /// [`Target::Function`] need not be differentiable.
     ///
     /// # Errors
     /// As [`choose`](Self::choose).
@@ -153,7 +153,7 @@ impl Target {
         Ok(scores)
     }
 
-    /// Refuses an output without a row of floating-point numbers for each row.
+    /// Refuses an output that is not floating point or does not have one row per input row.
     fn fits(&self, output: &Value, rows: usize) -> Result<(), Error> {
         let shape = output.shape();
         if output.kind() == Kind::Float && shape.first() == Some(&rows) {
@@ -176,17 +176,21 @@ impl Target {
         }
     }
 
-    /// What a function gives for an output.
+    /// Evaluates a function on an output.
     fn valued(&self, function: &TargetFunction, output: &Value) -> Result<Value, Error> {
         let scores = (function.0)(output)?;
         if scores.shape() == [output.rows()] {
             Ok(scores)
         } else {
-            Err(self.unfit(&scores.shape(), "the function must give one number per row"))
+            Err(self.unfit(
+                &scores.shape(),
+                "the function must return one number per row",
+            ))
         }
     }
 
-    /// The target of other rows: for each its number among those this target was given for.
+    /// Returns the target for other rows; `rows` are indices into the rows that this target was
+    /// given for.
     pub fn select(&self, rows: &[usize]) -> Target {
         let classes = |classes: &[usize]| rows.iter().map(|&row| classes[row]).collect();
         match self {
@@ -203,7 +207,7 @@ impl Target {
         }
     }
 
-    /// Refuses targets that cannot fit `rows` rows, whatever the output.
+    /// Refuses a target whose number of rows does not fit `rows`.
     pub(crate) fn check(&self, rows: usize) -> Result<(), Error> {
         let got = match self {
             Self::Classes(classes) => classes.len(),
@@ -221,7 +225,7 @@ impl Target {
         }
     }
 
-    /// The target with [`Target::Predicted`] replaced by the classes that `output` predicts.
+    /// Replaces [`Target::Predicted`] by the classes that `output` predicts.
     pub(crate) fn fix(&self, output: &Value) -> Result<Target, Error> {
         match self {
             Self::Predicted => Ok(Self::Classes(self.predicted(output)?)),
@@ -253,7 +257,7 @@ impl Target {
                         what: "the model's output".into(),
                     });
                 }
-                // The first of equal largest, as argmax does everywhere.
+                // The first of several equal maxima, as argmax returns everywhere.
                 let largest = row
                     .iter()
                     .enumerate()
@@ -266,7 +270,7 @@ impl Target {
             .collect()
     }
 
-    /// Per row, the place of its number in the flattened row.
+    /// Returns, per row, the position of its number in the flattened row.
     fn positions(
         &self,
         output: &Value,
@@ -314,7 +318,7 @@ impl Target {
         }
     }
 
-    /// Ones in the region, zeros elsewhere, in one row.
+    /// Returns one row of weights: ones in the region, zeros elsewhere.
     fn region(&self, ranges: &[Range<usize>], output: &Value) -> Result<Value, Error> {
         let shape = output.shape();
         let inner = &shape[1..];
@@ -342,7 +346,7 @@ impl Target {
         Ok(Value::from_data(weights, &output.device()))
     }
 
-    /// A function's values and its derivative at the output.
+    /// Computes a function's values and its derivative at the output.
     fn differentiated(&self, function: &TargetFunction, output: &Value) -> Result<Chosen, Error> {
         let tracked = leaf(output.clone());
         let scores = self.valued(function, &tracked)?;
@@ -394,14 +398,14 @@ impl Target {
     }
 }
 
-/// One flat position per row, as indices of a gather.
+/// Returns one flat position per row, as indices for a gather.
 fn one_each(positions: &[usize], matrix: &Tensor<2>) -> Tensor<2, Int> {
     let data: Vec<i64> = positions.iter().map(|&p| p as i64).collect();
     let shape = [positions.len(), 1];
     Tensor::from_data(TensorData::new(data, shape), &matrix.device())
 }
 
-/// The numbers at one flat position per row.
+/// Returns the number at one flat position per row.
 fn picked(positions: &[usize], matrix: &Tensor<2>) -> Tensor<2> {
     let first = positions.first().copied().unwrap_or(0);
     if positions.iter().all(|&position| position == first) {
@@ -411,7 +415,7 @@ fn picked(positions: &[usize], matrix: &Tensor<2>) -> Tensor<2> {
     }
 }
 
-/// Ones at one flat position per row, and the output there.
+/// Returns a seed with a one at one flat position per row, and the output there.
 fn one_hot(positions: &[usize], output: &Value) -> Result<Chosen, Error> {
     let matrix = output.matrix()?;
     let indices = one_each(positions, &matrix);

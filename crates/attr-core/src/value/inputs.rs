@@ -1,26 +1,26 @@
-//! What a model takes: one tensor, or a tuple of tensors.
+//! A model's inputs: one tensor, or a tuple of tensors.
 
 use burn::tensor::{Bool, Int, Tensor};
 
 use crate::{Error, Value, Values};
 
-/// What a model takes: a tensor of any rank and kind, a [`Constant`], a tuple of these, or
-/// [`Values`] where ranks are known at run time only.
+/// A model's inputs: a tensor of any rank and kind, a [`Constant`], a tuple of these, or
+/// [`Values`] where ranks are known only at run time.
 pub trait Inputs: Clone + 'static {
-    /// What an attribution of these inputs looks like: a tensor for each float tensor, `()` for
-    /// each input that gets none.
+    /// The type of an attribution of these inputs: a tensor for each float tensor, `()` for each
+    /// input that gets none.
     type Attributions;
 
-    /// The inputs without their types.
+    /// Returns the inputs without their static types.
     fn to_values(&self) -> Values;
 
-    /// The inputs with their types.
+    /// Restores the inputs' static types.
     ///
     /// # Errors
     /// [`Error::InputCount`], [`Error::Rank`], [`Error::ElementKind`] when they do not fit.
     fn from_values(values: Values) -> Result<Self, Error>;
 
-    /// Attributions, one entry per input, with their types.
+    /// Restores the static types of attributions, given one entry per input.
     ///
     /// # Errors
     /// As [`from_values`](Self::from_values); [`Error::NoGradient`] when one is missing.
@@ -29,21 +29,21 @@ pub trait Inputs: Clone + 'static {
 
 /// One of a model's inputs.
 pub trait Input: Clone + 'static {
-    /// What its attribution looks like.
+    /// The type of the input's attribution.
     type Attribution;
-    /// Whether it gets one, if it is floating point.
+    /// Whether the input gets an attribution, if it is floating point.
     const ATTRIBUTED: bool;
 
-    /// The input without its type.
+    /// Returns the input without its static type.
     fn to_value(&self) -> Value;
 
-    /// The input with its type.
+    /// Restores the input's static type.
     ///
     /// # Errors
     /// [`Error::Rank`] or [`Error::ElementKind`].
     fn from_value(value: &Value) -> Result<Self, Error>;
 
-    /// Its attribution with its type; `index` is its place among the inputs.
+    /// Restores the attribution's static type; `index` is the input's position.
     ///
     /// # Errors
     /// As [`from_value`](Self::from_value); [`Error::NoGradient`] when it is missing.
@@ -67,8 +67,7 @@ impl<const D: usize> Input for Tensor<D> {
     }
 }
 
-/// Integers such as tokens: methods that perturb them give them an attribution, methods that need
-/// a gradient give none.
+/// Integers such as tokens: perturbation methods give them an attribution, gradient methods do not.
 impl<const D: usize> Input for Tensor<D, Int> {
     type Attribution = Option<Tensor<D>>;
     const ATTRIBUTED: bool = true;
@@ -103,7 +102,7 @@ impl<const D: usize> Input for Tensor<D, Bool> {
     }
 }
 
-/// A float input that the model needs but that gets no attribution.
+/// An input that the model needs but that gets no attribution.
 #[derive(Clone, Debug)]
 pub struct Constant<T>(pub T);
 
@@ -135,7 +134,7 @@ fn count<T>(values: &[T], expected: usize) -> Result<(), Error> {
     }
 }
 
-/// A single input is a model's inputs by itself.
+/// Implements [`Inputs`] for a single input.
 macro_rules! single {
     () => {
         fn to_values(&self) -> Values {
@@ -185,7 +184,7 @@ impl Inputs for Values {
     }
 }
 
-/// A tuple of inputs.
+/// Implements [`Inputs`] for a tuple of inputs.
 macro_rules! tuple {
     ($n:literal: $($t:ident $i:tt),+) => {
         impl<$($t: Input),+> Inputs for ($($t,)+) {

@@ -1,13 +1,13 @@
-//! A tensor whose rank and element kind are known at run time only.
+//! Tensors whose rank and element kind are known only at run time.
 //!
 //! Models, graphs and methods exchange [`Value`]s, so nothing here is generic over ranks. Users
-//! see ordinary Burn tensors: [`crate::Inputs`] converts at the edge. For arithmetic, take
+//! see ordinary Burn tensors; [`crate::Inputs`] converts at the boundary. For arithmetic, take
 //! [`Value::matrix`], compute with Burn, and restore the shape with [`Value::from_matrix`].
 //!
 //! ```text
-//! mod.rs     Value: a tensor whose rank and kind are known at run time
-//! values.rs  Values: the inputs of a model; rows and where they came from
-//! inputs.rs  tensors and tuples of tensors as the inputs of a model
+//! mod.rs     Value: a tensor whose rank and kind are known only at run time
+//! values.rs  Values: a model's inputs; rows and where they came from
+//! inputs.rs  tensors and tuples of tensors as a model's inputs
 //! ```
 
 mod inputs;
@@ -25,14 +25,14 @@ use crate::Error;
 pub use inputs::{Constant, Input, Inputs};
 pub use values::Values;
 
-/// What a value's elements are.
+/// The kind of a value's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Floating point.
     Float,
     /// Integers, signed or not.
     Int,
-    /// Truth values.
+    /// Booleans.
     Bool,
 }
 
@@ -48,7 +48,7 @@ impl From<DType> for Kind {
     }
 }
 
-/// A tensor of any rank and kind on any device; cloning shares the memory.
+/// A tensor of any rank and kind on any device. Clones share memory.
 #[derive(Clone, Debug)]
 pub struct Value(DispatchTensor);
 
@@ -76,32 +76,32 @@ impl Value {
         self.0
     }
 
-    /// Sizes of all dimensions.
+    /// Returns the sizes of all dimensions.
     pub fn shape(&self) -> Vec<usize> {
         self.0.shape().to_vec()
     }
 
-    /// Length of dimension 0, the batch; a scalar counts as one row.
+    /// Returns the length of dimension 0, the batch; a scalar counts as one row.
     pub fn rows(&self) -> usize {
         self.0.shape().first().copied().unwrap_or(1)
     }
 
-    /// What the elements are.
+    /// Returns the kind of the elements.
     pub fn kind(&self) -> Kind {
         self.dtype().into()
     }
 
-    /// The exact element type.
+    /// Returns the exact element type.
     pub fn dtype(&self) -> DType {
         self.0.dtype()
     }
 
-    /// Where the value lives.
+    /// Returns the device that the value lives on.
     pub fn device(&self) -> Device {
         Device::new(self.0.device())
     }
 
-    /// The value as a float tensor of rank `D`.
+    /// Returns the value as a float tensor of rank `D`.
     ///
     /// # Errors
     /// [`Error::Rank`] when the rank differs, [`Error::ElementKind`] when it is not floating point.
@@ -109,7 +109,7 @@ impl Value {
         self.typed(Kind::Float)
     }
 
-    /// The value as an integer tensor of rank `D`.
+    /// Returns the value as an integer tensor of rank `D`.
     ///
     /// # Errors
     /// As [`tensor`](Self::tensor).
@@ -117,7 +117,7 @@ impl Value {
         self.typed(Kind::Int)
     }
 
-    /// The value as a boolean tensor of rank `D`.
+    /// Returns the value as a boolean tensor of rank `D`.
     ///
     /// # Errors
     /// As [`tensor`](Self::tensor).
@@ -142,7 +142,7 @@ impl Value {
         Ok(Tensor::from_dispatch(self.0.clone()))
     }
 
-    /// A float value as `[rows, everything else]`, for arithmetic with Burn.
+    /// Returns a float value as `[rows, everything else]`, for arithmetic with Burn.
     ///
     /// # Errors
     /// [`Error::ElementKind`] when it is not floating point.
@@ -152,21 +152,21 @@ impl Value {
         self.clone().reshape(&[rows, columns]).tensor::<2>()
     }
 
-    /// Undoes [`matrix`](Self::matrix): gives a matrix of as many elements the shape `shape`.
+    /// Undoes [`matrix`](Self::matrix): reshapes a matrix with as many elements to `shape`.
     pub fn from_matrix(matrix: Tensor<2>, shape: &[usize]) -> Self {
         Self::from(matrix).reshape(shape)
     }
 
-    /// What `f` makes of the elements, as [`matrix`](Self::matrix), in the same shape.
+    /// Applies `f` to the elements, given as [`matrix`](Self::matrix), and keeps the shape.
     ///
     /// # Errors
-    /// [`Error::ElementKind`] when it is not floating point; [`Error::Shape`] when `f` gives another
-    /// number of elements.
+    /// [`Error::ElementKind`] when it is not floating point; [`Error::Shape`] when `f` returns a
+    /// different number of elements.
     pub fn map(&self, f: impl FnOnce(Tensor<2>) -> Tensor<2>) -> Result<Self, Error> {
         self.shaped(f(self.matrix()?))
     }
 
-    /// What `f` makes of the elements of two values of one shape, in that shape.
+    /// Applies `f` to the elements of two values of the same shape, and keeps that shape.
     ///
     /// # Errors
     /// As [`map`](Self::map); [`Error::Shape`] when the shapes differ.
@@ -185,12 +185,12 @@ impl Value {
         self.shaped(f(self.matrix()?, other.matrix()?))
     }
 
-    /// A matrix in this value's shape.
+    /// Reshapes a matrix to this value's shape.
     fn shaped(&self, matrix: Tensor<2>) -> Result<Self, Error> {
         let (shape, got) = (self.shape(), matrix.dims());
         if got.iter().product::<usize>() != shape.iter().product::<usize>() {
             return Err(Error::Shape {
-                what: "what was computed".into(),
+                what: "the computed value".into(),
                 got: got.to_vec(),
                 expected: format!("as many elements as {shape:?}"),
             });
@@ -198,7 +198,7 @@ impl Value {
         Ok(Self::from_matrix(matrix, &shape))
     }
 
-    /// The product with a mask of the same rank, whose sizes of 1 are broadcast.
+    /// Multiplies by a mask of the same rank, whose dimensions of size 1 are broadcast.
     pub(crate) fn times(self, mask: &Value, what: &str) -> Result<Self, Error> {
         let (shape, own) = (self.shape(), mask.shape());
         let fits = |(size, own): (&usize, &usize)| own == size || *own == 1;
@@ -206,14 +206,14 @@ impl Value {
             return Err(Error::Shape {
                 what: what.into(),
                 got: own,
-                expected: format!("{shape:?}, or 1 in place of any size,"),
+                expected: format!("{shape:?}, with any size replaced by 1,"),
             });
         }
         let product = Dispatch::float_mul(self.into_dispatch(), mask.clone().into_dispatch());
         Ok(Self(product))
     }
 
-    /// The same elements in another shape of as many elements.
+    /// Returns the same elements in another shape with as many elements.
     pub fn reshape(self, shape: &[usize]) -> Self {
         if self.shape() == shape {
             return self;
@@ -222,7 +222,7 @@ impl Value {
         by_kind!(self, float_reshape, int_reshape, bool_reshape, shape)
     }
 
-    /// Some rows, in order.
+    /// Returns a range of rows.
     pub fn slice_rows(&self, rows: Range<usize>) -> Self {
         if rows == (0..self.rows()) {
             return self.clone();
@@ -231,7 +231,8 @@ impl Value {
         by_kind!(self.clone(), float_slice, int_slice, bool_slice, &slice)
     }
 
-    /// The rows at `indices`, in that order, repeats allowed; each index below [`rows`](Self::rows).
+    /// Returns the rows at `indices`, in that order. Repeats are allowed; each index must be below
+    /// [`rows`](Self::rows).
     pub fn select_rows(&self, indices: &[usize]) -> Self {
         if indices.iter().copied().eq(0..self.rows()) {
             return self.clone();
@@ -242,7 +243,7 @@ impl Value {
         self.clone().select(0, indices)
     }
 
-    /// The slices at `indices` along a dimension; each index below its length.
+    /// Returns the slices at `indices` along a dimension; each index must be below its length.
     pub(crate) fn select_along(&self, dim: usize, indices: &[usize]) -> Self {
         let mut shape = self.shape();
         if shape[dim] == 1 {
@@ -257,14 +258,14 @@ impl Value {
         self.clone().select(dim, indices)
     }
 
-    /// Whole slices along a dimension.
+    /// Selects whole slices along a dimension.
     pub(crate) fn select(self, dim: usize, indices: DispatchTensor) -> Self {
         let (kind, settings) = (self.kind(), self.0.device().defaults());
         let tensor = self.into_dispatch();
         Self(match kind {
             Kind::Float => Dispatch::float_select(tensor, dim, indices),
             Kind::Int => Dispatch::int_select(tensor, dim, indices),
-            // Burn's own selection of truth values comes back as integers on some backends.
+            // On some backends, Burn's own selection of booleans returns integers.
             Kind::Bool => {
                 let numbers = Dispatch::bool_into_int(tensor, settings.int_dtype);
                 let numbers = Dispatch::int_select(numbers, dim, indices);
@@ -273,7 +274,7 @@ impl Value {
         })
     }
 
-    /// Joins values along dimension 0; all must agree in kind and further dimensions.
+    /// Concatenates values along dimension 0; element types and the other dimensions must agree.
     pub fn cat_rows(mut values: Vec<Value>) -> Result<Self, Error> {
         let Some(first) = values.first() else {
             return Err(Error::Internal("no values to join"));
@@ -286,9 +287,9 @@ impl Value {
             let own = other.shape();
             if own.len() != shape.len() || own[1..] != shape[1..] || other.dtype() != dtype {
                 return Err(Error::Shape {
-                    what: "what is joined".into(),
+                    what: "one of the values to concatenate".into(),
                     got: own,
-                    expected: format!("rows like those of {shape:?}, of one type,"),
+                    expected: format!("rows like those of {shape:?}, of the same type,"),
                 });
             }
         }
@@ -301,7 +302,7 @@ impl Value {
         }))
     }
 
-    /// A tensor of zeros, like this one in shape and type.
+    /// Returns zeros with this value's shape and type.
     pub fn zeros_like(&self) -> Self {
         let (shape, device) = (self.0.shape(), self.0.device());
         Self(match self.kind() {
@@ -311,7 +312,7 @@ impl Value {
         })
     }
 
-    /// Zeros of a shape that take no memory: for what needs only the shape.
+    /// Returns zeros of a shape without taking memory, for uses that need only the shape.
     pub(crate) fn shape_of(shape: &[usize], dtype: DType, device: &DispatchDevice) -> Self {
         let (shape, one) = (
             Shape::from(shape.to_vec()),
@@ -325,7 +326,7 @@ impl Value {
         by_kind!(zero, float_expand, int_expand, bool_expand, shape)
     }
 
-    /// All elements on the host in row-major order; booleans are 0 and 1.
+    /// Copies all elements to the host in row-major order; booleans become 0 and 1.
     ///
     /// # Errors
     /// [`Error::Device`] when reading from the device fails.
@@ -333,12 +334,12 @@ impl Value {
         Ok(self.to_data()?.iter::<f32>().collect())
     }
 
-    /// The elements on the host with their shape and type.
+    /// Copies the elements to the host, with their shape and type.
     ///
     /// # Errors
     /// [`Error::Device`] when reading from the device fails.
     pub fn to_data(&self) -> Result<TensorData, Error> {
-        // The rank parameter plays no part in reading.
+        // The rank parameter does not matter for reading.
         let tensor = self.0.clone();
         let data = match self.kind() {
             Kind::Float => Tensor::<1>::from_dispatch(tensor).try_into_data(),
@@ -348,7 +349,7 @@ impl Value {
         data.map_err(|error| Error::Device(error.to_string()))
     }
 
-    /// A value from host data, on `device`.
+    /// Creates a value on `device` from host data.
     pub fn from_data(data: TensorData, device: &Device) -> Self {
         let device = device.as_dispatch();
         Self(match Kind::from(data.dtype()) {
@@ -358,7 +359,7 @@ impl Value {
         })
     }
 
-    /// The value without gradient tracking, if it has this type and lives on this device.
+    /// Returns the value without gradient tracking, if it has this type and lives on this device.
     pub(crate) fn checked(
         self,
         what: String,
@@ -377,7 +378,7 @@ impl Value {
         Ok(value)
     }
 
-    /// The value without gradient tracking.
+    /// Returns the value without gradient tracking.
     pub(crate) fn detached(self) -> Self {
         use burn::backend::AutodiffBackend;
         if !self.device().is_autodiff() {
@@ -386,13 +387,14 @@ impl Value {
         by_kind!(self, inner, int_inner, bool_inner)
     }
 
-    /// Whether every element is finite; integers and booleans always are. Reads one flag.
+    /// Returns whether every element is finite; integers and booleans always are. Reads only one
+    /// number from the device.
     pub fn is_finite(&self) -> Result<bool, Error> {
         if self.kind() != Kind::Float || self.0.shape().num_elements() == 0 {
             return Ok(true);
         }
-        // x - x is 0 exactly for finite x and NaN otherwise, so one sum tells; unlike a sum of
-        // the values themselves it cannot overflow.
+        // x - x is 0 for finite x and NaN otherwise, so one sum is enough; unlike a sum of the
+        // values themselves, it cannot overflow.
         let x = self.0.clone();
         let sum = Dispatch::float_sum(Dispatch::float_sub(x.clone(), x));
         Ok(Self(sum).to_vec()?.iter().all(|s| *s == 0.0))

@@ -1,14 +1,14 @@
-//! A model's inputs without their types, and which of the caller's rows each row stands for.
+//! A model's inputs without static types, and the caller's row behind each row.
 
 use std::ops::Range;
 
 use crate::{Error, Kind, Value};
 
-/// A model's inputs with run-time ranks, one [`Value`] each; dimension 0 of every one is the batch.
+/// A model's inputs with run-time ranks, one [`Value`] each; dimension 0 of each is the batch.
 ///
-/// Rows may be repeats or perturbations of a caller's rows: [`origin`](Self::origin) tells which.
-/// Per-row targets and baselines are looked up through it, so a method that expands rows (steps,
-/// samples) expands nothing else.
+/// Rows may repeat or perturb the caller's rows; [`origin`](Self::origin) says which. Per-row
+/// targets and baselines are looked up through it, so a method that expands rows (steps, samples)
+/// need not expand anything else.
 #[derive(Clone, Debug)]
 pub struct Values {
     values: Vec<Value>,
@@ -18,7 +18,7 @@ pub struct Values {
 }
 
 impl Values {
-    /// Inputs, and which of them get an attribution (the floating-point ones among them do).
+    /// Creates inputs; `attributed` marks those that get an attribution if they are floating point.
     pub fn new(values: Vec<Value>, attributed: Vec<bool>) -> Self {
         let caller_rows = values.first().map_or(0, Value::rows);
         Self {
@@ -29,43 +29,44 @@ impl Values {
         }
     }
 
-    /// The tensors.
+    /// Returns the tensors.
     pub fn values(&self) -> &[Value] {
         &self.values
     }
 
-    /// The tensors, taken out.
+    /// Converts into the tensors.
     pub fn into_values(self) -> Vec<Value> {
         self.values
     }
 
-    /// For each row, the caller's row it stands for.
+    /// Returns, for each row, the index of the caller's row that it stands for.
     pub fn origin(&self) -> &[usize] {
         &self.origin
     }
 
-    /// How many rows the caller gave: what per-row targets and baselines count.
+    /// Returns how many rows the caller gave; per-row targets and baselines have as many.
     pub fn caller_rows(&self) -> usize {
         self.caller_rows
     }
 
-    /// Number of rows.
+    /// Returns the number of rows.
     pub fn rows(&self) -> usize {
         self.origin.len()
     }
 
-    /// Whether input `i` gets an attribution: it was not marked constant and is floating point.
+    /// Returns whether input `i` gets an attribution: it is not marked constant and is floating
+    /// point.
     pub fn attributed(&self, i: usize) -> bool {
         self.attributed.get(i).copied().unwrap_or(false) && self.values[i].kind() == Kind::Float
     }
 
-    /// Whether input `i` is explained, or would be were it not made of integers such as tokens: it
-    /// was not marked constant.
+    /// Returns whether input `i` is explained: it is not marked constant and is not boolean.
+    /// Integers such as tokens count.
     pub fn explained(&self, i: usize) -> bool {
         self.attributed.get(i).copied().unwrap_or(false) && self.values[i].kind() != Kind::Bool
     }
 
-    /// The same rows as other inputs: their values, and which of them are explained.
+    /// Returns the same rows with other inputs: their values, and which of them are explained.
     pub fn replaced(&self, values: Vec<Value>, attributed: Vec<bool>) -> Self {
         Self {
             values,
@@ -75,14 +76,14 @@ impl Values {
         }
     }
 
-    /// The same rows as if a caller had given them: each stands for itself.
+    /// Returns the same rows as if the caller had given them: each stands for itself.
     pub fn renumbered(mut self) -> Self {
         self.caller_rows = self.origin.len();
         self.origin = (0..self.caller_rows).collect();
         self
     }
 
-    /// The rows of several parts that came of the same inputs, in order.
+    /// Concatenates the rows of several parts of the same inputs, in order.
     ///
     /// # Errors
     /// [`Error::Internal`] for no parts.
@@ -101,7 +102,7 @@ impl Values {
         Ok(all)
     }
 
-    /// The rows at `indices`, repeats allowed.
+    /// Returns the rows at `indices`; repeats are allowed.
     pub fn select(&self, indices: &[usize]) -> Self {
         Self {
             values: self.values.iter().map(|v| v.select_rows(indices)).collect(),
@@ -111,7 +112,7 @@ impl Values {
         }
     }
 
-    /// Some rows in order.
+    /// Returns a range of rows.
     pub fn slice(&self, rows: Range<usize>) -> Self {
         Self {
             values: self
@@ -125,7 +126,7 @@ impl Values {
         }
     }
 
-    /// The same rows with other values, one per input; none keeps an input.
+    /// Returns the same rows with values replaced, one per input; `None` keeps an input.
     pub fn with(&self, replace: impl Fn(usize, &Value) -> Option<Value>) -> Self {
         let values = self.values.iter().enumerate();
         Self {
@@ -138,7 +139,7 @@ impl Values {
         }
     }
 
-    /// These and further inputs that get no attribution.
+    /// Appends inputs that get no attribution.
     pub(crate) fn with_constants(mut self, constants: &[Value]) -> Result<Self, Error> {
         for constant in constants {
             if constant.rows() != self.rows() {
@@ -157,7 +158,7 @@ impl Values {
         Ok(self)
     }
 
-    /// Refuses what no method can explain: no inputs, no rows, rows that disagree, NaN.
+    /// Refuses inputs that no method can explain: no inputs, no rows, differing row counts, NaN.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let Some(first) = self.values.first() else {
             return Err(Error::InputCount {
@@ -177,7 +178,7 @@ impl Values {
                     expected: format!("{} rows, as input 0 has,", first.rows()),
                 });
             }
-            // A constant may hold infinities: masks that are added to scores do.
+            // A constant may hold infinities, as masks that are added to scores do.
             if self.attributed(i) && !value.is_finite()? {
                 return Err(Error::NonFinite {
                     what: format!("input {i}"),

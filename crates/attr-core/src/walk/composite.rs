@@ -1,4 +1,4 @@
-//! Composites: which rule serves which node.
+//! Composites choose the rule for each node.
 
 use std::sync::Arc;
 
@@ -13,22 +13,22 @@ use crate::Error;
 ///
 /// Closures are composites, too: `|node: &NodeInfo<'_>| Ok(None)`.
 pub trait Composite: Send + Sync {
-    /// What the plan is headed with.
+    /// The name in the heading of a printed plan.
     fn name(&self) -> String {
         "custom".into()
     }
 
-    /// The rule of `node`; none is [`Gradient`](super::Gradient).
+    /// Returns the rule for `node`; `None` means [`Gradient`](super::Gradient).
     ///
     /// # Errors
-    /// The composite's own, for a node that it has no rule for.
+    /// The composite's own errors, for a node that it has no rule for.
     fn rule(&self, node: &NodeInfo<'_>) -> Result<Option<Arc<dyn Rule>>, Error>;
 
-    /// The rule that serves a group of nodes as one, such as a SiLU or an RMSNorm (see
-    /// [`NodeInfo::group`]); none lets [`rule`](Self::rule) choose for each of its nodes.
+    /// Returns the rule that serves a group of nodes as one, such as a SiLU or an RMSNorm (see
+    /// [`NodeInfo::group`]); `None` lets [`rule`](Self::rule) choose for each of its nodes.
     ///
     /// # Errors
-    /// The composite's own.
+    /// The composite's own errors.
     fn group(&self, group: &NodeInfo<'_>) -> Result<Option<Arc<dyn Rule>>, Error> {
         let _ = group;
         Ok(None)

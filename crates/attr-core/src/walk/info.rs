@@ -1,14 +1,14 @@
-//! What is known of a node before anything runs: what composites choose rules by.
+//! Facts about a node that are known before anything runs; composites choose rules by them.
 
 use crate::Value;
 use crate::graph::{Body, Dim, Graph, Group, GroupKind, Node, Op, SlotId, Source};
 
-/// What an operand is to its node.
+/// The role of an operand in its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role<'a> {
     /// It depends on an input of the model.
     Input,
-    /// It is the module's parameter of that path.
+    /// It is the module's parameter at that path.
     Parameter(&'a str),
     /// It is neither.
     Constant,
@@ -37,13 +37,13 @@ impl Facts {
     }
 }
 
-/// A node of a traced model, or a group of nodes that a rule may serve as one, as it is known before
-/// anything runs.
+/// What is known before anything runs about a node of a traced model, or about a group of nodes
+/// that a rule may serve as one.
 #[derive(Clone, Copy)]
 pub struct NodeInfo<'a> {
     pub(crate) graph: &'a Graph,
     pub(crate) facts: &'a Facts,
-    /// The node; of a group the last one.
+    /// The node; for a group, its last node.
     pub(crate) index: usize,
     pub(crate) group: Option<&'a Group>,
 }
@@ -53,7 +53,7 @@ impl<'a> NodeInfo<'a> {
         &self.graph.nodes[self.index]
     }
 
-    /// The tensors that the node, or the group as a whole, takes.
+    /// The operands of the node, or of the group as a whole.
     pub(crate) fn operand_slots(&self) -> &'a [SlotId] {
         self.group
             .map_or(&self.node().operands, |group| &group.operands)
@@ -75,22 +75,22 @@ impl<'a> NodeInfo<'a> {
         self.group.map_or(&self.node().name, |group| &group.name)
     }
 
-    /// Further names that the node answers to: that of a convolution whose BatchNorm was folded.
+    /// Other names of the node, such as that of a convolution whose BatchNorm was folded.
     pub fn aliases(&self) -> &'a [String] {
         &self.node().aliases
     }
 
-    /// What the node computes; of a group, what its last node does.
+    /// What the node computes; for a group, what its last node computes.
     pub fn op(&self) -> &'a Op {
         &self.node().op
     }
 
-    /// What a group of nodes computes as a whole; none for a single node.
+    /// What a group of nodes computes as a whole; `None` for a single node.
     pub fn group(&self) -> Option<&'a GroupKind> {
         self.group.map(|group| &group.kind)
     }
 
-    /// What a plan prints in the column of operations.
+    /// The text that a plan prints in its operation column.
     pub(crate) fn kind(&self) -> String {
         self.group()
             .map_or_else(|| self.op().name(), ToString::to_string)
@@ -106,7 +106,7 @@ impl<'a> NodeInfo<'a> {
         self.operand_slots().len()
     }
 
-    /// What operand `i` is; a constant for an operand that the node does not have.
+    /// The role of operand `i`; a constant if the node has no such operand.
     pub fn role(&self, i: usize) -> Role<'a> {
         let Some(slot) = self.operand(i) else {
             return Role::Constant;
@@ -118,7 +118,7 @@ impl<'a> NodeInfo<'a> {
         }
     }
 
-    /// The value of operand `i`, where that is a parameter or a constant.
+    /// The value of operand `i` if it is a parameter or a constant.
     pub fn value(&self, i: usize) -> Option<&'a Value> {
         self.graph.value_of(self.operand(i)?)
     }
@@ -133,8 +133,7 @@ impl<'a> NodeInfo<'a> {
         (0..self.operands()).all(|other| self.varies(other) == (other == i))
     }
 
-    /// The shape of operand `i`; sizes may follow the batch. Empty for an operand that the node
-    /// does not have.
+    /// The shape of operand `i`; sizes may follow the batch. Empty if the node has no such operand.
     pub fn shape(&self, i: usize) -> &'a [Dim] {
         self.operand(i)
             .map_or(&[], |slot| &self.graph.slots[slot].shape)
@@ -151,7 +150,7 @@ impl<'a> NodeInfo<'a> {
             .is_some_and(|slot| other.operand(j) == Some(slot))
     }
 
-    /// The node that produced operand `i`; none for inputs, parameters and constants.
+    /// The node that produced operand `i`; `None` for inputs, parameters and constants.
     pub fn producer(&self, i: usize) -> Option<NodeInfo<'a>> {
         match self.graph.slots[self.operand(i)?].source {
             Source::Node(index) => Some(self.other(index)),
@@ -178,20 +177,20 @@ impl<'a> NodeInfo<'a> {
         }
     }
 
-    /// Whether operand `i` is never negative: it comes from a ReLU, a softmax, a square.
+    /// Whether operand `i` is never negative, such as the output of a ReLU, softmax or square.
     pub fn non_negative(&self, i: usize) -> bool {
         self.operand(i)
             .is_some_and(|slot| self.facts.non_negative[slot])
     }
 
     /// Whether a linear layer lies before this node on some path from the inputs. The first layers,
-    /// in execution order, are the linear layers that do not follow one.
+    /// in execution order, are the linear layers that do not follow another.
     pub fn follows_linear(&self) -> bool {
         self.facts.follows_linear[self.index]
     }
 
-    /// The only reader of this node's only output; none where there are several, or where the
-    /// model's output is one.
+    /// The only reader of this node's only output; `None` if there are several readers, or if the
+    /// output is the model's output.
     pub fn only_reader(&self) -> Option<NodeInfo<'a>> {
         if self.node().outputs.contains(&self.graph.output) {
             return None;
@@ -204,7 +203,7 @@ impl<'a> NodeInfo<'a> {
     }
 
     /// Whether the node is a linear layer: a weight that does not depend on the inputs, applied to
-    /// what does.
+    /// a tensor that does.
     pub fn is_linear(&self) -> bool {
         self.group.is_none() && self.facts.linear[self.index]
     }

@@ -1,5 +1,5 @@
-//! Walking a graph backwards: what arrives at the output is handed back, node by node, and at
-//! every node a rule decides how it is shared among the operands.
+//! Walks a graph backwards from its output. At every node, a rule decides how what arrives there
+//! is shared among the operands.
 //!
 //! The default rule, [`Gradient`], is the true derivative. Guided backpropagation, DeepLIFT and
 //! every LRP rule are other choices on the same walk.

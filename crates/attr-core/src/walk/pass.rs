@@ -1,4 +1,4 @@
-//! A forward pass as a value: run once, walked back as often as wanted.
+//! A forward pass that runs once and can be walked back any number of times.
 
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use crate::{Error, Value, Values, Work};
 
 /// One forward pass of a traced model, with the activations that the walks of a plan read.
 ///
-/// [`Traced::pass`](crate::Traced::pass) makes it. Any number of walks stand on one pass, from the
+/// [`Traced::pass`](crate::Traced::pass) makes it. Any number of walks can use one pass, from the
 /// output or from any layer, on all of its rows or on chosen ones.
 ///
 /// ```
@@ -42,15 +42,15 @@ pub struct Pass {
     inputs: Values,
     forward: Activations,
     reference: Option<(Values, Activations)>,
-    /// Per node, what its rule made of the forward pass.
+    /// Per node, what its rule computed from the forward pass.
     computed: Vec<OnceCell<Vec<Value>>>,
-    /// How many of the rows are the caller's; the rest pad a graph bound to its rows.
+    /// The number of the caller's rows; the rest are padding for a graph bound to its row count.
     rows: usize,
     selectable: OnceCell<bool>,
     pub(super) work: Rc<Cell<Work>>,
 }
 
-/// Where a walk stands: a pass, and which of its rows.
+/// The pass that a walk uses, and which of its rows.
 #[derive(Clone, Copy)]
 pub(super) struct Stand<'a> {
     pub pass: &'a Pass,
@@ -88,19 +88,20 @@ impl Pass {
         })
     }
 
-    /// The same pass of which only the first `rows` are the caller's.
+    /// Returns the same pass, of which only the first `rows` rows are the caller's.
     pub(crate) fn padded_from(mut self, rows: usize) -> Self {
         self.rows = rows;
         self
     }
 
-    /// How many rows went forwards.
+    /// The number of rows in the forward pass, without those that pad a model with a fixed number
+    /// of rows.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// The work of this pass and its walks so far; of a pass that a method made, that of the whole
-    /// explanation.
+    /// The work of this pass and its walks so far; for a pass made by a method, the work of the
+    /// whole explanation.
     pub fn work(&self) -> Work {
         self.work.get()
     }
@@ -123,7 +124,7 @@ impl Pass {
         Ok(self.own(self.forward.get(self.graph().output)?.clone()))
     }
 
-    /// The output for the reference; none without one.
+    /// The output for the reference; `None` if there is no reference.
     ///
     /// # Errors
     /// As [`output`](Self::output).
@@ -139,12 +140,12 @@ impl Pass {
     /// [records](Plan::recording).
     ///
     /// # Errors
-    /// [`Error::UnknownLayer`]; [`Error::Layer`] for a layer whose activation was not kept.
+    /// [`Error::UnknownLayer`]; [`Error::Layer`] if the layer's activation was not kept.
     pub fn activation(&self, layer: &str) -> Result<Value, Error> {
         self.of_layer(&self.forward, layer)
     }
 
-    /// The same for the reference; none without one.
+    /// The output of a layer for the reference; `None` if there is no reference.
     ///
     /// # Errors
     /// As [`activation`](Self::activation).
@@ -159,7 +160,7 @@ impl Pass {
         let slot = self.graph().layer(layer)?;
         let value = run.get(slot).map_err(|_| Error::Layer {
             name: layer.into(),
-            reason: "its activation was not kept; name it in the plan's `recording`".into(),
+            reason: "its activation was not kept; add it with `Plan::recording`".into(),
         })?;
         Ok(self.own(value.clone()))
     }
@@ -182,9 +183,9 @@ impl Pass {
     /// Walks back over this pass.
     ///
     /// # Errors
-    /// [`Error::UnknownLayer`]; [`Error::Shape`] or [`Error::Unlike`] for a seed unlike what it
-    /// starts at, or a mask that does not fit; [`Error::Layer`] for a layer that the plan does not
-    /// reach; [`Error::Rows`] for a row that the pass does not have; whatever the rules report.
+    /// [`Error::UnknownLayer`]; [`Error::Shape`] or [`Error::Unlike`] for a seed or a mask that
+    /// does not fit; [`Error::Layer`] for a layer that the plan does not reach; [`Error::Rows`] for
+    /// a row that the pass does not have; whatever the rules report.
     pub fn walk(&self, walk: Walk<'_>) -> Result<Walked, Error> {
         let padded = self.inputs.rows();
         if self.rows == padded {
@@ -218,7 +219,7 @@ impl Pass {
         if self.selectable() {
             return stretches::walk(self, &rows, walk);
         }
-        // Somewhere the batch is no dimension of its own: the rows go forwards once more.
+        // Some tensor has no separate batch dimension: the rows run forward once more.
         let reference = self
             .reference
             .as_ref()
@@ -240,7 +241,7 @@ impl Pass {
         }
     }
 
-    /// Whether rows of everything that walks read can be chosen.
+    /// Whether rows can be selected from every value that walks read.
     fn selectable(&self) -> bool {
         *self.selectable.get_or_init(|| {
             let graph = self.graph();
@@ -264,7 +265,7 @@ impl<'a> Stand<'a> {
         &self.pass.plan.choices
     }
 
-    /// How many rows the walk has.
+    /// The number of rows in the walk.
     pub fn rows(&self) -> usize {
         let rows = self.rows.map(<[usize]>::len);
         rows.unwrap_or(self.pass.inputs.rows())
@@ -280,7 +281,7 @@ impl<'a> Stand<'a> {
     pub fn view(&self, index: usize) -> Result<NodeView<'a>, Error> {
         let computed = self.computed(index)?;
         let node = &self.choices().graph.nodes[index];
-        // Like the first output's, in the batch.
+        // The batch lies where the first output has it.
         let along = node.outputs[0];
         let computed = computed.iter().map(|value| self.selected(along, value));
         Ok(NodeView {
@@ -289,7 +290,7 @@ impl<'a> Stand<'a> {
         })
     }
 
-    /// The same without what the rule makes of the forward pass.
+    /// The same without what the rule computes from the forward pass.
     fn bare(&self, index: usize) -> Result<NodeView<'a>, Error> {
         let choices = self.choices();
         let node = &choices.graph.nodes[index];
@@ -329,7 +330,7 @@ impl<'a> Stand<'a> {
         slots.iter().map(value).collect()
     }
 
-    /// The walk's rows of a value that has the batch where `slot` has it.
+    /// Selects the walk's rows of a value that has the batch where `slot` has it.
     fn selected(&self, slot: SlotId, value: &Value) -> Value {
         let Some(rows) = self.rows else {
             return value.clone();
@@ -340,7 +341,7 @@ impl<'a> Stand<'a> {
         }
     }
 
-    /// What the rule of a node made of the whole forward pass, now or before.
+    /// Returns what the rule of a node computes from the whole forward pass, once on first use.
     fn computed(&self, index: usize) -> Result<&'a [Value], Error> {
         let cell = &self.pass.computed[index];
         if let Some(computed) = cell.get() {

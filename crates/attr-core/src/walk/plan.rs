@@ -1,4 +1,4 @@
-//! Plans: which rule serves which node of one graph, decided before anything runs.
+//! Plans assign a rule to each node of one graph before anything runs.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -11,35 +11,35 @@ use crate::graph::{self, Graph, Place, SlotId, Source};
 use crate::model::{check_devices, check_shapes};
 use crate::{Error, Value};
 
-/// The rules of a composite for one graph, and where walks lead.
+/// A composite's rules for one graph, and where walks end.
 ///
-/// A plan is made once, by [`Traced::plan`](crate::Traced::plan), and serves any number of passes:
-/// what rules prepare, such as clamped weights, is computed at their first walk and kept. It prints
-/// as a table of nodes and rules.
+/// [`Traced::plan`](crate::Traced::plan) makes a plan once, for any number of passes. What rules
+/// prepare, such as clamped weights, is computed at their first walk and kept. A plan prints as a
+/// table of nodes and rules.
 #[derive(Clone)]
 pub struct Plan {
     pub(super) choices: Arc<Choices>,
     /// Which slots lead back to where walks end.
     pub(super) active: Arc<Vec<bool>>,
-    /// Slots whose activations outlive the forward pass, and that walks may report.
+    /// Slots that walks may report, and whose activations outlive the forward pass.
     pub(super) recorded: Arc<Vec<SlotId>>,
     /// Where walks end: at these slots, or at the inputs.
     ends: Vec<SlotId>,
 }
 
-/// What a composite chose.
+/// The rules that a composite chose for one graph.
 pub(super) struct Choices {
     pub graph: Arc<Graph>,
     pub facts: Facts,
     pub rules: Vec<Option<Arc<dyn Rule>>>,
-    /// Per node, the group that is served as one with it.
+    /// Per node, the number of its group if a rule serves that group as one.
     served: Vec<Option<usize>>,
     prepared: Vec<OnceLock<Vec<Value>>>,
     composite: String,
 }
 
 impl Plan {
-    /// Asks the composite about every node of `graph`, of which walks lead to `explained` inputs.
+    /// Asks the composite about every node of `graph`. Walks lead to the `explained` inputs.
     pub(crate) fn new(
         graph: Arc<Graph>,
         composite: &dyn Composite,
@@ -93,8 +93,8 @@ impl Plan {
         })
     }
 
-    /// The plan whose walks end at the outputs of `layers`: nothing is computed for what lies
-    /// before them. Their activations outlive the forward pass.
+    /// Returns the plan whose walks end at the outputs of `layers` and compute nothing for the
+    /// nodes before them. The activations of `layers` outlive the forward pass.
     ///
     /// # Errors
     /// [`Error::UnknownLayer`] with the nearest names.
@@ -103,8 +103,8 @@ impl Plan {
         Ok(self.reaching(slots.clone(), slots))
     }
 
-    /// The plan whose walks may also report what arrives at `layers`, on the way to the inputs.
-    /// Their activations outlive the forward pass.
+    /// Returns the plan whose walks may also report what arrives at `layers` on the way to the
+    /// inputs. The activations of `layers` outlive the forward pass.
     ///
     /// # Errors
     /// [`Error::UnknownLayer`] with the nearest names.
@@ -124,7 +124,7 @@ impl Plan {
         }
     }
 
-    /// The plan whose walks reach every node that depends on an input, explained or not.
+    /// Returns the plan whose walks reach every node that depends on an input, explained or not.
     pub fn reaching_all(&self) -> Self {
         Self {
             active: Arc::new(self.choices.facts.varies.clone()),
@@ -132,7 +132,7 @@ impl Plan {
         }
     }
 
-    /// Refuses inputs unlike those that the plan was made for.
+    /// Returns an error if the inputs do not match those that the plan was made for.
     pub(crate) fn check(&self, values: &[Value]) -> Result<(), Error> {
         let graph = &self.choices.graph;
         check_devices(&graph.device, values)?;
@@ -151,7 +151,8 @@ impl Plan {
         &self.choices.composite
     }
 
-    /// The nodes that walks pass, in execution order, each with its rule; none is the derivative.
+    /// The nodes that walks pass, in execution order, each with its rule; `None` means the
+    /// derivative.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeInfo<'_>, Option<&dyn Rule>)> {
         let graph = &self.choices.graph;
         (0..graph.nodes.len())
@@ -162,7 +163,7 @@ impl Plan {
             })
     }
 
-    /// Whether walks hand something to an operand of the node, or of the group that it ends.
+    /// Whether walks pass a share to an operand of the node, or of the group that it ends.
     pub(super) fn passes(&self, index: usize) -> bool {
         let info = self.choices.info(index);
         let active = |slots: &[SlotId]| slots.iter().any(|&slot| self.active[slot]);
@@ -179,7 +180,7 @@ impl Plan {
         })
     }
 
-    /// The same rules for another graph of the same nodes, to prepare anew there.
+    /// Returns the same rules for another graph of the same nodes, where they prepare again.
     pub(super) fn moved(&self, graph: Arc<Graph>) -> Self {
         let choices = Choices {
             facts: Facts::of(&graph),
@@ -234,16 +235,17 @@ impl Choices {
         }
     }
 
-    /// Whether the node is inside a group that is served as one, and does not end it.
+    /// Whether the node is inside a group that a rule serves as one, but is not its last node.
     pub fn is_inside(&self, index: usize) -> bool {
         let group = self.served[index].map(|group| &self.graph.groups[group]);
         group.is_some_and(|group| group.nodes.last() != Some(&index))
     }
 
-    /// The slot of a layer at which a walk starts, masks or looks.
+    /// Returns the slot of a layer at which a walk starts, masks or reports.
     ///
     /// # Errors
-    /// [`Error::UnknownLayer`]; [`Error::Layer`] for one inside a group that a rule serves as one.
+    /// [`Error::UnknownLayer`]; [`Error::Layer`] for a layer inside a group that a rule serves as
+    /// one.
     pub fn layer(&self, name: &str) -> Result<SlotId, Error> {
         let slot = self.graph.layer(name)?;
         if let Source::Node(index) = self.graph.slots[slot].source
@@ -252,7 +254,7 @@ impl Choices {
             return Err(Error::Layer {
                 name: name.into(),
                 reason: format!(
-                    "it is inside {:?}, which a rule serves as one",
+                    "it is inside the group {:?}, which one rule serves as a whole",
                     self.info(index).name()
                 ),
             });
@@ -260,7 +262,7 @@ impl Choices {
         Ok(slot)
     }
 
-    /// What the rule of a node made of parameters, now or before.
+    /// Returns what the rule of a node prepares, and computes it on first use.
     pub fn prepared(&self, index: usize) -> Result<&[Value], Error> {
         let Some(rule) = &self.rules[index] else {
             return Ok(&[]);

@@ -1,4 +1,4 @@
-//! Recording explanations: walks over placeholders give a graph of the explanation itself.
+//! Records an explanation as a graph by walking over placeholders.
 
 use std::sync::Arc;
 
@@ -8,16 +8,16 @@ use crate::graph::{Graph, SlotId, Source};
 use crate::{Error, Traced, Value, Values};
 
 impl Plan {
-    /// What `explain` makes of a pass, as a model of its own: it takes the inputs, followed by the
-    /// reference where there is one, and gives what `explain` returned.
+    /// Records what `explain` computes from a pass as a model. The model takes the inputs, followed
+    /// by the reference if there is one, and returns what `explain` returned.
     ///
     /// The pass and its walks run on Burn's capture device, which records operations instead of
     /// computing them, so no value may be read on the host. `inputs` and `reference` serve as
     /// examples of shapes and types only.
     ///
     /// # Errors
-    /// [`Error::Rule`] for a plan with a rule that reads values to refine itself; [`Error::Trace`] for
-    /// an operation whose derivative is not written out in operations (sampling on a grid,
+    /// [`Error::Rule`] for a plan with a rule that reads values to refine itself; [`Error::Trace`]
+    /// for an operation whose derivative is not written out in operations (sampling on a grid,
     /// deformable convolution, running extremes, shares for a convolution's weights); as
     /// [`Traced::from_function`], and whatever `explain` reports.
     ///
@@ -88,7 +88,7 @@ impl Plan {
     }
 }
 
-/// The slots that have a value before anything runs, and these values by name.
+/// The slots that have a value before anything runs, and their values by name.
 fn given(graph: &Graph) -> (Vec<SlotId>, Vec<(String, Value)>) {
     let slots = graph.slots.iter().enumerate();
     let given = slots.filter_map(|(slot, of)| match &of.source {

@@ -1,11 +1,11 @@
-//! Rules: how a node shares what arrives at its outputs among its operands.
+//! Rules decide how a node shares what arrives at its outputs among its operands.
 
 use super::info::NodeInfo;
 use super::view::NodeView;
 use crate::{Error, Value};
 
-/// Which of a node's values a rule reads during a walk. Of the others only the shapes are kept;
-/// their elements read as zeros.
+/// The node values that a rule reads during a walk. For the others only shapes are kept; their
+/// elements read as zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reads {
     /// The values of the operands that depend on the model's inputs. Weights are always there.
@@ -20,7 +20,7 @@ impl Reads {
         operands: true,
         outputs: true,
     };
-    /// Neither: what arrives is moved or scaled.
+    /// Neither: the rule only moves or scales what arrives.
     pub const NOTHING: Self = Self {
         operands: false,
         outputs: false,
@@ -32,7 +32,7 @@ impl Reads {
     };
 }
 
-/// What a rule hands back: one share per operand.
+/// The result of a rule: one share per operand.
 #[derive(Clone, Debug, Default)]
 pub struct Shares {
     pub(crate) shares: Vec<Option<Value>>,
@@ -40,9 +40,9 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// Lets parts of the share of operand 0 travel along, for the rule of the node that produced
-    /// it to read as [`NodeView::parts`]. Parts are shaped like the share and masked with it. They
-    /// are lost where other nodes read that operand, too.
+    /// Attaches parts of the share of operand 0. The rule of the node that produced the operand
+    /// reads them as [`NodeView::parts`]. Parts are shaped like the share and masked with it. They
+    /// are lost if other nodes also read that operand.
     pub fn with_parts(mut self, parts: Vec<Value>) -> Self {
         self.parts = parts;
         self
@@ -58,14 +58,15 @@ impl From<Vec<Option<Value>>> for Shares {
     }
 }
 
-/// How a node shares what arrives at its outputs among its operands.
+/// Decides how a node shares what arrives at its outputs among its operands.
 ///
-/// A rule has up to three moments. [`prepare`](Self::prepare) runs once per graph, with parameters
-/// only: clamped weights. [`forward`](Self::forward) runs once per row of the forward pass, however
-/// many walks stand on it: the denominators of LRP. [`backward`](Self::backward) runs once per walk.
+/// A rule has up to three steps. [`prepare`](Self::prepare) runs once per graph and sees only
+/// parameters, for example to clamp weights. [`forward`](Self::forward) runs once per row of the
+/// forward pass, regardless of how many walks use it, for example for the denominators of LRP.
+/// [`backward`](Self::backward) runs once per walk.
 ///
-/// Walks can be recorded, so no rule reads a tensor's value on the host, unless it says so by
-/// [`reads_values`](Self::reads_values).
+/// Walks can be recorded, so a rule must not read tensor values on the host unless
+/// [`reads_values`](Self::reads_values) says so.
 ///
 /// The epsilon rule of LRP, in full:
 ///
@@ -93,51 +94,51 @@ impl From<Vec<Option<Value>>> for Shares {
 /// }
 /// ```
 pub trait Rule: Send + Sync {
-    /// What a plan prints.
+    /// The name that a plan prints.
     fn name(&self) -> String {
         let path = std::any::type_name::<Self>();
         path.rsplit("::").next().unwrap_or(path).to_string()
     }
 
-    /// What a walk reads of the node's forward values; all of them unless said otherwise.
+    /// The node's forward values that a walk reads; all of them by default.
     fn reads(&self, node: &NodeInfo<'_>) -> Reads {
         let _ = node;
         Reads::ALL
     }
 
-    /// Whether the rule looks at tensors' values on the host, to refine itself. Such a walk cannot
-    /// be recorded.
+    /// Whether the rule reads tensor values on the host to refine itself. Walks with such a rule
+    /// cannot be recorded.
     fn reads_values(&self) -> bool {
         false
     }
 
-    /// What depends on parameters alone: computed once per graph, found again as
-    /// [`NodeView::prepared`]. `node` has the values of parameters and constants; of other operands
-    /// it has only the shapes, for one row.
+    /// Computes, once per graph, what depends on parameters alone; [`NodeView::prepared`] returns
+    /// it later. `node` has the values of parameters and constants; for other operands it has only
+    /// the shapes, for one row.
     ///
     /// # Errors
-    /// The rule's own.
+    /// The rule's own errors.
     fn prepare(&self, node: &NodeView<'_>) -> Result<Vec<Value>, Error> {
         let _ = node;
         Ok(Vec::new())
     }
 
-    /// What depends on the forward pass alone: computed once per pass, found again as
-    /// [`NodeView::computed`]. Each value has the batch where the node's first output has it.
+    /// Computes, once per pass, what depends on the forward pass alone; [`NodeView::computed`]
+    /// returns it later. Each value has the batch where the node's first output has it.
     ///
     /// # Errors
-    /// The rule's own.
+    /// The rule's own errors.
     fn forward(&self, node: &NodeView<'_>) -> Result<Vec<Value>, Error> {
         let _ = node;
         Ok(Vec::new())
     }
 
-    /// One share per operand, shaped like the operand; none for operands that are not
+    /// Returns one share per operand, shaped like the operand; `None` for operands that are not
     /// [`wanted`](NodeView::wanted) or that nothing flows to. `arriving` has one entry per output,
-    /// of which at least one is there.
+    /// of which at least one is `Some`.
     ///
     /// # Errors
-    /// The rule's own, for a node it cannot serve.
+    /// The rule's own errors, for a node that it cannot serve.
     fn backward(&self, node: &NodeView<'_>, arriving: Vec<Option<Value>>) -> Result<Shares, Error>;
 }
 

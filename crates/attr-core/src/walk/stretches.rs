@@ -1,4 +1,4 @@
-//! Long walks on chosen rows, a stretch of rows at a time.
+//! Runs long walks on chosen rows, a stretch of rows at a time.
 
 use burn::backend::DispatchDevice;
 
@@ -7,22 +7,23 @@ use super::traverse::{Keep, Walk, Walked, traverse};
 use crate::graph::SlotId;
 use crate::{Error, Value};
 
-/// What the largest activation of a stretch may take, in bytes. On a CPU larger ones are slower: no
-/// cache holds them, and an allocator fetches each from the system anew. 64 rows of ResNet-18 at
-/// 224x224 take 0.6 of the time one by one. Other devices want as many rows as memory allows.
+/// The most bytes that the largest activation of a stretch may take. On a CPU larger ones are
+/// slower: no cache holds them, and the allocator requests each from the system anew. 64 rows of
+/// ResNet-18 at 224x224 take 0.6 of the time when run one by one. Other devices want as many rows
+/// as memory allows.
 fn largest(device: &DispatchDevice) -> usize {
     match device {
         #[cfg(feature = "flex")]
         DispatchDevice::Flex(_) => 4 << 20,
         #[cfg(feature = "ndarray")]
         DispatchDevice::NdArray(_) => 4 << 20,
-        // Stretches would be recorded for one number of rows.
+        // A recording of stretches would fit one number of rows only.
         DispatchDevice::Capture(_) => usize::MAX,
         _ => 256 << 20,
     }
 }
 
-/// Walks on `rows` of the pass, of whose activations rows can be chosen.
+/// Walks on `rows` of a pass whose activations can be selected by row.
 pub(super) fn walk(pass: &Pass, rows: &[usize], walk: Walk<'_>) -> Result<Walked, Error> {
     let layers = match &walk.keep {
         Keep::Inputs => Some(&[][..]),
@@ -34,7 +35,7 @@ pub(super) fn walk(pass: &Pass, rows: &[usize], walk: Walk<'_>) -> Result<Walked
         Some(layers) => (layers, at_once(pass, &walk, layers)?),
         None => (&[][..], usize::MAX),
     };
-    // What does not fit is refused by the walk itself.
+    // The walk itself rejects what does not fit.
     let mut masks = walk.gates.iter().map(|(_, mask, _)| mask.rows());
     let fits = walk.seed.rows() == rows.len() && masks.all(|own| own == 1 || own == rows.len());
     if rows.len() <= at_once || !fits {
@@ -49,8 +50,8 @@ pub(super) fn walk(pass: &Pass, rows: &[usize], walk: Walk<'_>) -> Result<Walked
     joined(parts.collect::<Result<_, _>>()?)
 }
 
-/// How many rows a stretch has; all of them where what the walk takes and gives cannot be cut and
-/// joined along dimension 0.
+/// The number of rows in a stretch; all of them if what the walk takes and returns cannot be cut
+/// and joined along dimension 0.
 fn at_once(pass: &Pass, walk: &Walk<'_>, layers: &[&str]) -> Result<usize, Error> {
     let plan = pass.plan();
     let graph = &plan.choices.graph;
@@ -76,7 +77,7 @@ fn at_once(pass: &Pass, walk: &Walk<'_>, layers: &[&str]) -> Result<usize, Error
     Ok((largest(&graph.device) / row).max(1))
 }
 
-/// The walk whose rows the parts have.
+/// Joins the results of the parts into that of the whole walk.
 fn joined(parts: Vec<Walked>) -> Result<Walked, Error> {
     let of = |pick: fn(&Walked) -> &Vec<Option<Value>>| {
         let count = parts.first().map_or(0, |part| pick(part).len());
@@ -92,7 +93,7 @@ fn joined(parts: Vec<Walked>) -> Result<Walked, Error> {
     })
 }
 
-/// The rows of all parts; whether anything arrives depends on the graph alone, not on the rows.
+/// Joins the rows of all parts. Whether anything arrives depends on the graph, not on the rows.
 fn rows_of(parts: Vec<Option<Value>>) -> Result<Option<Value>, Error> {
     let parts: Option<Vec<Value>> = parts.into_iter().collect();
     parts.map(Value::cat_rows).transpose()

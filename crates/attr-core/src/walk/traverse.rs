@@ -1,4 +1,4 @@
-//! Walks: where one starts, what it masks, what it keeps; and the traversal itself.
+//! Walks (where they start, what they mask and what they keep) and the traversal itself.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use super::rule::{Gradient, Rule, Shares};
 use crate::graph::{self, Graph, SlotId, Source};
 use crate::{Error, Value};
 
-/// What happens to what flows around a gate.
+/// What happens to flow that bypasses a gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Around {
     /// It is dropped: only what passes the gate reaches the inputs (`exclude_parallel` in
@@ -20,7 +20,7 @@ pub enum Around {
     Keep,
 }
 
-/// Looks at what arrives at a node's output during a walk.
+/// A function that sees what arrives at a node's output during a walk.
 pub type Visitor<'a> = dyn FnMut(&NodeInfo<'_>, &Value) -> Result<(), Error> + 'a;
 
 /// What a walk keeps besides what arrives at the inputs.
@@ -37,8 +37,8 @@ pub enum Keep<'a> {
     Visit(&'a mut Visitor<'a>),
 }
 
-/// A walk back over a [`Pass`](super::Pass): where it starts, which rows it stands on, what it
-/// masks and what it keeps.
+/// A walk back over a [`Pass`](super::Pass): where it starts, which rows it uses, what it masks and
+/// what it keeps.
 pub struct Walk<'a> {
     layer: Option<&'a str>,
     pub(super) seed: Value,
@@ -48,7 +48,7 @@ pub struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// From the output, where `seed`, shaped like it, arrives.
+    /// Starts at the output with `seed`, which is shaped like the output.
     pub fn from_output(seed: Value) -> Self {
         Self {
             layer: None,
@@ -59,7 +59,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// From the output of `layer` on down, where `seed`, shaped like it, arrives.
+    /// Starts at the output of `layer` with `seed`, which is shaped like that output.
     pub fn from_layer(layer: &'a str, seed: Value) -> Self {
         Self {
             layer: Some(layer),
@@ -67,16 +67,16 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Lets row `j` of the walk stand on row `rows[j]` of the pass; by default each stands on its
-    /// own. Several conditions on one input need one row of the pass. Long walks go a stretch of rows
-    /// at a time, which saves memory and on a CPU time, unless they keep or show every node.
+    /// Makes row `j` of the walk use row `rows[j]` of the pass; by default each uses its own.
+    /// Several conditions on one input need only one row of the pass. Long walks run a stretch of
+    /// rows at a time, unless they keep or show every node. This saves memory and, on a CPU, time.
     pub fn on_rows(mut self, rows: &'a [usize]) -> Self {
         self.rows = Some(rows);
         self
     }
 
-    /// Multiplies what arrives at the output of `layer` by `mask`, of the same rank, with one row
-    /// or one for each of the walk; sizes of 1 are broadcast. Several gates form a chain.
+    /// Multiplies what arrives at the output of `layer` by `mask`. The mask has the same rank, and
+    /// one row or as many as the walk; sizes of 1 are broadcast. Several gates form a chain.
     pub fn gate(mut self, layer: &'a str, mask: Value, around: Around) -> Self {
         self.gates.push((layer, mask, around));
         self
@@ -96,7 +96,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The walk of some of its rows that keeps `layers`.
+    /// Returns the walk restricted to `rows` that keeps `layers`.
     pub(super) fn part(&self, rows: Range<usize>, layers: &'a [&'a str]) -> Self {
         let gates = self.gates.iter().map(|(layer, mask, around)| {
             let each = mask.rows() != 1;
@@ -116,7 +116,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The walk over a pass whose `rows` are padded to `to`: the further rows receive nothing.
+    /// Returns the walk over a pass whose `rows` are padded to `to`; padding rows receive nothing.
     pub(super) fn padded(mut self, rows: usize, to: usize) -> Result<Self, Error> {
         if self.rows.is_none() {
             let pad = |value: &mut Value| -> Result<(), Error> {
@@ -135,15 +135,15 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// What a walk found.
+/// The result of a walk.
 #[derive(Clone, Debug)]
 pub struct Walked {
-    /// What arrives at each input; none where nothing does.
+    /// What arrives at each input; `None` where nothing does.
     pub inputs: Vec<Option<Value>>,
     /// What arrives at each of the layers of [`Keep::Layers`], in their order.
     pub layers: Vec<Option<Value>>,
-    /// With [`Keep::All`], what arrives at the first output of each node that anything arrives at,
-    /// by name, last node first.
+    /// With [`Keep::All`], what arrives at the first output of each node that the walk reaches, by
+    /// name, last node first.
     pub nodes: Vec<(String, Value)>,
 }
 
@@ -157,7 +157,7 @@ impl Walked {
     }
 }
 
-/// What arrives at a slot, with the parts that its only reader sent along.
+/// What arrives at a slot, with the parts that its only reader attached.
 #[derive(Default)]
 struct Flow {
     value: Option<Value>,
@@ -181,7 +181,7 @@ struct Gate {
     around: Around,
 }
 
-/// Walks from where `walk` starts to the inputs.
+/// Runs `walk` from its start to the inputs.
 pub(super) fn traverse(stand: Stand<'_>, walk: Walk<'_>) -> Result<Walked, Error> {
     let plan = &stand.pass.plan;
     let choices = stand.choices();
@@ -205,7 +205,7 @@ pub(super) fn traverse(stand: Stand<'_>, walk: Walk<'_>) -> Result<Walked, Error
     let after = producer(graph, start).map_or(0, |index| index + 1);
     for index in (0..after).rev() {
         let node = &graph.nodes[index];
-        // Also where nothing arrives: then nothing is let through.
+        // A gate applies even where nothing arrives: then it lets nothing through.
         for gate in gates
             .iter()
             .filter(|gate| node.outputs.contains(&gate.slot))
@@ -233,7 +233,7 @@ pub(super) fn traverse(stand: Stand<'_>, walk: Walk<'_>) -> Result<Walked, Error
             value
         });
         let here: Vec<Option<Value>> = here.collect();
-        // A layer at which walks end: nothing before it wants a share.
+        // Walks end at this layer: nothing before it needs a share.
         if !plan.passes(index) {
             continue;
         }
@@ -277,7 +277,7 @@ impl Gate {
         let flow = std::mem::take(&mut arriving[self.slot]);
         if self.around == Around::Drop {
             // Nodes are in execution order, so all that can arrive here has arrived, and what has
-            // arrived elsewhere came around this layer.
+            // arrived elsewhere bypassed this layer.
             arriving.fill_with(Flow::default);
         }
         if let Some(value) = flow.value {
@@ -299,7 +299,7 @@ fn gates(stand: Stand<'_>, walk: &Walk<'_>, start: SlotId) -> Result<Vec<Gate>, 
         if producer(graph, slot) > producer(graph, start) {
             return Err(Error::Layer {
                 name: (*layer).into(),
-                reason: "a gate lies behind the layer that the walk starts at".into(),
+                reason: "the gate lies after the layer at which the walk starts".into(),
             });
         }
         let device = &graph.device;
@@ -326,13 +326,13 @@ fn reported(stand: Stand<'_>, layers: &[&str]) -> Result<Vec<SlotId>, Error> {
         }
         Err(Error::Layer {
             name: (*layer).into(),
-            reason: "the plan does not reach it; name it in the plan's `recording`".into(),
+            reason: "the plan's walks do not reach it; add it with `Plan::recording`".into(),
         })
     });
     slots.collect()
 }
 
-/// The seed, if it fits what the walk starts at.
+/// Returns the seed if it fits the tensor at which the walk starts.
 fn seed(stand: Stand<'_>, seed: Value, start: SlotId) -> Result<Value, Error> {
     let graph = &stand.choices().graph;
     let expected = graph.shape_at(start, stand.rows());
@@ -340,13 +340,13 @@ fn seed(stand: Stand<'_>, seed: Value, start: SlotId) -> Result<Value, Error> {
         return Err(Error::Shape {
             what: "the seed".into(),
             got: seed.shape(),
-            expected: format!("{expected:?}, as what the walk starts at has,"),
+            expected: format!("{expected:?}, the shape at the start of the walk,"),
         });
     }
     seed.checked("the seed".into(), graph.slots[start].dtype, &graph.device)
 }
 
-/// Refuses shares that do not fit their operands.
+/// Returns an error if a share does not fit its operand.
 fn check(given: &Shares, view: &super::NodeView<'_>, rule: &dyn Rule) -> Result<(), Error> {
     let operands = view.operands();
     if given.shares.len() != operands.len() {
@@ -354,7 +354,7 @@ fn check(given: &Shares, view: &super::NodeView<'_>, rule: &dyn Rule) -> Result<
             rule: rule.name(),
             layer: view.name().into(),
             reason: format!(
-                "it gave {} shares for {} operands",
+                "it returned {} shares for {} operands",
                 given.shares.len(),
                 operands.len()
             ),
@@ -368,7 +368,7 @@ fn check(given: &Shares, view: &super::NodeView<'_>, rule: &dyn Rule) -> Result<
                 rule: rule.name(),
                 layer: view.name().into(),
                 reason: format!(
-                    "its share for operand {i} has shape {:?}, the operand {:?}",
+                    "its share for operand {i} has shape {:?}, but the operand has {:?}",
                     share.shape(),
                     operand.shape()
                 ),
@@ -378,7 +378,7 @@ fn check(given: &Shares, view: &super::NodeView<'_>, rule: &dyn Rule) -> Result<
     Ok(())
 }
 
-/// The node that gives a slot its value; none for inputs, parameters and constants.
+/// The node that produces a slot's value; `None` for inputs, parameters and constants.
 fn producer(graph: &Graph, slot: SlotId) -> Option<usize> {
     match graph.slots[slot].source {
         Source::Node(index) => Some(index),

@@ -1,4 +1,4 @@
-//! What a rule sees of its node during a walk.
+//! The view of a node that its rule gets during a walk.
 
 use super::info::{NodeInfo, Role};
 use super::pass::Stand;
@@ -17,23 +17,23 @@ pub struct NodeView<'a> {
     pub(super) computed: Vec<Value>,
     pub(super) parts: Vec<Value>,
     pub(super) place: Place,
-    /// Where the values came from; none while a rule prepares.
+    /// Where the values come from; `None` while a rule prepares.
     pub(super) stand: Option<Stand<'a>>,
 }
 
 /// The operands of a linear layer; see [`NodeView::linear`].
 #[derive(Clone, Debug)]
 pub struct LinearParts {
-    /// What the layer is given.
+    /// The layer's input.
     pub x: Value,
-    /// Its weight.
+    /// The layer's weight.
     pub weight: Value,
-    /// Its bias, where it has one.
+    /// The layer's bias, if it has one.
     pub bias: Option<Value>,
 }
 
 impl<'a> NodeView<'a> {
-    /// What was known of the node before anything ran.
+    /// What was known about the node before anything ran.
     pub fn info(&self) -> NodeInfo<'a> {
         self.info
     }
@@ -43,17 +43,17 @@ impl<'a> NodeView<'a> {
         self.info.name()
     }
 
-    /// What the node computes; of a group, what its last node does.
+    /// What the node computes; for a group, what its last node computes.
     pub fn op(&self) -> &'a Op {
         self.info.op()
     }
 
-    /// What operand `i` is.
+    /// The role of operand `i`.
     pub fn role(&self, i: usize) -> Role<'a> {
         self.info.role(i)
     }
 
-    /// Which operands get a share: those through which the walk goes on.
+    /// Which operands need a share: those through which the walk continues.
     pub fn wanted(&self) -> &[bool] {
         &self.wanted
     }
@@ -68,29 +68,29 @@ impl<'a> NodeView<'a> {
         &self.outputs
     }
 
-    /// Operand and output values of the reference pass, where there is one.
+    /// The operand and output values of the reference pass, if there is one.
     pub fn reference(&self) -> Option<(&[Value], &[Value])> {
         self.reference.as_ref().map(|(o, r)| (&o[..], &r[..]))
     }
 
-    /// What the rule made once for the graph.
+    /// What the rule computed once for the graph.
     pub fn prepared(&self) -> &[Value] {
         self.prepared
     }
 
-    /// What the rule made once for the forward pass, for the rows of this walk.
+    /// What the rule computed once for the forward pass, for the rows of this walk.
     pub fn computed(&self) -> &[Value] {
         &self.computed
     }
 
-    /// The parts that the rule of the only reader sent along with what arrives; see
+    /// The parts that the rule of the only reader attached to its share; see
     /// [`Shares::with_parts`].
     pub fn parts(&self) -> &[Value] {
         &self.parts
     }
 
-    /// The operands of a linear layer (fully connected or convolution), whose weights are given;
-    /// none for other nodes.
+    /// The operands of a linear layer (fully connected or convolution) whose weight does not depend
+    /// on the inputs; `None` for other nodes.
     pub fn linear(&self) -> Option<LinearParts> {
         let layer = matches!(self.op(), Op::Linear | Op::Conv(_) | Op::ConvTranspose(_));
         if !layer || !self.info.is_linear() {
@@ -103,8 +103,8 @@ impl<'a> NodeView<'a> {
         })
     }
 
-    /// The node that produced operand `i`, with its values, if no other node reads it: what a rule
-    /// needs that serves two nodes as one. Its rule must read what is asked of it.
+    /// The node that produced operand `i`, with its values, if no other node reads it. Rules that
+    /// serve two nodes as one need it. The producer's rule must read the values asked for.
     ///
     /// # Errors
     /// [`Error::Internal`] while a rule prepares.
@@ -121,8 +121,8 @@ impl<'a> NodeView<'a> {
         stand.view(producer.position()).map(Some)
     }
 
-    /// Runs the node's operation on other operands: clamped, squared. A linear layer runs without
-    /// its bias when it is given two operands.
+    /// Runs the node's operation on other operands, such as clamped or squared ones. A linear layer
+    /// runs without its bias when it gets two operands.
     ///
     /// # Errors
     /// Whatever the operation reports; operands must fit as the recorded ones did.
@@ -132,13 +132,13 @@ impl<'a> NodeView<'a> {
         })
     }
 
-    /// The derivative of such a run: `arriving` at its outputs (one entry each), pulled back to
-    /// every operand `i` with `wanted[i]`. The operation runs again only if its derivative reads
-    /// the result.
+    /// Pulls `arriving` (one entry per output of such a run) back to every operand `i` with
+    /// `wanted[i]`, by the derivative of the operation. The operation runs again only if its
+    /// derivative reads the result.
     ///
     /// # Errors
-    /// As [`rerun`](Self::rerun); [`Error::Internal`] for as many entries of `wanted` as there are
-    /// not operands.
+    /// As [`rerun`](Self::rerun); [`Error::Internal`] if `wanted` does not have one entry per
+    /// operand.
     pub fn pull_back(
         &self,
         operands: &[Value],
@@ -146,7 +146,9 @@ impl<'a> NodeView<'a> {
         wanted: &[bool],
     ) -> Result<Vec<Option<Value>>, Error> {
         if operands.is_empty() || wanted.len() != operands.len() {
-            return Err(Error::Internal("a derivative for other than each operand"));
+            return Err(Error::Internal(
+                "a derivative needs one `wanted` entry per operand",
+            ));
         }
         let outputs = if self.info.body().reads(wanted).1 {
             self.rerun(operands)?
@@ -164,8 +166,8 @@ impl<'a> NodeView<'a> {
         })
     }
 
-    /// The derivative at the forward pass itself, pulled back to the [`wanted`](Self::wanted)
-    /// operands. Nothing runs again. Rules of the form `x ⊙ Jᵀ(R / z)` need no more.
+    /// Pulls `arriving` back to the [`wanted`](Self::wanted) operands by the derivative at the
+    /// forward pass itself. Nothing runs again. Rules of the form `x ⊙ Jᵀ(R / z)` need no more.
     ///
     /// # Errors
     /// As [`rerun`](Self::rerun).
@@ -184,10 +186,10 @@ impl<'a> NodeView<'a> {
         })
     }
 
-    /// Each share times the operand that it is for.
+    /// Multiplies each share by its operand.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a share shaped unlike its operand.
+    /// [`Error::Shape`] if a share and its operand differ in shape.
     pub fn times_operands(&self, shares: Vec<Option<Value>>) -> Result<Shares, Error> {
         let pairs = shares.into_iter().zip(&self.operands);
         let products = pairs.map(|(share, operand)| {
@@ -198,7 +200,7 @@ impl<'a> NodeView<'a> {
         Ok(products.collect::<Result<Vec<_>, Error>>()?.into())
     }
 
-    /// No share for any operand.
+    /// Returns no share for any operand.
     pub fn nothing(&self) -> Shares {
         vec![None; self.operands.len()].into()
     }

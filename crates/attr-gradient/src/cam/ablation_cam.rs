@@ -1,8 +1,8 @@
-//! Ablation-CAM: channels weighted by how much the score falls without them; no gradient.
+//! Ablation-CAM: channels weighted by how much the score falls without them, without a gradient.
 //!
-//! Desai, Ramaswamy, "Ablation-CAM", 2020 (<https://doi.org/10.1109/WACV45572.2020.9093360>). As
-//! `AblationCAM` of pytorch-grad-cam for layers behind a ReLU; elsewhere that one sets a channel to
-//! minus ten millions instead of to zero, as the paper says.
+//! Desai, Ramaswamy, "Ablation-CAM", 2020 (<https://doi.org/10.1109/WACV45572.2020.9093360>).
+//! Matches `AblationCAM` of pytorch-grad-cam for layers after a ReLU. Elsewhere, that one sets a
+//! channel to minus ten million instead of the paper's zero.
 
 use attr_core::{Error, Explanation, LayerMethod, Question, Value};
 use burn::tensor::{Tensor, TensorData};
@@ -10,19 +10,19 @@ use burn::tensor::{Tensor, TensorData};
 use super::Cam;
 use crate::rows::samples_of;
 
-/// `L = Σ_c w_c A_c` with `w_c = (f - f_c) / f`, where `f_c` is the score with channel `c` of the
-/// activation set to zero.
+/// Ablation-CAM, `L = Σ_c w_c A_c` with `w_c = (f - f_c) / f`, where `f_c` is the score with
+/// channel `c` of the activation set to zero.
 ///
 /// Where the score `f` is 0, `w_c` is `-f_c`.
 ///
-/// Shapes: as [`GradCam`](crate::GradCam). One forward pass per row and layer, and one from the
-/// layer on per channel.
+/// Shapes: as for [`GradCam`](crate::GradCam). One forward pass per row and layer, and one per
+/// channel from the layer onwards.
 ///
 /// # Errors
-/// As [`GradCam`](crate::GradCam), and [`Error::Layer`] where the model cannot be cut.
+/// Those of [`GradCam`](crate::GradCam), and [`Error::Layer`] where the model cannot be cut.
 pub type AblationCam = Cam<ScoreDrop>;
 
-/// Each channel weighted by how much the score falls without it, as in [`AblationCam`].
+/// Weights each channel by how much the score falls without it, as in [`AblationCam`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScoreDrop;
 
@@ -65,10 +65,10 @@ impl LayerMethod for Cam<ScoreDrop> {
     }
 }
 
-/// Activations with one channel of each row set to zero.
+/// Returns the activations with one channel of each row set to zero.
 fn ablate(activation: &Value, removed: &[usize], tokens: bool) -> Result<Value, Error> {
     let shape = activation.shape();
-    // Channels are the width of tokens.
+    // For tokens, the channels are the width.
     let (outer, channels, inner) = if tokens {
         (shape[1], shape[2], 1)
     } else {

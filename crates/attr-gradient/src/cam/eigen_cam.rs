@@ -1,8 +1,8 @@
-//! Eigen-CAM: the activation's first principal component; no target, no gradient.
+//! Eigen-CAM: the activation's first principal component, without target or gradient.
 //!
-//! Muhammad, Yeasin, "Eigen-CAM", 2020 (<https://arxiv.org/abs/2008.00299>). As `EigenCAM` of
-//! pytorch-grad-cam, except that the sign, which a principal component leaves open, is chosen: the
-//! map agrees with the sum of what it was made of.
+//! Muhammad, Yeasin, "Eigen-CAM", 2020 (<https://arxiv.org/abs/2008.00299>). Matches `EigenCAM` of
+//! pytorch-grad-cam, except for the sign, which a principal component leaves open. Here the map's
+//! sign agrees with the sum over channels.
 
 use attr_core::{Error, Value};
 use burn::tensor::{Tensor, TensorData};
@@ -11,8 +11,8 @@ use nalgebra::{DMatrix, SymmetricEigen};
 use super::Cam;
 use super::weighting::{LayerView, Weighting};
 
-/// `L = (A - mean) v` with `v` the first right singular vector of the positions x channels matrix
-/// of the activation, each channel centred.
+/// Eigen-CAM, `L = (A - mean) v`, where `v` is the first right singular vector of the positions x
+/// channels matrix of the activation, each channel centred.
 pub type EigenCam = Cam<PrincipalComponent>;
 
 /// The first principal component of the activation, as in [`EigenCam`].
@@ -27,7 +27,7 @@ impl Weighting for PrincipalComponent {
     }
 }
 
-/// The projection of `[batch, channels, positions]` on its first principal component, row by row:
+/// Projects `[batch, channels, positions]` onto its first principal component, row by row:
 /// `[batch, 1, positions]`.
 pub(super) fn project(maps: Tensor<3>) -> Result<Tensor<3>, Error> {
     let [rows, channels, positions] = maps.dims();

@@ -1,6 +1,6 @@
 //! Eigen-Grad-CAM: the first principal component of activation times gradient.
 //!
-//! As `EigenGradCAM` of pytorch-grad-cam, with the sign chosen as for
+//! Matches `EigenGradCAM` of pytorch-grad-cam, with the sign chosen as for
 //! [`EigenCam`](super::EigenCam).
 
 use attr_core::Error;
@@ -10,7 +10,7 @@ use super::Cam;
 use super::eigen_cam::project;
 use super::weighting::{LayerView, Weighting};
 
-/// [`EigenCam`](super::EigenCam) of `G ⊙ A` instead of `A`: like it, but of one class.
+/// Eigen-Grad-CAM, the class-specific [`EigenCam`](super::EigenCam) of `G ⊙ A` instead of `A`.
 pub type EigenGradCam = Cam<PrincipalComponentOfProduct>;
 
 /// The first principal component of activation times gradient, as in [`EigenGradCam`].

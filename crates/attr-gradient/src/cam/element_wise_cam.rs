@@ -1,6 +1,6 @@
-//! Element-wise Grad-CAM: of each position's product with its gradient, what is positive.
+//! Element-wise Grad-CAM: the positive part of each element's product with its gradient.
 //!
-//! As `GradCAMElementWise` of pytorch-grad-cam.
+//! Matches `GradCAMElementWise` of pytorch-grad-cam.
 
 use attr_core::Error;
 use burn::tensor::Tensor;
@@ -8,10 +8,10 @@ use burn::tensor::Tensor;
 use super::Cam;
 use super::weighting::{LayerView, Weighting};
 
-/// `L = Σ_c max(G_c ⊙ A_c, 0)`.
+/// Element-wise Grad-CAM, `L = Σ_c max(G_c ⊙ A_c, 0)`.
 pub type GradCamElementWise = Cam<PositiveProduct>;
 
-/// Of the product of each element with its gradient, what is positive, as in
+/// Takes the positive part of each element's product with its gradient, as in
 /// [`GradCamElementWise`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PositiveProduct;

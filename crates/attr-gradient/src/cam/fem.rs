@@ -1,7 +1,8 @@
-//! FEM: channels weighted by how often they are exceptionally active; no target, no gradient.
+//! FEM: channels weighted by how often they are exceptionally active, without target or gradient.
 //!
 //! Fuad et al., "Features Understanding in 3D CNNs for Actions Recognition in Video", 2020
-//! (<https://doi.org/10.1109/IPTA50016.2020.9286629>). As `FEM` of pytorch-grad-cam with `k = 2`.
+//! (<https://doi.org/10.1109/IPTA50016.2020.9286629>). Matches `FEM` of pytorch-grad-cam with
+//! `k = 2`.
 
 use attr_core::Error;
 use burn::tensor::Tensor;
@@ -9,14 +10,14 @@ use burn::tensor::Tensor;
 use super::Cam;
 use super::weighting::{LayerView, Weighting};
 
-/// `L = Σ_c w_c A_c` with `w_c` the part of positions where `A_c` exceeds its mean by more than
-/// `k` standard deviations (two unless [`Cam::with_weighting`] says otherwise).
+/// FEM, `L = Σ_c w_c A_c`, where `w_c` is the fraction of positions at which `A_c` exceeds its mean
+/// by more than `k` standard deviations (two unless [`Cam::with_weighting`] says otherwise).
 pub type Fem = Cam<ExceptionalActivation>;
 
-/// Each channel weighted by how often it is exceptionally active, as in [`Fem`].
+/// Weights each channel by how often it is exceptionally active, as in [`Fem`].
 #[derive(Clone, Copy, Debug)]
 pub struct ExceptionalActivation {
-    /// How many standard deviations above the mean are exceptional; 2, as in the paper.
+    /// How many standard deviations above the mean are exceptional; default 2, as in the paper.
     pub k: f64,
 }
 

@@ -1,4 +1,4 @@
-//! FullGrad: the input's gradient and those of all biases, as one map.
+//! FullGrad: the gradients of the input and of all biases, combined into one map.
 //!
 //! Srinivas, Fleuret, "Full-Gradient Representation for Neural Network Visualization", 2019
 //! (<https://arxiv.org/abs/1905.00780>); post-processing as in the authors' code.
@@ -12,18 +12,19 @@ use serde::{Deserialize, Serialize};
 use super::{Resize, spatial};
 use crate::rows::row_sums;
 
-/// `S = ψ(x ⊙ ∂f/∂x) + Σ_l Σ_c ψ(b_c ⊙ ∂f/∂y_c)` over the layers `y` with biases `b` that are
-/// images, where `ψ` takes magnitudes, scales them to `[0, 1]` and brings them to the input's size.
+/// Computes `S = ψ(x ⊙ ∂f/∂x) + Σ_l Σ_c ψ(b_c ⊙ ∂f/∂y_c)` over the layers `y` with biases `b` whose
+/// outputs are images.
 ///
-/// BatchNorm counts as a layer with bias `β - γ μ / σ`. For a network whose nonlinearities are
-/// ReLUs, `f(x) = Σ x ⊙ ∂f/∂x + Σ b ⊙ ∂f/∂y` over *all* biases; the convergence delta is how far
-/// that is off.
+/// `ψ` takes magnitudes, scales them to `[0, 1]` and resizes them to the input's size. BatchNorm
+/// counts as a layer with bias `β - γ μ / σ`. For a network whose nonlinearities are ReLUs,
+/// `f(x) = Σ x ⊙ ∂f/∂x + Σ b ⊙ ∂f/∂y` over *all* biases; the convergence delta is the error of this
+/// sum.
 ///
 /// Shapes: `[batch, 1, ...]` with the input's spatial dimensions. One forward and one backward pass
-/// per row. Models with one image input.
+/// per row. The model must have one image input.
 ///
 /// # Errors
-/// [`Error::NotTraced`] for a closure; [`Error::Method`] for a model whose input is no image.
+/// [`Error::NotTraced`] for a closure; [`Error::Method`] for a model whose input is not an image.
 ///
 /// ```
 /// use attr_core::{Method, Traced};
@@ -49,7 +50,7 @@ use crate::rows::row_sums;
 pub struct FullGrad {}
 
 impl FullGrad {
-    /// The method; it has no parameters.
+    /// Creates the method, which has no parameters.
     pub fn new() -> Self {
         Self::default()
     }
@@ -70,7 +71,7 @@ impl Method for FullGrad {
         let mut deltas: Vec<Vec<f32>> = vec![Vec::new(); question.targets().len()];
         question.for_rows(1, |rows| {
             let (x, own) = (&rows.values()[seen], rows.rows());
-            // A model bound to its rows has padding behind them.
+            // A model bound to a number of rows has padding after them.
             let walked = question.bound().unwrap_or(own).max(own);
             let pass = question.pass(&rows, None, &plan)?;
             let chosen = question.chosen(&pass.output()?, &rows)?;
@@ -111,18 +112,18 @@ impl Method for FullGrad {
     }
 }
 
-/// What a layer adds to each channel whatever comes in.
+/// What a layer adds to each channel, regardless of its input.
 struct Bias {
-    /// A number for each channel.
+    /// One number per channel.
     bias: Tensor<1>,
-    /// Which dimension of the output the channels are.
+    /// The output's channel dimension.
     dim: usize,
 }
 
 impl Bias {
-    /// The bias of a node that has one.
+    /// Returns the bias of a node that has one.
     fn of(node: &NodeInfo<'_>, output: &Value) -> Result<Option<Self>, Error> {
-        // What follows the inputs is no bias.
+        // A value that depends on the inputs is not a bias.
         let operand = |i: usize| node.value(i).map(Value::tensor::<1>).transpose();
         let (bias, dim) = match node.op() {
             Op::Conv(_) | Op::ConvTranspose(_) => (operand(2)?, 1),
@@ -140,7 +141,7 @@ impl Bias {
         Ok(bias.map(|bias| Self { bias, dim }))
     }
 
-    /// `b ⊙ arriving`, in the same shape.
+    /// Returns `b ⊙ arriving`, in the same shape.
     fn times(self, arriving: &Value) -> Result<Value, Error> {
         let shape = arriving.shape();
         let outer: usize = shape[..self.dim].iter().product();
@@ -152,8 +153,8 @@ impl Bias {
     }
 }
 
-/// What belongs to a node's output, row by row: as it is where dimension 0 is the batch, otherwise
-/// as `[rows, everything else]`.
+/// Arranges a value of a node's output by row: unchanged if dimension 0 is the batch, otherwise as
+/// `[rows, everything else]`.
 fn by_row(node: &NodeInfo<'_>, value: &Value, rows: usize) -> Result<Value, Error> {
     let shape = value.shape();
     let batch = node.output_shape().iter().position(|dim| dim.per_row != 0);
@@ -163,11 +164,11 @@ fn by_row(node: &NodeInfo<'_>, value: &Value, rows: usize) -> Result<Value, Erro
     }
     let outer: usize = shape[..batch].iter().product();
     let inner: usize = shape[batch + 1..].iter().product();
-    // A batch that shares its dimension comes first there.
+    // If the batch shares its dimension, it comes first there.
     if !shape[batch].is_multiple_of(rows.max(1)) {
         return Err(Error::Layer {
             name: node.name().into(),
-            reason: format!("it gives {shape:?}, which are not as many numbers for each row"),
+            reason: format!("its output has shape {shape:?}, which does not split evenly by row"),
         });
     }
     let blocks = value.clone().reshape(&[outer, shape[batch], inner]);
@@ -176,8 +177,8 @@ fn by_row(node: &NodeInfo<'_>, value: &Value, rows: usize) -> Result<Value, Erro
     Ok(first.reshape(&[rows, elements]))
 }
 
-/// Magnitudes, scaled to `[0, 1]` in each row, at the input's size and summed over channels:
-/// `[rows, positions]`.
+/// Scales magnitudes to `[0, 1]` in each row, resizes them to the input's size and sums over
+/// channels: `[rows, positions]`.
 fn magnitude(value: &Value, size: &[usize]) -> Result<Tensor<2>, Error> {
     let matrix = value.matrix()?.abs();
     let low = matrix.clone().min_dim(1);

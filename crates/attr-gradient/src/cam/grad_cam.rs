@@ -1,6 +1,6 @@
 //! Grad-CAM: channels weighted by their mean gradient.
 //!
-//! Selvaraju et al., "Grad-CAM", 2016 (<https://arxiv.org/abs/1610.02391>). As Captum's
+//! Selvaraju et al., "Grad-CAM", 2016 (<https://arxiv.org/abs/1610.02391>). Matches Captum's
 //! `LayerGradCam`.
 
 use attr_core::Error;
@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 use super::Cam;
 use super::weighting::{LayerView, Weighting};
 
-/// `L = Σ_c mean(G_c) A_c`.
+/// Grad-CAM, `L = Σ_c mean(G_c) A_c`.
 ///
 /// ```
 /// use attr_core::{LayerMethod, Traced};
@@ -32,7 +32,7 @@ use super::weighting::{LayerView, Weighting};
 /// ```
 pub type GradCam = Cam<MeanGradient>;
 
-/// Each channel weighted by its mean gradient, as in [`GradCam`].
+/// Weights each channel by its mean gradient, as in [`GradCam`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MeanGradient;
 

@@ -1,7 +1,7 @@
-//! Grad-CAM++: positive gradients, weighted so that several objects of a class count alike.
+//! Grad-CAM++: positive gradients, weighted so that several objects of a class count equally.
 //!
 //! Chattopadhyay et al., "Grad-CAM++", 2017 (<https://arxiv.org/abs/1710.11063>), equation 19 with
-//! the higher derivatives of an exponential. As `GradCAMPlusPlus` of pytorch-grad-cam.
+//! the higher derivatives of an exponential. Matches `GradCAMPlusPlus` of pytorch-grad-cam.
 
 use attr_core::Error;
 use burn::tensor::Tensor;
@@ -9,12 +9,11 @@ use burn::tensor::Tensor;
 use super::Cam;
 use super::weighting::{LayerView, Weighting};
 
-/// `L = Σ_c w_c A_c` with `w_c = Σ α ⊙ max(G_c, 0)` and
+/// Grad-CAM++, `L = Σ_c w_c A_c` with `w_c = Σ α ⊙ max(G_c, 0)` and
 /// `α = G_c² / (2 G_c² + G_c³ Σ A_c + 1e-6)`.
 pub type GradCamPlusPlus = Cam<AlphaWeightedGradient>;
 
-/// Each channel weighted by its positive gradients, which count by `α`, as in
-/// [`GradCamPlusPlus`].
+/// Weights each channel by its positive gradients, scaled by `α`, as in [`GradCamPlusPlus`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AlphaWeightedGradient;
 

@@ -1,6 +1,6 @@
-//! Guided Grad-CAM: guided backpropagation where Grad-CAM sees evidence.
+//! Guided Grad-CAM: guided backpropagation times the positive part of Grad-CAM.
 //!
-//! Selvaraju et al., "Grad-CAM", 2016 (<https://arxiv.org/abs/1610.02391>). As Captum's
+//! Selvaraju et al., "Grad-CAM", 2016 (<https://arxiv.org/abs/1610.02391>). Matches Captum's
 //! `GuidedGradCam`.
 
 use attr_core::{Error, Explanation, LayerMethod, Method, Question, Value};
@@ -14,18 +14,18 @@ use crate::GuidedBackprop;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct GuidedGradCamConfig {
-    /// How the map is brought to the input's size; nearest, as in Captum.
+    /// How the map is resized to the input's size; default nearest, as in Captum.
     pub interpolate_mode: Resize,
 }
 
-/// `A = guided backpropagation ⊙ resize(max(Grad-CAM, 0))`.
+/// Computes `A = guided backpropagation ⊙ resize(max(Grad-CAM, 0))`.
 ///
 /// Shapes: the input's, `[batch, channels, ...]`. Two forward and two backward passes per row, one
 /// of which ends at the layer.
 ///
 /// # Errors
-/// As [`GradCam`](crate::GradCam) and [`GuidedBackprop`](crate::GuidedBackprop); [`Error::Shape`] for
-/// an input whose number of spatial dimensions is not the layer's.
+/// Those of [`GradCam`](crate::GradCam) and [`GuidedBackprop`](crate::GuidedBackprop);
+/// [`Error::Shape`] for an input whose number of spatial dimensions differs from the layer's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuidedGradCam {
     layer: String,
@@ -33,12 +33,12 @@ pub struct GuidedGradCam {
 }
 
 impl GuidedGradCam {
-    /// With Grad-CAM at this layer.
+    /// Creates the method with Grad-CAM at this layer.
     pub fn new(layer: impl Into<String>) -> Self {
         Self::from_config(GuidedGradCamConfig::default(), layer)
     }
 
-    /// With all parameters given.
+    /// Creates the method from all its parameters.
     pub fn from_config(config: GuidedGradCamConfig, layer: impl Into<String>) -> Self {
         Self {
             layer: layer.into(),
@@ -46,7 +46,7 @@ impl GuidedGradCam {
         }
     }
 
-    /// Sets how the map is brought to the input's size.
+    /// Sets how the map is resized to the input's size.
     pub fn with_interpolation(mut self, mode: Resize) -> Self {
         self.config.interpolate_mode = mode;
         self
@@ -72,7 +72,7 @@ impl Method for GuidedGradCam {
                     return Err(Error::Shape {
                         what: "an input".into(),
                         got: shape,
-                        expected: "[batch, channels, ...], as an image has,".into(),
+                        expected: "an image, [batch, channels, ...],".into(),
                     });
                 };
                 let map = self.config.interpolate_mode.to(&map, size)?;

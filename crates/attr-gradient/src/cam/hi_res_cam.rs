@@ -1,7 +1,8 @@
 //! HiResCAM: each position weighted by its own gradient.
 //!
 //! Draelos, Carin, "Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional
-//! neural networks", 2020 (<https://arxiv.org/abs/2011.08891>). As `HiResCAM` of pytorch-grad-cam.
+//! neural networks", 2020 (<https://arxiv.org/abs/2011.08891>). Matches `HiResCAM` of
+//! pytorch-grad-cam.
 
 use attr_core::Error;
 use burn::tensor::Tensor;
@@ -9,11 +10,13 @@ use burn::tensor::Tensor;
 use super::Cam;
 use super::weighting::{LayerView, Weighting};
 
-/// `L = Σ_c G_c ⊙ A_c`: for a network that is linear behind the layer, exactly what each position
-/// adds to the output.
+/// HiResCAM, `L = Σ_c G_c ⊙ A_c`.
+///
+/// For a network that is linear after the layer, this is exactly each position's contribution to
+/// the output.
 pub type HiResCam = Cam<ElementwiseGradient>;
 
-/// Each element weighted by its own gradient, as in [`HiResCam`].
+/// Weights each element by its own gradient, as in [`HiResCam`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ElementwiseGradient;
 

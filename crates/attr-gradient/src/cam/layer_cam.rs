@@ -1,7 +1,7 @@
 //! LayerCAM: each position weighted by its own gradient where that is positive.
 //!
-//! Jiang et al., "LayerCAM", 2021 (<https://doi.org/10.1109/TIP.2021.3089943>). As `LayerCAM` of
-//! pytorch-grad-cam.
+//! Jiang et al., "LayerCAM", 2021 (<https://doi.org/10.1109/TIP.2021.3089943>). Matches `LayerCAM`
+//! of pytorch-grad-cam.
 
 use attr_core::Error;
 use burn::tensor::Tensor;
@@ -9,10 +9,10 @@ use burn::tensor::Tensor;
 use super::Cam;
 use super::weighting::{LayerView, Weighting};
 
-/// `L = Σ_c max(G_c, 0) ⊙ A_c`: sharp enough for early layers.
+/// LayerCAM, `L = Σ_c max(G_c, 0) ⊙ A_c`, which is sharp enough for early layers.
 pub type LayerCam = Cam<PositiveGradient>;
 
-/// Each element weighted by its own gradient where that is positive, as in [`LayerCam`].
+/// Weights each element by its own gradient where that is positive, as in [`LayerCam`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PositiveGradient;
 

@@ -1,8 +1,8 @@
-//! Class activation maps: where in a layer's activation the evidence for a target lies.
+//! Class activation maps: the positions in a layer's activation that support a target.
 //!
 //! A map is `L = Σ_c w_c ⊙ A_c` over the channels of an activation `A`; the methods differ in the
-//! weights. Those whose weights follow from the activation and its gradient `G = ∂f/∂A` have a
-//! [`Weighting`]; the others evaluate the model further.
+//! weights. Methods whose weights follow from the activation and its gradient `G = ∂f/∂A` have a
+//! [`Weighting`]; the others need further evaluations of the model.
 //!
 //! ```text
 //! mod.rs       the walk, token layers, the sum                 resize.rs
@@ -56,20 +56,22 @@ use serde::{Deserialize, Serialize};
 use crate::layer::{names, reached};
 use weighting::LayerView;
 
-/// Parameters of class activation maps, under Captum's names where it has them.
+/// Parameters of class activation maps, under Captum's names where they exist.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct CamConfig {
-    /// Whether negative values of the map become 0; false, as in Captum (the paper has it).
+    /// Whether negative values of the map become 0; default false, as in Captum, though not in the
+    /// paper.
     pub relu_attributions: bool,
-    /// Whether channels are summed; true, as in Captum. Otherwise the map has all channels.
+    /// Whether channels are summed; default true, as in Captum. If false, the map keeps all
+    /// channels.
     pub attr_dim_summation: bool,
-    /// How the map is brought to the input's size: none leaves it at the layer's.
+    /// How the map is resized to the input's size; none keeps the layer's size.
     pub interpolate_mode: Option<Resize>,
     /// For layers of tokens, `[batch, tokens, width]`: the tokens' height and width (or length, or
-    /// depth, height and width). Tokens before the last `height * width`, such as a class token,
-    /// are left out. Empty for layers that are images.
+    /// depth, height and width). Only the last `height * width` tokens are used, so a class token
+    /// before them is left out. Empty for layers that are images.
     pub grid: Vec<usize>,
 }
 
@@ -84,16 +86,16 @@ impl Default for CamConfig {
     }
 }
 
-/// A class activation map with weights `W`: see [`GradCam`] and its kin.
+/// A class activation map with weights `W`, such as [`GradCam`].
 ///
 /// Shapes: `[batch, 1, ...]` with the layer's spatial dimensions, or the input's with
-/// [`with_interpolation`](Self::with_interpolation). Layers `[batch, channels, ...]` have any
-/// number of spatial dimensions, none included. Unless the weights say otherwise, one forward and
+/// [`with_interpolation`](Self::with_interpolation). Layers `[batch, channels, ...]` may have any
+/// number of spatial dimensions, including none. Unless the weights say otherwise, one forward and
 /// one backward pass per row, for all layers together; the backward pass ends at the layers.
 ///
 /// # Errors
-/// [`Error::NotTraced`] for a closure; [`Error::UnknownLayer`]; [`Error::Layer`] for a layer that is
-/// no image, or that the target does not depend on.
+/// [`Error::NotTraced`] for a closure; [`Error::UnknownLayer`]; [`Error::Layer`] for a layer that
+/// is not an image, or that the target does not depend on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cam<W> {
     layers: Vec<String>,
@@ -102,12 +104,12 @@ pub struct Cam<W> {
 }
 
 impl<W: Default> Cam<W> {
-    /// The map at a layer, or at several, signed and of the layer's size.
+    /// Creates the map at one or several layers, signed and at the layer's size.
     pub fn new(layers: impl Into<LayerNames>) -> Self {
         Self::from_config(CamConfig::default(), layers)
     }
 
-    /// With all parameters given.
+    /// Creates the map from all its parameters.
     pub fn from_config(config: CamConfig, layers: impl Into<LayerNames>) -> Self {
         Self {
             layers: layers.into().into_vec(),
@@ -134,13 +136,13 @@ impl<W: Default> Cam<W> {
         self
     }
 
-    /// Brings the map to the input's size.
+    /// Resizes the map to the input's size.
     pub fn with_interpolation(mut self, mode: Resize) -> Self {
         self.config.interpolate_mode = Some(mode);
         self
     }
 
-    /// Reads layers `[batch, tokens, width]` as images of tokens, such as `[14, 14]`.
+    /// Treats layers `[batch, tokens, width]` as images of tokens, such as `[14, 14]`.
     pub fn with_grid(mut self, grid: impl Into<Vec<usize>>) -> Self {
         self.config.grid = grid.into();
         self
@@ -192,7 +194,7 @@ impl<W: Weighting> LayerMethod for Cam<W> {
 }
 
 impl<W: Weighting> Cam<W> {
-    /// A map for each layer, of some rows.
+    /// Computes a map for each layer, for some rows.
     fn maps(
         &self,
         images: &[Image],
@@ -215,10 +217,10 @@ impl<W: Weighting> Cam<W> {
 }
 
 impl<W> Cam<W> {
-    /// The maps of a method that evaluates the model from each layer on.
+    /// Computes the maps of a method that evaluates the model from each layer onwards.
     ///
-    /// `weigh` gets the question about the rest of the model and the activation, for some rows, and
-    /// the scores of each target there. It gives the weighted activation for each target.
+    /// `weigh` receives, for some rows, the question about the rest of the model, the activation
+    /// and the scores of each target. It returns the weighted activation for each target.
     fn behind_layers(
         &self,
         question: &Question<'_>,
@@ -228,7 +230,7 @@ impl<W> Cam<W> {
         let mut found = vec![Vec::new(); question.targets().len()];
         for layer in &self.layers {
             let mut collected = Collected::new(question.targets().len(), 1);
-            // Progress is that of the work behind the layer.
+            // Only the work after the layer reports progress.
             question.quiet().for_rows(1, |rows| {
                 let part = question.with_inputs(rows);
                 let (model, values) = part.cut(std::slice::from_ref(layer))?;
@@ -257,7 +259,7 @@ struct Image {
     activation: Tensor<3>,
     /// The spatial dimensions.
     spatial: Vec<usize>,
-    /// Whether the layer gives tokens.
+    /// Whether the layer outputs tokens.
     tokens: bool,
 }
 
@@ -271,14 +273,15 @@ impl Image {
         let spatial = if grid.is_empty() {
             if shape.len() < 2 {
                 return Err(refuse(format!(
-                    "it gives {shape:?}, but a map needs [batch, channels, ...]"
+                    "its output has shape {shape:?}, but a map needs [batch, channels, ...]"
                 )));
             }
             &shape[2..]
         } else {
             let [_, tokens, _] = shape[..] else {
                 return Err(refuse(format!(
-                    "it gives {shape:?}, but a grid is for layers of tokens, [batch, tokens, width]"
+                    "its output has shape {shape:?}, but a grid is for layers of tokens, \
+                     [batch, tokens, width]"
                 )));
             };
             let mut sizes = grid.iter();
@@ -298,13 +301,13 @@ impl Image {
         })
     }
 
-    /// A value shaped like the layer's output, as `[batch, channels, positions]`.
+    /// Reshapes a value shaped like the layer's output to `[batch, channels, positions]`.
     fn positions(&self, value: &Value) -> Result<Tensor<3>, Error> {
         positions(value, &self.spatial, self.tokens)
     }
 }
 
-/// An image, or the last of some tokens, as `[batch, channels, positions]`.
+/// Reshapes an image, or the last tokens of a layer, to `[batch, channels, positions]`.
 fn positions(value: &Value, spatial: &[usize], tokens: bool) -> Result<Tensor<3>, Error> {
     let shape = value.shape();
     let positions = spatial.iter().product();
@@ -339,13 +342,13 @@ impl CamConfig {
     }
 }
 
-/// The first input that is an image, and its spatial dimensions.
+/// Returns the index of the first input that is an image, and its spatial dimensions.
 fn spatial(inputs: &Values) -> Result<(usize, Vec<usize>), Error> {
     let images = inputs.values().iter().enumerate();
     let mut images = images.filter(|(i, value)| inputs.attributed(*i) && value.shape().len() > 2);
     let (i, value) = images.next().ok_or_else(|| Error::Method {
         method: "a class activation map",
-        reason: "no input is an image [batch, channels, ...] to whose size it could be brought"
+        reason: "it needs the size of an image [batch, channels, ...], but no input is an image"
             .into(),
     })?;
     Ok((i, value.shape()[2..].to_vec()))

@@ -1,15 +1,15 @@
-//! Maps brought to the input's size.
+//! Resizing of maps to the input's size.
 
 use attr_core::op::{Interpolation, Op};
 use attr_core::{Error, Value};
 use serde::{Deserialize, Serialize};
 
-/// How values between the points of a map are found.
+/// How a map is interpolated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Resize {
-    /// The nearest point's.
+    /// The value of the nearest point.
     #[default]
     Nearest,
     /// Linear between neighbours (in each dimension).
@@ -19,23 +19,22 @@ pub enum Resize {
 }
 
 impl Resize {
-    /// A map `[batch, channels, ...]` with other spatial dimensions, of the same number: up to
-    /// three.
+    /// Resizes the up to three spatial dimensions of a map `[batch, channels, ...]` to `size`.
     ///
     /// # Errors
-    /// [`Error::Shape`] for another number of dimensions, or more than three.
+    /// [`Error::Shape`] if `size` has a different number of dimensions, or more than three.
     pub fn to(self, map: &Value, size: &[usize]) -> Result<Value, Error> {
         self.resize(map, size, false)
     }
 
-    /// The same, with the corner points of both coinciding.
+    /// Resizes a map; `align` makes the corner points of both sizes coincide.
     pub(super) fn resize(self, map: &Value, size: &[usize], align: bool) -> Result<Value, Error> {
         let shape = map.shape();
         let unfit = || Error::Shape {
-            what: "the map to be resized".into(),
+            what: "the map to resize".into(),
             got: shape.clone(),
             expected: format!(
-                "[batch, channels, ...] with {} dimensions behind",
+                "[batch, channels, ...] with {} spatial dimensions",
                 size.len()
             ),
         };
@@ -51,7 +50,7 @@ impl Resize {
             }
             ([_, _], [height, width]) => self.plane(map.clone(), [*height, *width], align)?,
             ([depth, height, width], [to, tall, wide]) => {
-                // One dimension at a time is the same: the weights are products.
+                // One dimension at a time gives the same result, since the weights are products.
                 let planes = [rows, channels * depth, *height, *width];
                 let planes = self.plane(map.clone().reshape(&planes), [*tall, *wide], align)?;
                 let columns = planes.reshape(&[rows, channels, *depth, tall * wide]);

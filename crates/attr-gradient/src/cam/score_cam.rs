@@ -1,6 +1,6 @@
-//! Score-CAM: channels weighted by the score of the input seen through them; no gradient.
+//! Score-CAM: channels weighted by the score of the input masked with them, without a gradient.
 //!
-//! Wang et al., "Score-CAM", 2019 (<https://arxiv.org/abs/1910.01279>). As `ScoreCAM` of
+//! Wang et al., "Score-CAM", 2019 (<https://arxiv.org/abs/1910.01279>). Matches `ScoreCAM` of
 //! pytorch-grad-cam.
 
 use attr_core::{Error, Explanation, LayerMethod, Question, Value};
@@ -9,17 +9,17 @@ use burn::tensor::{Tensor, TensorData, activation};
 use super::{Cam, Image, Resize, spatial};
 use crate::rows::samples_of;
 
-/// `L = Σ_c w_c A_c` with `w = softmax(f(x ⊙ H_c))` over channels, where `H_c` is the channel's
-/// activation, brought to the input's size and scaled to `[0, 1]`.
+/// Score-CAM, `L = Σ_c w_c A_c` with `w = softmax(f(x ⊙ H_c))` over channels, where `H_c` is the
+/// channel's activation, resized to the input's size and scaled to `[0, 1]`.
 ///
-/// Shapes: as [`GradCam`](crate::GradCam). One forward pass per row, and one per row, layer and
+/// Shapes: as for [`GradCam`](crate::GradCam). One forward pass per row, and one per row, layer and
 /// channel.
 ///
 /// # Errors
-/// As [`GradCam`](crate::GradCam); [`Error::Method`] for a model without an image among its inputs.
+/// Those of [`GradCam`](crate::GradCam); [`Error::Method`] for a model without an image input.
 pub type ScoreCam = Cam<MaskedScore>;
 
-/// Each channel weighted by the score of the input seen through it, as in [`ScoreCam`].
+/// Weights each channel by the score of the input masked with it, as in [`ScoreCam`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MaskedScore;
 
@@ -72,7 +72,7 @@ impl LayerMethod for Cam<MaskedScore> {
     }
 }
 
-/// Single channels at the input's size, scaled to `[0, 1]`: `[maps, 1, positions]`.
+/// Resizes single channels to the input's size and scales them to `[0, 1]`: `[maps, 1, positions]`.
 fn masks(maps: &Value, size: &[usize]) -> Result<Tensor<3>, Error> {
     let maps = Resize::Bilinear.resize(maps, size, true)?;
     let maps = maps.matrix()?;

@@ -1,35 +1,35 @@
-//! ShapleyCAM: Grad-CAM with the second-order part of a utility function's expansion.
+//! ShapleyCAM: Grad-CAM with the second-order term of a utility function's expansion.
 //!
-//! Cai, "CAMs as Shapley Value-based Explainers", 2025 (<https://arxiv.org/abs/2501.06261>). As
-//! `ShapleyCAM` of pytorch-grad-cam; the product with the second derivative is a central difference
-//! of gradients, since Burn differentiates once.
+//! Cai, "CAMs as Shapley Value-based Explainers", 2025 (<https://arxiv.org/abs/2501.06261>).
+//! Matches `ShapleyCAM` of pytorch-grad-cam. The product with the second derivative is a central
+//! difference of gradients, since Burn only computes first derivatives.
 
 use attr_core::{Error, Explanation, LayerMethod, Question};
 use burn::tensor::Tensor;
 
 use super::Cam;
 
-/// `L = Σ_c mean(G_c - ½ (H A)_c) A_c`, where `H` is the second derivative of the target by the
-/// activation `A`.
+/// ShapleyCAM, `L = Σ_c mean(G_c - ½ (H A)_c) A_c`, where `H` is the second derivative of the
+/// target with respect to the activation `A`.
 ///
-/// `H A` is found as `(G((1+h) A) - G((1-h) A)) / 2h` with `h = 1e-3`. A network that is piecewise
-/// linear behind the layer has none, and the map is Grad-CAM's; near a kink the difference may see
-/// the next piece.
+/// `H A` is computed as `(G((1+h) A) - G((1-h) A)) / 2h` with `h = 1e-3`. For a network that is
+/// piecewise linear after the layer, it is zero and the map is Grad-CAM's. Near a kink, the
+/// difference may reach into the next piece.
 ///
-/// Shapes: as [`GradCam`](crate::GradCam). Per row and layer, one forward pass, and from the layer
-/// on one for the score and three forward and backward passes.
+/// Shapes: as for [`GradCam`](crate::GradCam). Per row and layer, one forward pass; from the layer
+/// onwards, one forward pass for the score and three forward and backward passes.
 ///
 /// # Errors
-/// As [`GradCam`](crate::GradCam), and [`Error::Layer`] where the model cannot be cut.
+/// Those of [`GradCam`](crate::GradCam), and [`Error::Layer`] where the model cannot be cut.
 pub type ShapleyCam = Cam<SecondOrderGradient>;
 
-/// Each channel weighted by its mean gradient less half the change that the second derivative adds,
-/// as in [`ShapleyCam`].
+/// Weights each channel by its mean gradient minus half the second-order term, as in
+/// [`ShapleyCam`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SecondOrderGradient;
 
-/// The step of the difference, as a part of the activation: its square and the rounding error over
-/// it are both small in single precision.
+/// The step of the difference, as a fraction of the activation. Its square, and the rounding error
+/// divided by it, are both small in single precision.
 const STEP: f64 = 1e-3;
 
 impl LayerMethod for Cam<SecondOrderGradient> {

@@ -1,7 +1,7 @@
-//! How class activation maps weigh the channels of a layer: a type for each method.
+//! The channel weightings of class activation maps, one type for each method.
 //!
-//! [`GradCam`](crate::GradCam) is [`Cam`](crate::Cam) with [`MeanGradient`], and so on. A map of
-//! one's own needs a type that implements [`Weighting`].
+//! [`GradCam`](crate::GradCam) is [`Cam`](crate::Cam) with [`MeanGradient`], and so on. For a
+//! custom map, implement [`Weighting`].
 //!
 //! ```
 //! use attr_core::Error;
@@ -38,27 +38,28 @@ pub use super::score_cam::MaskedScore;
 pub use super::shapley_cam::SecondOrderGradient;
 pub use super::x_grad_cam::ActivationWeightedGradient;
 
-/// How channels are weighted, where the weights follow from the activation and its gradient.
+/// A weighting of channels that follows from the activation and its gradient.
 ///
-/// [`ScoreDrop`], [`MaskedScore`] and [`SecondOrderGradient`] evaluate the model further, so they
-/// are no weightings of this kind.
+/// [`ScoreDrop`], [`MaskedScore`] and [`SecondOrderGradient`] need further evaluations of the
+/// model, so they do not implement this trait.
 pub trait Weighting: Clone + Default + Send + Sync {
-    /// Whether it looks at the gradient. If not, nothing is walked back, and all targets have the
-    /// same map.
+    /// Whether the weighting uses the gradient. If not, there is no backward pass, and all targets
+    /// have the same map.
     const GRADIENT: bool = true;
 
-    /// The weighted activation, `[batch, channels, positions]`, whose sum over channels is the map;
-    /// or the map itself, with one channel.
+    /// Returns the weighted activation, `[batch, channels, positions]`, whose sum over channels is
+    /// the map; or the map itself, with one channel.
     ///
     /// # Errors
-    /// The weighting's own.
+    /// Those of the weighting.
     fn weigh(&self, layer: &LayerView) -> Result<Tensor<3>, Error>;
 }
 
-/// What a weighting sees of a layer.
+/// The values of a layer that a weighting receives.
 pub struct LayerView {
     /// The activation, `[batch, channels, positions]`.
     pub activation: Tensor<3>,
-    /// The gradient of the target at it, of the same shape; zeros for weightings without one.
+    /// The gradient of the target at the activation, of the same shape; zeros for weightings that
+    /// do not use it.
     pub gradient: Tensor<3>,
 }

@@ -1,7 +1,7 @@
-//! XGrad-CAM: gradients weighted by each position's part of its channel's activation.
+//! XGrad-CAM: gradients weighted by each position's share of its channel's activation.
 //!
-//! Fu et al., "Axiom-based Grad-CAM", 2020 (<https://arxiv.org/abs/2008.02312>). As `XGradCAM` of
-//! pytorch-grad-cam.
+//! Fu et al., "Axiom-based Grad-CAM", 2020 (<https://arxiv.org/abs/2008.02312>). Matches `XGradCAM`
+//! of pytorch-grad-cam.
 
 use attr_core::Error;
 use burn::tensor::Tensor;
@@ -9,11 +9,11 @@ use burn::tensor::Tensor;
 use super::Cam;
 use super::weighting::{LayerView, Weighting};
 
-/// `L = Σ_c w_c A_c` with `w_c = Σ G_c ⊙ A_c / (Σ A_c + 1e-7)`.
+/// XGrad-CAM, `L = Σ_c w_c A_c` with `w_c = Σ G_c ⊙ A_c / (Σ A_c + 1e-7)`.
 pub type XGradCam = Cam<ActivationWeightedGradient>;
 
-/// Each channel weighted by its gradients, which count by their part of the channel's activation, as
-/// in [`XGradCam`].
+/// Weights each channel by its gradients, scaled by their share of the channel's activation, as in
+/// [`XGradCam`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ActivationWeightedGradient;
 

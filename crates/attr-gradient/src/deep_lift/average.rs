@@ -1,4 +1,4 @@
-//! Nodes whose derivative varies: its average along the straight line from reference to input.
+//! Rules that average a varying derivative along the straight line from reference to input.
 
 use attr_core::walk::{NodeView, Rule, Shares};
 use attr_core::{Error, Kind, Value};
@@ -8,7 +8,7 @@ use super::parts::{between, difference, reference};
 use crate::Quadrature;
 use crate::rows::row_sums;
 
-/// The derivative at the middle of the line, which is exact for products of two operands.
+/// The derivative at the midpoint of the line, which is exact for products of two operands.
 pub(super) struct Midpoint;
 
 impl Rule for Midpoint {
@@ -24,16 +24,16 @@ impl Rule for Midpoint {
 /// The derivative averaged by Gauss-Legendre quadrature, with as many points as the sum needs.
 ///
 /// `f(x) - f(r) = ∫ ∇f(r + α (x - r)) · (x - r) dα` holds for any operation that is differentiable
-/// almost everywhere, so this serves what has no rule in closed form.
+/// almost everywhere, so this rule serves operations without one in closed form.
 pub(super) struct Average;
 
-/// Points to begin with, and at most.
+/// The initial and the maximum number of points.
 const POINTS: (usize, usize) = (8, 128);
-/// Of the sum of what is explained in a row, how much may be missing before more points are taken.
+/// The error of a row's sum, relative to its magnitude, above which more points are taken.
 const TOLERANCE: f64 = 1e-5;
 
 impl Rule for Average {
-    /// It takes as many points as the sums on the host need.
+    /// The number of points depends on sums that are read on the host.
     fn reads_values(&self) -> bool {
         true
     }
@@ -41,14 +41,14 @@ impl Rule for Average {
     fn backward(&self, node: &NodeView<'_>, arriving: Vec<Option<Value>>) -> Result<Shares, Error> {
         let (before, after) = reference(node)?;
         let operands = node.operands();
-        // All operands that move count in the sum, also those that get no share.
+        // All operands that change count in the sum, even those that get no share.
         let moving: Vec<bool> = (0..operands.len())
             .map(|i| node.info().varies(i) && operands[i].kind() == Kind::Float)
             .collect();
         if !moving.contains(&true) {
             return Ok(node.nothing());
         }
-        // Row by row where dimension 0 is the same everywhere, or else in all.
+        // Sums are per row if dimension 0 is the same everywhere, otherwise over everything.
         let rows = node.outputs()[0].rows();
         let by_row = operands
             .iter()
@@ -106,8 +106,10 @@ impl Rule for Average {
     }
 }
 
-/// What `estimate` makes of so many points, doubled until its totals are those `explained`, or no
-/// longer move: what flows through indices or truth values is lost however many points there are.
+/// Doubles the points of `estimate` until its totals match `explained` or no longer change, and
+/// returns its last result.
+///
+/// Contributions through indices or booleans are lost, however many points there are.
 fn refined<T>(
     explained: &[f64],
     scale: &[f64],
@@ -130,7 +132,7 @@ fn refined<T>(
     }
 }
 
-/// Adds totals, of which there may be none yet.
+/// Adds to totals, which may still be empty.
 fn add(totals: &mut Vec<f64>, more: Vec<f64>) {
     totals.resize(more.len(), 0.0);
     for (total, more) in totals.iter_mut().zip(more) {

@@ -1,9 +1,9 @@
-//! DeepLIFT: the difference of the output from that for a reference input, shared among the inputs
-//! by multipliers that are handed back layer by layer.
+//! DeepLIFT: the output's difference from a reference, distributed over the inputs by multipliers
+//! that are propagated back layer by layer.
 //!
 //! Shrikumar, Greenside, Kundaje, "Learning Important Features Through Propagating Activation
-//! Differences", 2017 (<https://arxiv.org/abs/1704.02685>). As Captum's `DeepLift` where that one
-//! is exact; the crate's documentation lists where it is not.
+//! Differences", 2017 (<https://arxiv.org/abs/1704.02685>). Matches Captum's `DeepLift` where
+//! Captum is exact; the crate's documentation lists where it is not.
 //!
 //! ```text
 //! rules.rs          which rule serves which node
@@ -32,16 +32,16 @@ use crate::Quadrature;
 use crate::layer::unreached;
 use crate::rows::row_sums;
 
-/// How DeepLIFT passes nonlinearities.
+/// How DeepLIFT handles nonlinearities.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DeepLiftRule {
-    /// In proportion to the differences, `Δout / Δin`.
+    /// The multiplier is the quotient of the differences, `Δout / Δin`.
     #[default]
     Rescale,
-    /// Positive and negative contributions apart, at nonlinearities that follow a linear or
-    /// convolution layer (fold BatchNorm first); `rescale` elsewhere.
+    /// Positive and negative contributions have separate multipliers at nonlinearities that follow
+    /// a linear or convolution layer (fold BatchNorm first); `rescale` elsewhere.
     RevealCancel,
 }
 
@@ -50,13 +50,13 @@ pub enum DeepLiftRule {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct DeepLiftConfig {
-    /// Whether multipliers are multiplied by `x - b`; true, as in Captum. Without it the
-    /// multipliers are the result, and there is no convergence delta.
+    /// Whether multipliers are multiplied by `x - b`; default true, as in Captum. If false, the
+    /// result is the multipliers, without a convergence delta.
     pub multiply_by_inputs: bool,
-    /// Differences below this count as none, and the derivative takes the place of a quotient;
+    /// Differences below this count as zero, and the derivative replaces the quotient; default
     /// 1e-10, as in Captum.
     pub eps: f64,
-    /// How nonlinearities are passed; the rescale rule, as in Captum.
+    /// How nonlinearities are handled; default the rescale rule, as in Captum.
     pub rule: DeepLiftRule,
 }
 
@@ -70,20 +70,21 @@ impl Default for DeepLiftConfig {
     }
 }
 
-/// `A = (x - b) ⊙ m` with multipliers `m` such that `Σ m_in Δin = m_out Δout` at every operation.
+/// Computes `A = (x - b) ⊙ m` with multipliers `m` such that `Σ m_in Δin = m_out Δout` at every
+/// operation.
 ///
-/// Summation to delta, `Σ A = f(x) - f(b)`, holds on any traced graph. Linear operations have
-/// their derivative as multiplier, elementwise functions `Δout / Δin`, products and quotients the
-/// midpoint rule, maxima, softmax and layer normalisation rules of their own; any other operation
-/// has the average of its derivative along the straight line from reference to input. Nothing
-/// falls back to a plain gradient. What flows through integers or truth values, such as indices
-/// computed from the input, is lost, and the convergence delta shows it.
+/// Summation to delta, `Σ A = f(x) - f(b)`, holds on any traced graph. A linear operation's
+/// multiplier is its derivative, an elementwise function's is `Δout / Δin`. Products and quotients
+/// use the midpoint rule; maxima, softmax and layer normalisation have rules of their own. Any
+/// other operation uses its derivative averaged along the straight line from reference to input.
+/// Nothing falls back to a plain gradient. Contributions through integers or booleans, such as
+/// indices computed from the input, are lost, and the convergence delta shows it.
 ///
 /// Shapes: the input's, `[batch, ...]`. Two forward passes and one backward pass per row.
 ///
 /// # Errors
 /// [`Error::NotTraced`] for a closure; [`Error::Shape`] for a baseline that does not fit;
-/// [`Error::Parameter`] for an `eps` that is negative.
+/// [`Error::Parameter`] for a negative `eps`.
 ///
 /// ```
 /// use attr_core::{Method, Traced};
@@ -114,7 +115,7 @@ impl From<DeepLiftConfig> for DeepLift {
 }
 
 impl DeepLift {
-    /// The rescale rule, from a zero baseline.
+    /// Creates the method with the rescale rule and a zero baseline.
     pub fn new() -> Self {
         Self::default()
     }
@@ -125,13 +126,13 @@ impl DeepLift {
         self
     }
 
-    /// Sets how nonlinearities are passed.
+    /// Sets how nonlinearities are handled.
     pub fn with_rule(mut self, rule: DeepLiftRule) -> Self {
         self.config.rule = rule;
         self
     }
 
-    /// Sets the difference below which a derivative takes the place of a quotient.
+    /// Sets the difference below which the derivative replaces the quotient.
     pub fn with_eps(mut self, eps: f64) -> Self {
         self.config.eps = eps;
         self
@@ -148,8 +149,9 @@ impl Method for DeepLift {
         BaselineUse::Reference
     }
 
-    /// The difference of each layer's activation, times its multiplier. Token inputs are compared
-    /// with token 0 unless a baseline is given.
+    /// Computes the difference of each layer's activation times its multiplier.
+    ///
+    /// Token inputs are compared with token 0 unless a baseline is given.
     fn explain_layers(
         &self,
         question: &Question<'_>,
@@ -171,7 +173,7 @@ impl DeepLift {
         let columns = layers.map_or(inputs.values().len(), <[String]>::len);
         let mut collected = Collected::new(targets, columns);
         let mut deltas: Vec<Vec<Vec<f32>>> = vec![Vec::new(); targets];
-        // A row of the reference goes along.
+        // Each row is evaluated together with its reference row.
         question.for_rows(2, |chunk| {
             let reference = if layers.is_some() {
                 question.baselines().absent(&chunk)?
@@ -202,20 +204,20 @@ impl DeepLift {
     }
 }
 
-/// What DeepLIFT finds for pairs of rows: an input row and a reference row each.
+/// The results of DeepLIFT for pairs of an input row and a reference row.
 pub(crate) struct Found {
-    /// Per input or layer, `[pairs, elements]` and the shape.
+    /// Per input or layer, `[pairs, elements]` and its shape.
     pub values: Vec<Option<(Tensor<2>, Vec<usize>)>>,
     pub scores: Vec<f32>,
     /// One list for all inputs, or one for each layer.
     pub deltas: Vec<Vec<f32>>,
 }
 
-/// A value in the forward pass and in that of the reference.
+/// A value in the input's forward pass and in the reference's.
 type Ends = (Value, Value);
 
 impl DeepLiftConfig {
-    /// One explanation of all inputs, or one for each layer.
+    /// Returns one explanation of all inputs, or one for each layer.
     pub(crate) fn split(
         &self,
         whole: Explanation,
@@ -234,7 +236,7 @@ impl DeepLiftConfig {
     }
 }
 
-/// DeepLIFT of pairs of rows: walks back over rows and their references.
+/// Runs DeepLIFT on pairs of an input row and a reference row.
 pub(crate) struct Pairs<'a> {
     multiply_by_inputs: bool,
     layers: Option<&'a [String]>,
@@ -242,7 +244,7 @@ pub(crate) struct Pairs<'a> {
 }
 
 impl<'a> Pairs<'a> {
-    /// Chooses the rule of each node, for walks to the inputs or to some layers.
+    /// Chooses the rule of each node, for backward passes to the inputs or to some layers.
     pub fn new(
         config: &DeepLiftConfig,
         question: &Question<'_>,
@@ -266,7 +268,7 @@ impl<'a> Pairs<'a> {
         })
     }
 
-    /// What each target's walk finds for some rows and their references.
+    /// Runs each target's backward pass for some rows and their references.
     pub fn walk(
         &self,
         question: &Question<'_>,
@@ -304,7 +306,7 @@ impl<'a> Pairs<'a> {
         found.collect()
     }
 
-    /// The values at both ends of what is explained; none for inputs that are not.
+    /// Returns input and reference values of what is explained; none for inputs that are not.
     fn ends(
         &self,
         pass: &Pass,
@@ -368,7 +370,7 @@ impl<'a> Pairs<'a> {
     }
 }
 
-/// A function of the output is one more operation: the average of its derivative.
+/// Returns the averaged derivative of a target function, as for one more operation on the output.
 fn average_seed(
     target: &Target,
     output: &Value,

@@ -1,4 +1,4 @@
-//! Softmax and layer normalisation, taken apart into steps that have rules.
+//! Softmax and layer normalisation, decomposed into steps that have rules.
 
 use attr_core::walk::{NodeView, Rule, Shares};
 use attr_core::{Error, Value};
@@ -11,10 +11,10 @@ use super::parts::{arriving_matrix, reference};
 ///
 /// With `Λ(a, b) = (a - b) / (log a - log b)`, the logarithmic mean, the multipliers are
 /// `m_u = m Λ(s, s₀)` and `m_x = m_u - w Σ m_u`, where `w_j = Λ(e_j, e₀_j) / Λ(Σe, Σe₀)` with
-/// `e = exp(x)`. All is computed from logarithms, so nothing overflows.
+/// `e = exp(x)`. Everything is computed from logarithms, so nothing overflows.
 ///
-/// Captum 0.9.0 subtracts a mean over the whole batch instead; its result depends on the other
-/// rows, and its sums do not hold.
+/// Captum 0.9.0 subtracts a mean over the whole batch instead, so a row's result depends on the
+/// other rows and the sum is wrong.
 pub(super) struct Softmax {
     dim: usize,
     negated: bool,
@@ -67,7 +67,7 @@ impl Rule for Softmax {
         } else {
             multiplier * log_mean(x.clone() - l.clone(), x0.clone() - l0.clone())
         };
-        // The same shift of all logarithms cancels in the quotient.
+        // Shifting all logarithms equally cancels in the quotient.
         let shift = l.clone().max_pair(l0.clone());
         let parts = log_mean(x - shift.clone(), x0 - shift.clone());
         let whole = log_mean(l - shift.clone(), l0 - shift);
@@ -84,12 +84,12 @@ fn log_sum_exp(x: Tensor<3>) -> Tensor<3> {
 
 /// `(exp a - exp b) / (a - b)`.
 fn log_mean(a: Tensor<3>, b: Tensor<3>) -> Tensor<3> {
-    // Masks are often infinities, whose difference would not be a number. Half precision holds
+    // Masked values are often infinite, and their difference would be NaN. Half precision holds
     // this limit, and the exponential of anything near it is 0.
     let (a, b) = (a.clamp_min(-6e4), b.clamp_min(-6e4));
     let distance = (a.clone() - b.clone()).abs();
     let near = distance.clone().lower_elem(1e-2);
-    // `(1 - exp(-d)) / d`; near 0 its series, whose next term is below 1e-9.
+    // `(1 - exp(-d)) / d`; near 0, its series, whose next term is below 1e-9.
     let series = distance.clone() * distance.clone() * (1.0 / 6.0) - distance.clone() * 0.5 + 1.0;
     let series = series - distance.clone().powi_scalar(3) * (1.0 / 24.0);
     let divisor = distance.clone().mask_fill(near.clone(), 1.0);

@@ -10,8 +10,8 @@ use burn::tensor::Tensor;
 
 use super::parts::{arriving_matrix, difference, reference, safe, unchanged};
 
-/// The rule of a nonlinearity that alone reads a linear or convolution layer, and of that layer;
-/// none for other nodes.
+/// Returns the rule for a linear or convolution layer read only by a nonlinearity, or for that
+/// nonlinearity; none for other nodes.
 pub(super) fn choose(node: &NodeInfo<'_>, eps: f64) -> Option<Arc<dyn Rule>> {
     if is_linear(node)
         && node
@@ -41,12 +41,12 @@ fn is_linear(node: &NodeInfo<'_>) -> bool {
     matches!(node.op(), Op::Linear | Op::Conv(_)) && node.only_varies(0)
 }
 
-/// At `y = f(x)` with `Δx = Δx⁺ + Δx⁻`, the sums of the positive and of the negative
-/// contributions:
-/// `Δy⁺ = ½ [f(x₀ + Δx⁺) - f(x₀)] + ½ [f(x₀ + Δx⁻ + Δx⁺) - f(x₀ + Δx⁻)]`, `Δy⁻` likewise, and
-/// the multipliers are `Δy⁺ / Δx⁺` and `Δy⁻ / Δx⁻`.
+/// The RevealCancel rule at `y = f(x)` with `Δx = Δx⁺ + Δx⁻`, the sums of the positive and of the
+/// negative contributions.
 ///
-/// The layer has both from here as parts of its multiplier.
+/// `Δy⁺ = ½ [f(x₀ + Δx⁺) - f(x₀)] + ½ [f(x₀ + Δx⁻ + Δx⁺) - f(x₀ + Δx⁻)]`, `Δy⁻` likewise, and
+/// the multipliers are `Δy⁺ / Δx⁺` and `Δy⁻ / Δx⁻`. The layer receives both as parts of its
+/// multiplier.
 struct RevealCancel {
     eps: f64,
 }
@@ -87,7 +87,7 @@ impl Rule for RevealCancel {
             let quotient = quotient.mask_where(still, derivative.matrix()?);
             Ok(Value::from_matrix(quotient, &shape))
         };
-        // Who watches the layer sees its multiplier as a whole.
+        // Observers of the layer see its multiplier as a whole.
         shares[0] = Some(quotient(
             difference(&node.outputs()[0], &after[0])?,
             difference(&node.operands()[0], &before[0])?,
@@ -100,13 +100,13 @@ impl Rule for RevealCancel {
     }
 }
 
-/// A linear layer behind which positive and negative contributions have multipliers of their own.
+/// The rule for a linear layer whose positive and negative contributions have separate multipliers.
 struct Split;
 
 impl Rule for Split {
     fn backward(&self, node: &NodeView<'_>, arriving: Vec<Option<Value>>) -> Result<Shares, Error> {
         let [positive, negative] = node.parts() else {
-            // The walk starts here, or nothing told them apart.
+            // The backward pass starts here, or nothing separated the contributions.
             return Ok(node.pull_back_here(arriving)?.into());
         };
         let (before, _) = reference(node)?;
@@ -115,8 +115,8 @@ impl Rule for Split {
         let change = difference(x, &before[0])?;
         let rises = change.clone().greater_elem(0.0);
         let falls = change.lower_elem(0.0);
-        // A contribution `w Δx` is positive where both factors have one sign. Where `Δx` is 0
-        // both multipliers count half.
+        // A contribution `w Δx` is positive where both factors have the same sign. Where `Δx` is
+        // 0, both multipliers count half.
         let mut parts = Vec::with_capacity(2);
         for (along, against) in [(positive, negative), (negative, positive)] {
             let mut sum: Option<Tensor<2>> = None;
@@ -148,7 +148,7 @@ impl Rule for Split {
     }
 }
 
-/// The layer's operands with only the positive (or negative) part of its weight, without bias.
+/// Returns the layer's operands with only the positive (or negative) part of its weight, no bias.
 fn with_weight(layer: &NodeView<'_>, sign: f64) -> Result<Vec<Value>, Error> {
     let mut operands = layer.operands().to_vec();
     operands.truncate(2);
@@ -162,7 +162,7 @@ fn with_weight(layer: &NodeView<'_>, sign: f64) -> Result<Vec<Value>, Error> {
     Ok(operands)
 }
 
-/// The sums of positive and of negative contributions `w Δx` to a layer's output.
+/// Returns the sums of positive and of negative contributions `w Δx` to a layer's output.
 fn contributions(layer: &NodeView<'_>) -> Result<[Tensor<2>; 2], Error> {
     let (before, _) = reference(layer)?;
     let x = &layer.operands()[0];

@@ -1,4 +1,4 @@
-//! Which rule serves which node, so that at every node `Σ m_in Δin = m_out Δout`.
+//! Chooses the rule of each node, so that `Σ m_in Δin = m_out Δout` at every node.
 
 use std::sync::Arc;
 
@@ -10,7 +10,8 @@ use super::elementwise::{Division, Form, Rescale};
 use super::normalisation::{LayerNorm, Softmax};
 use super::selection::{Extreme, Masked};
 
-/// The rule of a node; none is the derivative, for nodes that are linear in what varies.
+/// Returns the rule of a node. None means the derivative, for nodes that are linear in the operands
+/// that vary.
 pub(super) fn choose(node: &NodeInfo<'_>, eps: f64) -> Option<Arc<dyn Rule>> {
     let only_first = node.only_varies(0);
     let rescale = |form| -> Option<Arc<dyn Rule>> { Some(Arc::new(Rescale { eps, form })) };
@@ -36,9 +37,9 @@ pub(super) fn choose(node: &NodeInfo<'_>, eps: f64) -> Option<Arc<dyn Rule>> {
         | Op::Repeat { .. }
         | Op::Cat { .. }
         | Op::Cast(_) => None,
-        // Nothing flows through truth values.
+        // Nothing flows through booleans.
         Op::Compare(_) | Op::CompareScalar(..) => None,
-        // Linear in the first operand, and their other operands are given.
+        // Linear in the first operand; the other operands do not vary.
         Op::Linear
         | Op::MatMul
         | Op::Conv(_)

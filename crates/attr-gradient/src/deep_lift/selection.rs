@@ -1,4 +1,4 @@
-//! Nodes that select: the largest of a window, one of two values.
+//! Rules for nodes that select a value: maxima, minima and masks.
 
 use attr_core::op::{Dim, Op};
 use attr_core::walk::{NodeView, Rule, Shares};
@@ -7,8 +7,10 @@ use burn::tensor::Tensor;
 
 use super::parts::{arriving_matrix, difference, reference, safe};
 
-/// Maxima and minima. The whole difference goes to the element that the more extreme of the two
-/// passes selected: there `|Δin|` is at least `|Δout|`, so the multiplier stays in `[0, 1]`.
+/// The rule for maxima and minima.
+///
+/// The whole difference goes to the element selected by the more extreme of the two passes. There
+/// `|Δin|` is at least `|Δout|`, so the multiplier stays in `[0, 1]`.
 ///
 /// Captum 0.9.0 does the same for max pooling, but takes another example's derivative where an
 /// element does not change.
@@ -58,8 +60,10 @@ impl Rule for Extreme {
     }
 }
 
-/// `where(mask, value, x)` with a mask that depends on the input: a piecewise function written by
-/// hand. Where both passes selected the same, its derivative; where they did not, the difference
+/// The rule for `where(mask, value, x)` with a mask that depends on the input, which is a piecewise
+/// function written by hand.
+///
+/// Where both passes selected the same operand, the derivative is used. Elsewhere, the difference
 /// is shared in proportion to how much `x` and `value` changed.
 pub(super) struct Masked;
 
@@ -79,7 +83,10 @@ impl Rule for Masked {
         if sources.iter().any(|&i| operands[i].shape() != shape) {
             return Err(Error::Method {
                 method: "DeepLIFT",
-                reason: format!("layer {:?} broadcasts what it selects from", node.name()),
+                reason: format!(
+                    "layer {:?} broadcasts the values it selects from",
+                    node.name()
+                ),
             });
         }
         let [rows, elements] = multiplier.dims();

@@ -1,12 +1,12 @@
-//! The activation of some layers.
+//! Layer activation: the output of layers for the input.
 //!
-//! As Captum's `LayerActivation`.
+//! Matches Captum's `LayerActivation`.
 
 use attr_core::build::Collected;
 use attr_core::walk::GradientEverywhere;
 use attr_core::{Error, Explanation, LayerMethod, LayerNames, Question};
 
-/// `A = l(x)`: what the layers give for the input, whatever the target.
+/// Returns `A = l(x)`, the layers' output for the input, regardless of the target.
 ///
 /// Shapes: the layers'. One forward pass per row.
 ///
@@ -36,7 +36,7 @@ pub struct LayerActivation {
 }
 
 impl LayerActivation {
-    /// The activation of these layers.
+    /// Creates the method for these layers.
     pub fn new(layers: impl Into<LayerNames>) -> Self {
         Self {
             layers: layers.into().into_vec(),
@@ -56,7 +56,7 @@ impl LayerMethod for LayerActivation {
         let targets = question.targets();
         let mut scores: Vec<Vec<f32>> = vec![Vec::new(); targets.len()];
         let mut collected = Collected::new(1, self.layers.len());
-        // No walk: the targets are looked up for their scores only.
+        // No backward pass: the targets are used only for their scores.
         question.for_rows(1, |rows| {
             let pass = question.pass(&rows, None, &plan)?;
             let output = pass.output()?;

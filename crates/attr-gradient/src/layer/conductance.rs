@@ -1,9 +1,9 @@
-//! Conductance: how much of integrated gradients passes each unit of a layer.
+//! Conductance: the part of integrated gradients that flows through each unit of a layer.
 //!
 //! Dhamdhere, Sundararajan, Yan, "How Important Is a Neuron?", 2018
 //! (<https://arxiv.org/abs/1805.12233>); Shrikumar, Su, Kundaje, "Computationally Efficient
-//! Measures of Internal Neuron Importance", 2018 (<https://arxiv.org/abs/1807.09946>). As Captum's
-//! `LayerConductance`.
+//! Measures of Internal Neuron Importance", 2018 (<https://arxiv.org/abs/1807.09946>). Matches
+//! Captum's `LayerConductance`.
 
 use attr_core::walk::{GradientEverywhere, Keep, Walk};
 use attr_core::{BaselineUse, Error, Explanation, LayerMethod, LayerNames, Question, Value};
@@ -20,10 +20,10 @@ use crate::rows::{Chunk, RowSums, row_sums, samples_of};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct ConductanceConfig {
-    /// Intervals of the path; 50, as in Captum.
+    /// Number of intervals on the path; default 50, as in Captum.
     pub n_steps: usize,
-    /// The rule whose `n_steps + 1` positions are the ends of the intervals; Gauss-Legendre, as in
-    /// Captum. Its weights play no part.
+    /// The rule whose `n_steps + 1` positions are the ends of the intervals; default
+    /// Gauss-Legendre, as in Captum. Its weights are not used.
     pub method: Quadrature,
 }
 
@@ -36,17 +36,18 @@ impl Default for ConductanceConfig {
     }
 }
 
-/// `A = Σₖ ∂f/∂l(xₖ) ⊙ (l(xₖ₊₁) - l(xₖ))` along `xₖ = b + αₖ (x - b)`, at each unit of a layer.
+/// Computes `A = Σₖ ∂f/∂l(xₖ) ⊙ (l(xₖ₊₁) - l(xₖ))` at each unit of a layer, along
+/// `xₖ = b + αₖ (x - b)`.
 ///
-/// The sum over a layer that all paths pass is `f(x) - f(b)` up to the convergence delta,
-/// `Σ A - (f(x) - f(b))` per row.
+/// If all paths through the model pass the layer, the sum is `f(x) - f(b)` up to the convergence
+/// delta, `Σ A - (f(x) - f(b))` per row.
 ///
 /// Shapes: the layers'. `n_steps` forward and backward passes per row, one more forward pass for
-/// the last position and two for the delta: for all layers together.
+/// the last position and two for the delta, for all layers together.
 ///
 /// # Errors
 /// [`Error::NotTraced`] for a closure; [`Error::UnknownLayer`]; [`Error::Parameter`] for no steps;
-/// [`Error::Method`] for inputs made of integers, between which there is no path.
+/// [`Error::Method`] for inputs of integers, between which there is no path.
 ///
 /// ```
 /// use attr_core::{LayerMethod, LayerNames, Traced};
@@ -73,12 +74,12 @@ pub struct Conductance {
 }
 
 impl Conductance {
-    /// Fifty intervals from a zero baseline, at these layers.
+    /// Creates the method with fifty intervals from a zero baseline, at these layers.
     pub fn new(layers: impl Into<LayerNames>) -> Self {
         Self::from_config(ConductanceConfig::default(), layers)
     }
 
-    /// With all parameters given.
+    /// Creates the method from all its parameters.
     pub fn from_config(config: ConductanceConfig, layers: impl Into<LayerNames>) -> Self {
         Self {
             layers: layers.into().into_vec(),
@@ -99,8 +100,8 @@ impl Conductance {
     }
 }
 
-/// A sample whose successor lies in the next chunk: its row, and per target and layer the gradient;
-/// per layer the activation.
+/// A sample whose successor is in the next chunk, with its gradients `[target][layer]` and its
+/// activations `[layer]`.
 struct Pending {
     row: usize,
     gradients: Vec<Vec<Tensor<2>>>,
@@ -167,8 +168,8 @@ impl LayerMethod for Conductance {
                     }
                 }
             }
-            // A row's last sample is followed by the end of the path, the chunk's last by what
-            // comes next.
+            // A row's last sample is followed by the end of the path. Otherwise the chunk's last
+            // sample waits for the next chunk.
             let (row, step) = part[part.len() - 1];
             let complete = if step + 1 == n {
                 part.len()
@@ -189,7 +190,7 @@ impl LayerMethod for Conductance {
             if complete > 0 {
                 let chunk = Chunk::new(&of[..complete], |_| 1.0);
                 let samples: Vec<usize> = (0..complete).collect();
-                // Successors, by their place behind the chunk's samples and the path's ends.
+                // Indices of the successors in the chunk's samples followed by the path's ends.
                 let next = |item: usize| {
                     if part[item].1 + 1 == n {
                         part.len() + part[item].0

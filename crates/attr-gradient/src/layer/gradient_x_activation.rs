@@ -1,6 +1,6 @@
-//! Gradient x activation: what flows back to a layer, times what it gave.
+//! Gradient x activation: the gradient at a layer times the layer's activation.
 //!
-//! As Captum's `LayerGradientXActivation`.
+//! Matches Captum's `LayerGradientXActivation`.
 
 use attr_core::build::Collected;
 use attr_core::walk::{GradientEverywhere, Keep, Walk};
@@ -14,7 +14,7 @@ use super::{names, reached};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct GradientXActivationConfig {
-    /// Whether the gradient is multiplied by the activation; true, as in Captum.
+    /// Whether the gradient is multiplied by the activation; default true, as in Captum.
     pub multiply_by_inputs: bool,
 }
 
@@ -26,7 +26,7 @@ impl Default for GradientXActivationConfig {
     }
 }
 
-/// `A = l(x) ⊙ ∂f/∂l(x)`; without the product, the gradient at the layer.
+/// Computes `A = l(x) ⊙ ∂f/∂l(x)` or, without the product, the gradient at the layer.
 ///
 /// Shapes: the layers'. One forward and one backward pass per row, for all layers together; the
 /// backward pass ends at the layers.
@@ -59,12 +59,12 @@ pub struct GradientXActivation {
 }
 
 impl GradientXActivation {
-    /// Gradient times activation at these layers.
+    /// Creates the method for these layers.
     pub fn new(layers: impl Into<LayerNames>) -> Self {
         Self::from_config(GradientXActivationConfig::default(), layers)
     }
 
-    /// With all parameters given.
+    /// Creates the method from all its parameters.
     pub fn from_config(config: GradientXActivationConfig, layers: impl Into<LayerNames>) -> Self {
         Self {
             layers: layers.into().into_vec(),

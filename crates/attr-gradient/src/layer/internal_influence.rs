@@ -1,7 +1,7 @@
 //! Internal influence: the mean gradient at a layer along the path of integrated gradients.
 //!
 //! Leino, Sen, Datta, Fredrikson, Li, "Influence-Directed Explanations for Deep Convolutional
-//! Networks", 2018 (<https://arxiv.org/abs/1802.03788>). As Captum's `InternalInfluence`.
+//! Networks", 2018 (<https://arxiv.org/abs/1802.03788>). Matches Captum's `InternalInfluence`.
 
 use attr_core::walk::{GradientEverywhere, Keep, Walk};
 use attr_core::{BaselineUse, Error, Explanation, LayerMethod, LayerNames, Question};
@@ -17,9 +17,9 @@ use crate::rows::{Chunk, RowSums, samples_of};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct InternalInfluenceConfig {
-    /// Samples of the path; 50, as in Captum.
+    /// Number of samples on the path; default 50, as in Captum.
     pub n_steps: usize,
-    /// The quadrature rule; Gauss-Legendre, as in Captum.
+    /// The quadrature rule; default Gauss-Legendre, as in Captum.
     pub method: Quadrature,
 }
 
@@ -32,13 +32,13 @@ impl Default for InternalInfluenceConfig {
     }
 }
 
-/// `A = Σₖ wₖ ∂f/∂l(b + αₖ (x - b))` at each unit of a layer.
+/// Computes `A = Σₖ wₖ ∂f/∂l(b + αₖ (x - b))` at each unit of a layer.
 ///
 /// Shapes: the layers'. `n_steps` forward and backward passes per row and one forward pass for the
 /// scores, for all layers together.
 ///
 /// # Errors
-/// As [`Conductance`](crate::Conductance).
+/// The same as for [`Conductance`](crate::Conductance).
 ///
 /// ```
 /// use attr_core::{LayerMethod, Traced};
@@ -66,12 +66,12 @@ pub struct InternalInfluence {
 }
 
 impl InternalInfluence {
-    /// Fifty Gauss-Legendre steps from a zero baseline, at these layers.
+    /// Creates the method with fifty Gauss-Legendre steps from a zero baseline, at these layers.
     pub fn new(layers: impl Into<LayerNames>) -> Self {
         Self::from_config(InternalInfluenceConfig::default(), layers)
     }
 
-    /// With all parameters given.
+    /// Creates the method from all its parameters.
     pub fn from_config(config: InternalInfluenceConfig, layers: impl Into<LayerNames>) -> Self {
         Self {
             layers: layers.into().into_vec(),

@@ -1,4 +1,4 @@
-//! Methods that look at layers: what they give, what flows back to them, what passes a neuron.
+//! Methods for layers and neurons: activations, gradients, influence and conductance.
 
 mod activation;
 mod conductance;
@@ -15,20 +15,20 @@ pub use neuron_conductance::{NeuronConductance, NeuronConductanceConfig};
 use attr_core::{Error, Explanation, Value};
 use burn::tensor::Tensor;
 
-/// The output does not depend on this layer.
+/// The error for a layer that the target does not depend on.
 pub(crate) fn unreached(layer: &str) -> Error {
     Error::Layer {
         name: layer.into(),
-        reason: "nothing flows from the target to it".into(),
+        reason: "the target does not depend on it".into(),
     }
 }
 
-/// Layer names, borrowed.
+/// Borrows the layer names.
 pub(crate) fn names(layers: &[String]) -> Vec<&str> {
     layers.iter().map(|layer| &layer[..]).collect()
 }
 
-/// What arrives at each layer; an error for one that nothing flows to.
+/// Returns the value that reached each layer; an error for a layer that nothing reached.
 pub(crate) fn reached(layers: &[String], found: Vec<Option<Value>>) -> Result<Vec<Value>, Error> {
     let found = layers.iter().zip(found);
     found
@@ -36,7 +36,7 @@ pub(crate) fn reached(layers: &[String], found: Vec<Option<Value>>) -> Result<Ve
         .collect()
 }
 
-/// An explanation for each layer, of sums over samples and the shape of one sample.
+/// Builds an explanation for each layer from its sum over samples and the shape of its samples.
 pub(crate) fn explanations(
     sums: Vec<Option<Tensor<2>>>,
     shapes: &[Vec<usize>],

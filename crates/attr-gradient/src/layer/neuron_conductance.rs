@@ -1,8 +1,8 @@
-//! Neuron conductance: the part of integrated gradients that passes one neuron.
+//! Neuron conductance: the part of integrated gradients that flows through one neuron.
 //!
 //! Dhamdhere, Sundararajan, Yan, "How Important Is a Neuron?", 2018
-//! (<https://arxiv.org/abs/1805.12233>). As Captum's `NeuronConductance`, except that trapezoid
-//! weights sum to one, and that a selection of several neurons is the sum of theirs.
+//! (<https://arxiv.org/abs/1805.12233>). Matches Captum's `NeuronConductance`, except that
+//! trapezoid weights sum to one and that several neurons give the sum of their conductances.
 
 use attr_core::walk::{Around, GradientEverywhere, Keep, Walk};
 use attr_core::{BaselineUse, Error, Explanation, Method, Question, Target, Value};
@@ -18,11 +18,11 @@ use crate::rows::{Chunk, RowSums, samples_of};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct NeuronConductanceConfig {
-    /// Samples of the path; 50, as in Captum.
+    /// Number of samples on the path; default 50, as in Captum.
     pub n_steps: usize,
-    /// The quadrature rule; the trapezoid rule, as in Captum.
+    /// The quadrature rule; default the trapezoid rule, as in Captum.
     pub method: Quadrature,
-    /// Whether the integral is multiplied by `x - b`; true, as in Captum.
+    /// Whether the integral is multiplied by `x - b`; default true, as in Captum.
     pub multiply_by_inputs: bool,
 }
 
@@ -36,15 +36,16 @@ impl Default for NeuronConductanceConfig {
     }
 }
 
-/// `A = (x - b) ⊙ Σₖ wₖ ∂f/∂n(xₖ) ∂n/∂x(xₖ)`: what each input contributed to the output through the
-/// neurons `n` of a layer.
+/// Computes `A = (x - b) ⊙ Σₖ wₖ ∂f/∂n(xₖ) ∂n/∂x(xₖ)`, each input's contribution to the output
+/// through the neurons `n` of a layer.
 ///
-/// Shapes: the input's, `[batch, ...]`. `n_steps` forward and backward passes per row: one walk
-/// back, in which only the neurons let anything pass; and one forward pass for the scores.
+/// Shapes: the input's, `[batch, ...]`. `n_steps` forward and backward passes per row, and one
+/// forward pass for the scores. At the layer, the backward pass goes through the neurons only.
 ///
 /// # Errors
-/// [`Error::NotTraced`] for a closure; [`Error::UnknownLayer`]; the `Target*` errors for a selection
-/// that does not fit the layer; [`Error::Method`] for a selection that is not made of neurons.
+/// [`Error::NotTraced`] for a closure; [`Error::UnknownLayer`]; the `Target*` errors for a
+/// selection that does not fit the layer; [`Error::Method`] for a selection that is not made of
+/// neurons.
 ///
 /// ```
 /// use attr_core::{Method, Target, Traced};
@@ -71,13 +72,13 @@ pub struct NeuronConductance {
 }
 
 impl NeuronConductance {
-    /// Fifty steps from a zero baseline, through these neurons of the layer: [`Target::unit`] for
-    /// one, [`Target::Region`] for a slice.
+    /// Creates the method with fifty steps from a zero baseline, through these neurons of the
+    /// layer: [`Target::unit`] for one, [`Target::Region`] for a slice.
     pub fn new(layer: impl Into<String>, neurons: impl Into<Target>) -> Self {
         Self::from_config(NeuronConductanceConfig::default(), layer, neurons)
     }
 
-    /// With all parameters given.
+    /// Creates the method from all its parameters.
     pub fn from_config(
         config: NeuronConductanceConfig,
         layer: impl Into<String>,
@@ -134,7 +135,7 @@ impl Method for NeuronConductance {
             let of: Vec<usize> = part.iter().map(|item| item.0).collect();
             let points = path.at(&of, |item| samples[part[item].1].0)?;
             let pass = question.pass(&points, None, &plan)?;
-            // Which neurons count is 1 where they are and 0 elsewhere, whatever the values.
+            // The selection is 1 at the neurons and 0 elsewhere, regardless of the activation.
             let neurons = self.neurons.choose(&pass.activation(layer)?, &points)?.seed;
             let chunk = Chunk::new(&of, |item| samples[part[item].1].1);
             let chosen = question.chosen(&pass.output()?, &points)?;
@@ -150,7 +151,7 @@ impl Method for NeuronConductance {
                     let (true, Some(way)) = (inputs.attributed(i), &path.way[i]) else {
                         continue;
                     };
-                    // An input that does not lead to the layer contributed nothing through it.
+                    // An input that does not lead to the layer contributes nothing through it.
                     let gradient = match gradient {
                         Some(gradient) => gradient.matrix()?,
                         None => take(&way.zeros_like(), &vec![0; of.len()]),

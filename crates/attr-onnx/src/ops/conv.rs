@@ -1,4 +1,4 @@
-//! Convolutions.
+//! The convolution operators.
 
 use attr_core::Kind;
 use attr_core::op::{ConvGeometry, Op, Padding};
@@ -16,7 +16,7 @@ pub(crate) fn find(op: &str) -> Option<Operator> {
     })
 }
 
-/// Spatial sizes of an input `[batch, channels, ...]` of one to three spatial dimensions.
+/// Returns the spatial sizes of an input `[batch, channels, ...]` with one to three of them.
 pub(super) fn spatial(shape: &[usize]) -> Result<&[usize], String> {
     match shape.len() {
         3..=5 => Ok(&shape[2..]),
@@ -27,7 +27,7 @@ pub(super) fn spatial(shape: &[usize]) -> Result<&[usize], String> {
     }
 }
 
-/// Padding before and after each spatial dimension, from `pads` or `auto_pad`.
+/// Returns the padding before and after each spatial dimension, from `pads` or `auto_pad`.
 pub(super) fn padding(
     c: &Call<'_>,
     sizes: &[usize],
@@ -55,7 +55,7 @@ pub(super) fn padding(
                 }
             })
             .collect()),
-        other => Err(format!("auto_pad {other:?} does not exist")),
+        other => Err(format!("auto_pad {other:?} is not supported")),
     }
 }
 
@@ -66,7 +66,7 @@ fn groups(c: &Call<'_>) -> Result<usize, String> {
     }
 }
 
-/// The kernel's spatial sizes, after checks that hold for both convolutions.
+/// Returns the kernel's spatial sizes, after the checks shared by both convolutions.
 fn kernel(c: &Call<'_>) -> Result<Vec<usize>, String> {
     let (x, weight) = (c.input(0)?, c.input(1)?);
     let n = spatial(&x.shape)?.len();
@@ -164,7 +164,7 @@ fn conv_transpose(c: &Call<'_>) -> Outcome {
     let channels = weight.shape[1] * groups;
     bias_fits(c, channels)?;
     let mut extra = c.sizes("output_padding", n, 0)?;
-    // The whole result, nothing cut: stride (n - 1) + window, and what is added at the end.
+    // The uncut result: stride (n - 1) + window, plus the cells added at the end.
     let full = |d: usize| {
         let window = (kernel[d] - 1)
             .saturating_mul(dilation[d])
@@ -185,7 +185,7 @@ fn conv_transpose(c: &Call<'_>) -> Outcome {
                 }
                 None => (0..n).map(|d| sizes[d].saturating_mul(stride[d])).collect(),
             };
-            // A shape beyond the whole result is reached by adding at the end.
+            // A shape larger than the uncut result is reached by adding cells at the end.
             for d in 0..n {
                 extra[d] += wanted[d].saturating_sub(whole[d]);
                 whole[d] = whole[d].max(wanted[d]);
@@ -204,11 +204,11 @@ fn conv_transpose(c: &Call<'_>) -> Outcome {
     count(&whole, LARGEST)?;
     for (d, pad) in pads.iter().enumerate() {
         if pad.0.saturating_add(pad.1) >= whole[d] {
-            return Err(format!("its padding cuts away dimension {}", d + 2));
+            return Err(format!("its padding removes all of dimension {}", d + 2));
         }
     }
-    // Burn cuts alike on both sides and adds less than a stride at the end; the rest is cut or
-    // added here, so that every combination of the attributes is served.
+    // Burn cuts both sides equally and adds less than a stride at the end. The rest is cut or
+    // added here, so that every combination of the attributes works.
     let even = pads.iter().all(|(before, after)| before == after)
         && (0..n).all(|d| extra[d] < stride[d] || extra[d] < dilation[d]);
     let geometry = ConvGeometry {

@@ -1,4 +1,4 @@
-//! Einstein sums of one or two operands.
+//! The `Einsum` operator, for one or two operands.
 
 use attr_core::op::Reduce;
 
@@ -16,7 +16,7 @@ struct Term {
     letters: Vec<char>,
 }
 
-/// `ab,bc->ac` and the like, an ellipsis standing for leading dimensions.
+/// Evaluates equations such as `ab,bc->ac`; an ellipsis stands for leading dimensions.
 fn einsum(c: &Call<'_>) -> Outcome {
     let equation: String = c
         .text("equation", "")
@@ -31,11 +31,11 @@ fn einsum(c: &Call<'_>) -> Outcome {
     let items = c.all()?;
     if parts.len() != items.len() || items.len() > 2 {
         return Err(format!(
-            "the equation {equation:?} of {} operands is not supported",
+            "the equation {equation:?} with {} operands is not supported",
             items.len()
         ));
     }
-    // How many dimensions of an operand its ellipsis stands for.
+    // The number of dimensions that an operand's ellipsis stands for.
     let unnamed = |part: &str, rank: usize| {
         if part.contains("...") {
             rank.saturating_sub(part.replace("...", "").chars().count())
@@ -46,7 +46,7 @@ fn einsum(c: &Call<'_>) -> Outcome {
     let counts = parts.iter().zip(&items);
     let dots = counts.map(|(part, item)| unnamed(part, item.rank())).max();
     let dots = dots.unwrap_or(0);
-    // Those get capital Greek letters, the last ones in common.
+    // Those dimensions get capital Greek letters, aligned at the last dimension.
     let greek =
         |count: usize| (dots - count..dots).filter_map(|i| char::from_u32(0x391 + i as u32));
     let spelled = |part: &str, count: usize| -> Vec<char> {
@@ -62,14 +62,14 @@ fn einsum(c: &Call<'_>) -> Outcome {
         }
         let repeats = |i: usize| letters[..i].contains(&letters[i]);
         if (0..letters.len()).any(repeats) {
-            return Err(format!("{part:?} picks a diagonal, which is not supported"));
+            return Err(format!("{part:?} takes a diagonal, which is not supported"));
         }
         terms.push(Term { item, letters });
     }
     let output = match right {
         Some(right) => spelled(&right, if right.contains("...") { dots } else { 0 }),
         None => {
-            // The ellipsis, then the letters that occur once, in order.
+            // The ellipsis, then the letters that occur once, in alphabetical order.
             let all: Vec<char> = terms.iter().flat_map(|t| t.letters.clone()).collect();
             let once = |l: &char| l.is_ascii() && all.iter().filter(|m| *m == l).count() == 1;
             let mut named: Vec<char> = all.iter().copied().filter(once).collect();
@@ -125,7 +125,7 @@ fn summed(c: &Call<'_>, term: Term, kept: &[char]) -> Result<Term, String> {
     })
 }
 
-/// Two operands as one batched matrix product.
+/// Multiplies two operands as one batched matrix product.
 fn product(c: &Call<'_>, a: Term, b: Term, output: &[char]) -> Result<Term, String> {
     let wanted = |other: &Term| [output, &other.letters].concat();
     let (keep_a, keep_b) = (wanted(&b), wanted(&a));

@@ -1,4 +1,4 @@
-//! Functions, arithmetic, comparisons and casts, element by element.
+//! The elementwise operators: functions, arithmetic, comparisons and casts.
 
 use attr_core::Kind;
 use attr_core::op::{Binary, Compare, Number, Op, Unary};
@@ -97,7 +97,7 @@ pub(crate) fn find(op: &str) -> Option<Operator> {
     })
 }
 
-/// The node's input, which must be floating point.
+/// Returns the node's input, which must be floating point.
 fn float<'a>(c: &'a Call<'_>) -> Result<&'a Item, String> {
     let x = c.input(0)?;
     match x.kind {
@@ -169,7 +169,7 @@ fn exponential(c: &Call<'_>, gamma: f64, alpha: f64, scale: f64) -> Outcome {
     if scale == 0.0 {
         return Err("alpha is 0".into());
     }
-    // Clamped first: the branch not taken must not overflow, or its gradient is not a number.
+    // Clamped first: if the branch not taken overflowed, its gradient would be NaN.
     let below = c.map(
         Op::Clamp {
             min: None,
@@ -246,7 +246,7 @@ fn shrink(c: &Call<'_>) -> Outcome {
     Ok(vec![c.choose(&above, &lowered, &rest)?])
 }
 
-/// One slope for all or one for each channel is a PReLU; other slopes are broadcast.
+/// Uses PReLU for one slope or one slope per channel, and broadcasts other slopes.
 fn prelu(c: &Call<'_>) -> Outcome {
     let (x, slope) = (float(c)?, c.input(1)?);
     let aligned = c.lift(slope, x.rank())?;
@@ -309,11 +309,11 @@ fn binary(c: &Call<'_>, f: Binary) -> Outcome {
     }
 }
 
-/// The exponent may be of another type than the base.
+/// Computes a power; the exponent may have another type than the base.
 fn pow(c: &Call<'_>) -> Outcome {
     let (base, exponent) = (c.input(0)?, c.input(1)?);
     if base.kind == Kind::Bool || exponent.kind == Kind::Bool {
-        return Err("a power of truth values does not exist".into());
+        return Err("powers of booleans are not supported".into());
     }
     if base.kind == exponent.kind && base.kind == Kind::Float {
         return Ok(vec![c.binary(Binary::Pow, base, exponent)?]);
@@ -334,12 +334,12 @@ fn pow(c: &Call<'_>) -> Outcome {
 fn modulo(c: &Call<'_>) -> Outcome {
     let (a, b) = (c.input(0)?, c.input(1)?);
     if a.kind == Kind::Bool {
-        return Err("a remainder of truth values does not exist".into());
+        return Err("remainders of booleans are not supported".into());
     }
     if !c.flag("fmod", false) {
         return Ok(vec![c.binary(Binary::Remainder, a, b)?]);
     }
-    // The sign of the dividend: a - trunc(a / b) * b. Integers are divided so.
+    // With the sign of the dividend: a - trunc(a / b) * b. Integer division truncates.
     if a.kind == Kind::Int && b.kind == Kind::Int {
         return Ok(vec![c.sub(a, &c.mul(&c.div(a, b)?, b)?)?]);
     }
@@ -365,12 +365,12 @@ fn mean(c: &Call<'_>) -> Outcome {
 fn compare(c: &Call<'_>, f: Compare) -> Outcome {
     let (a, b) = (c.input(0)?, c.input(1)?);
     if a.kind == Kind::Bool && f != Compare::Equal {
-        return Err("truth values have no order".into());
+        return Err("booleans have no order".into());
     }
     Ok(vec![c.compare(f, a, b)?])
 }
 
-/// All float types are one here, and all integers.
+/// Casts to another kind; all float types are one kind, as are all integer types.
 fn cast(c: &Call<'_>) -> Outcome {
     let to = c.int("to", 1);
     let kind = i32::try_from(to).ok().and_then(kind_of);
@@ -391,7 +391,7 @@ fn cast(c: &Call<'_>) -> Outcome {
     Ok(vec![c.sub(&wrapped, &int(half))?])
 }
 
-/// At inference nothing is dropped; the mask, where asked for, is all true.
+/// Returns the input unchanged, as at inference; the mask, if requested, is all true.
 fn dropout(c: &Call<'_>) -> Outcome {
     let x = c.input(0)?;
     let training = c.known_optional(2)?;

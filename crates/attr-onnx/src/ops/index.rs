@@ -1,4 +1,4 @@
-//! Operators that pick or place elements by index.
+//! The operators that select or place elements by index.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ pub(crate) fn find(op: &str) -> Option<Operator> {
     })
 }
 
-/// Known indices into a dimension of `size`, those counted from the end resolved.
+/// Resolves known indices into a dimension of `size`, which may be counted from the end.
 fn resolve(indices: &[i64], size: usize) -> Result<Vec<usize>, String> {
     indices
         .iter()
@@ -35,17 +35,17 @@ fn resolve(indices: &[i64], size: usize) -> Result<Vec<usize>, String> {
             let counted = if i < 0 { i + size as i64 } else { i };
             match usize::try_from(counted) {
                 Ok(index) if index < size => Ok(index),
-                _ => Err(format!("index {i} is outside a dimension of {size}")),
+                _ => Err(format!("index {i} is outside a dimension of size {size}")),
             }
         })
         .collect()
 }
 
-/// Indices counted from the start. Known ones are checked; that others lie within bounds shows when
-/// the model runs.
+/// Converts indices to count from the start. Known indices are checked here, others when the model
+/// runs.
 fn from_start(c: &Call<'_>, indices: &Item, size: usize) -> Result<Item, String> {
     if indices.kind != Kind::Int {
-        return Err(format!("its indices are {:?}", indices.kind));
+        return Err(format!("its indices are {:?}, not Int", indices.kind));
     }
     match &indices.host {
         Some(host) => {
@@ -72,7 +72,7 @@ fn gather(c: &Call<'_>) -> Outcome {
         let known = resolve(&host.to_ints(), x.shape[dim])?;
         return Ok(vec![c.reshape(&c.select(x, dim, &known)?, &shape)?]);
     }
-    // A table of rows looked up by tokens, which are never negative, is an embedding.
+    // A table whose rows are looked up by tokens, which are never negative, is an embedding.
     if dim == 0 && x.rank() == 2 && indices.rank() == 2 && x.kind == Kind::Float && !x.active {
         return Ok(vec![c.record(Op::Embedding, &[x, indices])?]);
     }
@@ -94,7 +94,7 @@ fn gather_elements(c: &Call<'_>) -> Outcome {
         ));
     }
     let indices = from_start(c, indices, x.shape[dim])?;
-    // Burn wants the other dimensions to agree.
+    // Burn requires the other dimensions to match.
     let mut part = x.clone();
     for d in (0..x.rank()).filter(|&d| d != dim) {
         part = c.slice(&part, d, 0, indices.shape[d], 1)?;
@@ -102,7 +102,7 @@ fn gather_elements(c: &Call<'_>) -> Outcome {
     Ok(vec![c.record(Op::Gather { dim }, &[&part, &indices])?])
 }
 
-/// One number per index tuple: its place among the elements of the leading dimensions.
+/// Returns each index tuple's flat position among the elements of the leading dimensions.
 fn flat_places(c: &Call<'_>, indices: &Item, shape: &[usize]) -> Result<Item, String> {
     let depth = indices.shape.last().copied().unwrap_or(0);
     let tuples = indices.elements() / depth.max(1);
@@ -141,7 +141,7 @@ fn gather_nd(c: &Call<'_>) -> Outcome {
     let addressed: usize = x.shape[batch..batch + depth].iter().product();
     let mut places = flat_places(c, indices, &x.shape[batch..batch + depth])?;
     if batch > 0 {
-        // Each batch's tuples look into that batch's part.
+        // Each batch's tuples index that batch's part.
         let each = places.elements() / leading.max(1);
         let offsets = (0..places.elements()).map(|i| (i / each.max(1) * addressed) as i64);
         places = c.add(&places, &Host::ints(offsets.collect()).into())?;
@@ -167,11 +167,11 @@ fn update(c: &Call<'_>) -> Result<IndexingUpdateOp, String> {
     })
 }
 
-/// The most updates that add up, multiply or compete.
+/// The maximum number of updates that are combined by addition, product, minimum or maximum.
 const UPDATES: usize = 4096;
 
-/// Places `values` at `places` along dimension 0 of `x`; both known on the host, or as arithmetic
-/// with a mask, since Burn's own scatter only adds on most backends.
+/// Places `values` at known `places` along dimension 0 of `x`, by selecting rows: Burn's scatter
+/// only adds on most backends.
 fn place(
     c: &Call<'_>,
     x: &Item,
@@ -186,15 +186,15 @@ fn place(
     let Some(places) = known.transpose()? else {
         return Err("its indices depend on the values of the model's input".into());
     };
-    // Whole rows of x, in order: those written come from the values.
+    // Whole rows of x, in order; written rows come from the values.
     let mut source: Vec<usize> = (0..x.shape[0]).collect();
     if update != IndexingUpdateOp::Assign {
         if places.len() > UPDATES {
             return Err(format!(
-                "more than {UPDATES} updates that add up are not supported"
+                "more than {UPDATES} combined updates are not supported"
             ));
         }
-        // One after the other, as several may meet in one place.
+        // One after the other, because several may update the same place.
         let mut rows: BTreeMap<usize, Item> = BTreeMap::new();
         for (i, &at) in places.iter().enumerate() {
             let value = c.slice(values, 0, i, i + 1, 1)?;
@@ -286,7 +286,7 @@ fn one_hot(c: &Call<'_>) -> Outcome {
     let (indices, values) = (c.input(0)?, c.input(2)?);
     let depth = match c.known(1)?[..] {
         [depth] if depth > 0 && depth <= LIMIT as i64 => depth,
-        ref other => return Err(format!("its depth is {other:?}")),
+        ref other => return Err(format!("its depth {other:?} is invalid")),
     };
     if values.shape != [2] {
         return Err(format!(
@@ -303,7 +303,7 @@ fn one_hot(c: &Call<'_>) -> Outcome {
     let mut along = vec![1; rank];
     along[dim] = depth as usize;
     let classes = c.reshape(&Host::ints((0..depth).collect()).into(), &along)?;
-    // An index counted from the end matches its class from below.
+    // An index counted from the end also matches its class minus the depth.
     let below = c.add(&classes, &Host::int(-depth).into())?;
     let hit = c.compare(
         Compare::Equal,
@@ -324,7 +324,7 @@ fn one_hot(c: &Call<'_>) -> Outcome {
 fn non_zero(c: &Call<'_>) -> Outcome {
     let x = c.input(0)?;
     let Some(host) = &x.host else {
-        return Err("how much it gives depends on the values of the model's input".into());
+        return Err("its output size depends on the values of the model's input".into());
     };
     let hits = host.to_floats();
     let hits: Vec<usize> = (0..hits.len()).filter(|&i| hits[i] != 0.0).collect();
@@ -371,7 +371,7 @@ fn cum_sum(c: &Call<'_>) -> Outcome {
     let at = c.known(1)?.first().copied().unwrap_or(0);
     let dim = axis(at, x.rank())?;
     if x.kind == Kind::Bool {
-        return Err("a sum of truth values does not exist".into());
+        return Err("sums of booleans are not supported".into());
     }
     let (exclusive, reverse) = (c.flag("exclusive", false), c.flag("reverse", false));
     if let Some(host) = &x.host {

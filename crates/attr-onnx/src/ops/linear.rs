@@ -1,4 +1,4 @@
-//! Matrix products.
+//! The matrix product operators.
 
 use attr_core::Kind;
 use attr_core::op::{Binary, Op};
@@ -15,7 +15,7 @@ pub(crate) fn find(op: &str) -> Option<Operator> {
     })
 }
 
-/// As numpy's: a vector on the left is a row, one on the right a column.
+/// Multiplies like numpy: a vector on the left is a row, one on the right is a column.
 fn matmul(c: &Call<'_>) -> Outcome {
     let (a, b) = (c.input(0)?, c.input(1)?);
     let row = |x: &Item| c.reshape(x, &[1, x.elements()]);
@@ -34,7 +34,7 @@ fn matmul(c: &Call<'_>) -> Outcome {
     Ok(vec![c.reshape(&product, &shape)?])
 }
 
-/// `alpha * A' B' + beta * C`; as `Op::Linear` where B and C are constant.
+/// Computes `alpha * A' B' + beta * C`, as `Op::Linear` if B and C are constant.
 fn gemm(c: &Call<'_>) -> Outcome {
     let (mut a, mut b) = (c.input(0)?.clone(), c.input(1)?.clone());
     if a.rank() != 2 || b.rank() != 2 {
@@ -54,7 +54,7 @@ fn gemm(c: &Call<'_>) -> Outcome {
         false if x.kind == Kind::Float => c.with_number(Binary::Mul, x, by),
         false => Err("a scaled product of integers is not supported".to_string()),
     };
-    // The factor goes to whichever side is constant, so that the layer stays one operation.
+    // The factor is applied to a constant side, so that the layer remains one operation.
     let alpha = c.float("alpha", 1.0);
     if b.active {
         a = scaled(&a, alpha)?

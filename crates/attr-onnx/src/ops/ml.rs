@@ -1,4 +1,4 @@
-//! Operators of the `ai.onnx.ml` domain that linear models and perceptrons are exported with.
+//! The operators of the `ai.onnx.ml` domain used by exported linear models and perceptrons.
 
 use attr_core::Kind;
 use attr_core::op::{Binary, Op, Reduce, Unary};
@@ -23,7 +23,7 @@ pub(crate) fn find(op: &str) -> Option<Operator> {
     })
 }
 
-/// Columns of the last dimension.
+/// Selects columns of the last dimension.
 fn array_feature_extractor(c: &Call<'_>) -> Outcome {
     let (x, indices) = (c.input(0)?, c.input(1)?);
     let x = match x.rank() {
@@ -51,7 +51,7 @@ fn array_feature_extractor(c: &Call<'_>) -> Outcome {
     }
 }
 
-/// `x Wᵀ + b` with W `[outputs, features]`.
+/// Computes `x Wᵀ + b` with W `[outputs, features]`.
 fn scores(c: &Call<'_>, outputs: usize) -> Result<Item, String> {
     let x = c.cast(c.input(0)?, Kind::Float)?;
     let x = match x.rank() {
@@ -96,7 +96,7 @@ fn transformed(c: &Call<'_>, scores: &Item) -> Result<Item, String> {
     }
 }
 
-/// The labels, as their places among the classes unless they are integers, and the scores.
+/// Returns the labels and the scores. Labels that are not integers become class indices.
 fn linear_classifier(c: &Call<'_>) -> Outcome {
     let labels: Vec<i64> = match (
         c.ints("classlabels_ints"),
@@ -111,7 +111,7 @@ fn linear_classifier(c: &Call<'_>) -> Outcome {
     let one_sided = classes == 2 && intercepts == 1;
     let raw = scores(c, if one_sided { 1 } else { classes })?;
     let (scores, raw) = if one_sided {
-        // One score for the second class; the first gets its opposite.
+        // A single score is the second class's; the first class gets its opposite.
         let positive = transformed(c, &raw)?;
         let negative = match c.text("post_transform", "NONE") {
             "LOGISTIC" | "NONE" => {
@@ -153,7 +153,7 @@ fn normalizer(c: &Call<'_>) -> Outcome {
     Ok(vec![c.div(&x, &or_one(c, &norm)?)?])
 }
 
-/// `(x - offset) * scale`.
+/// Computes `(x - offset) * scale`.
 fn scaler(c: &Call<'_>) -> Outcome {
     let x = c.cast(c.input(0)?, Kind::Float)?;
     let vector = |name: &str, default: f32| -> Result<Item, String> {

@@ -1,4 +1,4 @@
-//! The operators, by family. Names and semantics are ONNX's own:
+//! The operators, by family. Names and semantics are those of ONNX:
 //! <https://onnx.ai/onnx/operators/>.
 
 mod conv;
@@ -16,10 +16,10 @@ mod shape;
 
 use crate::call::{Call, Outcome};
 
-/// Runs a node of that operator.
+/// A function that runs a node of one operator.
 pub(crate) type Operator = fn(&Call<'_>) -> Outcome;
 
-/// The implementation of an operator; none when there is none. `If` is run by the tracer itself.
+/// Returns the implementation of an operator, if there is one. The runner handles `If` itself.
 pub(crate) fn find(domain: &str, op: &str) -> Option<Operator> {
     match domain {
         "" => elementwise::find(op)

@@ -1,4 +1,4 @@
-//! Normalisation and softmax.
+//! The normalisation and softmax operators.
 
 use attr_core::Kind;
 use attr_core::op::{Binary, Compare, Op, Padding, PoolGeometry, Reduce, Unary};
@@ -33,7 +33,7 @@ fn float<'a>(c: &'a Call<'_>) -> Result<&'a Item, String> {
     }
 }
 
-/// A vector of one number per channel.
+/// Returns input `i`, a vector of one number per channel.
 fn per_channel<'a>(c: &'a Call<'_>, i: usize, channels: usize) -> Result<&'a Item, String> {
     let item = match c.inputs.get(i).and_then(Option::as_ref) {
         Some(item) => item,
@@ -66,7 +66,7 @@ fn batch_norm(c: &Call<'_>) -> Outcome {
     Ok(vec![c.record(Op::BatchNorm { epsilon }, &operands)?])
 }
 
-/// `(x - mean) / sqrt(variance + epsilon)` over the last dimension.
+/// Computes `(x - mean) / sqrt(variance + epsilon)` over the last dimension.
 fn standardise(c: &Call<'_>, x: &Item, epsilon: f64) -> Result<Item, String> {
     let last = x.rank() - 1;
     let centred = c.sub(x, &c.reduce(Reduce::Mean, x, last)?)?;
@@ -78,7 +78,7 @@ fn standardise(c: &Call<'_>, x: &Item, epsilon: f64) -> Result<Item, String> {
     c.div(&centred, &deviation)
 }
 
-/// Scale and shift by channel, for `[batch, channels, ...]`.
+/// Scales and shifts each channel of `[batch, channels, ...]`.
 fn affine(c: &Call<'_>, x: &Item, scale: &Item, shift: &Item) -> Result<Item, String> {
     let mut along = vec![1; x.rank() - 1];
     along[0] = scale.elements();
@@ -99,7 +99,7 @@ fn instance_norm(c: &Call<'_>) -> Outcome {
     Ok(vec![affine(c, &normal, scale, shift)?])
 }
 
-/// Before operator set 21, scale and shift are per group.
+/// Computes group normalisation; before operator set 21, scale and shift are per group.
 fn group_norm(c: &Call<'_>) -> Outcome {
     let x = float(c)?;
     let groups = usize::try_from(c.int("num_groups", 0)).unwrap_or(0);
@@ -124,7 +124,7 @@ fn group_norm(c: &Call<'_>) -> Outcome {
     )?])
 }
 
-/// The input with the dimensions from `axis` on joined into one.
+/// Returns the input with the dimensions from `axis` on flattened into one.
 fn joined(c: &Call<'_>, x: &Item, default: i64) -> Result<(Item, usize), String> {
     let from = axis(c.int("axis", default), x.rank())?;
     let mut shape = x.shape[..from].to_vec();
@@ -154,7 +154,7 @@ fn layer_norm(c: &Call<'_>) -> Outcome {
     let normal = c.record(Op::LayerNorm { epsilon }, &operands)?;
     let mut outputs = vec![c.reshape(&normal, &x.shape)?];
     if c.node.outputs.len() > 1 {
-        // The mean, and one over the deviation, with the normalised dimensions of length one.
+        // The mean and the inverse standard deviation, with normalised dimensions of length one.
         let mut shape = x.shape.clone();
         shape[from..].fill(1);
         let mean = c.reduce(Reduce::Mean, &flat, from)?;
@@ -179,7 +179,7 @@ fn rms_norm(c: &Call<'_>) -> Outcome {
     Ok(vec![c.mul(&c.reshape(&normal, &x.shape)?, c.input(1)?)?])
 }
 
-/// A norm to divide by: where it is zero there is nothing to scale.
+/// Replaces zeros in a norm by one, to divide by it.
 pub(super) fn or_one(c: &Call<'_>, norm: &Item) -> Result<Item, String> {
     let zero = c.compare(Compare::Equal, norm, &Host::float(0.0).into())?;
     c.choose(&zero, &Host::float(1.0).into(), norm)
@@ -212,7 +212,7 @@ fn mean_variance(c: &Call<'_>) -> Outcome {
     Ok(vec![c.div(&centred, &deviation)?])
 }
 
-/// `x / (bias + alpha / size * sum of squares over neighbouring channels)^beta`.
+/// Computes `x / (bias + alpha / size * sum of squares over neighbouring channels)^beta`.
 fn local_response(c: &Call<'_>) -> Outcome {
     let x = float(c)?;
     let size = usize::try_from(c.int("size", 0)).unwrap_or(0);
@@ -242,7 +242,7 @@ fn local_response(c: &Call<'_>) -> Outcome {
     )?])
 }
 
-/// Before operator set 13 all dimensions from the axis on count as one.
+/// Computes softmax; before operator set 13, over all dimensions from the axis on.
 fn softmax(c: &Call<'_>, op: fn(usize) -> Op) -> Outcome {
     let x = float(c)?;
     if c.opset() >= 13 {

@@ -1,4 +1,4 @@
-//! Pooling.
+//! The pooling operators.
 
 use attr_core::Kind;
 use attr_core::op::{Binary, Op, Padding, PoolGeometry, Reduce};
@@ -20,7 +20,7 @@ pub(crate) fn find(op: &str) -> Option<Operator> {
     })
 }
 
-/// The most cells that the windows of one channel may cover, overlaps counted: 16 Gi.
+/// The maximum number of cells that one channel's windows may cover, counting overlaps: 16 Gi.
 const MOST: usize = 1 << 34;
 
 /// One spatial dimension of a window.
@@ -31,17 +31,17 @@ struct Along {
     stride: usize,
     dilation: usize,
     pad: (usize, usize),
-    /// How many windows fit.
+    /// The number of windows.
     windows: usize,
 }
 
 impl Along {
-    /// Cells from the first window's start that the last window reaches.
+    /// Returns the number of cells from the first window's start to the last window's end.
     fn reach(&self) -> usize {
         (self.windows - 1) * self.stride + self.dilation * (self.kernel - 1) + 1
     }
 
-    /// How many cells of the tensor, or of tensor and padding, each window covers.
+    /// Returns how many cells of the tensor (or of tensor and padding) each window covers.
     fn covered(&self, with_padding: bool) -> impl Iterator<Item = usize> {
         let along = *self;
         let (from, to) = if with_padding {
@@ -49,7 +49,7 @@ impl Along {
         } else {
             (along.pad.0, along.pad.0 + along.size)
         };
-        // Of the cells at start, start + dilation, ... how many lie before a limit.
+        // The number of cells at start, start + dilation, ... that lie before a limit.
         let before = move |limit: usize, start: usize| {
             let cells = limit.saturating_sub(start).div_ceil(along.dilation);
             cells.min(along.kernel)
@@ -61,8 +61,8 @@ impl Along {
     }
 }
 
-/// Max and average pooling over one to three dimensions, however padded. Windows are laid out
-/// here, on a tensor padded to fit exactly: then Burn's pools agree with ONNX for every
+/// Computes max or average pooling over one to three dimensions, with any padding. Windows are laid
+/// out here on a tensor padded to fit exactly, so that Burn's pools agree with ONNX for every
 /// combination of uneven padding, ceil mode and dilation.
 fn pool(c: &Call<'_>, max: bool) -> Outcome {
     let x = c.input(0)?;
@@ -92,7 +92,7 @@ fn pool(c: &Call<'_>, max: bool) -> Outcome {
         }
         let steps = padded - window;
         let mut windows = steps / stride[d] + 1;
-        // A last, partial window counts if it begins on the tensor or on the padding before it.
+        // A last, partial window counts if it begins on the tensor or on the leading padding.
         if ceil && steps % stride[d] != 0 && windows * stride[d] < size + pad.0 {
             windows += 1;
         }
@@ -111,7 +111,7 @@ fn pool(c: &Call<'_>, max: bool) -> Outcome {
         work.checked_mul(a.windows)?.checked_mul(a.kernel)
     });
     if work.is_none_or(|work| work > MOST) {
-        return Err("its windows overlap more than could be meant".into());
+        return Err("its windows overlap too much".into());
     }
     let result = if max {
         max_pool(c, x, &dims)?
@@ -121,14 +121,14 @@ fn pool(c: &Call<'_>, max: bool) -> Outcome {
     Ok(vec![result])
 }
 
-/// Whether Burn's pools can add the padding themselves.
+/// Returns whether Burn's pools can add the padding themselves.
 fn is_simple(dims: &[Along]) -> bool {
     dims.iter()
         .all(|a| a.pad.0 == a.pad.1 && 2 * a.pad.0 <= a.kernel && a.reach() <= a.size + 2 * a.pad.0)
 }
 
-/// The tensor padded so that the windows cover it exactly; even padding that Burn can add itself
-/// is left to it.
+/// Pads the tensor so that the windows cover it exactly; even padding that Burn can add itself is
+/// left to Burn.
 fn fitted(c: &Call<'_>, x: &Item, dims: &[Along], fill: f64) -> Result<(Item, Vec<usize>), String> {
     let n = dims.len();
     if is_simple(dims) {
@@ -142,8 +142,7 @@ fn fitted(c: &Call<'_>, x: &Item, dims: &[Along], fill: f64) -> Result<(Item, Ve
     Ok((c.pad(x, &grow, Padding::Constant(fill))?, vec![0; n]))
 }
 
-/// Burn pools over one and two dimensions; a maximum over three is one over two of maxima over
-/// the first.
+/// Computes max pooling. Burn pools over one or two dimensions, so three are pooled in two steps.
 fn max_pool(c: &Call<'_>, x: &Item, dims: &[Along]) -> Result<Item, String> {
     let (x, pads) = fitted(c, x, dims, f64::from(f32::MIN))?;
     let indices = false;
@@ -165,7 +164,7 @@ fn avg_pool(c: &Call<'_>, x: &Item, dims: &[Along]) -> Result<Item, String> {
     } else {
         separately(c, &x, dims, &pads, true, Op::AvgPool)?
     };
-    // The mean over whole windows, padding included, times the share of cells that count.
+    // The mean over whole windows, including padding, divided by the share of cells that count.
     let mut shares = vec![1.0f32];
     for along in dims {
         let covered: Vec<usize> = along.covered(with_padding).collect();
@@ -183,16 +182,14 @@ fn avg_pool(c: &Call<'_>, x: &Item, dims: &[Along]) -> Result<Item, String> {
     c.binary(Binary::Mul, &mean, &Host::Float(shares).into())
 }
 
-/// The mean over windows with gaps, which Burn has no pool for: cell by cell of the window.
+/// Computes the mean over dilated windows, which Burn does not support, cell by cell.
 fn dilated_mean(c: &Call<'_>, x: &Item, dims: &[Along], pads: &[usize]) -> Result<Item, String> {
     let mut grow = vec![(0, 0); 2];
     grow.extend(pads.iter().map(|&p| (p, p)));
     let x = c.pad(x, &grow, Padding::Constant(0.0))?;
     let area: usize = dims.iter().map(|a| a.kernel).product();
     if area > 1 << 12 {
-        return Err(format!(
-            "a window of {area} cells with gaps is not supported"
-        ));
+        return Err(format!("a dilated window of {area} cells is not supported"));
     }
     let mut sum: Option<Item> = None;
     for cell in 0..area {
@@ -243,7 +240,7 @@ fn separately(
         return cut(c.record(op(geometry(dims, pads)), &[x])?, dims);
     }
     let &[n, channels, depth, height, width] = &x.shape[..] else {
-        return Err(format!("shape {:?} has not five dimensions", x.shape));
+        return Err(format!("shape {:?} does not have five dimensions", x.shape));
     };
     let planes = c.reshape(x, &[n, channels * depth, height, width])?;
     let planes = cut(c.record(op(geometry(rest, &pads[1..])), &[&planes])?, rest)?;

@@ -1,4 +1,4 @@
-//! Recurrent layers, unrolled over time.
+//! The recurrent operators, unrolled over time.
 
 use attr_core::Kind;
 use attr_core::op::{Op, Unary};
@@ -18,7 +18,7 @@ pub(crate) fn find(op: &str) -> Option<Operator> {
     })
 }
 
-/// The longest sequence that is unrolled.
+/// The maximum length of a sequence.
 const LONGEST: usize = 1 << 14;
 
 #[derive(Clone, Copy, PartialEq)]
@@ -37,7 +37,7 @@ impl Cell {
         }
     }
 
-    /// ONNX's default activations of one direction.
+    /// Returns ONNX's default activations for one direction.
     fn activations(self) -> &'static [&'static str] {
         match self {
             Self::Lstm => &["Sigmoid", "Tanh", "Tanh"],
@@ -47,13 +47,13 @@ impl Cell {
     }
 }
 
-/// What one direction needs, with the direction's own dimension removed.
+/// The weights of one direction, without the direction dimension.
 struct Direction<'a> {
     /// `[inputs, gates * hidden]`.
     weight: Item,
     /// `[hidden, gates * hidden]`.
     recurrence: Item,
-    /// `[gates * hidden]`, of the input and of the recurrence.
+    /// `[gates * hidden]`, for the input and for the recurrence.
     bias: Option<(Item, Item)>,
     hidden: Item,
     cell: Item,
@@ -85,7 +85,7 @@ fn recurrent(c: &Call<'_>, cell: Cell) -> Outcome {
         ));
     }
     if steps > LONGEST {
-        return Err(format!("a sequence of {steps} is longer than {LONGEST}"));
+        return Err(format!("a sequence of {steps} steps exceeds {LONGEST}"));
     }
     let reverse: &[bool] = match c.text("direction", "forward") {
         "forward" => &[false],
@@ -94,7 +94,7 @@ fn recurrent(c: &Call<'_>, cell: Cell) -> Outcome {
         other => return Err(format!("direction {other:?} does not exist")),
     };
     if reverse.len() != count {
-        return Err(format!("its weights are of {count} directions"));
+        return Err(format!("its weights are for {count} directions"));
     }
     if let Some(lengths) = c.known_optional(4)?
         && lengths.iter().any(|&length| length != steps as i64)
@@ -177,7 +177,7 @@ fn direction<'a>(
         _ => defaults.to_vec(),
     };
     if activations.len() != defaults.len() {
-        return Err("its activations are too few".into());
+        return Err("it has too few activations".into());
     }
     Ok(Direction {
         weight: c.transpose(&own(c.input(1)?, 0)?)?,
@@ -190,7 +190,7 @@ fn direction<'a>(
     })
 }
 
-/// One direction's outputs: `[steps, 1, rows, size]`, `[1, rows, size]` twice.
+/// Runs one direction; returns `[steps, 1, rows, size]` and twice `[1, rows, size]`.
 struct Unrolled {
     all: Item,
     hidden: Item,
@@ -218,8 +218,8 @@ fn unroll(c: &Call<'_>, cell: Cell, x: &Item, d: &Direction<'_>) -> Result<Unrol
     let (steps, rows, inputs) = (x.shape[0], x.shape[1], x.shape[2]);
     let size = d.hidden.shape[1];
     let width = cell.gates() * size;
-    // The input's share of all steps at once. Its own bias comes with it, and the recurrence's
-    // too, except where a GRU multiplies that by a gate.
+    // The input's contribution to all steps at once. It includes the input bias, and also the
+    // recurrent bias unless a GRU multiplies that by a gate.
     let linear_before_reset = c.flag("linear_before_reset", false);
     let apart = cell == Cell::Gru && linear_before_reset;
     let flat = c.reshape(x, &[steps * rows, inputs])?;

@@ -1,4 +1,4 @@
-//! Reductions.
+//! The reduction operators.
 
 use attr_core::Kind;
 use attr_core::op::{Binary, Reduce, Unary};
@@ -37,7 +37,7 @@ pub(crate) fn find(op: &str) -> Option<Operator> {
         },
         "ReduceLogSumExp" => |c| {
             reduce(c, |c, x, dims| {
-                // Shifted by the largest, so that nothing overflows.
+                // Shifted by the maximum, so that nothing overflows.
                 let largest = c.reduce_dims(Reduce::Max, x, dims)?;
                 let powers = c.unary(Unary::Exp, &c.sub(x, &largest)?)?;
                 let sum = c.unary(Unary::Log, &c.reduce_dims(Reduce::Sum, &powers, dims)?)?;
@@ -53,7 +53,7 @@ pub(crate) fn find(op: &str) -> Option<Operator> {
 fn reduce(c: &Call<'_>, f: fn(&Call<'_>, &Item, &[usize]) -> Result<Item, String>) -> Outcome {
     let x = c.input(0)?;
     if x.kind == Kind::Bool {
-        return Err("reductions of truth values are not supported".into());
+        return Err("reductions of booleans are not supported".into());
     }
     let axes = c.axes(1, x.rank())?.filter(|axes| !axes.is_empty());
     let dims = match axes {
@@ -75,10 +75,10 @@ fn extreme_place(c: &Call<'_>, f: Reduce) -> Outcome {
     let x = c.input(0)?;
     let dim = axis(c.int("axis", 0), x.rank())?;
     if x.kind == Kind::Bool {
-        return Err("truth values have no order".into());
+        return Err("booleans have no order".into());
     }
     let mut place = if c.flag("select_last_index", false) {
-        // The first of the reversed is the last.
+        // The first in reversed order is the last.
         let place = c.reduce(f, &c.flip(x, dim)?, dim)?;
         let last = crate::host::Host::int(x.shape[dim] as i64 - 1);
         let back = c.unary(Unary::Neg, &place)?;

@@ -1,4 +1,4 @@
-//! Resizing and resampling.
+//! The resizing and resampling operators.
 
 use attr_core::Kind;
 use attr_core::op::{GridPadding, Interpolation, Op};
@@ -49,14 +49,14 @@ fn grid_sample(c: &Call<'_>) -> Outcome {
     Ok(vec![c.record(op, &[x, grid])?])
 }
 
-/// One dimension to be resized.
+/// A dimension to resize.
 struct Along {
     dim: usize,
     from: usize,
     to: usize,
-    /// Size after by size before; not `to / from` where `to` was rounded.
+    /// The new size over the old; differs from `to / from` if `to` was rounded.
     scale: f64,
-    /// The part of the tensor that is resized, `tf_crop_and_resize` only, in units of its length.
+    /// For `tf_crop_and_resize`: the part of the tensor to resize, in units of its length.
     part: (f64, f64),
 }
 
@@ -75,7 +75,7 @@ fn resize(c: &Call<'_>) -> Outcome {
     if let Some(op) = native(c, x, &dims, coordinates) {
         return Ok(vec![c.record(op, &[x])?]);
     }
-    // Every mode is linear in the input and separable: one small matrix for each dimension.
+    // Every mode is linear in the input and separable: one small matrix per dimension.
     let mut result = x.clone();
     for along in &dims {
         if along.from == along.to && along.scale == 1.0 && coordinates != "tf_crop_and_resize" {
@@ -94,7 +94,7 @@ fn resize(c: &Call<'_>) -> Outcome {
     Ok(vec![result])
 }
 
-/// The dimensions named by scales or sizes.
+/// Returns the dimensions to resize, from scales or sizes.
 fn dims(c: &Call<'_>, x: &Item) -> Result<Vec<Along>, String> {
     let rank = x.rank();
     let axes = match c.axes(usize::MAX, rank)? {
@@ -139,17 +139,17 @@ fn dims(c: &Call<'_>, x: &Item) -> Result<Vec<Along>, String> {
         };
         let (to, scale) = match (&sizes, &scales, common) {
             (Some(sizes), _, _) if policy == "stretch" => {
-                let to = *sizes.get(i).ok_or("its sizes are too few")?;
+                let to = *sizes.get(i).ok_or("it has too few sizes")?;
                 (to as f64, to as f64 / size(dim))
             }
             (Some(_), _, Some(common)) => ((common * size(dim)).round(), common),
             (None, Some(scales), _) => {
-                let scale = f64::from(*scales.get(i).ok_or("its scales are too few")?);
+                let scale = f64::from(*scales.get(i).ok_or("it has too few scales")?);
                 let length = match c.text("coordinate_transformation_mode", "") {
                     "tf_crop_and_resize" => size(dim) * (part.1 - part.0),
                     _ => size(dim),
                 };
-                // A scale that is a rounded fraction must not lose a cell to its rounding.
+                // A scale that is a rounded fraction must not lose a cell to rounding.
                 ((length * scale + 1e-6 * scale.max(1.0)).floor(), scale)
             }
             _ => return Err("neither scales nor sizes are given".into()),
@@ -174,7 +174,7 @@ fn dims(c: &Call<'_>, x: &Item) -> Result<Vec<Along>, String> {
     Ok(result)
 }
 
-/// Burn's own resizing of the last two of four dimensions, where its definition is the same.
+/// Uses Burn's resizing for the last two of four dimensions, if its definition is the same.
 fn native(c: &Call<'_>, x: &Item, dims: &[Along], coordinates: &str) -> Option<Op> {
     let changed = |along: &Along| along.from != along.to || along.scale != 1.0;
     let plane = x.rank() == 4 && dims.iter().all(|along| along.dim >= 2 || !changed(along));
@@ -217,9 +217,9 @@ fn native(c: &Call<'_>, x: &Item, dims: &[Along], coordinates: &str) -> Option<O
     })
 }
 
-/// `[from, to]`: how much each old cell gives to each new one.
+/// Returns `[from, to]`: how much each old cell contributes to each new one.
 fn weights(c: &Call<'_>, along: &Along, coordinates: &str) -> Result<Item, String> {
-    // In 32 bits, as ONNX Runtime: ties between cells fall as they do there.
+    // In 32 bits, so that ties between cells are resolved as in ONNX Runtime.
     let (from, to, scale) = (along.from as f32, along.to as f32, along.scale as f32);
     let place = |i: usize| -> Result<f32, String> {
         let i = i as f32;

@@ -1,4 +1,4 @@
-//! Operators that move elements or tell shapes.
+//! The operators that move elements or return shapes.
 
 use attr_core::Kind;
 use attr_core::op::Padding;
@@ -51,10 +51,10 @@ fn constant(c: &Call<'_>) -> Outcome {
     Ok(vec![value.into()])
 }
 
-/// Sizes from known integers.
+/// Converts known integers to sizes.
 fn sizes(values: &[i64]) -> Result<Vec<usize>, String> {
     let sizes: Option<Vec<usize>> = values.iter().map(|&v| usize::try_from(v).ok()).collect();
-    sizes.ok_or_else(|| format!("the shape {values:?} is negative"))
+    sizes.ok_or_else(|| format!("the shape {values:?} has negative sizes"))
 }
 
 fn constant_of_shape(c: &Call<'_>) -> Outcome {
@@ -79,7 +79,7 @@ fn shape(c: &Call<'_>) -> Outcome {
 }
 
 fn range(c: &Call<'_>) -> Outcome {
-    let too_long = || format!("it gives more than {LIMIT} numbers");
+    let too_long = || format!("its output has more than {LIMIT} numbers");
     if c.input(0)?.kind == Kind::Float {
         let at = |i| Ok::<_, String>(c.known_floats(i)?.first().copied().unwrap_or(0.0));
         let (start, limit, delta) = (at(0)?, at(1)?, at(2)?);
@@ -140,7 +140,7 @@ fn reshape(c: &Call<'_>) -> Outcome {
     let mut open = None;
     for (i, &size) in wanted.iter().enumerate() {
         shape.push(match size {
-            -1 if open.is_some() => return Err(format!("{wanted:?} leaves two sizes open")),
+            -1 if open.is_some() => return Err(format!("{wanted:?} has more than one -1")),
             -1 => {
                 open = Some(i);
                 1
@@ -227,7 +227,7 @@ fn transpose(c: &Call<'_>) -> Outcome {
     sorted.sort_unstable();
     if !sorted.iter().copied().eq(0..x.rank()) {
         return Err(format!(
-            "perm {axes:?} is not an order of {} dimensions",
+            "perm {axes:?} is not a permutation of {} dimensions",
             x.rank()
         ));
     }
@@ -290,7 +290,7 @@ fn split(c: &Call<'_>) -> Outcome {
             let count = usize::try_from(c.int("num_outputs", count as i64)).unwrap_or(0);
             if count == 0 || count > size {
                 return Err(format!(
-                    "dimension {dim} of {size} cannot be split in {count}"
+                    "dimension {dim} of size {size} cannot be split into {count} parts"
                 ));
             }
             let part = size.div_ceil(count);
@@ -301,7 +301,7 @@ fn split(c: &Call<'_>) -> Outcome {
     };
     if parts.iter().sum::<usize>() != size {
         return Err(format!(
-            "parts {parts:?} do not fill dimension {dim} of {size}"
+            "parts {parts:?} do not add up to dimension {dim} of size {size}"
         ));
     }
     let mut start = 0;
@@ -350,7 +350,7 @@ fn slice(c: &Call<'_>) -> Outcome {
                 c.slice(&result, dim, start, end, step.min(size.max(1)) as usize)?
             }
             _ => {
-                // Backwards from `start` down to, and without, `end`: that part reversed.
+                // From `start` backwards to `end` (exclusive): that part, reversed.
                 let start = start.clamp(0, size - 1);
                 let end = end.clamp(-1, size - 1).min(start);
                 let part = c.slice(&result, dim, (end + 1) as usize, (start + 1) as usize, 1)?;
@@ -387,7 +387,7 @@ fn pad(c: &Call<'_>) -> Outcome {
     for (i, &dim) in axes.iter().enumerate() {
         padding[dim] = (pads[i], pads[axes.len() + i]);
     }
-    // Negative padding cuts.
+    // Negative padding removes elements.
     let mut result = x.clone();
     let mut grow = vec![(0, 0); x.rank()];
     for (dim, &(before, after)) in padding.iter().enumerate() {
@@ -396,7 +396,7 @@ fn pad(c: &Call<'_>) -> Outcome {
         let end = size.saturating_sub(cut(after));
         if cut(before) >= end {
             return Err(format!(
-                "its padding {pads:?} cuts away dimension {dim} of {size}"
+                "its padding {pads:?} removes all of dimension {dim} of size {size}"
             ));
         }
         result = c.slice(&result, dim, cut(before), end, 1)?;
@@ -425,7 +425,7 @@ fn pad(c: &Call<'_>) -> Outcome {
     Ok(vec![padded])
 }
 
-/// Padding with the tensor's own elements, dimension by dimension.
+/// Pads with the tensor's own elements, one dimension at a time.
 fn by_index(c: &Call<'_>, x: &Item, grow: &[(usize, usize)], mode: &str) -> Result<Item, String> {
     let mut result = x.clone();
     for (dim, &(before, after)) in grow.iter().enumerate() {
@@ -473,7 +473,7 @@ fn trilu(c: &Call<'_>) -> Outcome {
     Ok(vec![c.choose(&Host::Bool(keep).into(), x, &zero.into())?])
 }
 
-/// The channels, height, width and block size of a rearrangement.
+/// Returns the input's four sizes and the block size of a rearrangement.
 fn blocks(c: &Call<'_>) -> Result<([usize; 4], usize), String> {
     let x = c.input(0)?;
     let &[n, channels, height, width] = &x.shape[..] else {
@@ -493,7 +493,7 @@ fn depth_to_space(c: &Call<'_>) -> Outcome {
     let ([n, channels, h, w], b) = blocks(c)?;
     if channels % (b * b) != 0 {
         return Err(format!(
-            "{channels} channels do not fill blocks of {b} x {b}"
+            "{channels} channels do not divide into blocks of {b} x {b}"
         ));
     }
     let depth = channels / (b * b);

@@ -1,5 +1,5 @@
-//! The models that `tools/golden/gradient_family.py` runs in Captum; with `TwoInputs` and
-//! `LstmClassifier` all that it knows.
+//! The models that `tools/golden/gradient_family.py` runs in Captum, except `TwoInputs` and
+//! `LstmClassifier`.
 
 use burn::module::{Module, Param};
 use burn::nn::conv::{Conv1d, Conv1dConfig, Conv2d, Conv2dConfig};
@@ -39,7 +39,7 @@ impl Mlp {
     }
 }
 
-/// Two convolutions with max pooling between.
+/// Two convolutions with max pooling in between.
 #[derive(Module, Debug)]
 pub struct Cnn {
     conv1: Conv2d,
@@ -104,7 +104,7 @@ impl Residual {
     }
 }
 
-/// Two 1-D convolutions with max pooling between.
+/// Two 1-D convolutions with max pooling in between.
 #[derive(Module, Debug)]
 pub struct Conv1dNet {
     conv1: Conv1d,

@@ -21,7 +21,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// Sets every float parameter and statistic from a seed, so that models are the same on every
-/// device. Names tell variances, which must be positive, from the rest.
+/// device. Variances, which must be positive, are recognised by name.
 pub fn seeded<M: Module>(model: M, seed: u64) -> M {
     let mut mapper = Seeded {
         random: ChaCha8Rng::seed_from_u64(seed),
@@ -30,7 +30,7 @@ pub fn seeded<M: Module>(model: M, seed: u64) -> M {
     model.map(&mut mapper)
 }
 
-/// Uniform numbers in `[-1, 1)` from a seed, in a tensor of the given shape.
+/// Returns a tensor of the given shape with uniform numbers in `[-1, 1)` from a seed.
 pub fn input<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let count = shape.iter().product();

@@ -1,5 +1,5 @@
-//! The models of Captum's own tests, with the weights given there, so that the numbers its tests
-//! expect can be asserted here.
+//! The models of Captum's own tests, with their weights, so that the numbers those tests expect can
+//! be asserted here.
 //!
 //! Fields are named as in Captum; activations are functions here and modules there. Linear weights
 //! are `[in, out]`, PyTorch's transposed.
@@ -58,8 +58,8 @@ impl Basic2 {
     }
 }
 
-/// `BasicModel3`, the second example of Sundararajan et al., 2017: the same function of inputs
-/// that are not negative, computed otherwise.
+/// `BasicModel3`, the second example of Sundararajan et al., 2017: the same function for
+/// non-negative inputs, computed differently.
 #[derive(Module, Debug, Default)]
 pub struct Basic3;
 
@@ -310,17 +310,17 @@ impl OneConv {
         relu(self.fc1.forward(x.flatten(1, 3)))
     }
 
-    /// Of the sum of two images.
+    /// The same for the sum of two images.
     pub fn forward_two(&self, x: Tensor<4>, x2: Tensor<4>) -> Tensor<2> {
         self.forward(x + x2)
     }
 }
 
-/// `BasicModel_ConvNet`. Captum draws its convolutions and biases; these are PyTorch's for seed
-/// 1234, which Captum's tests set, rounded to two decimals.
+/// `BasicModel_ConvNet`. Captum draws its convolutions and biases at random; these are PyTorch's
+/// for seed 1234, which Captum's tests set, rounded to two decimals.
 ///
-/// All weights of `fc2` are equal, so all logits move together and the probabilities are constant:
-/// explanations of them are zero. The logits are worth explaining.
+/// All weights of `fc2` are equal, so all logits move together and the probabilities are constant.
+/// Explanations of the probabilities are therefore zero; those of the logits are not.
 #[derive(Module, Debug)]
 pub struct ConvNet {
     conv1: Conv2d,

@@ -9,7 +9,7 @@ use burn::nn::{
 };
 use burn::tensor::{Device, Tensor, activation};
 
-/// Activations called as functions, not modules; an intermediate value named by the user.
+/// Activations called as functions, not modules, and an intermediate value named by the user.
 #[derive(Module, Debug)]
 pub struct FunctionalRelu {
     first: Linear,

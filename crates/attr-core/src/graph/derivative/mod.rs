@@ -1,8 +1,9 @@
-//! The derivative of one node: what arrives at its outputs, pulled back to its operands.
+//! Computes the derivative of one node: pulls what arrives at its outputs back to its operands.
 //!
-//! Burn's own backward operations serve the hot cases; everything else runs the node once more on
-//! a small autodiff tape of its own. No derivative formula is written here beyond the ones that
-//! only move or scale what arrives.
+//! Burn's own backward operations handle the hot cases; everything else runs the node once more on
+//! a small autodiff tape of its own. Formulas are written here only for what merely moves or
+//! scales what arrives, and where Burn's own derivative is missing or inexact on some backend
+//! (resizing, GELU).
 //!
 //! ```text
 //! written/  the same written out in operations, where walks are recorded
@@ -49,7 +50,7 @@ impl Body<'_> {
     }
 }
 
-/// One run of a node: what went in, what came out.
+/// One run of a node: its operands and outputs.
 pub(crate) struct Run<'a> {
     pub body: Body<'a>,
     pub operands: &'a [Value],
@@ -59,7 +60,7 @@ pub(crate) struct Run<'a> {
 
 /// Pulls `arriving` (one entry per output) back to the operands marked in `wanted`.
 ///
-/// An operand that nothing flows to gets none.
+/// An operand that nothing flows to gets `None`.
 pub(crate) fn vjp(
     run: &Run<'_>,
     mut arriving: Vec<Option<Value>>,
@@ -113,7 +114,7 @@ pub(crate) fn vjp(
         return shares.ok_or_else(|| unrecorded(&op.name()));
     }
     if only_first && has_backward(op) {
-        // Handed over, not shared: Burn's backward operations then work in place.
+        // Moved, not shared, so that Burn's backward operations work in place.
         let Some(grad) = arriving.swap_remove(0) else {
             return Ok(result);
         };
@@ -131,8 +132,9 @@ fn unrecorded(operation: &str) -> Error {
     ))
 }
 
-/// Whether [`vjp`] reads the values of a node's wanted operands, and of its outputs. Of what it
-/// does not read it needs the shapes; operands that are not wanted, such as weights, it always has.
+/// Whether [`vjp`] reads the values of a node's wanted operands, and of its outputs. It needs the
+/// shapes of what it does not read. It always has the operands that are not wanted, such as
+/// weights.
 pub(crate) fn reads(op: &Op, wanted: &[bool]) -> (bool, bool) {
     let only_first = wanted[0] && !wanted[1..].contains(&true);
     match op {
@@ -145,7 +147,7 @@ pub(crate) fn reads(op: &Op, wanted: &[bool]) -> (bool, bool) {
     }
 }
 
-/// Whether [`first_operand`] serves the operation.
+/// Whether [`first_operand`] handles the operation.
 fn has_backward(op: &Op) -> bool {
     match op {
         Op::Linear
@@ -195,8 +197,8 @@ pub(super) fn sum_to(grad: DispatchTensor, shape: &Shape) -> DispatchTensor {
     }
 }
 
-/// The cases in which only the first operand is wanted and Burn has the backward operation, or
-/// nothing but moving is to be done.
+/// Handles the cases in which only the first operand is wanted and Burn has the backward operation
+/// or values are only moved.
 fn first_operand(op: &Op, run: &Run<'_>, grad: DispatchTensor) -> Result<DispatchTensor, Error> {
     let raw = |i: usize| operand(run.operands, i).map(Value::into_dispatch);
     let output = || operand(run.outputs, 0).map(Value::into_dispatch);
@@ -246,8 +248,8 @@ fn first_operand(op: &Op, run: &Run<'_>, grad: DispatchTensor) -> Result<Dispatc
     })
 }
 
-/// `Φ(x) + x φ(x)`. Burn's own backward operation is that of the tanh approximation on some
-/// backends, 1e-4 away from the function that its forward computes.
+/// The derivative of GELU, `Φ(x) + x φ(x)`. Burn's own backward operation is that of the tanh
+/// approximation on some backends, 1e-4 away from the function that its forward computes.
 pub(super) fn gelu_derivative(x: DispatchTensor) -> DispatchTensor {
     let by = |x: DispatchTensor, number: f64| B::float_mul_scalar(x, Scalar::Float(number));
     let erf = B::float_erf(by(x.clone(), std::f64::consts::FRAC_1_SQRT_2));
@@ -260,8 +262,9 @@ pub(super) fn gelu_derivative(x: DispatchTensor) -> DispatchTensor {
     B::float_add(cumulative, B::float_mul(x, density))
 }
 
-/// Resizing is linear and separable, `y = R x Cᵀ`, so its derivative is `Rᵀ g C`. Burn has the
-/// backward operation for some backends only, but its forward on unit vectors gives `R` and `C`.
+/// The derivative of resizing, which is linear and separable: `Rᵀ g C` for `y = R x Cᵀ`. Burn has
+/// the backward operation for some backends only, but its forward on unit vectors gives `R` and
+/// `C`.
 fn resize_backward(
     op: &Op,
     run: &Run<'_>,
@@ -279,7 +282,7 @@ fn resize_backward(
     };
     let [_, _, height, width] = x.shape()[..] else {
         return Err(Error::Internal(
-            "an interpolated tensor has not four dimensions",
+            "an interpolated tensor does not have four dimensions",
         ));
     };
     let float = x.dtype().into();
@@ -294,7 +297,7 @@ fn resize_backward(
         let unit = B::float_from_data(TensorData::new(unit, from), &run.place.device);
         let options = run::interpolate_options(*mode, *align_corners);
         let resized = B::interpolate(B::float_cast(unit, float), size, options);
-        // One row for each element before, one column for each after.
+        // One row per input element, one column per output element.
         B::float_reshape(resized, Shape::from(vec![1, 1, length, to]))
     };
     let rows = along(height, size[0], true);
@@ -323,7 +326,7 @@ fn tape(
     let outputs = run.body.run(leaves.clone(), run.place)?;
     let mut total: Option<DispatchTensor> = None;
     for (output, grad) in outputs.into_iter().zip(arriving) {
-        // An output on no leaf's path comes back untracked: nothing flows through it.
+        // An output that depends on no leaf comes back untracked: nothing flows through it.
         let tracked = output.kind() == Kind::Float && output.device().is_autodiff();
         if let (true, Some(grad)) = (tracked, grad) {
             let product = B::float_mul(output.into_dispatch(), B::from_inner(grad.into_dispatch()));
@@ -348,14 +351,14 @@ fn tape(
         .collect())
 }
 
-/// A value as a fresh leaf of an autodiff tape.
+/// Makes a value a fresh leaf of an autodiff tape.
 pub(crate) fn leaf(value: Value) -> Value {
     let inner = B::from_inner(value.detached().into_dispatch());
     let tracked = B::float_set_require_grad(inner, true);
     Value::from_dispatch(tracked)
 }
 
-/// Runs a tape back. Some backends lack the derivative of some operation and panic.
+/// Runs a tape backwards. Some backends lack the derivative of some operation and panic.
 pub(crate) fn backward(total: DispatchTensor) -> Result<<B as AutodiffBackend>::Gradients, Error> {
     catch_unwind(AssertUnwindSafe(|| B::backward(total)))
         .map_err(|panic| Error::Device(panic_message(panic.as_ref())))

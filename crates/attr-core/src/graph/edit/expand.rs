@@ -1,4 +1,4 @@
-//! Fused attention as simple nodes: products, a softmax, and what lies between.
+//! Expands fused attention into simple nodes: matrix products, a softmax, and the steps between.
 
 use burn::tensor::{DType, Device, TensorData};
 
@@ -8,14 +8,14 @@ use crate::graph::{Dim, Graph, Node, Place, Slot, SlotId, Source};
 use crate::{Error, Value};
 
 impl Graph {
-    /// The graph with every fused attention as simple nodes: the same function.
+    /// Expands every fused attention into simple nodes that compute the same function.
     ///
-    /// Of an attention `NAME`, `NAME.scores` is what the softmax takes and `NAME.softmax` what it
-    /// gives; where a whole row may be hidden, `NAME.weights` is that with zeros for what is
-    /// hidden. The last product is `NAME` and answers to `NAME.output`.
+    /// For an attention `NAME`, `NAME.scores` is the input of the softmax and `NAME.softmax` its
+    /// output. If a whole row may be hidden, `NAME.weights` is that output with zeros at hidden
+    /// positions. The last product is `NAME` and also answers to `NAME.output`.
     ///
-    /// What is hidden has the lowest finite score. With minus infinity, a row of which everything
-    /// is hidden would be NaN, and so would what a rule makes of the scores.
+    /// Hidden positions get the lowest finite score. With minus infinity, a fully hidden row would
+    /// be NaN, and so would what a rule computes from the scores.
     pub fn expand_attention(&self) -> Result<Graph, Error> {
         let mut graph = self.clone();
         if !graph
@@ -49,7 +49,7 @@ impl Graph {
     }
 }
 
-/// A graph on its way: its slots, and the nodes so far.
+/// A graph under construction: its slots, and the nodes so far.
 struct Expansion {
     graph: Graph,
     nodes: Vec<Node>,
@@ -65,7 +65,7 @@ struct Sizes {
 }
 
 impl Expansion {
-    /// Adds a node of one output and gives its slot.
+    /// Adds a node with one output and returns its slot.
     fn add(
         &mut self,
         name: String,
@@ -113,7 +113,7 @@ impl Expansion {
         let ([batch, heads, queries, size], [_, _, keys, _]) = (&query_shape[..], &key_shape[..])
         else {
             return Err(Error::Internal(
-                "an attention of other than four dimensions",
+                "an attention operand does not have four dimensions",
             ));
         };
         let sizes = Sizes {
@@ -129,7 +129,7 @@ impl Expansion {
             Ok(size) if dim.per_row == 0 => Ok(size),
             _ => Err(Error::Layer {
                 name: name.clone(),
-                reason: format!("its {what} follows the batch"),
+                reason: format!("its {what} depends on the batch size"),
             }),
         };
         let (key, value) = (
@@ -147,7 +147,7 @@ impl Expansion {
             dtype,
         );
         let scores_shape = vec![sizes.batch, sizes.heads, sizes.queries, sizes.keys];
-        // Of the scores, the last step before the softmax has the plain name.
+        // The last step before the softmax is named `scores`.
         let mut steps = vec![(Op::MatMul, vec![key])];
         let scale = match scale {
             Some(scale) => scale,
@@ -170,7 +170,7 @@ impl Expansion {
         }
         if let Some(bias) = bias {
             steps.push((Op::Binary(Binary::Add), vec![bias]));
-            // A bias of minus infinity hides as a mask does.
+            // A bias of minus infinity hides a position, as a mask does.
             let shape = self.graph.slots[bias].shape.clone();
             let place = Place::new(self.graph.device.clone(), 1);
             let boolean = DType::Bool(place.settings.bool_dtype);
@@ -179,7 +179,7 @@ impl Expansion {
         }
         let info = dtype.finfo();
         let lowest = info
-            .ok_or(Error::Internal("an attention of no floats"))?
+            .ok_or(Error::Internal("an attention is not floating point"))?
             .min;
         let hide = Op::MaskFill(Number::Float(lowest));
         steps.extend(hidden.iter().map(|&mask| (hide.clone(), vec![mask])));
@@ -204,7 +204,7 @@ impl Expansion {
             dtype,
         );
         if may_hide_rows {
-            // Where everything is hidden the softmax is flat, but nothing is to be attended to.
+            // In a fully hidden row the softmax is flat, but nothing should be attended to.
             let last = hidden.len() - 1;
             for (i, &mask) in hidden.iter().enumerate() {
                 let part = if i == last { "weights" } else { "mask_fill" };
@@ -225,12 +225,12 @@ impl Expansion {
         Ok(())
     }
 
-    /// Keys or values with as many heads as the queries, where several query heads share one.
+    /// Keys or values with as many heads as the queries; several query heads may share one.
     fn shared_heads(&mut self, slot: SlotId, sizes: &Sizes, name: &str) -> Result<SlotId, Error> {
         let Slot { shape, dtype, .. } = self.graph.slots[slot].clone();
         let [_, own, length, size] = shape[..] else {
             return Err(Error::Internal(
-                "an attention of other than four dimensions",
+                "an attention operand does not have four dimensions",
             ));
         };
         if own == sizes.heads {
@@ -238,7 +238,7 @@ impl Expansion {
         }
         let heads = sizes.heads;
         if own.per_row != 0 || heads.per_row != 0 || own.fixed < 1 || heads.fixed % own.fixed != 0 {
-            return Err(Error::Internal("an attention of heads that do not fit"));
+            return Err(Error::Internal("an attention's head counts do not match"));
         }
         let group = Dim::fixed(heads.fixed / own.fixed);
         let single = vec![sizes.batch, own, Dim::fixed(1), length, size];

@@ -1,5 +1,5 @@
-//! Cuts and folds graphs: from a layer on, up to a layer, without the final softmax, with
-//! BatchNorm folded into the convolution or linear layer before it.
+//! Edits graphs: starts or ends them at a layer, drops a final softmax, and folds BatchNorm into
+//! the convolution or linear layer before it.
 //!
 //! ```text
 //! expand.rs  fused attention as simple nodes
@@ -17,7 +17,7 @@ use crate::{Error, Value};
 type B = Dispatch;
 
 impl Graph {
-    /// The graph whose output is `slot`.
+    /// Returns the graph whose output is `slot`.
     pub fn up_to(&self, slot: SlotId) -> Graph {
         let mut graph = self.clone();
         graph.output = slot;
@@ -25,10 +25,10 @@ impl Graph {
         graph
     }
 
-    /// The graph whose first inputs are `slots`; what later nodes need besides, and depends on the
-    /// original inputs, becomes further inputs. Their slots come second.
+    /// Returns the graph whose first inputs are `slots`. Other tensors that later nodes need and
+    /// that depend on the original inputs become further inputs, whose slots are returned second.
     ///
-    /// A number instead: the output does not depend on that one of `slots`.
+    /// The error is the index in `slots` of a slot that the output does not depend on.
     pub fn from(&self, slots: &[SlotId]) -> Result<(Graph, Vec<SlotId>), usize> {
         let mut graph = self.clone();
         graph.prune(&[graph.output], slots);
@@ -58,7 +58,8 @@ impl Graph {
         Ok((graph, side))
     }
 
-    /// The graph without a final softmax, log-softmax or sigmoid; itself if there is none.
+    /// Returns the graph without a final softmax, log-softmax or sigmoid, or unchanged if there is
+    /// none.
     pub fn logits(&self) -> Graph {
         let Source::Node(node) = self.slots[self.output].source else {
             return self.clone();
@@ -72,15 +73,15 @@ impl Graph {
         }
     }
 
-    /// The graph with every BatchNorm that directly follows a convolution or linear layer folded
-    /// into that layer's weights: the same function, in fewer operations.
+    /// Folds every BatchNorm that directly follows a convolution or linear layer into that layer's
+    /// weights. The result is the same function in fewer operations.
     ///
     /// The folded node has the BatchNorm's name, since it computes the BatchNorm's output, and
     /// answers to the other layer's as well. The activation in between no longer exists, so both
     /// names mean the BatchNorm's output. `w' = w * s`, `b' = (b - mean) * s + beta` with
     /// `s = gamma / sqrt(variance + epsilon)`.
     ///
-    /// A BatchNorm before a convolution is left alone, with a ReLU in between or without: the
+    /// A BatchNorm before a convolution is left alone, with or without a ReLU in between: the
     /// convolution pads with zeros after the shift, so a folded bias would depend on the position.
     pub fn fold_batch_norm(&self) -> Result<Graph, Error> {
         let mut graph = self.clone();
@@ -93,7 +94,7 @@ impl Graph {
                 continue;
             };
             let layer_node = &graph.nodes[layer];
-            // The output channel's place in the weight.
+            // The output channel's dimension in the weight.
             let channel = match &layer_node.op {
                 Op::Conv(_) => 0,
                 Op::ConvTranspose(g) if g.groups == 1 => 1,
@@ -131,7 +132,7 @@ impl Graph {
             let bias = B::float_add(B::float_mul(shift, scale), raw(beta));
 
             let (weight_slot, gamma_slot) = (layer_node.operands[1], graph.nodes[i].operands[1]);
-            // The bias goes by the path of the layer's own; without one by that of beta.
+            // The bias has the path of the layer's own bias, or that of beta if there is none.
             let bias_path = layer_node
                 .operands
                 .get(2)

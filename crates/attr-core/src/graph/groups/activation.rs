@@ -1,5 +1,5 @@
-//! The patterns of elementwise nonlinearities that are recorded as several operations: as Burn
-//! records its own, as readers of model files do, and as code writes them by hand.
+//! Patterns of elementwise nonlinearities that are recorded as several operations: by Burn, by
+//! readers of model files, or from code written by hand.
 
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
@@ -13,7 +13,7 @@ const SQRT_2_OVER_PI: f64 = FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
 /// The constants of SELU.
 const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
 const SELU_GAMMA: f64 = 1.050_700_987_355_480_5;
-/// Above this many, a softplus that returns its operand is right to five digits.
+/// Above this threshold, a softplus that returns its operand is right to five digits.
 const LEAST_THRESHOLD: f64 = 10.0;
 
 /// Finds one nonlinearity whose output is a slot, and its operand.
@@ -21,7 +21,7 @@ type Matcher = fn(&mut Pattern<'_>, SlotId) -> Option<(GroupKind, SlotId)>;
 
 /// The nonlinearity whose output is `slot`, and its operand.
 pub(super) fn activation(p: &mut Pattern<'_>, slot: SlotId) -> Option<(GroupKind, SlotId)> {
-    // The operation of the last node says which patterns can match at all.
+    // The operation of the last node tells which patterns can match at all.
     let (op, _) = p.attempt(|p| p.node(slot, Some))?;
     p.nodes.clear();
     let patterns: &[Matcher] = match op {
@@ -111,9 +111,9 @@ fn hard_swish(p: &mut Pattern<'_>, slot: SlotId) -> Option<(GroupKind, SlotId)> 
 }
 
 /// `x / 2 * (1 + erf(x / sqrt(2)))` and its approximation
-/// `x / 2 * (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`, with the half at any factor.
+/// `x / 2 * (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`, with the half on any factor.
 fn gelu(p: &mut Pattern<'_>, slot: SlotId) -> Option<(GroupKind, SlotId)> {
-    // The half of the product, of the gate, of x.
+    // The half may scale the product, the gate or x.
     p.attempt(|p| {
         let product = p.scaled(slot, 0.5)?;
         p.either(product, Binary::Mul, gelu_gate)
@@ -132,7 +132,7 @@ fn gelu(p: &mut Pattern<'_>, slot: SlotId) -> Option<(GroupKind, SlotId)> {
     })
 }
 
-/// The factor between 0 and 2, of this `x`.
+/// The gate for this `x`, a factor between 0 and 2.
 fn gelu_gate(p: &mut Pattern<'_>, gate: SlotId, x: SlotId) -> Option<(GroupKind, SlotId)> {
     let curve = p.shifted(gate, 1.0)?;
     if let Some(inner) = p.unary(curve, Unary::Erf) {
@@ -198,7 +198,7 @@ fn tanhshrink(p: &mut Pattern<'_>, slot: SlotId) -> Option<(GroupKind, SlotId)> 
     (p.unary(curve, Unary::Tanh)? == x).then_some((GroupKind::Tanhshrink, x))
 }
 
-/// A comparison with a number: which, the number and the operand.
+/// A comparison with a number: its kind, the number and the operand.
 fn comparison(p: &mut Pattern<'_>, mask: SlotId) -> Option<(Compare, f64, SlotId)> {
     let ((compare, value), x) = p.map(mask, |op| match op {
         Op::CompareScalar(compare, value) => Some((*compare, number(value))),
@@ -219,7 +219,7 @@ fn filled(p: &mut Pattern<'_>, slot: SlotId) -> Option<(f64, SlotId, SlotId)> {
     }
 }
 
-/// Zero where `|x| <= lambda`, elsewhere `x` drawn to zero by `bias`.
+/// Zero where `|x| <= lambda`, elsewhere `x` moved towards zero by `bias`.
 fn shrink(p: &mut Pattern<'_>, slot: SlotId) -> Option<(GroupKind, SlotId)> {
     let (0.0, shrunk, mask) = filled(p, slot)? else {
         return None;
@@ -237,7 +237,7 @@ fn shrink(p: &mut Pattern<'_>, slot: SlotId) -> Option<(GroupKind, SlotId)> {
     same.then_some((GroupKind::Shrink { lambda, bias }, x))
 }
 
-/// `x` above a threshold, elsewhere a value.
+/// `x` above a threshold, a fixed value elsewhere.
 fn threshold(p: &mut Pattern<'_>, slot: SlotId) -> Option<(GroupKind, SlotId)> {
     let (value, x, mask) = filled(p, slot)?;
     let (Compare::Lower | Compare::LowerEqual, threshold, own) = comparison(p, mask)? else {
@@ -335,7 +335,7 @@ fn plain_softplus(p: &mut Pattern<'_>, slot: SlotId) -> Option<SlotId> {
     p.unary(inner, Unary::Neg)
 }
 
-/// The same of a multiple of x, divided by that factor.
+/// The softplus of a multiple of x, divided by that factor.
 fn scaled_softplus(p: &mut Pattern<'_>, slot: SlotId) -> Option<(f64, SlotId)> {
     let (shrink, inner) = p.times(slot)?;
     let grown = plain_softplus(p, inner)?;
@@ -343,7 +343,7 @@ fn scaled_softplus(p: &mut Pattern<'_>, slot: SlotId) -> Option<(f64, SlotId)> {
     near(beta * shrink, 1.0).then_some((beta, x))
 }
 
-/// As Burn records it: x itself above a threshold, and the exponential's operand limited to that.
+/// Softplus as Burn records it: x above a threshold, which also limits the exponential's operand.
 fn guarded_softplus(p: &mut Pattern<'_>, slot: SlotId) -> Option<(f64, SlotId)> {
     let (_, node) = p.node(slot, |op| (*op == Op::MaskWhere).then_some(()))?;
     let [curve, mask, x] = node.operands[..] else {

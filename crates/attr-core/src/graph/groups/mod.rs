@@ -1,8 +1,8 @@
 //! Groups: nodes that a rule may treat as one, found in the recorded nodes.
 //!
-//! Groups are an overlay. Nodes stay what they are, with their names, their replay and their
-//! derivatives; a group only says that some of them together are one nonlinearity or one
-//! normalisation. No node outside a group reads what is inside, except the group's output.
+//! Groups are an overlay. Nodes keep their names, their replay and their derivatives; a group only
+//! says that some of them together are one nonlinearity or one normalisation. A node outside a
+//! group reads nothing inside it except the group's output.
 //!
 //! ```text
 //! activation.rs, norm.rs  what groups look like
@@ -32,28 +32,28 @@ pub enum GroupKind {
     Silu,
     /// `x * sigmoid(beta * x)`.
     Swish {
-        /// The factor inside.
+        /// The factor inside the sigmoid.
         beta: f64,
     },
     /// `x * tanh(softplus(x))`.
     Mish,
     /// `x * clamp(x / 6 + 1/2, 0, 1)`.
     HardSwish,
-    /// The exact Gaussian error linear unit in several operations ([`Op::Gelu`](crate::op::Op::Gelu)
-    /// is the same in one).
+    /// The exact Gaussian error linear unit in several operations
+    /// ([`Op::Gelu`](crate::op::Op::Gelu) is the same in one).
     Gelu,
     /// The Gaussian error linear unit by tanh.
     GeluTanh,
     /// `x` above zero, `alpha * (exp(x) - 1)` below.
     Elu {
-        /// Its limit, negated.
+        /// The negated lower limit.
         alpha: f64,
     },
     /// The scaled ELU with its two fixed constants.
     Selu,
     /// `x` above zero, `alpha * (exp(x / alpha) - 1)` below.
     Celu {
-        /// Its limit, negated.
+        /// The negated lower limit.
         alpha: f64,
     },
     /// `ln(1 + exp(beta * x)) / beta`.
@@ -65,7 +65,7 @@ pub enum GroupKind {
     Softsign,
     /// `x - tanh(x)`.
     Tanhshrink,
-    /// Zero where `|x|` is at most `lambda`, elsewhere `x` drawn to zero by `bias`.
+    /// Zero where `|x|` is at most `lambda`, elsewhere `x` moved towards zero by `bias`.
     Shrink {
         /// Half the width of the flat part.
         lambda: f64,
@@ -74,9 +74,9 @@ pub enum GroupKind {
     },
     /// `x` above `threshold`, `value` elsewhere.
     Threshold {
-        /// Where `x` begins.
+        /// The value above which `x` is kept.
         threshold: f64,
-        /// What stands below.
+        /// The output elsewhere.
         value: f64,
     },
     /// The first half of `x` along a dimension times the sigmoid of the second.
@@ -97,7 +97,7 @@ pub enum GroupKind {
     },
     /// Normalisation over groups of channels and all positions.
     GroupNorm {
-        /// How many groups.
+        /// The number of groups.
         groups: usize,
         /// Added to the variance.
         epsilon: f64,
@@ -111,9 +111,9 @@ pub enum GroupKind {
 }
 
 impl GroupKind {
-    /// Whether it is a nonlinearity that works on each element of one operand by itself.
+    /// Whether it is a nonlinearity that works on each element of one operand separately.
     ///
-    /// GLU is none, since it multiplies one part of `x` by another.
+    /// GLU is not, since it multiplies one part of `x` by another.
     pub fn is_activation(&self) -> bool {
         !self.is_norm() && !matches!(self, Self::Glu { .. })
     }
@@ -136,7 +136,7 @@ impl GroupKind {
             Self::Threshold { threshold, value } => {
                 value >= 0.0 && (threshold >= 0.0 || of_non_negative)
             }
-            // What draws to zero too far may cross it.
+            // A bias larger than lambda may move values across zero.
             Self::Shrink { lambda, bias } => of_non_negative && bias <= lambda,
             kind => of_non_negative && (kind.is_activation() || matches!(kind, Self::Glu { .. })),
         }
@@ -145,7 +145,7 @@ impl GroupKind {
 
 impl fmt::Display for GroupKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Numbers that were given in 32 bits look as they were given.
+        // Numbers given in 32 bits print as they were given.
         let short = |number: f64| number as f32;
         match *self {
             Self::Silu => f.write_str("SiLU"),
@@ -194,8 +194,8 @@ pub(crate) struct Group {
     /// x first, then parameters: scale and shift of a normalisation.
     pub operands: Vec<SlotId>,
     pub output: SlotId,
-    /// That of the node that reads the parameters, which is the module's; without parameters that
-    /// of the last node.
+    /// The name of the node that reads the parameters, which is the module's; without parameters,
+    /// the name of the last node.
     pub name: String,
 }
 
@@ -203,9 +203,9 @@ pub(crate) struct Group {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct LayerGroup {
-    /// The module, if the group has parameters; otherwise the last layer.
+    /// The name of the module if the group has parameters, otherwise of the last layer.
     pub name: String,
-    /// What they compute together.
+    /// What the layers compute together.
     pub kind: GroupKind,
     /// The layers, in execution order.
     pub layers: Vec<String>,
@@ -218,12 +218,12 @@ impl fmt::Display for LayerGroup {
     }
 }
 
-/// All groups of a graph, whose `readers` are up to date.
+/// Finds all groups of a graph whose `readers` are up to date.
 pub(super) fn find(graph: &Graph) -> Vec<Group> {
     let producers = producers(graph);
     let mut taken = vec![false; graph.nodes.len()];
     let mut groups = Vec::new();
-    // From the end, so that the larger pattern comes first: a Mish before the softplus inside.
+    // From the end, so that the larger pattern comes first: a Mish before the softplus in it.
     for (i, last) in graph.nodes.iter().enumerate().rev() {
         let &[output] = &last.outputs[..] else {
             continue;
@@ -272,7 +272,7 @@ fn closed(graph: &Graph, nodes: &[usize], output: SlotId) -> bool {
 }
 
 impl Graph {
-    /// Runs a group's nodes on `operands`, in the group's order, and gives its output.
+    /// Runs a group's nodes on `operands`, in the group's order, and returns its output.
     pub fn run_group(
         &self,
         group: &Group,
@@ -285,7 +285,7 @@ impl Graph {
         Ok(vec![output])
     }
 
-    /// The values of its operands and of what its nodes compute.
+    /// The values of a group's operands and of what its nodes compute.
     pub fn group_values(
         &self,
         group: &Group,
@@ -308,7 +308,7 @@ impl Graph {
         Ok(values)
     }
 
-    /// The slots of a group that depend on those of its operands that are marked.
+    /// The slots of a group that depend on its marked operands.
     pub fn dependents_in(&self, group: &Group, marked: &[bool]) -> Vec<SlotId> {
         let operands = group.operands.iter().zip(marked);
         let marked = operands.filter(|(_, marked)| **marked);
@@ -322,7 +322,7 @@ impl Graph {
         dependents
     }
 
-    /// The groups by names, as users see them.
+    /// The groups with layer names, as users see them.
     pub fn layer_groups(&self) -> Vec<LayerGroup> {
         let groups = self.groups.iter();
         groups

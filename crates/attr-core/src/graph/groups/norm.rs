@@ -1,14 +1,14 @@
-//! The patterns of normalisations that are recorded as several operations.
+//! Patterns of normalisations that are recorded as several operations.
 
 use super::GroupKind;
 use super::pattern::Pattern;
 use crate::graph::SlotId;
 use crate::graph::op::{Binary, Op, Unary};
 
-/// The normalisation whose output is `slot`, and its operands: x, then the scale, then the shift,
-/// as far as it has them.
+/// The normalisation whose output is `slot`, and its operands: x, then the scale and the shift if
+/// it has them.
 pub(super) fn norm(p: &mut Pattern<'_>, slot: SlotId) -> Option<(GroupKind, Vec<SlotId>)> {
-    // The operation of the last node says whether it can be one at all.
+    // The operation of the last node tells whether it can be one at all.
     let last = |op: &Op| match op {
         Op::Binary(Binary::Add | Binary::Mul | Binary::Div) | Op::Reshape(_) | Op::Cast(_) => {
             Some(())
@@ -41,18 +41,18 @@ fn scaled(
     })
 }
 
-/// What comes before scale and shift.
+/// The part of a normalisation before scale and shift.
 struct Core {
-    /// What is normalised, perhaps reshaped.
+    /// The tensor that is normalised, perhaps reshaped.
     inner: SlotId,
-    /// Over which of its dimensions.
+    /// The dimensions that it is normalised over.
     dims: Vec<usize>,
-    /// Whether the mean is taken off.
+    /// Whether the mean is subtracted.
     centred: bool,
     epsilon: f64,
 }
 
-/// The normalisation that gives `slot` before the affine part.
+/// The normalisation that produces `slot`, before the affine part.
 fn whole(p: &mut Pattern<'_>, slot: SlotId, affine: &[SlotId]) -> Option<(GroupKind, Vec<SlotId>)> {
     let (core, x) = p
         .attempt(|p| {
@@ -62,7 +62,7 @@ fn whole(p: &mut Pattern<'_>, slot: SlotId, affine: &[SlotId]) -> Option<(GroupK
             Some((core, x))
         })
         .or_else(|| p.attempt(|p| reshaped(p, slot)))?;
-    // Scale and shift must not make more of it.
+    // Scale and shift must not broadcast x to another shape.
     if p.shape(slot) != p.shape(x) {
         return None;
     }
@@ -75,7 +75,7 @@ fn reshape(op: &Op) -> Option<()> {
     matches!(op, Op::Reshape(_)).then_some(())
 }
 
-/// The same in another shape, with the shape restored.
+/// A core computed in another shape, with the shape restored.
 fn reshaped(p: &mut Pattern<'_>, slot: SlotId) -> Option<(Core, SlotId)> {
     let (_, normal) = p.map(slot, reshape)?;
     let normal = p.uncast(normal);
@@ -105,12 +105,12 @@ fn core(p: &mut Pattern<'_>, slot: SlotId) -> Option<Core> {
     })
 }
 
-/// What a square root is taken of.
+/// The operand of a square root.
 fn root(p: &mut Pattern<'_>, slot: SlotId) -> Option<SlotId> {
     p.unary(slot, Unary::Sqrt).or_else(|| p.power(slot, 0.5))
 }
 
-/// The core with this numerator, and this under the root of the denominator.
+/// The core with numerator `c`, and `under` below the root of the denominator.
 fn quotient(p: &mut Pattern<'_>, c: SlotId, under: SlotId) -> Option<Core> {
     let (epsilon, moment) = p.plus(under).unwrap_or((0.0, under));
     if epsilon < 0.0 {
@@ -143,7 +143,7 @@ fn quotient(p: &mut Pattern<'_>, c: SlotId, under: SlotId) -> Option<Core> {
     None
 }
 
-/// `x - mean(x)`: x, and over which dimensions.
+/// `x - mean(x)`: x, and the dimensions of the mean.
 fn centred(p: &mut Pattern<'_>, slot: SlotId) -> Option<(SlotId, Vec<usize>)> {
     p.attempt(|p| {
         let (x, mean) = p.binary(slot, Binary::Sub)?;
@@ -152,7 +152,7 @@ fn centred(p: &mut Pattern<'_>, slot: SlotId) -> Option<(SlotId, Vec<usize>)> {
     })
 }
 
-/// Which normalisation of `x` it is.
+/// The kind of a normalisation of `x`.
 fn kind(p: &Pattern<'_>, core: &Core, x: SlotId, affine: &[SlotId]) -> Option<GroupKind> {
     let (shape, inner) = (p.shape(x), p.shape(core.inner));
     let (rank, epsilon) = (shape.len(), core.epsilon);

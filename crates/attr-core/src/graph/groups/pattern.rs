@@ -1,4 +1,4 @@
-//! Matching patterns of nodes, backwards from the one that produces a pattern's output.
+//! Matches patterns of nodes, backwards from the node that produces a pattern's output.
 
 use crate::graph::op::{Binary, Op, Reduce, Unary, number};
 use crate::graph::{Dim, Graph, Node, SlotId, Source};
@@ -41,7 +41,7 @@ impl<'a> Pattern<'a> {
         }
     }
 
-    /// Tries a part of a pattern; where it does not match, its nodes do not count.
+    /// Tries a part of a pattern; if it does not match, its nodes do not count.
     pub fn attempt<T>(&mut self, part: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
         let before = self.nodes.len();
         let result = part(self);
@@ -51,8 +51,8 @@ impl<'a> Pattern<'a> {
         result
     }
 
-    /// The node that alone produces `slot` and nothing else, if `accept` finds in its operation
-    /// what it looks for.
+    /// The node whose only output is `slot`, if `accept` accepts its operation, with the result of
+    /// `accept`.
     pub fn node<T>(
         &mut self,
         slot: SlotId,
@@ -68,7 +68,7 @@ impl<'a> Pattern<'a> {
         Some((found, node))
     }
 
-    /// As [`node`](Self::node), for a node of one operand, which it gives.
+    /// As [`node`](Self::node), for a node of one operand; returns the operand.
     pub fn map<T>(
         &mut self,
         slot: SlotId,
@@ -143,7 +143,7 @@ impl<'a> Pattern<'a> {
         })
     }
 
-    /// A sum or product of which `part` matches one operand, given the other: `part(p, this,
+    /// A sum or product in which `part` matches one operand, given the other: `part(p, this,
     /// other)`.
     pub fn either<T>(
         &mut self,
@@ -188,7 +188,7 @@ impl<'a> Pattern<'a> {
         Some(self.map(slot, accept)?.1)
     }
 
-    /// The operand of a mean that keeps the dimensions it is over, and those in ascending order.
+    /// The operand of a mean that keeps its reduced dimensions, and these in ascending order.
     pub fn mean(&mut self, slot: SlotId) -> Option<(SlotId, Vec<usize>)> {
         let (mut x, mut dims) = self.mean_over_one(slot).map(|(dim, x)| (x, vec![dim]))?;
         while let Some((dim, before)) = self.mean_over_one(x) {
@@ -219,7 +219,7 @@ impl<'a> Pattern<'a> {
         })
     }
 
-    /// What a change of the element type was given; `slot` itself if it comes from none.
+    /// The operand of a change of the element type; `slot` itself if it comes from none.
     pub fn uncast(&mut self, slot: SlotId) -> SlotId {
         let float = |op: &'a Op| match op {
             Op::Cast(dtype) if dtype.is_float() => Some(()),
@@ -236,7 +236,7 @@ impl<'a> Pattern<'a> {
         &self.graph.slots[slot].shape
     }
 
-    /// The length of a dimension, where it does not follow the batch.
+    /// The length of a dimension, if it does not follow the batch.
     pub fn size(&self, slot: SlotId, dim: usize) -> Option<usize> {
         let size = self.shape(slot).get(dim)?;
         if size.per_row != 0 {

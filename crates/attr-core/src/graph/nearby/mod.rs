@@ -1,11 +1,12 @@
-//! Runs a graph on rows that differ from a known one in a window only: of each layer, the part that
-//! the window can reach.
+//! Runs a graph on rows that differ from a known row in a window only, computing only the part of
+//! each layer that the window can reach.
 //!
 //! Nakandala, Kumar, Papakonstantinou, "Incremental and approximate inference for faster
-//! occlusion-based deep CNN explanations", 2019 (<https://doi.org/10.1145/3299869.3319874>). Results are
-//! those of a whole run up to rounding. As long as operations are local (convolutions, pooling,
-//! elementwise functions) a row is a *patch* on the known activation; the first operation that is not,
-//! or a patch that is nearly everything, makes whole activations of patches.
+//! occlusion-based deep CNN explanations", 2019 (<https://doi.org/10.1145/3299869.3319874>).
+//! Results equal those of a whole run up to rounding. As long as operations are local
+//! (convolutions, pooling, elementwise functions), a row is a *patch* on the known activation. The
+//! first operation that is not local, or a patch that covers nearly everything, turns patches into
+//! whole activations.
 //!
 //! ```text
 //! region.rs  boxes of an activation
@@ -26,12 +27,12 @@ use super::{Dim, Graph, Node, SlotId, caught};
 use crate::{Error, Value, Values};
 use region::{Region, Sight, assigned, cut, cut_one, full, joined, nearly_whole, sliced};
 
-/// Multiplications that cost about as much as handling one patch of one row; where patches save
+/// The multiplications that cost about as much as handling one patch of one row. If patches save
 /// less, whole rows are faster.
 const PATCH_COST: usize = 1_000_000;
 
-/// Incremental inference: evaluates rows that differ from a known row only inside a window. Of each
-/// layer only what the window can reach is computed.
+/// Incremental inference: evaluates rows that differ from a known row only inside a window. It
+/// computes only the part of each layer that the window can reach.
 pub struct NearRow {
     graph: Arc<Graph>,
     known: Activations,
@@ -40,15 +41,16 @@ pub struct NearRow {
     batched: Vec<bool>,
 }
 
-/// What is known of a slot's rows.
+/// The rows of a slot.
 enum Rows {
-    /// The known activation in a box of each row replaced, `[rows, channels, ...]`.
+    /// Values that replace a box of the known activation in each row, `[rows, channels, ...]`.
     Patch(Value, Region),
-    /// All of them.
+    /// The whole rows.
     Whole(Value),
 }
 
-/// How a local operation looks at each spatial dimension; none for one that is not local.
+/// The windows of a local operation along each spatial dimension, and its padding value; `None` if
+/// the operation is not local.
 fn sights(op: &Op, node: &Node, graph: &Graph) -> Option<(Vec<Sight>, f32)> {
     match op {
         Op::Conv(g) => {
@@ -88,7 +90,7 @@ fn pooled(g: &PoolGeometry) -> Vec<Sight> {
     sights.collect()
 }
 
-/// The same operation on an input that is padded already.
+/// The same operation for an input that is already padded.
 fn unpadded(op: &Op) -> Op {
     match op {
         Op::Conv(g) => Op::Conv(ConvGeometry {
@@ -110,7 +112,7 @@ fn unpadded(op: &Op) -> Op {
     }
 }
 
-/// Whether an operation treats each element of its first operand by itself, with further operands
+/// Whether an operation treats each element of its first operand separately, with further operands
 /// that have one number per channel.
 fn elementwise(op: &Op) -> bool {
     matches!(
@@ -132,8 +134,9 @@ fn elementwise(op: &Op) -> bool {
 }
 
 impl Graph {
-    /// The graph's activations on one row, where runs on rows that differ from it in a window of
-    /// `size` (per spatial dimension) of an input cost less than whole ones; none elsewhere.
+    /// Returns the graph's activations on one row, for runs on rows that differ from it in a window
+    /// of `size` (per spatial dimension) of an input; `None` if such runs cost no less than whole
+    /// ones.
     pub fn nearby(
         self: &Arc<Self>,
         row: &[Value],
@@ -222,11 +225,11 @@ impl NearRow {
         self.known.get(self.graph.output).cloned()
     }
 
-    /// The output for rows that equal the known one but in a window each: ranges of the spatial
-    /// dimensions, those after batch and channels, of the input that the windows are in.
+    /// Computes the output for rows that each differ from the known row in one window. A window is
+    /// a range per spatial dimension (those after batch and channels) of the input it lies in.
     ///
     /// # Errors
-    /// Whatever makes the rows unfit for the model.
+    /// Whatever error makes the rows unfit for the model.
     pub fn forward(&self, rows: &Values, windows: &[Vec<Range<usize>>]) -> Result<Value, Error> {
         let count = windows.len();
         let place = Place::new(self.graph.device.clone(), count);
@@ -261,7 +264,7 @@ impl NearRow {
         }
     }
 
-    /// Boxes of one size around all windows, within the input.
+    /// Boxes of equal size, one around each window, within the input.
     fn boxes(&self, slot: SlotId, windows: &[Vec<Range<usize>>]) -> Region {
         let lengths = self.lengths(slot);
         let size = (0..lengths.len()).map(|dim| {
@@ -338,8 +341,8 @@ impl NearRow {
         Ok(Some((operands, region.clone())))
     }
 
-    /// The operands of arithmetic on patches, or on a patch and what is known: both cut to the box
-    /// around both.
+    /// The operands of arithmetic on patches, or on a patch and a known activation: both cut to the
+    /// box around both.
     fn meet(
         &self,
         node: &Node,
@@ -382,7 +385,7 @@ impl NearRow {
         Ok(Some((operands, region)))
     }
 
-    /// The operands of an operation that looks around: the patch with its surroundings.
+    /// The operands of an operation that reads neighbours: the patch with its surroundings.
     fn look(
         &self,
         node: &Node,
@@ -506,7 +509,7 @@ impl NearRow {
         Value::cat_rows(rows.collect())
     }
 
-    /// A slot that is the same for all rows.
+    /// The value of a slot that is the same for all rows.
     fn shared(&self, slot: SlotId, count: usize) -> Result<Value, Error> {
         let known = self.known.get(slot)?;
         Ok(if self.batched[slot] {

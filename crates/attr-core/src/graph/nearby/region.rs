@@ -1,4 +1,4 @@
-//! Boxes in the spatial dimensions of rows: what a change can reach, and the parts of values there.
+//! Boxes in the spatial dimensions of rows: where a change can reach, and the values there.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use burn::tensor::Slice;
 use crate::value::by_kind;
 use crate::{Error, Value};
 
-/// A patch of more than this share of an activation is made whole.
+/// A patch that covers more than this share of an activation is made whole.
 const NEARLY_WHOLE: f64 = 0.8;
 
 /// Where the rows of a slot differ from the known activation: a box of the same size in each row.
@@ -19,7 +19,7 @@ pub(crate) struct Region {
     pub size: Vec<usize>,
 }
 
-/// How an operation looks at its input along one dimension.
+/// The window of an operation along one dimension of its input.
 #[derive(Clone, Copy)]
 pub(crate) struct Sight {
     pub kernel: usize,
@@ -33,12 +33,12 @@ impl Sight {
         (length + self.before + self.after - self.kernel) / self.stride + 1
     }
 
-    /// The size of what `size` elements in a line of `length` reach.
+    /// The number of outputs that `size` elements in a line of `length` reach.
     pub fn reach(&self, size: usize, length: usize) -> usize {
         ((size + self.kernel - 2) / self.stride + 1).min(self.outputs(length))
     }
 
-    /// Where that begins.
+    /// The first of the outputs that they reach.
     pub fn start(&self, start: usize, size: usize, length: usize) -> usize {
         let first = (start + self.before + 1).saturating_sub(self.kernel);
         let last = self.outputs(length) - self.reach(size, length);
@@ -46,13 +46,13 @@ impl Sight {
     }
 }
 
-/// Whether a box is so much of an activation that the whole is simpler.
+/// Whether a box covers so much of an activation that the whole is simpler.
 pub(crate) fn nearly_whole(size: &[usize], lengths: &[usize]) -> bool {
     let (part, whole): (usize, usize) = (size.iter().product(), lengths.iter().product());
     part as f64 > NEARLY_WHOLE * whole as f64
 }
 
-/// Boxes of one size around two boxes in each row.
+/// Boxes of equal size, one around two boxes in each row.
 pub(crate) fn joined(a: &Region, b: &Region, lengths: &[usize]) -> Region {
     let rows = || a.starts.iter().zip(&b.starts);
     let side = |dim: usize, (a_starts, b_starts): (&Vec<usize>, &Vec<usize>)| {
@@ -86,14 +86,14 @@ pub(crate) fn full(row: usize, value: &Value) -> Vec<Range<usize>> {
     ranges
 }
 
-/// Each row's box.
+/// Cuts out each row's box.
 pub(crate) fn cut(rows: &Value, region: &Region) -> Result<Value, Error> {
     let parts = region.starts.iter().enumerate();
     let parts = parts.map(|(row, starts)| cut_one(rows.clone(), row, starts, &region.size));
     Value::cat_rows(parts.collect())
 }
 
-/// A box of one row.
+/// Cuts a box out of one row.
 pub(crate) fn cut_one(value: Value, row: usize, starts: &[usize], size: &[usize]) -> Value {
     let mut ranges = full(row, &value);
     for (dim, (&start, &size)) in starts.iter().zip(size).enumerate() {

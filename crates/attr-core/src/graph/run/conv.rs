@@ -1,7 +1,7 @@
 //! Convolutions of all ranks, and their derivatives with respect to the input.
 //!
 //! Burn fixes the number of spatial dimensions in the type; [`ConvGeometry`] does not. This file
-//! is where the one becomes the other.
+//! converts between the two.
 
 use burn::backend::ops::ModuleOps;
 use burn::backend::ops::{ConvOptions, ConvTransposeOptions};
@@ -15,7 +15,7 @@ type B = Dispatch;
 const CONVOLUTION: &str = "a convolution";
 const TRANSPOSED: &str = "a transposed convolution";
 
-/// What a window says of each spatial dimension, as an array of known length.
+/// Converts a window's numbers per spatial dimension to an array of known length.
 pub(crate) fn array<T: Copy, const N: usize>(
     layer: &'static str,
     values: &[T],
@@ -23,7 +23,7 @@ pub(crate) fn array<T: Copy, const N: usize>(
     values.try_into().map_err(|_| Error::Geometry {
         layer,
         got: format!("{} numbers for {N} spatial dimensions", values.len()),
-        supported: "kernel, stride, padding and dilation have a number for each dimension",
+        supported: "kernel, stride, padding and dilation need one number per dimension",
     })
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn symmetric<const N: usize>(
         return Err(Error::Geometry {
             layer,
             got: format!("padding {padding:?}"),
-            supported: "its padding is the same on both sides; pad or crop separately",
+            supported: "its padding must be the same on both sides; pad or crop separately",
         });
     }
     let equal: Vec<usize> = padding.iter().map(|p| p.0).collect();
@@ -62,7 +62,7 @@ fn transposed_options<const N: usize>(g: &ConvGeometry) -> Result<ConvTransposeO
     })
 }
 
-/// A window over a number of dimensions that there is no operation for.
+/// The error for a window over a number of dimensions that is not supported.
 pub(crate) fn wrong_rank(layer: &'static str, dims: usize, supported: &'static str) -> Error {
     Error::Geometry {
         layer,
@@ -72,7 +72,7 @@ pub(crate) fn wrong_rank(layer: &'static str, dims: usize, supported: &'static s
 }
 
 fn rank(layer: &'static str, g: &ConvGeometry) -> Error {
-    wrong_rank(layer, g.stride.len(), "it has 1, 2 or 3 of them")
+    wrong_rank(layer, g.stride.len(), "it must have 1, 2 or 3")
 }
 
 pub(crate) fn convolution(

@@ -1,4 +1,4 @@
-//! Functions, arithmetic, comparisons and casts, element by element, for all element kinds.
+//! Runs elementwise functions, arithmetic, comparisons and casts for all element kinds.
 
 use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn::backend::{
@@ -136,7 +136,7 @@ pub(crate) fn compare(
         (Kind::Int, Compare::LowerEqual) => B::int_lower_equal(l, r, b),
         (Kind::Bool, Compare::Equal) => B::bool_equal(l, r),
         (Kind::Bool, Compare::NotEqual) => B::bool_not_equal(l, r),
-        (Kind::Bool, _) => return Err(Error::Internal("an order of truth values")),
+        (Kind::Bool, _) => return Err(Error::Internal("booleans have no order")),
     })
 }
 
@@ -162,7 +162,7 @@ pub(crate) fn compare_scalar(
         (Kind::Int, Compare::LowerEqual) => B::int_lower_equal_elem(l, r, b),
         (Kind::Bool, Compare::Equal) => B::bool_equal_elem(l, r),
         (Kind::Bool, Compare::NotEqual) => B::bool_not_equal_elem(l, r),
-        (Kind::Bool, _) => return Err(Error::Internal("an order of truth values")),
+        (Kind::Bool, _) => return Err(Error::Internal("booleans have no order")),
     })
 }
 

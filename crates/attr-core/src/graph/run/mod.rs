@@ -1,4 +1,4 @@
-//! Runs one node: every [`Op`] in terms of Burn's rank-erased operations.
+//! Runs one node: implements every [`Op`] with Burn's rank-erased operations.
 //!
 //! The same code serves plain tensors (replay) and autodiff tensors (the generic derivative in
 //! `derivative/`), since Burn dispatches on the tensor.
@@ -32,7 +32,7 @@ use crate::{Error, Kind, Value};
 
 type B = Dispatch;
 
-/// Where and for how many rows a graph runs.
+/// The device that a graph runs on, and the number of rows.
 #[derive(Clone)]
 pub(crate) struct Place {
     pub device: DispatchDevice,
@@ -50,7 +50,7 @@ impl Place {
         }
     }
 
-    /// Recordings name the capture device's default types; this device has its own.
+    /// The type on this device for a recorded type, which may be a default of the capture device.
     pub fn dtype(&self, recorded: DType) -> DType {
         match recorded {
             DType::Bool(_) => DType::Bool(self.settings.bool_dtype),
@@ -80,19 +80,20 @@ impl Place {
 }
 
 impl Op {
-    /// Runs the operation on `device`, where the operands live; outputs come in order.
+    /// Runs the operation on `device`, where the operands live, and returns its outputs in order.
     ///
-    /// Sizes of dimensions and elements are Burn's to check: it panics where they do not fit.
+    /// Burn checks the sizes of dimensions and elements, and panics if they do not fit.
     ///
     /// # Errors
-    /// [`Error::Internal`] for operands of a kind that the operation does not have, or too few.
+    /// [`Error::Internal`] for too few operands, or for an element kind that the operation does not
+    /// support.
     pub fn run(&self, operands: Vec<Value>, device: &Device) -> Result<Vec<Value>, Error> {
         let place = Place::new(device.as_dispatch().clone(), 1);
         run(self, operands, &place)
     }
 }
 
-/// Runs `op` on `operands`, giving its outputs in order. Operands that nobody else holds may be
+/// Runs `op` on `operands` and returns its outputs in order. Operands that nobody else holds may be
 /// overwritten.
 pub(crate) fn run(op: &Op, operands: Vec<Value>, place: &Place) -> Result<Vec<Value>, Error> {
     let kind = operands.first().map_or(Kind::Float, Value::kind);
@@ -194,7 +195,7 @@ pub(crate) fn run(op: &Op, operands: Vec<Value>, place: &Place) -> Result<Vec<Va
             [h, w] => B::adaptive_avg_pool2d(raw(0)?, [h, w]),
             [d, h, w] => B::adaptive_avg_pool3d(raw(0)?, [d, h, w]),
             _ => {
-                let supported = "it has 1, 2 or 3 of them";
+                let supported = "it must have 1, 2 or 3";
                 return Err(conv::wrong_rank("adaptive pooling", size.len(), supported));
             }
         },
@@ -250,7 +251,7 @@ pub(crate) fn run(op: &Op, operands: Vec<Value>, place: &Place) -> Result<Vec<Va
             let shape = place.shape(shape)?;
             elementwise::full(shape, *value, place.dtype(*dtype), &place.device)
         }
-        _ => return Err(Error::Internal("an operation has no execution")),
+        _ => return Err(Error::Internal("an operation is not implemented")),
     };
     Ok(vec![Value::from_dispatch(one)])
 }
@@ -406,11 +407,11 @@ fn structural(
                 _ => B::float_scatter_nd(x, indices, value, *update),
             })
         }
-        _ => return Err(Error::Internal("an operation has no execution")),
+        _ => return Err(Error::Internal("an operation is not implemented")),
     })
 }
 
-/// Burn's boolean tensors are only written with "or".
+/// The error for boolean updates other than addition: Burn only has "or" for them.
 fn boolean_update() -> Error {
     Error::Method {
         method: "replay",

@@ -13,7 +13,7 @@ const MAX: &str = "max pooling";
 const AVERAGE: &str = "average pooling";
 
 fn rank(layer: &'static str, g: &PoolGeometry) -> Error {
-    wrong_rank(layer, g.kernel.len(), "it has 1 or 2 of them")
+    wrong_rank(layer, g.kernel.len(), "it must have 1 or 2")
 }
 
 /// Max pooling, with the positions of the largest values when asked for.

@@ -1,4 +1,4 @@
-//! Reductions, running reductions and orderings.
+//! Runs reductions, running reductions and orderings.
 
 use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn::backend::{DeviceSettings, Dispatch, DispatchTensor, TensorMetadata};
@@ -73,7 +73,7 @@ pub(crate) fn cumulative(f: Cumulative, x: DispatchTensor, dim: usize) -> Dispat
     }
 }
 
-/// Operations that order values: outputs are values, positions, or both.
+/// Runs operations that order values; outputs are values, positions, or both.
 pub(crate) fn ordered(op: &Op, x: DispatchTensor, s: &DeviceSettings) -> Result<Vec<Value>, Error> {
     let int = Kind::from(x.dtype()) == Kind::Int;
     let i = s.int_dtype;

@@ -20,7 +20,7 @@ impl Activations {
             .ok_or(Error::Internal("an activation was not kept"))
     }
 
-    /// All of several slots.
+    /// The values of several slots.
     pub fn all(&self, slots: &[SlotId]) -> Result<Vec<Value>, Error> {
         slots.iter().map(|&s| self.get(s).cloned()).collect()
     }
@@ -55,7 +55,7 @@ impl Graph {
             }
             let mut operands = Vec::with_capacity(node.operands.len());
             for (position, &slot) in node.operands.iter().enumerate() {
-                // At its last use a value is handed over, so that Burn may work in place.
+                // At its last use a value is moved, so that Burn may work in place.
                 let again = node.operands[position + 1..].contains(&slot);
                 let value = if last_use[slot] == Some(i) && !again {
                     values[slot].take()
@@ -64,7 +64,7 @@ impl Graph {
                 };
                 operands.push(value.ok_or(Error::Internal("a node ran before its operands"))?);
             }
-            // Burn checks some values, such as indices, only when it meets them.
+            // Burn checks some values, such as indices, only when it reads them.
             let outputs = caught(&node.name, || run(&node.op, operands, &place))?;
             for (&slot, output) in node.outputs.iter().zip(outputs) {
                 if values[slot].is_none() {
@@ -75,7 +75,7 @@ impl Graph {
         Ok(Activations { values, place })
     }
 
-    /// The last node that reads each slot; none for slots that are kept or never read, and for
+    /// The last node that reads each slot; `None` for slots that are kept or never read, and for
     /// inputs, parameters and constants, which others hold anyway.
     fn last_uses(&self, kept: &[SlotId]) -> Vec<Option<usize>> {
         let mut last = vec![None; self.slots.len()];
@@ -97,7 +97,7 @@ impl Graph {
     }
 }
 
-/// Runs `f`, in which Burn may panic on values that a layer cannot work on.
+/// Runs `f` and turns a panic into an error: Burn may panic on values that a layer cannot work on.
 pub(crate) fn caught<T>(layer: &str, f: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
         Err(Error::LayerPanicked {

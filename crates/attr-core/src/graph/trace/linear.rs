@@ -1,9 +1,9 @@
 //! Recognises Burn's linear layer.
 //!
-//! It records itself as a matrix product and a sum, with the leading dimensions folded into rows
-//! or with weight and bias given leading ones, whichever multiplies faster; the choice may change
-//! with the batch size. All forms become [`Op::Linear`] on the layer's own input, weight `[in,
-//! out]` and bias `[out]`.
+//! The layer records itself as a matrix product and a sum. Either the leading dimensions are folded
+//! into rows, or weight and bias get leading dimensions of 1, whichever multiplies faster; the
+//! choice may change with the batch size. All forms become [`Op::Linear`] on the layer's own input,
+//! weight `[in, out]` and bias `[out]`.
 
 use std::collections::HashMap;
 
@@ -11,11 +11,11 @@ use crate::graph::op::{Binary, Op};
 use crate::graph::{Graph, SlotId, Source};
 
 /// Replaces every recorded linear layer by one node; nodes it makes useless are left to pruning.
-/// Slots in `wanted` stay what they are: the output, and tensors that the user named.
+/// Slots in `wanted` (the output, and tensors that the user named) are left unchanged.
 pub(crate) fn recognise(graph: &mut Graph, wanted: &[SlotId]) {
     let active = graph.dependents(&graph.inputs);
     // Per slot, how often it is read, and the first node that reads it. Replacing a layer's nodes
-    // changes neither for what other layers' nodes hand on.
+    // changes neither for the slots between another layer's nodes.
     let mut readers: HashMap<SlotId, (usize, Option<usize>)> = HashMap::new();
     for (i, node) in graph.nodes.iter().enumerate() {
         for slot in &node.operands {
@@ -46,7 +46,7 @@ pub(crate) fn recognise(graph: &mut Graph, wanted: &[SlotId]) {
         graph.nodes[i].op = Op::Linear;
         graph.nodes[i].operands = vec![x, weight];
 
-        // The sum that adds the bias, if the product goes nowhere else.
+        // The sum that adds the bias, if nothing else reads the product.
         let mut last = i;
         let product = graph.nodes[i].outputs[0];
         if let Some(sum) = sole_reader(product)
@@ -81,7 +81,7 @@ pub(crate) fn recognise(graph: &mut Graph, wanted: &[SlotId]) {
     }
 }
 
-/// What a reshape was given, if the slot comes from one.
+/// The operand of the reshape that produces the slot, if one does.
 fn reshaped(graph: &Graph, slot: SlotId) -> Option<SlotId> {
     let Source::Node(node) = graph.slots[slot].source else {
         return None;
@@ -90,7 +90,7 @@ fn reshaped(graph: &Graph, slot: SlotId) -> Option<SlotId> {
     matches!(node.op, Op::Reshape(_)).then(|| node.operands[0])
 }
 
-/// The slot of the given rank behind reshapes that only added leading ones.
+/// The slot of the given rank before reshapes that only added leading dimensions of 1.
 fn unfolded(graph: &Graph, mut slot: SlotId, rank: usize) -> Option<SlotId> {
     loop {
         let shape = &graph.slots[slot].shape;

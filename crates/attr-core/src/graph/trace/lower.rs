@@ -1,7 +1,7 @@
-//! Burn's recorded operations, lowered to the semantic set of [`Op`].
+//! Lowers Burn's recorded operations to the semantic set of [`Op`].
 //!
 //! The only place that reads Burn's operation format. To support a further operation, add its
-//! line here, its execution in `exec.rs`, and a case in the testkit's operation table.
+//! line here, its execution in `graph/run/`, and a case in the testkit's operation table.
 
 use burn::backend::ir::{
     ActivationOperationIr as Act, BaseOperationIr as Base, BinaryOpIr, BoolOperationIr as BoolOp,
@@ -18,9 +18,9 @@ use crate::graph::op::{
 };
 use crate::graph::{Dim, SliceDim};
 
-/// Lowers one operation; none for bookkeeping that computes nothing.
+/// Lowers one operation; `None` for bookkeeping that computes nothing.
 ///
-/// An operation outside the set comes back as an error with its name.
+/// For an operation outside the set, the error is its name.
 pub(crate) fn lower(operation: &OperationIr) -> Result<Option<Lowered>, String> {
     let lowered = match operation {
         OperationIr::Init(_) | OperationIr::Drop(_) => return Ok(None),
@@ -45,7 +45,7 @@ pub(crate) fn operation_name(operation: &OperationIr) -> String {
     }
     let text = format!("{operation:?}");
     let head = text.split(['{', '[']).next().unwrap_or(&text);
-    // `Module(CtcLoss(CtcLossOpIr ` or `Float(F32, Random(RandomOpIr `: the last but one name.
+    // `Module(CtcLoss(CtcLossOpIr ` or `Float(F32, Random(RandomOpIr `: the second-last name.
     let names: Vec<&str> = head
         .split(|c: char| !c.is_alphanumeric())
         .filter(|name| !name.is_empty())

@@ -1,10 +1,10 @@
-//! A recorded operation in our terms.
+//! A recorded operation lowered to an [`Op`].
 
 use burn::backend::ir::{InterpolateModeIr, TensorIr};
 
 use crate::graph::op::{Interpolation, Op};
 
-/// One recorded operation in our terms; tensors are still Burn's descriptions.
+/// One recorded operation as an [`Op`]; tensors are still Burn's descriptions.
 pub(super) struct Lowered {
     pub op: Op,
     pub operands: Vec<TensorIr>,

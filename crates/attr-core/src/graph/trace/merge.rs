@@ -1,9 +1,9 @@
-//! What two recordings at different batch sizes have in common.
+//! Merges operations that were recorded at different batch sizes.
 
 use crate::graph::op::Op;
 use crate::graph::{Dim, SliceDim};
 
-/// The operation that serves recordings at both batch sizes `rows`, or none when they differ in
+/// The operation that fits the recordings at both batch sizes `rows`, or `None` if they differ in
 /// more than sizes that follow the batch.
 pub(super) fn merge(a: &Op, b: &Op, rows: (usize, usize)) -> Option<Op> {
     let line = |a: &Dim, b: &Dim| Dim::through(a.fixed, b.fixed, rows);

@@ -1,5 +1,5 @@
-//! From recordings to a graph: recordings at different batch sizes tell which numbers follow the
-//! batch, so that one graph serves every number of rows.
+//! Turns recordings into a graph. Recordings at different batch sizes tell which numbers follow the
+//! batch, so that one graph works for any number of rows.
 //!
 //! ```text
 //! record.rs   runs the forward on the capture device of Burn
@@ -42,7 +42,7 @@ pub(crate) fn trace(
 ) -> Result<Graph, Error> {
     let rows = specs.first().map_or(1, |s| s.shape[0]);
     let (mut graph, taps) = assemble(&recorder.record(specs)?, device, rows)?;
-    // A model that insists on its batch size is still explained, one size at a time.
+    // A model bound to its batch size is still explained, one size at a time.
     let with_more = |more: usize| {
         let mut specs = specs.to_vec();
         specs.iter_mut().for_each(|spec| spec.shape[0] += more);
@@ -50,8 +50,8 @@ pub(crate) fn trace(
         let (other, _) = assemble(&recording, device, rows + more).ok()?;
         join(&graph, &other, (rows, rows + more))
     };
-    // The second pair checks the first: sizes that follow the batch other than in a straight line
-    // (its square, its half) lie on different lines.
+    // The second pair checks the first: sizes that do not follow the batch in a straight line (its
+    // square, its half) lie on different lines.
     if let (Some(joined), Some(check)) = (with_more(1), with_more(3))
         && agree(&joined, &check)
     {
@@ -63,7 +63,7 @@ pub(crate) fn trace(
     Ok(graph)
 }
 
-/// A recording as a graph bound to its batch size, and the tapped slots.
+/// Turns a recording into a graph bound to its batch size, and returns the tapped slots.
 fn assemble(
     recording: &Recording,
     device: &DispatchDevice,
@@ -161,7 +161,7 @@ fn assemble(
 }
 
 /// Numbers slots in order of first use, so that recordings that differ only in what was pruned
-/// agree. Gives the new number of each old one.
+/// agree. Returns the new number of each old one.
 fn renumber(graph: &mut Graph) -> Vec<Option<SlotId>> {
     let mut numbers: Vec<Option<SlotId>> = vec![None; graph.slots.len()];
     let mut slots = Vec::new();
@@ -205,7 +205,7 @@ fn slot_of(
     if let Some(&slot) = known.get(&tensor.id) {
         return Ok(slot);
     }
-    // A tensor that the forward, or a plain tensor field of the module, brought along.
+    // A tensor that the forward function, or a plain tensor field of the module, brought along.
     let data = recording.values.get(&tensor.id).cloned();
     let data = data.ok_or(Error::Internal("a recorded tensor has no origin"))?;
     let dtype = Place::new(graph.device.clone(), 1).dtype(data.dtype());
@@ -246,7 +246,7 @@ fn unsupported(
     }
 }
 
-/// The graph that serves both batch sizes and so all; none when they differ in more than sizes.
+/// The graph that fits both batch sizes and so all; `None` if they differ in more than sizes.
 fn join(a: &Graph, b: &Graph, rows: (usize, usize)) -> Option<Graph> {
     if a.nodes.len() != b.nodes.len()
         || a.slots.len() != b.slots.len()
@@ -293,7 +293,7 @@ fn agree(a: &Graph, b: &Graph) -> bool {
 }
 
 /// Computes once what depends on neither the inputs nor the batch: transposed weights, position
-/// codes, masks. A parameter whose elements are only moved or given another type stays one.
+/// codes, masks. A parameter whose elements are only moved or cast stays a parameter.
 pub(super) fn fold_constants(graph: &mut Graph) -> Result<(), Error> {
     let active = graph.dependents(&graph.inputs);
     let place = Place::new(graph.device.clone(), 1);

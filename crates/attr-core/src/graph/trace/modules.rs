@@ -1,4 +1,4 @@
-//! Burn's recorded layers (convolutions, pools, norms, attention), lowered to [`Op`].
+//! Lowers Burn's recorded layers (convolutions, pools, norms, attention) to [`Op`].
 
 use burn::backend::ir::ModuleOperationIr as Module;
 
@@ -194,7 +194,7 @@ pub(crate) fn lower(op: &Module) -> Option<Lowered> {
             };
             node(op, [&o.x], [&o.out])
         }
-        // Losses and the backward operations: no forward of a model records them.
+        // Losses and backward operations: no model's forward pass records them.
         _ => return None,
     })
 }

@@ -1,9 +1,9 @@
-//! Names for nodes: stable, readable, taken from the module's own structure.
+//! Gives nodes stable, readable names, taken from the module's own structure.
 //!
 //! A node that uses parameters is named by the module they belong to (`layer1.0.conv1`). A node
 //! without parameters is named after the layer it follows and what it does (`layer1.0.bn1.relu`).
-//! A module used again gets a number from the second use on (`fc#2`). Where one module is several
-//! nodes, the last, whose output is the module's, has the plain name.
+//! A module used again gets a number from the second use on (`fc#2`). If one module is several
+//! nodes, the last one, whose output is the module's, has the plain name.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -14,7 +14,7 @@ pub(crate) fn assign(graph: &mut Graph, taps: &[(SlotId, String)]) {
     let active = graph.dependents(&graph.inputs);
     let paths = parameter_paths(graph, &active);
     let uses = uses(graph, &active, &paths);
-    // The first name given to a slot counts: what only hands a tensor on is not its layer.
+    // The first name given to a slot counts: what only passes a tensor on is not its layer.
     let taps = taps.iter().rev();
     let taps: HashMap<SlotId, &String> = taps.map(|(slot, name)| (*slot, name)).collect();
 
@@ -164,7 +164,7 @@ fn common_module(paths: &BTreeSet<String>) -> Option<String> {
 #[derive(Default)]
 pub(in crate::graph) struct Names {
     taken: HashSet<String>,
-    /// Per name without its number, the number last given.
+    /// Per name without its number, the last number given.
     last: HashMap<String, usize>,
 }
 
@@ -179,12 +179,12 @@ impl Names {
         names
     }
 
-    /// The name itself, or with the next number that nothing else has.
+    /// Returns the name itself, or the name with the next free number.
     pub fn unique(&mut self, name: String) -> String {
         if self.taken.insert(name.clone()) {
             return name;
         }
-        // A layer's second use comes with its number.
+        // The name of a layer's second use already has its number.
         let (plain, own) = match name.rsplit_once('#') {
             Some((plain, number)) => match number.parse::<usize>() {
                 Ok(number) => (plain, number),

@@ -1,6 +1,6 @@
 //! Runs a module's own forward on Burn's capture device and keeps what it recorded.
 //!
-//! Nothing of the user's model is touched: the recording runs on `model.valid()`, whose running
+//! The user's model is never touched: the recording runs on `model.valid()`, whose running
 //! statistics are its own (a plain clone shares them, and moving the clone would move the
 //! original's). Parameters are replaced by empty placeholders on the capture device, so weights
 //! are neither copied nor moved, and neither a weight nor an input has a value that the forward
@@ -31,7 +31,7 @@ pub(crate) struct Spec {
     pub dtype: DType,
 }
 
-/// What one run of the forward recorded.
+/// What one run of the forward function recorded.
 pub(crate) struct Recording {
     pub operations: Vec<OperationIr>,
     pub values: BTreeMap<TensorId, TensorData>,
@@ -99,7 +99,7 @@ where
     }
 }
 
-/// A function of named parameters and inputs, all without types.
+/// A function of named parameters and inputs, all untyped.
 pub(crate) struct FunctionRecorder<F> {
     pub parameters: Vec<(String, Value)>,
     pub forward: F,
@@ -128,8 +128,8 @@ where
     }
 }
 
-/// Runs `forward` on the capture device with a placeholder for each input; it adds the parameters
-/// it declares to the list it is given.
+/// Runs `forward` on the capture device with a placeholder for each input; `forward` adds the
+/// parameters it declares to the list it is given.
 fn record(
     inputs: &[Spec],
     settings: &DeviceSettings,
@@ -169,19 +169,19 @@ fn record(
     })
 }
 
-/// Whether a trace runs on this thread. Another one must not begin inside it: there is one capture
-/// device.
+/// Whether a trace runs on this thread. Another one must not start inside it: there is only one
+/// capture device.
 pub(crate) fn tracing() -> bool {
     TAPS.with_borrow(Option::is_some)
 }
 
-/// Capture devices are numbered and never recycled, so the process has one.
+/// The process's only capture device: capture devices are numbered and never recycled.
 fn capture_device() -> &'static Mutex<Device> {
     static DEVICE: std::sync::OnceLock<Mutex<Device>> = std::sync::OnceLock::new();
     DEVICE.get_or_init(|| Mutex::new(Device::capture()))
 }
 
-/// Burn reports a value that a recording does not have by a panic with this text.
+/// The error for a panic. Burn panics with one of these texts if a recording does not have a value.
 fn explain_panic(panic: &(dyn std::any::Any + Send)) -> Error {
     let message = panic_message(panic);
     if message.contains("has no concrete value") || message.contains("no initialized value") {
@@ -198,8 +198,8 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or("no message").to_string()
 }
 
-/// Runs `f` and catches its panic, of which nothing is printed: a forward that is bound to a batch
-/// size panics at others, and its trace succeeds all the same.
+/// Runs `f` and catches its panic without printing it: a forward function bound to one batch size
+/// panics at others, but its trace still succeeds.
 fn quietly<T>(f: impl FnOnce() -> T + UnwindSafe) -> Result<T, Box<dyn Any + Send>> {
     static HOOK: Once = Once::new();
     // Panics of other threads, and elsewhere on this one, print as they did before.
@@ -217,9 +217,9 @@ fn quietly<T>(f: impl FnOnce() -> T + UnwindSafe) -> Result<T, Box<dyn Any + Sen
     result
 }
 
-/// The type under which the capture device knows a type of the model's device. Default integers
-/// and truth values become the capture device's own, so that they fit tensors that the forward
-/// creates; [`Place::dtype`](super::Place::dtype) leads back.
+/// The capture device's equivalent of a type of the model's device. Default integers and booleans
+/// become the capture device's own, so that they fit tensors that the forward function creates;
+/// [`Place::dtype`](super::Place::dtype) converts back.
 fn recorded(dtype: DType, settings: &DeviceSettings) -> DType {
     match dtype {
         DType::Bool(_) => DType::Bool(BoolStore::U8),
@@ -313,7 +313,7 @@ impl ModuleMapper for Placeholders<'_> {
 thread_local! {
     /// Whether panics on this thread are expected, and print nothing.
     static QUIET: Cell<bool> = const { Cell::new(false) };
-    /// Names given to tensors during the trace that runs on this thread, if one does.
+    /// Names given to tensors during the trace on this thread, if one runs.
     static TAPS: RefCell<Option<Vec<(TensorId, String)>>> = const { RefCell::new(None) };
 }
 
@@ -335,7 +335,7 @@ pub fn tap<const D: usize, K: Basic>(name: &str, tensor: Tensor<D, K>) -> Tensor
     tensor
 }
 
-/// As [`tap`], for a tensor whose rank is known at run time only.
+/// As [`tap`], for a tensor whose rank is known only at run time.
 pub fn tap_value(name: &str, value: &Value) {
     tap_dispatch(name, value.clone().into_dispatch());
 }

@@ -1,4 +1,4 @@
-//! Fused attention: two products with a softmax between them.
+//! The derivative of fused attention: two products with a softmax between them.
 
 use burn::tensor::{Device, TensorData};
 
@@ -54,10 +54,10 @@ pub(super) fn shares(site: &Site<'_>) -> Result<Option<Shares>, Error> {
     };
     let info = query.dtype().finfo();
     let lowest = info
-        .ok_or(Error::Internal("an attention of no floats"))?
+        .ok_or(Error::Internal("an attention is not floating point"))?
         .min;
     let weights = s.run(Op::Softmax { dim: 3 }, vec![filled(scores, lowest)?])?;
-    // Of a row of which everything is hidden nothing is attended to.
+    // A fully hidden row attends to nothing.
     let weights = filled(weights, 0.0)?;
 
     let mut at_scores = softmax(s, &weights, &s.matmul(g, &s.transposed(&values)?)?, 3)?;
@@ -91,7 +91,7 @@ pub(super) fn shares(site: &Site<'_>) -> Result<Option<Shares>, Error> {
 fn of_heads(s: &Site<'_>, value: &Value, query: &[usize]) -> Result<Value, Error> {
     let [batch, own, length, size] = value.shape()[..] else {
         return Err(Error::Internal(
-            "an attention of other than four dimensions",
+            "an attention operand does not have four dimensions",
         ));
     };
     let heads = query[1];

@@ -1,4 +1,4 @@
-//! Functions of single elements, and arithmetic of two operands.
+//! Derivatives of elementwise functions, and of arithmetic of two operands.
 
 use super::{Shares, Site, is_float};
 use crate::graph::derivative::gelu_derivative;

@@ -1,4 +1,4 @@
-//! Derivatives written out in operations, for walks that are recorded: Burn's capture device has no
+//! Derivatives written out in operations, for recorded walks: Burn's capture device has no
 //! autodiff. Where values are computed, `derivative/mod.rs` uses Burn's own derivatives.
 
 mod attention;
@@ -24,15 +24,15 @@ type Shares = Vec<Option<Value>>;
 struct Site<'a> {
     op: &'a Op,
     operands: &'a [Value],
-    /// The outputs of the forward pass; of most operations their shapes only.
+    /// The outputs of the forward pass; for most operations, only their shapes.
     outputs: &'a [Value],
     arriving: &'a Value,
     wanted: &'a [bool],
     place: &'a Place,
 }
 
-/// What arrives at a node's first output, pulled back to each operand that is `wanted`; none for
-/// an operation whose derivative is not written out.
+/// Pulls what arrives at a node's first output back to each `wanted` operand; `None` for an
+/// operation whose derivative is not written out.
 pub(super) fn written(
     op: &Op,
     run: &Run<'_>,
@@ -62,7 +62,7 @@ pub(super) fn written(
     Ok(None)
 }
 
-/// The same for a group: its nodes run once more, then each is walked back.
+/// The same for a group: runs its nodes once more, then walks each back.
 pub(super) fn of_group(
     graph: &Graph,
     group: &Group,
@@ -136,7 +136,7 @@ impl Site<'_> {
         shares
     }
 
-    /// Shares for operands 0 and 1, each made only if it is wanted, and summed to its operand.
+    /// Shares for operands 0 and 1, each made only if wanted, and summed to its operand's shape.
     fn both(
         &self,
         first: impl FnOnce() -> Result<Value, Error>,
@@ -152,7 +152,7 @@ impl Site<'_> {
         Ok(shares)
     }
 
-    /// What a pass keeps of ReLU, sigmoid and max pooling.
+    /// Output `i`, which a pass keeps for ReLU, sigmoid and max pooling.
     fn kept(&self, i: usize) -> Result<&Value, Error> {
         let output = self.outputs.get(i);
         output.ok_or(Error::Internal("an output was not kept"))
@@ -244,7 +244,7 @@ impl Site<'_> {
         self.run(Op::Permute(axes), vec![value.clone()])
     }
 
-    /// The value with two dimensions exchanged.
+    /// The value with two dimensions swapped.
     fn swapped(&self, value: &Value, a: usize, b: usize) -> Result<Value, Error> {
         let mut axes: Vec<usize> = (0..value.shape().len()).collect();
         axes.swap(a, b);
@@ -267,7 +267,7 @@ impl Site<'_> {
     }
 }
 
-/// Summed over the dimensions along which `like` was broadcast, and in its shape.
+/// Sums a value over the dimensions along which `like` was broadcast, to the shape of `like`.
 fn reduced(value: Value, like: &Value) -> Value {
     let shape = like.shape();
     let mut padded = vec![1; value.shape().len().saturating_sub(shape.len())];
@@ -276,7 +276,7 @@ fn reduced(value: Value, like: &Value) -> Value {
     Value::from_dispatch(sum).reshape(&shape)
 }
 
-/// Whether a value is made of floating-point numbers.
+/// Whether a value holds floating-point numbers.
 fn is_float(value: &Value) -> bool {
     value.kind() == Kind::Float
 }

@@ -1,4 +1,4 @@
-//! Operations that move, repeat or choose values.
+//! Derivatives of operations that move, repeat or choose values.
 
 use burn::tensor::IndexingUpdateOp;
 
@@ -62,7 +62,8 @@ pub(super) fn shares(site: &Site<'_>) -> Result<Option<Shares>, Error> {
         }
         Op::ScatterNd { update } => return written_into(s, *update, Op::GatherNd),
         Op::Unfold { dim, size, step } => {
-            // The windows' elements are the last dimension; side by side they are a selection.
+            // The last dimension holds each window's elements. Windows laid side by side along
+            // `dim` are a selection.
             let mut axes: Vec<usize> = (0..g.shape().len()).collect();
             let last = axes.pop().unwrap_or_default();
             axes.insert(dim + 1, last);
@@ -114,7 +115,7 @@ pub(super) fn slice(from: usize, to: usize) -> SliceDim {
     }
 }
 
-/// What arrives, added to zeros at `indices` along a dimension.
+/// Adds what arrives to zeros at `indices` along a dimension.
 fn added(s: &Site<'_>, dim: usize, indices: Value) -> Result<Value, Error> {
     let assign = Op::SelectAssign {
         dim,
@@ -126,7 +127,7 @@ fn added(s: &Site<'_>, dim: usize, indices: Value) -> Result<Value, Error> {
     )
 }
 
-/// Of values added to or written over places of operand 0; `read` reads these places.
+/// Shares for values added to or written over places of operand 0; `read` reads these places.
 fn written_into(s: &Site<'_>, update: IndexingUpdateOp, read: Op) -> Result<Option<Shares>, Error> {
     let (g, indices) = (s.arriving, &s.operands[1]);
     let mut shares = vec![None; 3];

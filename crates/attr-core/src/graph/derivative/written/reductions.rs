@@ -1,4 +1,5 @@
-//! Sums, extremes, sorting, running sums, products of matrices, softmax and normalisation.
+//! Derivatives of sums, extremes, sorting, running sums, matrix products, softmax and
+//! normalisation.
 
 use burn::tensor::IndexingUpdateOp;
 
@@ -101,7 +102,7 @@ pub(super) fn softmax(s: &Site<'_>, y: &Value, g: &Value, dim: usize) -> Result<
 fn reduce(s: &Site<'_>, f: Reduce, dim: Option<usize>) -> Result<Option<Value>, Error> {
     let (x, g) = (s.x(), s.arriving);
     let Some(dim) = dim else {
-        // Over everything: of a vector along its only dimension.
+        // A reduction over everything is one of a vector along its only dimension.
         let count = x.shape().iter().product();
         let flat = Site {
             op: &Op::Reduce(f, Some(0)),
@@ -120,7 +121,7 @@ fn reduce(s: &Site<'_>, f: Reduce, dim: Option<usize>) -> Result<Option<Value>, 
             s.scaled(&s.expanded(g.clone(), x)?, 1.0 / count)?
         }
         Reduce::Prod => s.over(&s.times(g, &s.output()?)?, x)?,
-        // The first of equals, as Burn has it.
+        // The first of equal values, as in Burn.
         Reduce::Max => placed(s, dim, at(Reduce::ArgMax, x)?)?,
         Reduce::Min => placed(s, dim, at(Reduce::ArgMin, x)?)?,
         Reduce::MaxAbs => {
@@ -131,7 +132,7 @@ fn reduce(s: &Site<'_>, f: Reduce, dim: Option<usize>) -> Result<Option<Value>, 
     }))
 }
 
-/// What arrives, added to zeros at the indices where it came from.
+/// Adds what arrives to zeros at the indices where it came from.
 fn placed(s: &Site<'_>, dim: usize, indices: Value) -> Result<Value, Error> {
     let scatter = Op::Scatter {
         dim,

@@ -1,4 +1,4 @@
-//! Convolutions, pooling and resizing.
+//! Derivatives of convolutions, pooling and resizing.
 
 use burn::tensor::{Device, IndexingUpdateOp, TensorData};
 
@@ -63,7 +63,7 @@ pub(super) fn shares(site: &Site<'_>) -> Result<Option<Shares>, Error> {
             padding,
             dilation,
         } => {
-            // Unfolding is a convolution with unit kernels, of each channel by itself.
+            // Unfolding is a convolution of each channel separately with unit kernels.
             let (channels, size) = (x.shape()[1], kernel[0] * kernel[1]);
             let geometry = ConvGeometry {
                 stride: stride.to_vec(),
@@ -96,7 +96,7 @@ fn of_convolution(s: &Site<'_>, geometry: &ConvGeometry) -> Result<Value, Error>
     let (g, weight) = (s.arriving, &s.operands[1]);
     let (lengths, kernel, outputs) = (s.x().shape(), weight.shape(), g.shape());
     let dims = geometry.stride.len();
-    // A transposed convolution has the same padding on both sides; others are cut off afterwards.
+    // A transposed convolution has the same padding on both sides; other padding is cropped later.
     let even = geometry
         .padding
         .iter()
@@ -151,8 +151,9 @@ fn units(s: &Site<'_>, count: usize, shape: Vec<usize>) -> Value {
     Value::from_data(data, &Device::new(s.place.device.clone()))
 }
 
-/// Of an operation that is linear and works on each spatial dimension by itself: what it makes of
-/// unit vectors along a dimension is its matrix there, and what arrives is multiplied by each.
+/// The share of an operation that is linear and works on each spatial dimension separately. Its
+/// output for unit vectors along a dimension is its matrix there; what arrives is multiplied by
+/// each matrix.
 fn separable(s: &Site<'_>, op: impl Fn(usize, usize) -> Op) -> Result<Value, Error> {
     let (lengths, outputs) = (s.x().shape(), s.arriving.shape());
     let dims = lengths.len() - 2;
@@ -165,7 +166,7 @@ fn separable(s: &Site<'_>, op: impl Fn(usize, usize) -> Op) -> Result<Value, Err
         let units = s.run(op(dim, dims), vec![units(s, from, shape)])?;
         let mut matrix = vec![1; lengths.len() - 2];
         matrix.extend([from, to]);
-        // One row for each element before, one column for each after.
+        // One row per input element, one column per output element.
         let back = s.transposed(&units.reshape(&matrix))?;
         let along = s.swapped(&share, dim + 2, last)?;
         share = s.swapped(&s.matmul(&along, &back)?, dim + 2, last)?;
