@@ -150,7 +150,6 @@ fn a_flat_image_is_not_changed_by_filling_a_window() {
     assert!((values[0] + values[35] - found.scores()[0]).abs() < 1e-5);
 }
 
-#[allow(clippy::type_complexity)] // Closures have no names.
 #[test]
 fn a_distribution_follows_a_method_to_a_layer() {
     let module = seeded(Cnn::new(&device()), 2);

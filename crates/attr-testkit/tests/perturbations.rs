@@ -223,6 +223,7 @@ fn a_row_with_fewer_features_is_explained_as_if_it_were_alone() {
 type Pair = (Tensor<2>, Tensor<2>);
 
 /// The mean over the data set of the output times a label of each row.
+#[allow(clippy::type_complexity)] // Closures have no names.
 fn weighted() -> Reduction<
     (f64, f64),
     Vec<f32>,
