@@ -243,9 +243,10 @@ pub enum Error {
     /// The caller cancelled the work.
     #[error("the work was cancelled")]
     Cancelled,
-    /// A closure behaves differently under autodiff because some module is in training mode.
+    /// A closure predicts differently from pass to pass, or under autodiff, because some module is in
+    /// training mode.
     #[error(
-        "the model predicts differently under autodiff (by up to {difference:e}): a BatchNorm or \
+        "the model predicts differently from pass to pass (by up to {difference:e}): a BatchNorm or \
          Dropout is in training mode. Explain `model.valid()` instead, or trace the model"
     )]
     TrainingMode {

@@ -10,6 +10,7 @@ pub(crate) fn walk_relus(
     rule: Arc<dyn Rule>,
     question: &Question<'_>,
 ) -> Result<Vec<Explanation>, Error> {
+    question.check_attributed()?;
     let at_relus = |node: &NodeInfo<'_>| Ok(node.op().is_relu().then(|| rule.clone()));
     let plan = question.plan(&at_relus)?;
     let mut collected = question.collect();

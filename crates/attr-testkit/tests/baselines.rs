@@ -272,6 +272,31 @@ fn tokens_have_distributions_too() {
     assert_eq!(found.per_token("embedding").unwrap().dims(), [2, 5]);
 }
 
+/// As many rows as the batch are one baseline per row, but background data whatever their number.
+#[test]
+fn background_data_is_averaged_over_whatever_its_number_of_rows() {
+    let model = |x: Tensor<2>| x.powi_scalar(2).sum_dim(1);
+    let (x, rows) = (input([3, 4], 5), input([3, 4], 6));
+    let value = |found: &Value| found.to_vec().unwrap();
+    let explain = |method: &dyn Method| {
+        let found = Method::attribute(&method, &model, &x, 0).unwrap();
+        value(found.values()[0].as_ref().unwrap())
+    };
+    let shap = || ShapleyValues::new();
+    let averaged = explain(&shap().with_background(rows.clone()));
+    let means = rows.clone().powi_scalar(2).mean_dim(0);
+    let expected = value(&(x.clone().powi_scalar(2) - means).into());
+    assert_close_slices("background", &averaged, &expected, 1e-5);
+    let each = explain(&shap().with_baseline(rows.clone()));
+    let expected = value(&(x.clone().powi_scalar(2) - rows.clone().powi_scalar(2)).into());
+    assert_close_slices("one for each row", &each, &expected, 1e-5);
+    let other = shap()
+        .with_baseline(rows.narrow(0, 0, 2))
+        .attribute(&model, &x, 0);
+    let message = other.map(|_| ()).unwrap_err().to_string();
+    assert!(message.contains("with_background"), "{message}");
+}
+
 #[test]
 fn a_baseline_for_a_method_without_one_is_refused() {
     let x = input([2, 3], 1);

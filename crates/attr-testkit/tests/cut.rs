@@ -2,13 +2,17 @@
 //! with replaced activations.
 
 use attr_core::walk::{GradientEverywhere, Keep, Walk};
-use attr_core::{Error, Inputs, Kind, Method, Model, Target, Traced, Value};
-use attr_gradient::{IntegratedGradients, Saliency};
+use attr_core::{Error, Inputs, Kind, LayerMethod, Method, Model, Target, Traced, Value, tap};
+use attr_gradient::{
+    Conductance, DeepLift, FullGrad, GradCam, IntegratedGradients, InternalInfluence,
+    LayerActivation, Saliency,
+};
+use attr_perturb::FeatureAblation;
 use attr_testkit::check::gradients;
 use attr_testkit::compare::assert_close;
 use attr_testkit::device;
 use attr_testkit::models::{FunctionalRelu, ResNet18, SmallCnn, input, seeded};
-use burn::nn::Relu;
+use burn::nn::{Linear, LinearConfig, Relu};
 use burn::tensor::{Tensor, activation};
 
 fn resnet() -> (Traced, Tensor<4>) {
@@ -232,4 +236,59 @@ fn a_module_is_a_layer_where_the_graph_shows_its_end() {
     let exact = traced.activations(&x, &["layer3.0.downsample.bn"]).unwrap();
     let module = traced.activations(&x, &["layer3.0.downsample"]).unwrap();
     assert_close("module", &module[0], &exact[0], 0.0);
+}
+
+/// Recurrent networks put time first. There a method would take steps for rows.
+#[test]
+fn a_layer_without_the_batch_in_front_is_refused() {
+    const STEPS: usize = 5;
+    let net: Linear = seeded(LinearConfig::new(4, 3).init(&device()), 6);
+    let free = |net: &Linear, x: Tensor<3>| {
+        let time_first = tap("time first", net.forward(x.swap_dims(0, 1)).tanh());
+        time_first.swap_dims(0, 1).mean_dim(1).squeeze_dim::<2>(1)
+    };
+    // As many rows as steps, and a forward that works for that many only.
+    let bound = |net: &Linear, x: Tensor<3>| {
+        let x = x.reshape([STEPS, STEPS, 4]);
+        let time_first = tap("time first", net.forward(x.swap_dims(0, 1)).tanh());
+        time_first.swap_dims(0, 1).mean_dim(1).squeeze_dim::<2>(1)
+    };
+    let x = input([STEPS, STEPS, 4], 7);
+    let free = Traced::new(&net, free, &x).unwrap();
+    let bound = Traced::new(&net, bound, &x).unwrap();
+    assert_eq!((free.rows(), bound.rows()), (None, Some(STEPS)));
+    let layer = "time first";
+    let methods: [&dyn LayerMethod; 6] = [
+        &GradCam::new(layer),
+        &LayerActivation::new(layer),
+        &Conductance::new(layer),
+        &InternalInfluence::new(layer),
+        &DeepLift::new().at_layers(layer),
+        &FeatureAblation::new().at_layers(layer),
+    ];
+    for method in methods {
+        let refused = LayerMethod::attribute(&method, &free, &x, 0).map(|_| ());
+        let named = matches!(&refused, Err(Error::Layer { name, .. }) if name == layer);
+        assert!(named, "{refused:?}");
+    }
+    assert!(matches!(
+        free.from_layer(layer, &x),
+        Err(Error::Layer { .. })
+    ));
+
+    // Biases of such layers belong to the rows all the same, however many there are.
+    let alone = |row: usize| {
+        let x = x.clone().narrow(0, row, 1);
+        FullGrad::new().attribute(&free, &x, 0).unwrap()
+    };
+    let together = FullGrad::new().attribute(&free, &x, 0).unwrap();
+    for row in 0..STEPS {
+        let (own, delta) = (alone(row), together.delta().unwrap()[row]);
+        assert!((own.delta().unwrap()[0] - delta).abs() < 1e-5, "row {row}");
+        let whole = together.values()[0]
+            .as_ref()
+            .unwrap()
+            .slice_rows(row..row + 1);
+        assert_close("a row", &whole, own.values()[0].as_ref().unwrap(), 1e-4);
+    }
 }

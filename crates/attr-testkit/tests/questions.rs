@@ -13,6 +13,7 @@ use attr_gradient::{
     Saliency,
 };
 use attr_perturb::FeatureAblation;
+use attr_surrogate::KernelShap;
 use attr_testkit::compare::assert_close;
 use attr_testkit::device;
 use attr_testkit::models::{SmallCnn, input, seeded};
@@ -155,6 +156,32 @@ fn one_value_for_a_whole_batch_is_not_counted_for_each_sample() {
         found.values()[0].as_ref().unwrap().to_vec().unwrap(),
         [1.0, 2.0]
     );
+}
+
+/// A model in training mode gives other values in each pass, and for each batch. Methods that take
+/// no gradient refuse it, too; what the inputs track changes nothing.
+#[test]
+fn black_boxes_refuse_training_and_explain_inference() {
+    let training = seeded(SmallCnn::new(&device()), 1).train();
+    let valid = seeded(SmallCnn::new(&device()), 1).valid();
+    let x = input([3, 1, 6, 6], 2);
+    let tracked = Tensor::<4>::from_inner(x.clone()).require_grad();
+    let training = |x: Tensor<4>| training.forward(x);
+    let inference = |x: Tensor<4>| valid.forward(x);
+    let ablation = FeatureAblation::new();
+    let shap = KernelShap::new().with_samples(80);
+    let methods: [&dyn Method; 2] = [&ablation, &shap];
+    for method in methods {
+        for x in [&x, &tracked] {
+            let refused = Method::attribute(&method, &training, x, 0).map(|_| ());
+            let named = matches!(refused, Err(Error::TrainingMode { .. }));
+            assert!(named, "{refused:?}");
+        }
+        let got = Method::attribute(&method, &inference, &tracked, 0).unwrap();
+        let expected = Method::attribute(&method, &inference, &x, 0).unwrap();
+        let (got, expected) = (got.values()[0].clone(), expected.values()[0].clone());
+        assert_close("values", &got.unwrap(), &expected.unwrap(), 1e-6);
+    }
 }
 
 #[test]

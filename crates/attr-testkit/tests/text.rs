@@ -1,11 +1,14 @@
 //! Tests texts: attributions to the embeddings of integer tokens, one number per token, through
 //! recurrent networks and transformers.
 
-use attr_core::{AtLayers, Baseline, Inputs, LayerMethod, Method, Model, Traced, Value};
-use attr_gradient::{DeepLift, GradientXActivation, IntegratedGradients, NoiseTunnel, Saliency};
+use attr_core::{AtLayers, Baseline, Error, Inputs, LayerMethod, Method, Model, Traced, Value};
+use attr_gradient::{
+    Deconvolution, DeepLift, DeepLiftShap, GradientXActivation, GuidedBackprop,
+    IntegratedGradients, NoiseTunnel, Saliency,
+};
 use attr_testkit::compare::{assert_close, assert_close_slices};
 use attr_testkit::device;
-use attr_testkit::models::{TextGru, TokenClassifier, seeded};
+use attr_testkit::models::{EmbeddingClassifier, TextGru, TokenClassifier, seeded};
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 
@@ -76,6 +79,29 @@ fn explain<M: Module + 'static>(
     let before = NoiseTunnel::new(DeepLift::new().at_layers(["embedding"]));
     let refused = before.attribute(&model, &x, 2).unwrap_err().to_string();
     assert!(refused.contains("take no noise"), "{refused}");
+}
+
+#[test]
+fn tokens_have_no_gradient_of_their_own() {
+    let module = seeded(EmbeddingClassifier::new(&device()), 2);
+    let tokens = Tensor::<2, Int>::ones([2, 5], &device());
+    let forward = |m: &EmbeddingClassifier, x: Tensor<2, Int>| m.forward(x);
+    let model = Traced::new(&module, forward, &tokens).unwrap();
+    let methods: [&dyn Method; 6] = [
+        &Saliency::new(),
+        &IntegratedGradients::new(),
+        &DeepLift::new(),
+        &DeepLiftShap::new(),
+        &GuidedBackprop::new(),
+        &Deconvolution::new(),
+    ];
+    for method in methods {
+        let refused = Method::attribute(&method, &model, &tokens, 0).map(|_| ());
+        assert!(
+            matches!(refused, Err(Error::NoGradient { .. })),
+            "{refused:?}"
+        );
+    }
 }
 
 #[test]

@@ -399,7 +399,9 @@ fn tensor_rows(tensor: &Value, input: &Value, inputs: &Values, i: usize) -> Resu
         return Err(Error::Shape {
             what: format!("the baseline of input {i}"),
             got: tensor.shape(),
-            expected: format!("{expected:?}, or one row of it,"),
+            expected: format!(
+                "{expected:?}, or one row of it (`with_background` takes data to average over),"
+            ),
         });
     }
     fits(tensor, input, i, "")?;

@@ -186,6 +186,30 @@ impl Graph {
         }
     }
 
+    /// Refuses a layer whose rows are not along dimension 0, where methods look for them.
+    ///
+    /// In a graph bound to its rows it may be unknown which dimension is the batch. Then the first
+    /// must have as many.
+    pub fn check_batch_first(&self, slot: SlotId, name: &str) -> Result<(), Error> {
+        let shape = &self.slots[slot].shape;
+        let rows = self.rows.map(|rows| Dim::fixed(rows as isize));
+        match self.batch(slot) {
+            Ok(Some(0)) => Ok(()),
+            Ok(None) if rows.is_some() && shape.first() == rows.as_ref() => Ok(()),
+            _ => {
+                let sizes: Vec<String> = shape.iter().map(ToString::to_string).collect();
+                Err(Error::Layer {
+                    name: name.into(),
+                    reason: format!(
+                        "dimension 0 of its output [{}] is not the batch; choose a layer before or \
+                         after, where it is",
+                        sizes.join(", ")
+                    ),
+                })
+            }
+        }
+    }
+
     /// Bytes of all float activations for one additional row.
     pub fn bytes_per_row(&self) -> usize {
         let depends = self.dependents(&self.inputs);

@@ -99,6 +99,7 @@ pub trait LayerMethod: Send + Sync {
             });
         }
         ask(model, inputs, targets, run, |question, _| {
+            question.check_layers(self.layers())?;
             let explained = self.explain_at(question)?.into_iter().zip(targets);
             let attributions = explained.map(|(explanations, target)| LayerAttribution {
                 layers: self.layers().to_vec(),

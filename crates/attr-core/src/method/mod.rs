@@ -16,7 +16,7 @@ mod layer_names;
 mod with_baseline;
 
 use crate::model::Untyped;
-use crate::{Baselines, Error, Inputs, Model, Question, Run, Target, Values};
+use crate::{Baseline, Baselines, Error, Inputs, Model, Question, Run, Target, Value, Values};
 
 pub use at_layers::{AtLayers, on_the_rest};
 pub use explanation::{Attribution, AttributionRecord, Explanation, Work};
@@ -98,6 +98,20 @@ pub trait Method: Send + Sync {
             method: self,
             baselines: baselines.into(),
         }
+    }
+
+    /// Returns the method with background data in place of a baseline: rows shaped like the input's,
+    /// any number of them. Methods that perturb average over them, methods that draw baselines draw
+    /// from them. For several inputs, give [`with_baseline`](Self::with_baseline) a
+    /// [`Baseline::Distribution`](crate::Baseline::Distribution) for each.
+    ///
+    /// A tensor given to [`with_baseline`](Self::with_baseline) is another thing: one row for all
+    /// rows, or one for each.
+    fn with_background(self, rows: impl Into<Value>) -> WithBaseline<Self>
+    where
+        Self: Sized,
+    {
+        self.with_baseline(Baseline::Distribution(rows.into()))
     }
 
     /// Applies the method to the outputs of one or several named layers instead of the inputs.

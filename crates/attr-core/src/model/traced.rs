@@ -287,6 +287,20 @@ impl Traced {
         Ok((model, inputs.replaced(values, attributed)))
     }
 
+    /// Refuses layers whose rows are not along dimension 0, where methods look for them.
+    pub(crate) fn check_batch_first(
+        &self,
+        layers: &[String],
+        inputs: &Values,
+    ) -> Result<(), Error> {
+        let inputs = self.complete_values(inputs)?;
+        let graph = self.graphs.get(inputs.values())?;
+        for layer in layers {
+            graph.check_batch_first(graph.layer(layer)?, layer)?;
+        }
+        Ok(())
+    }
+
     /// Returns the values from before the cut that a model made by
     /// [`from_layer`](Self::from_layer) still reads, with one row per row of the activation.
     pub fn constants(&self) -> &[Value] {
@@ -335,9 +349,16 @@ impl Traced {
             name: layers[i].into(),
             reason: "the model's output does not depend on its (first) output".into(),
         })?;
-        for &slot in slots.iter().chain(&side) {
-            let batch = whole.slots[slot].shape.first();
-            if whole.rows.is_none() && batch.is_none_or(|d| d.fixed != 0 || d.per_row != 1) {
+        for (&slot, name) in slots.iter().zip(layers) {
+            whole.check_batch_first(slot, name)?;
+        }
+        for &slot in &side {
+            let free = whole.rows.is_none();
+            let fits = match whole.batch(slot) {
+                Ok(dim) => dim == Some(0) || (dim.is_none() && !free),
+                Err(_) => !free,
+            };
+            if !fits {
                 return Err(Error::Layer {
                     name: layers.join(", "),
                     reason: "dimension 0 of an activation that later layers need is not the batch"

@@ -6,6 +6,15 @@ use crate::walk::{Composite, Pass, Plan};
 use crate::{Error, Traced, Value, Values};
 
 impl<'a> Question<'a> {
+    /// Refuses layers of a graph whose rows are not along dimension 0.
+    pub(crate) fn check_layers(&self, layers: &[String]) -> Result<(), Error> {
+        let Some(traced) = self.model.traced() else {
+            return Ok(());
+        };
+        let padded = self.padded(&self.inputs);
+        traced.check_batch_first(layers, padded.as_ref().unwrap_or(&self.inputs))
+    }
+
     /// Returns the model as a graph.
     ///
     /// # Errors

@@ -41,6 +41,8 @@ pub struct Question<'a> {
     run: Run<'a>,
     work: Rc<Cell<Work>>,
     verified: Rc<Cell<bool>>,
+    /// Whether a model with tracked parameters was seen to be in inference mode.
+    inferring: Rc<Cell<bool>>,
 }
 
 /// Gradients and scores of each target, for rows that went through the model together.
@@ -68,6 +70,7 @@ impl<'a> Question<'a> {
             run: *run,
             work: Rc::default(),
             verified: Rc::default(),
+            inferring: Rc::default(),
         }
     }
 
@@ -163,10 +166,59 @@ impl<'a> Question<'a> {
     pub fn forward(&self, rows: &Values) -> Result<Value, Error> {
         self.count(rows.rows(), 1, 0);
         let Some(padded) = self.padded(rows) else {
-            return self.model.forward(rows.clone());
+            let output = self.model.forward(rows.clone())?;
+            if !output.device().is_autodiff() {
+                return Ok(output);
+            }
+            // The inputs are not tracked, so parameters are, as those of a model in training are.
+            if !self.inferring.replace(true) {
+                self.check_inference(rows, &output)?;
+            }
+            return Ok(output.detached());
         };
         let output = self.model.forward(padded.clone())?;
         Ok(own(output, rows, &padded))
+    }
+
+    /// Refuses a model in training mode: its output changes from one pass to the next, or with the
+    /// other rows of the batch.
+    fn check_inference(&self, rows: &Values, output: &Value) -> Result<(), Error> {
+        let one = rows.slice(0..1);
+        let other = one.with(|i, value| one.attributed(i).then(|| value.zeros_like()));
+        let both = Values::cat(vec![one.clone(), other])?;
+        self.count(1, 2, 0);
+        self.count(2, 1, 0);
+        let first = self.model.forward(one.clone())?.detached();
+        let again = self.model.forward(one)?.detached();
+        let beside = self.model.forward(both)?.detached();
+        let mut others = vec![again];
+        for (value, count) in [(beside, 2), (output.clone().detached(), rows.rows())] {
+            if value.rows() == count && first.rows() == 1 {
+                others.push(value.slice_rows(0..1));
+            }
+        }
+        let first = first.to_vec()?;
+        let largest = first.iter().fold(0f32, |m, v| m.max(v.abs()));
+        for other in others {
+            let pairs = first.iter().zip(other.to_vec()?);
+            let difference = pairs.fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+            if difference > 1e-4 * largest.max(1e-3) {
+                return Err(Error::TrainingMode { difference });
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses inputs none of which has a gradient, such as tokens alone.
+    ///
+    /// # Errors
+    /// [`Error::NoGradient`].
+    pub fn check_attributed(&self) -> Result<(), Error> {
+        let inputs = &self.inputs;
+        if (0..inputs.values().len()).any(|i| inputs.attributed(i)) {
+            return Ok(());
+        }
+        Err(Error::NoGradient { input: 0 })
     }
 
     /// Computes gradients and scores of each target for some rows.
@@ -175,9 +227,7 @@ impl<'a> Question<'a> {
     /// [`Error::NoGradient`] for an attributed input that no gradient reaches; the model's own, and
     /// the targets'.
     pub fn gradients(&self, rows: &Values) -> Result<TargetGradients, Error> {
-        if (0..rows.values().len()).all(|i| !rows.attributed(i)) {
-            return Err(Error::NoGradient { input: 0 });
-        }
+        self.check_attributed()?;
         let padded = self.padded(rows);
         let all = padded.as_ref().unwrap_or(rows);
         if !self.verified.replace(true) {
@@ -261,6 +311,7 @@ impl<'a> Question<'a> {
             run: self.run,
             work: self.work.clone(),
             verified: Rc::default(),
+            inferring: Rc::default(),
         }
     }
 

@@ -257,6 +257,9 @@ impl<'a> Pairs<'a> {
                 expected: "it must not be negative",
             });
         }
+        if layers.is_none() {
+            question.check_attributed()?;
+        }
         let plan = question.plan(config)?;
         Ok(Self {
             multiply_by_inputs: config.multiply_by_inputs,

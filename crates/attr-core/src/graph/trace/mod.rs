@@ -48,14 +48,21 @@ pub(crate) fn trace(
         specs.iter_mut().for_each(|spec| spec.shape[0] += more);
         let recording = recorder.record(&specs).ok()?;
         let (other, _) = assemble(&recording, device, rows + more).ok()?;
-        join(&graph, &other, (rows, rows + more))
+        Some(other)
+    };
+    let (one, three) = (with_more(1), with_more(3));
+    let joined = |other: &Option<Graph>, more: usize| {
+        let other = other.as_ref()?;
+        join(&graph, other, (rows, rows + more))
     };
     // The second pair checks the first: sizes that do not follow the batch in a straight line (its
     // square, its half) lie on different lines.
-    if let (Some(joined), Some(check)) = (with_more(1), with_more(3))
+    if let (Some(joined), Some(check)) = (joined(&one, 1), joined(&three, 3))
         && agree(&joined, &check)
     {
         graph = joined;
+    } else if let Some(one) = one {
+        follow(&mut graph, &one, (rows, rows + 1));
     }
     names::assign(&mut graph, &taps);
     fold_constants(&mut graph)?;
@@ -243,6 +250,24 @@ fn unsupported(
     Error::UnsupportedOperation {
         operation: operation_name,
         layer: layer.unwrap_or_else(|| "constant".into()),
+    }
+}
+
+/// Notes which sizes of a graph that stays bound to its rows follow the batch, if a recording at
+/// another batch size has the same operations.
+fn follow(graph: &mut Graph, other: &Graph, rows: (usize, usize)) {
+    let mut nodes = graph.nodes.iter().zip(&other.nodes);
+    let alike = graph.nodes.len() == other.nodes.len() && graph.slots.len() == other.slots.len();
+    if !alike || nodes.any(|(a, b)| a.op.name() != b.op.name() || a.outputs != b.outputs) {
+        return;
+    }
+    for (slot, other) in graph.slots.iter_mut().zip(&other.slots) {
+        let sizes = slot.shape.iter().zip(&other.shape);
+        let lines = sizes.map(|(a, b)| Dim::through(a.fixed, b.fixed, rows));
+        let lines: Option<Vec<Dim>> = lines.collect();
+        if let Some(lines) = lines.filter(|lines| lines.len() == other.shape.len()) {
+            slot.shape = lines;
+        }
     }
 }
 
