@@ -166,9 +166,10 @@ pub struct ExplainArguments {
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 
-    /// Memory for activations and gradients, in MiB. Does not affect the results.
-    #[arg(long, value_name = "MIB", default_value_t = 1024)]
-    pub memory: usize,
+    /// Memory for activations and gradients, in MiB. Default: what suits the device, at most 1024.
+    /// Does not affect the results.
+    #[arg(long, value_name = "MIB")]
+    pub memory: Option<usize>,
 
     /// Writes the attribution: .npy (float32, shaped like the input or layer) or, for several
     /// inputs or layers, .safetensors with one entry each.

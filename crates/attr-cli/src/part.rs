@@ -72,7 +72,7 @@ impl Part {
         let inputs = Values::new(part.collect(), all.explained.clone());
         // Checked before anything runs.
         let needed = whole.bytes_per_row(&inputs).unwrap_or(0);
-        if needed > LARGEST_ROW.max(arguments.memory.saturating_mul(1 << 20)) {
+        if needed > LARGEST_ROW.max(arguments.memory.unwrap_or(0).saturating_mul(1 << 20)) {
             return Err(Error::input(format!(
                 "one row needs {} MiB of activations; if that much memory is available, allow it \
                  with --memory",
@@ -162,9 +162,10 @@ impl Part {
         bar: &Bar,
     ) -> Result<Explained, Error> {
         let method = entry.build(given, &self.setup)?;
-        let budget = match self.model.rows() {
-            Some(rows) => Budget::Rows(rows),
-            None => Budget::Bytes(arguments.memory.max(1).saturating_mul(1 << 20)),
+        let budget = match (self.model.rows(), arguments.memory) {
+            (Some(rows), _) => Budget::Rows(rows),
+            (None, Some(memory)) => Budget::Bytes(memory.max(1).saturating_mul(1 << 20)),
+            (None, None) => Budget::Auto,
         };
         let run = Run::new().with_budget(budget).with_progress(bar);
         let explained = match method {

@@ -1,6 +1,6 @@
 //! Work in chunks that fit the memory budget.
 
-use super::{Budget, Question};
+use super::Question;
 use crate::{Error, Values};
 
 impl Question<'_> {
@@ -17,11 +17,6 @@ impl Question<'_> {
     pub fn bound(&self) -> Option<usize> {
         let rows = self.model.traced()?.rows();
         rows.filter(|&rows| rows > 0)
-    }
-
-    /// Returns the caller's budget for how much goes through the model at once.
-    pub fn budget(&self) -> Budget {
-        self.run.budget()
     }
 
     /// Processes `total` items in chunks of [`items_at_once`](Self::items_at_once) and reports

@@ -2,23 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Kind, Model, Values};
+use crate::{Kind, Model, Value, Values};
 
 /// How much goes through the model at once. Results do not depend on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Budget {
+    /// As many rows as suit the device of the inputs, within one gibibyte. On a CPU, where what
+    /// caches hold is faster, eight, or as many as need 32 mebibytes.
+    #[default]
+    Auto,
     /// At most this many rows, but at least one.
     Rows(usize),
     /// As many rows as need about this many bytes for activations and gradients.
     Bytes(usize),
-}
-
-impl Default for Budget {
-    /// One gibibyte.
-    fn default() -> Self {
-        Self::Bytes(1 << 30)
-    }
 }
 
 /// Receives progress of long-running work, and can cancel it. By default, all methods do nothing.
@@ -75,10 +72,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    pub(crate) fn budget(&self) -> Budget {
-        self.budget
-    }
-
     /// Announces work of `rows` model evaluations.
     pub(crate) fn start(&self, rows: usize) {
         if let Some(progress) = self.progress.filter(|_| !self.quiet) {
@@ -99,18 +92,28 @@ impl<'a> Run<'a> {
 
     /// Returns how many rows go through the model at once.
     pub(crate) fn rows_at_once(&self, model: &dyn Model, inputs: &Values) -> usize {
-        match self.budget {
-            Budget::Rows(rows) => rows.max(1),
-            Budget::Bytes(bytes) => {
-                let traced = model.traced();
-                let known = traced.and_then(|traced| traced.bytes_per_row(inputs));
-                let row = known.unwrap_or_else(|| guessed(inputs));
-                // Gradients take about as much as the activations they belong to.
-                (bytes / (2 * row).max(1)).max(1)
+        let traced = model.traced();
+        let known = traced.and_then(|traced| traced.bytes_per_row(inputs));
+        // Gradients take about as much as the activations they belong to.
+        let row = (2 * known.unwrap_or_else(|| guessed(inputs))).max(1);
+        let rows = match self.budget {
+            Budget::Rows(rows) => rows,
+            Budget::Bytes(bytes) => bytes / row,
+            Budget::Auto => {
+                let most = (1 << 30) / row;
+                if inputs.values().iter().all(Value::is_on_cpu) {
+                    (CACHED / row).max(8).min(most)
+                } else {
+                    most
+                }
             }
-        }
+        };
+        rows.max(1)
     }
 }
+
+/// What a CPU works on fast: beyond eight rows, more than about this is slower.
+const CACHED: usize = 32 << 20;
 
 /// Estimates the bytes per row of a closure, whose activations are unknown. Networks on numeric
 /// inputs rarely hold more than a hundred times their input; a token becomes a vector, and takes

@@ -378,6 +378,11 @@ impl Value {
         Ok(value)
     }
 
+    /// Whether the value lies in the memory of the processor.
+    pub(crate) fn is_on_cpu(&self) -> bool {
+        is_cpu(self.device().inner().as_dispatch())
+    }
+
     /// Returns the value without gradient tracking.
     pub(crate) fn detached(self) -> Self {
         use burn::backend::AutodiffBackend;
@@ -398,6 +403,17 @@ impl Value {
         let x = self.0.clone();
         let sum = Dispatch::float_sum(Dispatch::float_sub(x.clone(), x));
         Ok(Self(sum).to_vec()?.iter().all(|s| *s == 0.0))
+    }
+}
+
+/// Whether a device is the processor.
+pub(crate) fn is_cpu(device: &DispatchDevice) -> bool {
+    match device {
+        #[cfg(feature = "flex")]
+        DispatchDevice::Flex(_) => true,
+        #[cfg(feature = "ndarray")]
+        DispatchDevice::NdArray(_) => true,
+        _ => false,
     }
 }
 

@@ -5,6 +5,7 @@ use burn::backend::DispatchDevice;
 use super::pass::{Pass, Stand};
 use super::traverse::{Keep, Walk, Walked, traverse};
 use crate::graph::SlotId;
+use crate::value::is_cpu;
 use crate::{Error, Value};
 
 /// The most bytes that the largest activation of a stretch may take. On a CPU larger ones are
@@ -12,12 +13,11 @@ use crate::{Error, Value};
 /// ResNet-18 at 224x224 take 0.6 of the time when run one by one. Other devices want as many rows
 /// as memory allows.
 fn largest(device: &DispatchDevice) -> usize {
+    if is_cpu(device) {
+        return 4 << 20;
+    }
     match device {
-        #[cfg(feature = "flex")]
-        DispatchDevice::Flex(_) => 4 << 20,
-        #[cfg(feature = "ndarray")]
-        DispatchDevice::NdArray(_) => 4 << 20,
-        // A recording of stretches would fit one number of rows only.
+        // Stretches would be recorded for one number of rows.
         DispatchDevice::Capture(_) => usize::MAX,
         _ => 256 << 20,
     }
