@@ -8,7 +8,9 @@
 //! info.rs       NodeInfo: what is known of a node before anything runs
 //! composite.rs  Composite: chooses the rule of each node
 //! plan.rs       Plan: the choices for one graph, with what rules prepared
+//! stand.rs      the values of a forward pass, for the rows of a walk
 //! pass.rs       Pass: one forward pass, which any number of walks stand on
+//! shares.rs     Reads, Shares: what a rule reads and hands back
 //! rule.rs       Rule: prepare, forward, backward
 //! view.rs       NodeView: what a rule sees of its node during a walk
 //! record.rs     walks recorded as models of their own
@@ -22,6 +24,8 @@ mod pass;
 mod plan;
 mod record;
 mod rule;
+mod shares;
+mod stand;
 mod stretches;
 mod traverse;
 mod view;
@@ -30,6 +34,7 @@ pub use composite::{Composite, GradientEverywhere};
 pub use info::{NodeInfo, Role};
 pub use pass::Pass;
 pub use plan::Plan;
-pub use rule::{Gradient, Reads, Rule, Shares};
+pub use rule::{Gradient, Rule};
+pub use shares::{Reads, Shares};
 pub use traverse::{Around, Keep, Visitor, Walk, Walked};
 pub use view::{LinearParts, NodeView};

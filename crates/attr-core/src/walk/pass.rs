@@ -3,11 +3,11 @@
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
-use super::plan::{Choices, Plan};
+use super::plan::Plan;
+use super::stand::{Forward, Stand};
 use super::stretches;
 use super::traverse::{Walk, Walked, traverse};
-use super::view::NodeView;
-use crate::graph::{self, Activations, Graph, Place, SlotId};
+use crate::graph::{Activations, Graph};
 use crate::{Error, Value, Values, Work};
 
 /// One forward pass of a traced model, with the activations that the walks of a plan read.
@@ -38,23 +38,10 @@ use crate::{Error, Value, Values, Work};
 /// # }
 /// ```
 pub struct Pass {
-    pub(super) plan: Plan,
-    inputs: Values,
-    forward: Activations,
-    reference: Option<(Values, Activations)>,
-    /// Per node, what its rule computed from the forward pass.
-    computed: Vec<OnceCell<Vec<Value>>>,
+    forward: Forward,
     /// The number of the caller's rows; the rest are padding for a graph bound to its row count.
     rows: usize,
     selectable: OnceCell<bool>,
-    pub(super) work: Rc<Cell<Work>>,
-}
-
-/// The pass that a walk uses, and which of its rows.
-#[derive(Clone, Copy)]
-pub(super) struct Stand<'a> {
-    pub pass: &'a Pass,
-    rows: Option<&'a [usize]>,
 }
 
 impl Pass {
@@ -65,26 +52,11 @@ impl Pass {
         reference: Option<Values>,
         work: Rc<Cell<Work>>,
     ) -> Result<Self, Error> {
-        let graph = &plan.choices.graph;
-        let mut kept = plan.reads();
-        kept.extend(&*plan.recorded);
-        let run = |values: &Values| graph.replay(values.values(), &Default::default(), &kept);
-        let forward = run(&inputs)?;
-        let reference = reference.map(|values| Ok::<_, Error>((values.clone(), run(&values)?)));
-        let reference = reference.transpose()?;
         let rows = inputs.rows();
-        let mut counted = work.get();
-        counted.count(rows, 1 + usize::from(reference.is_some()), 0);
-        work.set(counted);
         Ok(Self {
-            plan: plan.clone(),
-            computed: graph.nodes.iter().map(|_| OnceCell::new()).collect(),
-            inputs,
-            forward,
-            reference,
+            forward: Forward::new(plan, inputs, reference, work)?,
             rows,
             selectable: OnceCell::new(),
-            work,
         })
     }
 
@@ -103,17 +75,17 @@ impl Pass {
     /// The work of this pass and its walks so far; for a pass made by a method, the work of the
     /// whole explanation.
     pub fn work(&self) -> Work {
-        self.work.get()
+        self.forward.work.get()
     }
 
     /// The inputs.
     pub fn inputs(&self) -> Values {
-        self.inputs.slice(0..self.rows)
+        self.forward.inputs.slice(0..self.rows)
     }
 
     /// The plan.
     pub fn plan(&self) -> &Plan {
-        &self.plan
+        &self.forward.plan
     }
 
     /// The model's output.
@@ -121,7 +93,7 @@ impl Pass {
     /// # Errors
     /// None for a pass that [`Traced::pass`](crate::Traced::pass) made.
     pub fn output(&self) -> Result<Value, Error> {
-        Ok(self.own(self.forward.get(self.graph().output)?.clone()))
+        Ok(self.own(self.forward.run.get(self.graph().output)?.clone()))
     }
 
     /// The output for the reference; `None` if there is no reference.
@@ -129,7 +101,7 @@ impl Pass {
     /// # Errors
     /// As [`output`](Self::output).
     pub fn reference_output(&self) -> Result<Option<Value>, Error> {
-        let Some((_, reference)) = &self.reference else {
+        let Some((_, reference)) = &self.forward.reference else {
             return Ok(None);
         };
         let output = reference.get(self.graph().output)?.clone();
@@ -142,7 +114,7 @@ impl Pass {
     /// # Errors
     /// [`Error::UnknownLayer`]; [`Error::Layer`] if the layer's activation was not kept.
     pub fn activation(&self, layer: &str) -> Result<Value, Error> {
-        self.of_layer(&self.forward, layer)
+        self.of_layer(&self.forward.run, layer)
     }
 
     /// The output of a layer for the reference; `None` if there is no reference.
@@ -150,7 +122,7 @@ impl Pass {
     /// # Errors
     /// As [`activation`](Self::activation).
     pub fn reference_activation(&self, layer: &str) -> Result<Option<Value>, Error> {
-        let reference = self.reference.as_ref();
+        let reference = self.forward.reference.as_ref();
         reference
             .map(|(_, reference)| self.of_layer(reference, layer))
             .transpose()
@@ -171,8 +143,8 @@ impl Pass {
     /// [`Error::UnknownLayer`] with the nearest names.
     pub fn shape(&self, layer: &str) -> Result<Vec<usize>, Error> {
         let slot = self.graph().layer(layer)?;
-        let mut shape = self.graph().shape_at(slot, self.forward.place.rows);
-        if self.rows < self.inputs.rows()
+        let mut shape = self.graph().shape_at(slot, self.forward.run.place.rows);
+        if self.rows < self.forward.inputs.rows()
             && let Some(rows) = shape.first_mut()
         {
             *rows = self.rows;
@@ -187,7 +159,7 @@ impl Pass {
     /// does not fit; [`Error::Layer`] for a layer that the plan does not reach; [`Error::Rows`] for
     /// a row that the pass does not have; whatever the rules report.
     pub fn walk(&self, walk: Walk<'_>) -> Result<Walked, Error> {
-        let padded = self.inputs.rows();
+        let padded = self.forward.inputs.rows();
         if self.rows == padded {
             return self.walk_on(walk);
         }
@@ -205,10 +177,10 @@ impl Pass {
     }
 
     fn walk_on(&self, mut walk: Walk<'_>) -> Result<Walked, Error> {
-        let total = self.inputs.rows();
+        let total = self.forward.inputs.rows();
         let rows = walk.rows.take().map(<[usize]>::to_vec);
         let Some(rows) = rows.filter(|rows| !rows.iter().copied().eq(0..total)) else {
-            return traverse(Stand::on_all(self), walk);
+            return traverse(Stand::on_all(&self.forward), walk);
         };
         if let Some(&row) = rows.iter().find(|&&row| row >= self.rows) {
             return Err(Error::Rows {
@@ -217,24 +189,31 @@ impl Pass {
             });
         }
         if self.selectable() {
-            return stretches::walk(self, &rows, walk);
+            return stretches::walk(&self.forward, &rows, walk);
         }
         // Some tensor has no separate batch dimension: the rows run forward once more.
         let reference = self
+            .forward
             .reference
             .as_ref()
             .map(|(values, _)| values.select(&rows));
-        let inputs = self.inputs.select(&rows);
-        Self::new(&self.plan, inputs, reference, self.work.clone())?.walk_on(walk)
+        let inputs = self.forward.inputs.select(&rows);
+        Self::new(
+            &self.forward.plan,
+            inputs,
+            reference,
+            self.forward.work.clone(),
+        )?
+        .walk_on(walk)
     }
 
     fn graph(&self) -> &Graph {
-        &self.plan.choices.graph
+        &self.forward.plan.choices.graph
     }
 
     /// The caller's rows of an activation.
     fn own(&self, value: Value) -> Value {
-        if self.rows < self.inputs.rows() && value.rows() == self.inputs.rows() {
+        if self.rows < self.forward.inputs.rows() && value.rows() == self.forward.inputs.rows() {
             value.slice_rows(0..self.rows)
         } else {
             value
@@ -245,114 +224,8 @@ impl Pass {
     fn selectable(&self) -> bool {
         *self.selectable.get_or_init(|| {
             let graph = self.graph();
-            let read = self.plan.reads();
+            let read = self.forward.plan.reads();
             graph.rows.is_none() && read.iter().all(|&slot| graph.batch(slot).is_ok())
         })
-    }
-}
-
-impl<'a> Stand<'a> {
-    pub fn on_all(pass: &'a Pass) -> Self {
-        Self { pass, rows: None }
-    }
-
-    pub fn on(pass: &'a Pass, rows: &'a [usize]) -> Self {
-        let rows = Some(rows);
-        Self { pass, rows }
-    }
-
-    pub fn choices(&self) -> &'a Choices {
-        &self.pass.plan.choices
-    }
-
-    /// The number of rows in the walk.
-    pub fn rows(&self) -> usize {
-        let rows = self.rows.map(<[usize]>::len);
-        rows.unwrap_or(self.pass.inputs.rows())
-    }
-
-    fn place(&self) -> Place {
-        let mut place = self.pass.forward.place.clone();
-        place.rows = self.rows();
-        place
-    }
-
-    /// A node with its values for the rows of the walk.
-    pub fn view(&self, index: usize) -> Result<NodeView<'a>, Error> {
-        let computed = self.computed(index)?;
-        let node = &self.choices().graph.nodes[index];
-        // The batch lies where the first output has it.
-        let along = node.outputs[0];
-        let computed = computed.iter().map(|value| self.selected(along, value));
-        Ok(NodeView {
-            computed: computed.collect(),
-            ..self.bare(index)?
-        })
-    }
-
-    /// The same without what the rule computes from the forward pass.
-    fn bare(&self, index: usize) -> Result<NodeView<'a>, Error> {
-        let choices = self.choices();
-        let node = &choices.graph.nodes[index];
-        let info = choices.info(index);
-        let operands = info.operand_slots();
-        let reference = self
-            .pass
-            .reference
-            .as_ref()
-            .map(|(_, run)| (self.values(run, operands), self.values(run, &node.outputs)));
-        let active = &self.pass.plan.active;
-        Ok(NodeView {
-            info,
-            operands: self.values(&self.pass.forward, operands),
-            outputs: self.values(&self.pass.forward, &node.outputs),
-            reference,
-            wanted: operands.iter().map(|&slot| active[slot]).collect(),
-            prepared: choices.prepared(index)?,
-            computed: Vec::new(),
-            parts: Vec::new(),
-            place: self.place(),
-            stand: Some(*self),
-        })
-    }
-
-    fn values(&self, run: &Activations, slots: &[SlotId]) -> Vec<Value> {
-        let graph = &self.choices().graph;
-        let place = &self.pass.forward.place;
-        let value = |&slot: &SlotId| match run.get(slot) {
-            Ok(value) => self.selected(slot, value),
-            // Nothing reads its elements.
-            Err(_) => {
-                let shape = graph.shape_at(slot, self.rows());
-                Value::shape_of(&shape, place.dtype(graph.slots[slot].dtype), &place.device)
-            }
-        };
-        slots.iter().map(value).collect()
-    }
-
-    /// Selects the walk's rows of a value that has the batch where `slot` has it.
-    fn selected(&self, slot: SlotId, value: &Value) -> Value {
-        let Some(rows) = self.rows else {
-            return value.clone();
-        };
-        match self.choices().graph.batch(slot) {
-            Ok(Some(dim)) => value.select_along(dim, rows),
-            _ => value.clone(),
-        }
-    }
-
-    /// Returns what the rule of a node computes from the whole forward pass, once on first use.
-    fn computed(&self, index: usize) -> Result<&'a [Value], Error> {
-        let cell = &self.pass.computed[index];
-        if let Some(computed) = cell.get() {
-            return Ok(computed);
-        }
-        let choices = self.choices();
-        let Some(rule) = &choices.rules[index] else {
-            return Ok(&[]);
-        };
-        let view = Stand::on_all(self.pass).bare(index)?;
-        let computed = graph::caught(view.name(), || rule.forward(&view))?;
-        Ok(cell.get_or_init(|| computed))
     }
 }

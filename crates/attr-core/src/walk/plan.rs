@@ -298,7 +298,7 @@ impl Choices {
             computed: Vec::new(),
             parts: Vec::new(),
             place,
-            stand: None,
+            others: None,
         };
         let made = graph::caught(&node.name, || rule.prepare(&view))?;
         Ok(self.prepared[index].get_or_init(|| made))

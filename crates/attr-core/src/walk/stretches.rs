@@ -2,7 +2,7 @@
 
 use burn::backend::DispatchDevice;
 
-use super::pass::{Pass, Stand};
+use super::stand::{Forward, Stand};
 use super::traverse::{Keep, Walk, Walked, traverse};
 use crate::graph::SlotId;
 use crate::value::is_cpu;
@@ -24,7 +24,7 @@ fn largest(device: &DispatchDevice) -> usize {
 }
 
 /// Walks on `rows` of a pass whose activations can be selected by row.
-pub(super) fn walk(pass: &Pass, rows: &[usize], walk: Walk<'_>) -> Result<Walked, Error> {
+pub(super) fn walk(forward: &Forward, rows: &[usize], walk: Walk<'_>) -> Result<Walked, Error> {
     let layers = match &walk.keep {
         Keep::Inputs => Some(&[][..]),
         Keep::Layers(layers) => Some(*layers),
@@ -32,28 +32,28 @@ pub(super) fn walk(pass: &Pass, rows: &[usize], walk: Walk<'_>) -> Result<Walked
         Keep::All | Keep::Visit(_) => None,
     };
     let (layers, at_once) = match layers {
-        Some(layers) => (layers, at_once(pass, &walk, layers)?),
+        Some(layers) => (layers, at_once(forward, &walk, layers)?),
         None => (&[][..], usize::MAX),
     };
     // The walk itself rejects what does not fit.
     let mut masks = walk.gates.iter().map(|(_, mask, _)| mask.rows());
     let fits = walk.seed.rows() == rows.len() && masks.all(|own| own == 1 || own == rows.len());
     if rows.len() <= at_once || !fits {
-        return traverse(Stand::on(pass, rows), walk);
+        return traverse(Stand::on(forward, rows), walk);
     }
     let starts = (0..rows.len()).step_by(at_once);
     let parts = starts.map(|start| {
         let range = start..rows.len().min(start + at_once);
         let own = &rows[range.clone()];
-        traverse(Stand::on(pass, own), walk.part(range, layers))
+        traverse(Stand::on(forward, own), walk.part(range, layers))
     });
     joined(parts.collect::<Result<_, _>>()?)
 }
 
 /// The number of rows in a stretch; all of them if what the walk takes and returns cannot be cut
 /// and joined along dimension 0.
-fn at_once(pass: &Pass, walk: &Walk<'_>, layers: &[&str]) -> Result<usize, Error> {
-    let plan = pass.plan();
+fn at_once(forward: &Forward, walk: &Walk<'_>, layers: &[&str]) -> Result<usize, Error> {
+    let plan = &forward.plan;
     let graph = &plan.choices.graph;
     let start = walk.start(&plan.choices)?;
     let mut cut = vec![start];

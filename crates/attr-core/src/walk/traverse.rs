@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::info::NodeInfo;
-use super::pass::Stand;
 use super::plan::Choices;
-use super::rule::{Gradient, Rule, Shares};
+use super::rule::{Gradient, Rule};
+use super::shares::Shares;
+use super::stand::Stand;
+use super::view::Views;
 use crate::graph::{self, Graph, SlotId, Source};
 use crate::{Error, Value};
 
@@ -183,7 +185,7 @@ struct Gate {
 
 /// Runs `walk` from its start to the inputs.
 pub(super) fn traverse(stand: Stand<'_>, walk: Walk<'_>) -> Result<Walked, Error> {
-    let plan = &stand.pass.plan;
+    let plan = &stand.forward.plan;
     let choices = stand.choices();
     let graph = &choices.graph;
     let start = walk.start(choices)?;
@@ -194,9 +196,9 @@ pub(super) fn traverse(stand: Stand<'_>, walk: Walk<'_>) -> Result<Walked, Error
         Keep::All => (Vec::new(), None, true),
         Keep::Visit(visitor) => (Vec::new(), Some(visitor), false),
     };
-    let mut counted = stand.pass.work.get();
+    let mut counted = stand.forward.work.get();
     counted.count(stand.rows(), 0, 1);
-    stand.pass.work.set(counted);
+    stand.forward.work.set(counted);
 
     let mut kept: HashMap<SlotId, Value> = HashMap::new();
     let mut nodes = Vec::new();
@@ -321,7 +323,7 @@ fn gates(stand: Stand<'_>, walk: &Walk<'_>, start: SlotId) -> Result<Vec<Gate>, 
 fn reported(stand: Stand<'_>, layers: &[&str]) -> Result<Vec<SlotId>, Error> {
     let slots = layers.iter().map(|layer| {
         let slot = stand.choices().layer(layer)?;
-        if stand.pass.plan.active[slot] {
+        if stand.forward.plan.active[slot] {
             return Ok(slot);
         }
         Err(Error::Layer {

@@ -1,8 +1,7 @@
 //! The view of a node that its rule gets during a walk.
 
 use super::info::{NodeInfo, Role};
-use super::pass::Stand;
-use super::rule::Shares;
+use super::shares::Shares;
 use crate::graph::{self, Op, Place, Run};
 use crate::{Error, Value};
 
@@ -17,8 +16,14 @@ pub struct NodeView<'a> {
     pub(super) computed: Vec<Value>,
     pub(super) parts: Vec<Value>,
     pub(super) place: Place,
-    /// Where the values come from; `None` while a rule prepares.
-    pub(super) stand: Option<Stand<'a>>,
+    /// Makes the views of other nodes; `None` while a rule prepares.
+    pub(super) others: Option<Box<dyn Views<'a> + 'a>>,
+}
+
+/// Makes the views of nodes for the rows of one walk.
+pub(super) trait Views<'a> {
+    /// Returns a node with its values.
+    fn view(&self, index: usize) -> Result<NodeView<'a>, Error>;
 }
 
 /// The operands of a linear layer; see [`NodeView::linear`].
@@ -116,9 +121,9 @@ impl<'a> NodeView<'a> {
         if only.is_none_or(|reader| reader.position() != self.info.position()) {
             return Ok(None);
         }
-        let stand = self.stand.as_ref();
-        let stand = stand.ok_or(Error::Internal("a rule asked for values while preparing"))?;
-        stand.view(producer.position()).map(Some)
+        let others = self.others.as_ref();
+        let others = others.ok_or(Error::Internal("a rule asked for values while preparing"))?;
+        others.view(producer.position()).map(Some)
     }
 
     /// Runs the node's operation on other operands, such as clamped or squared ones. A linear layer

@@ -1,0 +1,57 @@
+//! What a rule reads of its node, and what it hands back.
+
+use crate::Value;
+
+/// The node values that a rule reads during a walk. For the others only shapes are kept; their
+/// elements read as zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reads {
+    /// The values of the operands that depend on the model's inputs. Weights are always there.
+    pub operands: bool,
+    /// The values of the outputs.
+    pub outputs: bool,
+}
+
+impl Reads {
+    /// Operands and outputs.
+    pub const ALL: Self = Self {
+        operands: true,
+        outputs: true,
+    };
+    /// Neither: the rule only moves or scales what arrives.
+    pub const NOTHING: Self = Self {
+        operands: false,
+        outputs: false,
+    };
+    /// The operands.
+    pub const OPERANDS: Self = Self {
+        operands: true,
+        outputs: false,
+    };
+}
+
+/// The result of a rule: one share per operand.
+#[derive(Clone, Debug, Default)]
+pub struct Shares {
+    pub(crate) shares: Vec<Option<Value>>,
+    pub(crate) parts: Vec<Value>,
+}
+
+impl Shares {
+    /// Attaches parts of the share of operand 0. The rule of the node that produced the operand
+    /// reads them as [`NodeView::parts`]. Parts are shaped like the share and masked with it. They
+    /// are lost if other nodes also read that operand.
+    pub fn with_parts(mut self, parts: Vec<Value>) -> Self {
+        self.parts = parts;
+        self
+    }
+}
+
+impl From<Vec<Option<Value>>> for Shares {
+    fn from(shares: Vec<Option<Value>>) -> Self {
+        Self {
+            shares,
+            parts: Vec::new(),
+        }
+    }
+}
