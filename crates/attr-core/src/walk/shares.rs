@@ -39,8 +39,8 @@ pub struct Shares {
 
 impl Shares {
     /// Attaches parts of the share of operand 0. The rule of the node that produced the operand
-    /// reads them as [`NodeView::parts`]. Parts are shaped like the share and masked with it. They
-    /// are lost if other nodes also read that operand.
+    /// reads them as [`NodeView::parts`](super::NodeView::parts). Parts are shaped like the share
+    /// and masked with it. They are lost if other nodes also read that operand.
     pub fn with_parts(mut self, parts: Vec<Value>) -> Self {
         self.parts = parts;
         self
