@@ -16,6 +16,14 @@ fn stabilised(z: Tensor<2>) -> Tensor<2> {
     z + sign * 1e-6
 }
 
+fn positive(value: &Value) -> Result<Value, Error> {
+    value.map(|value| value.clamp_min(0.0))
+}
+
+fn negative(value: &Value) -> Result<Value, Error> {
+    value.map(|value| value.clamp_max(0.0))
+}
+
 /// Returns what arrives at the only output.
 fn relevance(arriving: &[Option<Value>]) -> Result<&Value, Error> {
     arriving[0]
@@ -46,45 +54,35 @@ struct ZPlus;
 impl ZPlus {
     /// Returns inputs and weights of the positive contributions: one pair where `x` is never
     /// negative, otherwise two.
-    fn branches(node: &NodeView<'_>) -> Result<Vec<[Value; 2]>, Error> {
-        let x = &node.operands()[0];
-        let mut branches = vec![[x.map(|x| x.clamp_min(0.0))?, node.prepared()[0].clone()]];
+    fn pairs(node: &NodeView<'_>) -> Result<Vec<[Value; 2]>, Error> {
+        let (x, weights) = (&node.operands()[0], node.prepared());
+        let mut pairs = vec![[positive(x)?, weights[0].clone()]];
         if !node.info().non_negative(0) {
-            branches.push([x.map(|x| x.clamp_max(0.0))?, node.prepared()[1].clone()]);
+            pairs.push([negative(x)?, weights[1].clone()]);
         }
-        PASSES.fetch_add(branches.len(), Ordering::Relaxed);
-        Ok(branches)
+        PASSES.fetch_add(pairs.len(), Ordering::Relaxed);
+        Ok(pairs)
     }
 }
 
 impl Rule for ZPlus {
     fn prepare(&self, node: &NodeView<'_>) -> Result<Vec<Value>, Error> {
         let weight = &node.operands()[1];
-        Ok(vec![
-            weight.map(|w| w.clamp_min(0.0))?,
-            weight.map(|w| w.clamp_max(0.0))?,
-        ])
+        Ok(vec![positive(weight)?, negative(weight)?])
     }
 
     fn forward(&self, node: &NodeView<'_>) -> Result<Vec<Value>, Error> {
-        let mut z = node.outputs()[0].zeros_like();
-        for operands in Self::branches(node)? {
-            z = z.zip(&node.rerun(&operands)?[0], |z, part| z + part)?;
-        }
-        Ok(vec![z])
+        let pairs = Self::pairs(node)?;
+        Ok(vec![Value::sum(pairs.iter().map(|p| node.output_at(p)))?])
     }
 
     fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
         let s = relevance(&r)?.zip(&node.computed()[0], |r, z| r / stabilised(z))?;
-        let mut share = node.operands()[0].zeros_like();
-        for operands in Self::branches(node)? {
-            let back = node.pull_back(&operands, vec![Some(s.clone())], &[true, false])?;
-            let back = back[0].as_ref().ok_or(Error::Internal("no derivative"))?;
-            let part = back.zip(&operands[0], |back, x| back * x)?;
-            share = share.zip(&part, |share, part| share + part)?;
-        }
-        let others = vec![None; node.operands().len() - 1];
-        Ok([vec![Some(share)], others].concat().into())
+        let share = |pair: &[Value; 2]| -> Result<Value, Error> {
+            let back = node.pull_back_first(pair, s.clone())?;
+            back.zip(&pair[0], |back, x| back * x)
+        };
+        Ok(node.only_first(Value::sum(Self::pairs(node)?.iter().map(share))?))
     }
 }
 
@@ -97,19 +95,16 @@ impl Rule for Flat {
     }
 
     fn prepare(&self, node: &NodeView<'_>) -> Result<Vec<Value>, Error> {
-        let ones = |i: usize| node.operands()[i].map(|value| value.ones_like());
-        let operands = [ones(0)?, ones(1)?];
-        Ok(vec![operands[1].clone(), node.rerun(&operands)?.remove(0)])
+        let ones = |value: &Value| value.map(|value| value.ones_like());
+        let operands = [ones(&node.operands()[0])?, ones(&node.operands()[1])?];
+        Ok(vec![node.output_at(&operands)?, operands[1].clone()])
     }
 
     fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
-        let count = node.prepared()[1].matrix()?;
+        let count = node.prepared()[0].matrix()?;
         let s = relevance(&r)?.map(|r| r / count)?;
-        let operands = [node.operands()[0].clone(), node.prepared()[0].clone()];
-        let share = node
-            .pull_back(&operands, vec![Some(s)], &[true, false])?
-            .remove(0);
-        Ok(vec![share, None, None].into())
+        let operands = [node.operands()[0].clone(), node.prepared()[1].clone()];
+        Ok(node.only_first(node.pull_back_first(&operands, s)?))
     }
 }
 

@@ -198,6 +198,17 @@ impl Value {
         Ok(Self::from_matrix(matrix, &shape))
     }
 
+    /// Adds values of one shape.
+    ///
+    /// # Errors
+    /// The error of the first term that is one; [`Error::Shape`] if the shapes differ;
+    /// [`Error::Internal`] without terms.
+    pub fn sum(terms: impl IntoIterator<Item = Result<Self, Error>>) -> Result<Self, Error> {
+        let mut terms = terms.into_iter();
+        let first = terms.next().ok_or(Error::Internal("a sum of no terms"))?;
+        terms.try_fold(first?, |sum, term| sum.zip(&term?, |sum, term| sum + term))
+    }
+
     /// Multiplies by a mask of the same rank, whose dimensions of size 1 are broadcast.
     pub(crate) fn times(self, mask: &Value, what: &str) -> Result<Self, Error> {
         let (shape, own) = (self.shape(), mask.shape());

@@ -137,6 +137,15 @@ impl<'a> NodeView<'a> {
         })
     }
 
+    /// The first output of [`rerun`](Self::rerun).
+    ///
+    /// # Errors
+    /// As [`rerun`](Self::rerun).
+    pub fn output_at(&self, operands: &[Value]) -> Result<Value, Error> {
+        let first = self.rerun(operands)?.into_iter().next();
+        first.ok_or(Error::Internal("an operation without a result"))
+    }
+
     /// Pulls `arriving` (one entry per output of such a run) back to every operand `i` with
     /// `wanted[i]`, by the derivative of the operation. The operation runs again only if its
     /// derivative reads the result.
@@ -171,6 +180,17 @@ impl<'a> NodeView<'a> {
         })
     }
 
+    /// Pulls what arrives at the first output of such a run back to operand 0.
+    ///
+    /// # Errors
+    /// As [`rerun`](Self::rerun).
+    pub fn pull_back_first(&self, operands: &[Value], arriving: Value) -> Result<Value, Error> {
+        let wanted: Vec<bool> = (0..operands.len()).map(|i| i == 0).collect();
+        let shares = self.pull_back(operands, vec![Some(arriving)], &wanted)?;
+        let first = shares.into_iter().next().flatten();
+        first.ok_or(Error::Internal("an operation without a derivative"))
+    }
+
     /// Pulls `arriving` back to the [`wanted`](Self::wanted) operands by the derivative at the
     /// forward pass itself. Nothing runs again. Rules of the form `x ⊙ Jᵀ(R / z)` need no more.
     ///
@@ -203,6 +223,15 @@ impl<'a> NodeView<'a> {
                 .transpose()
         });
         Ok(products.collect::<Result<Vec<_>, Error>>()?.into())
+    }
+
+    /// Returns a share for operand 0 alone.
+    pub fn only_first(&self, share: Value) -> Shares {
+        let mut shares = vec![None; self.operands.len()];
+        if let Some(first) = shares.first_mut() {
+            *first = Some(share);
+        }
+        shares.into()
     }
 
     /// Returns no share for any operand.

@@ -116,18 +116,11 @@ impl Rule for Division {
         if wanted[0] {
             // The derivative with respect to `a` is `1 / b`; take the mean of both ends.
             let half = multiplier.map(|multiplier| multiplier * 0.5)?;
-            let mut sum: Option<Value> = None;
-            for b in [b, &before[1]] {
-                let operands = [a.clone(), b.clone()];
-                let share = node.pull_back(&operands, vec![Some(half.clone())], &[true, false])?;
-                let share = share.into_iter().next().flatten();
-                let share = share.ok_or(Error::Internal("a quotient without a derivative"))?;
-                sum = Some(match sum {
-                    Some(sum) => sum.zip(&share, |sum, share| sum + share)?,
-                    None => share,
-                });
-            }
-            shares[0] = sum;
+            let ends = [b, &before[1]];
+            shares[0] =
+                Some(Value::sum(ends.map(|b| {
+                    node.pull_back_first(&[a.clone(), b.clone()], half.clone())
+                }))?);
         }
         if wanted[1] {
             // The derivative of `a / y` with respect to `y` at 1 is `-a`.

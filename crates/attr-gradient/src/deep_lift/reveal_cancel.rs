@@ -65,10 +65,7 @@ impl Rule for RevealCancel {
         let at = |x: Tensor<2>| -> Result<Tensor<2>, Error> {
             let mut operands = node.operands().to_vec();
             operands[0] = Value::from_matrix(x, &shape);
-            node.rerun(&operands)?
-                .first()
-                .ok_or(Error::Internal("a nonlinearity without a result"))?
-                .matrix()
+            node.output_at(&operands)?.matrix()
         };
         let x0 = before[0].matrix()?;
         let (f0, f) = (after[0].matrix()?, node.outputs()[0].matrix()?);
@@ -110,41 +107,26 @@ impl Rule for Split {
             return Ok(node.pull_back_here(arriving)?.into());
         };
         let (before, _) = reference(node)?;
-        let mut shares = vec![None; node.operands().len()];
         let x = &node.operands()[0];
         let change = difference(x, &before[0])?;
         let rises = change.clone().greater_elem(0.0);
         let falls = change.lower_elem(0.0);
         // A contribution `w Δx` is positive where both factors have the same sign. Where `Δx` is
         // 0, both multipliers count half.
-        let mut parts = Vec::with_capacity(2);
-        for (along, against) in [(positive, negative), (negative, positive)] {
-            let mut sum: Option<Tensor<2>> = None;
-            for (weight_sign, multiplier) in [(1.0, along), (-1.0, against)] {
-                let operands = with_weight(node, weight_sign)?;
-                let mut wanted = vec![false; operands.len()];
-                wanted[0] = true;
-                let share = node.pull_back(&operands, vec![Some(multiplier.clone())], &wanted)?;
-                if let Some(share) = &share[0] {
-                    let share = share.matrix()?;
-                    sum = Some(match sum {
-                        Some(sum) => sum + share,
-                        None => share,
-                    });
-                }
-            }
-            parts.push(sum.ok_or(Error::Internal("a layer without a derivative"))?);
-        }
-        let (when_falling, when_rising) = (parts.pop(), parts.pop());
-        let (Some(when_rising), Some(when_falling)) = (when_rising, when_falling) else {
-            return Err(Error::Internal("a layer without a derivative"));
+        let share = |of_positive: &Value, of_negative: &Value| {
+            let share = Value::sum([(1.0, of_positive), (-1.0, of_negative)].map(
+                |(sign, multiplier)| {
+                    node.pull_back_first(&with_weight(node, sign)?, multiplier.clone())
+                },
+            ));
+            share?.matrix()
         };
+        let (when_rising, when_falling) = (share(positive, negative)?, share(negative, positive)?);
         let mean = (when_rising.clone() + when_falling.clone()) * 0.5;
         let share = mean
             .mask_where(rises, when_rising)
             .mask_where(falls, when_falling);
-        shares[0] = Some(Value::from_matrix(share, &x.shape()));
-        Ok(shares.into())
+        Ok(node.only_first(Value::from_matrix(share, &x.shape())))
     }
 }
 
@@ -170,11 +152,7 @@ fn contributions(layer: &NodeView<'_>) -> Result<[Tensor<2>; 2], Error> {
     let part = |change: Tensor<2>, sign: f64| -> Result<Tensor<2>, Error> {
         let mut operands = with_weight(layer, sign)?;
         operands[0] = Value::from_matrix(change, &x.shape());
-        layer
-            .rerun(&operands)?
-            .first()
-            .ok_or(Error::Internal("a layer without a result"))?
-            .matrix()
+        layer.output_at(&operands)?.matrix()
     };
     let (rise, fall) = (change.clone().clamp_min(0.0), change.clamp_max(0.0));
     Ok([
