@@ -74,16 +74,16 @@ pub struct BlurIntegratedGradients {
     config: BlurIntegratedGradientsConfig,
 }
 
-impl From<BlurIntegratedGradientsConfig> for BlurIntegratedGradients {
-    fn from(config: BlurIntegratedGradientsConfig) -> Self {
-        Self { config }
-    }
-}
-
 impl BlurIntegratedGradients {
     /// Creates the method with a hundred steps from a blur of fifty pixels.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets all parameters.
+    pub fn with_config(mut self, config: BlurIntegratedGradientsConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// Sets the strongest blur.

@@ -43,12 +43,6 @@ pub struct DeepLiftShap {
     config: DeepLiftConfig,
 }
 
-impl From<DeepLiftConfig> for DeepLiftShap {
-    fn from(config: DeepLiftConfig) -> Self {
-        Self { config }
-    }
-}
-
 impl DeepLiftShap {
     /// Creates the method.
     ///
@@ -57,6 +51,12 @@ impl DeepLiftShap {
     /// many rows.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets all parameters.
+    pub fn with_config(mut self, config: DeepLiftConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// Sets whether multipliers are multiplied by `x - b`.

@@ -81,12 +81,6 @@ pub struct GradientShap {
     config: GradientShapConfig,
 }
 
-impl From<GradientShapConfig> for GradientShap {
-    fn from(config: GradientShapConfig) -> Self {
-        Self { config }
-    }
-}
-
 impl GradientShap {
     /// Creates the method with five samples.
     ///
@@ -94,6 +88,12 @@ impl GradientShap {
     /// [`Baseline::Distribution`](attr_core::Baseline::Distribution), one per input, or a number.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets all parameters.
+    pub fn with_config(mut self, config: GradientShapConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// Sets the number of samples.

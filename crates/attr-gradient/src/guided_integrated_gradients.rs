@@ -66,16 +66,16 @@ pub struct GuidedIntegratedGradients {
     config: GuidedIntegratedGradientsConfig,
 }
 
-impl From<GuidedIntegratedGradientsConfig> for GuidedIntegratedGradients {
-    fn from(config: GuidedIntegratedGradientsConfig) -> Self {
-        Self { config }
-    }
-}
-
 impl GuidedIntegratedGradients {
     /// Creates the method with two hundred steps from a zero baseline.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets all parameters.
+    pub fn with_config(mut self, config: GuidedIntegratedGradientsConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// Sets the number of steps.

@@ -64,21 +64,6 @@ impl Default for IdgiConfig {
     }
 }
 
-impl From<IdgiConfig> for Idgi {
-    fn from(config: IdgiConfig) -> Self {
-        let n_steps = config.n_steps;
-        Self::along(match config.path {
-            IdgiPathKind::Straight => IdgiPath::Straight { n_steps },
-            IdgiPathKind::Blur => {
-                IdgiPath::Blur(BlurIntegratedGradients::new().with_steps(n_steps))
-            }
-            IdgiPathKind::Guided => {
-                IdgiPath::Guided(GuidedIntegratedGradients::new().with_steps(n_steps))
-            }
-        })
-    }
-}
-
 /// Computes `A = Σₖ gₖ² (f(xₖ₊₁) - f(xₖ)) / Σ gₖ²` with `gₖ = ∇f(xₖ)`.
 ///
 /// Only the part of a step in the gradient's direction changes the output; the rest is noise and is
@@ -119,6 +104,20 @@ impl Idgi {
     /// Creates the method with fifty steps of the straight path from a zero baseline.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets the kind of path and its number of steps.
+    pub fn with_config(self, config: IdgiConfig) -> Self {
+        let n_steps = config.n_steps;
+        Self::along(match config.path {
+            IdgiPathKind::Straight => IdgiPath::Straight { n_steps },
+            IdgiPathKind::Blur => {
+                IdgiPath::Blur(BlurIntegratedGradients::new().with_steps(n_steps))
+            }
+            IdgiPathKind::Guided => {
+                IdgiPath::Guided(GuidedIntegratedGradients::new().with_steps(n_steps))
+            }
+        })
     }
 
     /// Creates the method along a path.

@@ -80,16 +80,16 @@ pub struct IntegratedGradients {
     config: IntegratedGradientsConfig,
 }
 
-impl From<IntegratedGradientsConfig> for IntegratedGradients {
-    fn from(config: IntegratedGradientsConfig) -> Self {
-        Self { config }
-    }
-}
-
 impl IntegratedGradients {
     /// Creates the method with fifty Gauss-Legendre steps from a zero baseline.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets all parameters.
+    pub fn with_config(mut self, config: IntegratedGradientsConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// Sets the number of steps.

@@ -95,12 +95,16 @@ pub struct NoiseTunnel<M> {
 impl<M> NoiseTunnel<M> {
     /// Creates the mean of `method` over five copies with unit noise.
     pub fn new(method: M) -> Self {
-        Self::from_config(method, NoiseTunnelConfig::default())
+        Self {
+            method,
+            config: NoiseTunnelConfig::default(),
+        }
     }
 
-    /// Creates the noise tunnel around `method` from all its parameters.
-    pub fn from_config(method: M, config: NoiseTunnelConfig) -> Self {
-        Self { method, config }
+    /// Sets all parameters.
+    pub fn with_config(mut self, config: NoiseTunnelConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// Sets the statistic taken over the noisy copies.

@@ -62,19 +62,16 @@ pub struct FeatureAblation {
     mask: FeatureMask,
 }
 
-impl From<FeatureAblationConfig> for FeatureAblation {
-    fn from(config: FeatureAblationConfig) -> Self {
-        Self {
-            config,
-            ..Self::default()
-        }
-    }
-}
-
 impl FeatureAblation {
     /// Creates the method with each element as a feature and zero as baseline.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets all parameters.
+    pub fn with_config(mut self, config: FeatureAblationConfig) -> Self {
+        self.config = config;
+        self
     }
 
     setters!(mask, perturbations_per_eval);

@@ -60,19 +60,16 @@ pub struct FeaturePermutation {
     mask: FeatureMask,
 }
 
-impl From<FeaturePermutationConfig> for FeaturePermutation {
-    fn from(config: FeaturePermutationConfig) -> Self {
-        Self {
-            config,
-            ..Self::default()
-        }
-    }
-}
-
 impl FeaturePermutation {
     /// Creates the method with each element as a feature and random permutations.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets all parameters.
+    pub fn with_config(mut self, config: FeaturePermutationConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// Sets one permutation of the rows for all features: row `r` takes the value of row

@@ -81,19 +81,16 @@ pub struct HsicAttribution {
     mask: Option<FeatureMask>,
 }
 
-impl From<HsicAttributionConfig> for HsicAttribution {
-    fn from(config: HsicAttributionConfig) -> Self {
-        Self {
-            config,
-            ..Self::default()
-        }
-    }
-}
-
 impl HsicAttribution {
     /// Creates the method with 500 masks.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets all parameters.
+    pub fn with_config(mut self, config: HsicAttributionConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// Sets the number of masks.

@@ -59,21 +59,20 @@ pub struct Occlusion {
     config: OcclusionConfig,
 }
 
-impl From<OcclusionConfig> for Occlusion {
-    fn from(config: OcclusionConfig) -> Self {
-        Self { config }
-    }
-}
-
 impl Occlusion {
     /// Creates windows of these sizes, one for each explained input, without the batch dimension.
     /// They move by one and insert zeros.
     pub fn new(sliding_window_shapes: impl Into<Vec<Vec<usize>>>) -> Self {
-        OcclusionConfig {
+        Self::default().with_config(OcclusionConfig {
             sliding_window_shapes: sliding_window_shapes.into(),
             ..OcclusionConfig::default()
-        }
-        .into()
+        })
+    }
+
+    /// Sets all parameters, the windows' sizes among them.
+    pub fn with_config(mut self, config: OcclusionConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// Sets how far the window moves along each dimension, for each explained input.

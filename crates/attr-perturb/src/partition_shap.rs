@@ -82,20 +82,17 @@ pub struct PartitionShap {
     hierarchy: Option<Hierarchy>,
 }
 
-impl From<PartitionShapConfig> for PartitionShap {
-    fn from(config: PartitionShapConfig) -> Self {
-        Self {
-            config,
-            ..Self::default()
-        }
-    }
-}
-
 impl PartitionShap {
     /// Creates the method with elements as features, nearby ones grouped, and at most 500
     /// evaluations.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets all parameters.
+    pub fn with_config(mut self, config: PartitionShapConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// Sets the largest number of forward passes per row.

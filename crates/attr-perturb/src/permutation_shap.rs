@@ -76,19 +76,16 @@ pub struct PermutationShap {
     mask: FeatureMask,
 }
 
-impl From<PermutationShapConfig> for PermutationShap {
-    fn from(config: PermutationShapConfig) -> Self {
-        Self {
-            config,
-            ..Self::default()
-        }
-    }
-}
-
 impl PermutationShap {
     /// Creates a sampler of ten pairs of permutations of all elements, with zero as baseline.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets all parameters.
+    pub fn with_config(mut self, config: PermutationShapConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// Sets the number of pairs.

@@ -81,16 +81,16 @@ pub struct Rise {
     config: RiseConfig,
 }
 
-impl From<RiseConfig> for Rise {
-    fn from(config: RiseConfig) -> Self {
-        Self { config }
-    }
-}
-
 impl Rise {
     /// Creates the method with 4000 masks of 7 by 7 cells.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets all parameters.
+    pub fn with_config(mut self, config: RiseConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// Sets the number of masks.

@@ -80,19 +80,16 @@ pub struct ShapleyValueSampling {
     mask: FeatureMask,
 }
 
-impl From<ShapleyValueSamplingConfig> for ShapleyValueSampling {
-    fn from(config: ShapleyValueSamplingConfig) -> Self {
-        Self {
-            config,
-            ..Self::default()
-        }
-    }
-}
-
 impl ShapleyValueSampling {
     /// Creates a sampler of 25 permutations of all elements, with zero as baseline.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets all parameters.
+    pub fn with_config(mut self, config: ShapleyValueSamplingConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// Sets the number of permutations.

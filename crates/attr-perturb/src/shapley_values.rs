@@ -59,19 +59,16 @@ pub struct ShapleyValues {
     mask: FeatureMask,
 }
 
-impl From<ShapleyValuesConfig> for ShapleyValues {
-    fn from(config: ShapleyValuesConfig) -> Self {
-        Self {
-            config,
-            ..Self::default()
-        }
-    }
-}
-
 impl ShapleyValues {
     /// Creates the method with each element as a feature and zero as baseline.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets all parameters.
+    pub fn with_config(mut self, config: ShapleyValuesConfig) -> Self {
+        self.config = config;
+        self
     }
 
     setters!(mask, perturbations_per_eval);

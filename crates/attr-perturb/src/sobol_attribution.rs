@@ -97,19 +97,16 @@ pub struct SobolAttribution {
     mask: Option<FeatureMask>,
 }
 
-impl From<SobolAttributionConfig> for SobolAttribution {
-    fn from(config: SobolAttributionConfig) -> Self {
-        Self {
-            config,
-            ..Self::default()
-        }
-    }
-}
-
 impl SobolAttribution {
     /// Creates the method with total indices from 32 points.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets all parameters.
+    pub fn with_config(mut self, config: SobolAttributionConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// Sets the number of points.

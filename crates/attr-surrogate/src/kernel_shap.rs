@@ -78,19 +78,16 @@ pub struct KernelShap {
     mask: FeatureMask,
 }
 
-impl From<KernelShapConfig> for KernelShap {
-    fn from(config: KernelShapConfig) -> Self {
-        Self {
-            config,
-            ..Self::default()
-        }
-    }
-}
-
 impl KernelShap {
     /// Creates the method with 25 coalitions of all elements and zero as baseline.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets all parameters.
+    pub fn with_config(mut self, config: KernelShapConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// Sets the largest number of coalitions.

@@ -122,19 +122,16 @@ impl fmt::Debug for Lime {
     }
 }
 
-impl From<LimeConfig> for Lime {
-    fn from(config: LimeConfig) -> Self {
-        Self {
-            config,
-            ..Self::default()
-        }
-    }
-}
-
 impl Lime {
     /// Creates a lasso on 25 samples of all elements, with zero as baseline.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets all parameters.
+    pub fn with_config(mut self, config: LimeConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// Sets the number of samples.

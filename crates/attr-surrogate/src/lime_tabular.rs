@@ -106,15 +106,16 @@ pub struct LimeTabular {
 impl LimeTabular {
     /// Creates the method with quartiles of a training set, given as its rows.
     pub fn new(training: impl Into<Vec<Vec<f64>>>) -> Self {
-        Self::from_config(LimeTabularConfig::default(), training)
-    }
-
-    /// Creates the method from all its parameters.
-    pub fn from_config(config: LimeTabularConfig, training: impl Into<Vec<Vec<f64>>>) -> Self {
         Self {
-            config,
+            config: LimeTabularConfig::default(),
             training: training.into(),
         }
+    }
+
+    /// Sets all parameters.
+    pub fn with_config(mut self, config: LimeTabularConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// Sets the number of samples.

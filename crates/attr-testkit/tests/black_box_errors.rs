@@ -216,7 +216,7 @@ fn with_perturbations_per_eval() -> [(&'static str, With<usize>); 13] {
                 perturbations_per_eval: Some(n),
                 ..LimeTabularConfig::default()
             };
-            Box::new(LimeTabular::from_config(config, training()))
+            Box::new(LimeTabular::new(training()).with_config(config))
         }),
         ("rise", |n| {
             Box::new(Rise::new().with_perturbations_per_eval(n))
@@ -328,7 +328,10 @@ fn numbers_of_samples() {
             Box::new(SobolAttribution::new().with_design(1)),
             "nb_design = 1",
         ),
-        (Box::new(SobolAttribution::from(config(0))), "grid_size = 0"),
+        (
+            Box::new(SobolAttribution::new().with_config(config(0))),
+            "grid_size = 0",
+        ),
         (
             Box::new(HsicAttribution::new().with_design(0)),
             "nb_design = 0",
@@ -338,7 +341,7 @@ fn numbers_of_samples() {
             "nb_design = 1",
         ),
         (
-            Box::new(HsicAttribution::from(hsic_config(0))),
+            Box::new(HsicAttribution::new().with_config(hsic_config(0))),
             "grid_size = 0",
         ),
         (Box::new(Lime::new().with_samples(0)), "n_samples = 0"),
@@ -457,7 +460,7 @@ fn one_value_for_the_whole_batch() {
         perturbations_per_eval: Some(1),
         ..LimeTabularConfig::default()
     };
-    let tabular = LimeTabular::from_config(tabular, training());
+    let tabular = LimeTabular::new(training()).with_config(tabular);
     refused! {
         "mask per row", refuse(masked.with_feature_mask(per_row), &total, &x.to_values()) =>
             Error::Method { .. }, "one mask for all rows";
@@ -563,7 +566,7 @@ fn kernels_and_penalties() {
             num_samples: 20,
             ..LimeTabularConfig::default()
         };
-        LimeTabular::from_config(config, training())
+        LimeTabular::new(training()).with_config(config)
     };
     let design = Design::new(1, vec![0.0, 1.0, 2.0]).unwrap();
     for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
@@ -597,7 +600,7 @@ fn kernels_and_penalties() {
             "lasso", fit(&lasso) => Error::Parameter { name: "alpha", .. }, &words;
             "ridge", fit(&ridge) => Error::Parameter { name: "alpha", .. }, &words;
             "lime", refuse_table(Lime::new().with_alpha(bad)) => Error::Parameter { .. }, &words;
-            "lime with ridge", refuse_table(Lime::from(config)) => Error::Parameter { .. }, &words;
+            "lime with ridge", refuse_table(Lime::new().with_config(config)) => Error::Parameter { .. }, &words;
             "tabular", refuse_table(tabular(None, bad)) => Error::Parameter { .. }, &words;
         }
     }

@@ -115,21 +115,23 @@ fn class_activation_maps_are_those_of_pytorch_grad_cam() {
         };
         let layers = [layer];
         let method: Box<dyn LayerMethod> = match &found.method[..] {
-            "GradCAM" => Box::new(GradCam::from_config(config, layers)),
-            "GradCAMPlusPlus" => Box::new(GradCamPlusPlus::from_config(config, layers)),
-            "HiResCAM" => Box::new(HiResCam::from_config(config, layers)),
-            "GradCAMElementWise" => Box::new(GradCamElementWise::from_config(config, layers)),
-            "XGradCAM" => Box::new(XGradCam::from_config(config, layers)),
-            "LayerCAM" => Box::new(LayerCam::from_config(config, layers)),
-            "EigenCAM" => Box::new(EigenCam::from_config(config, layers)),
-            "EigenGradCAM" => Box::new(EigenGradCam::from_config(config, layers)),
-            "AblationCAM" => Box::new(AblationCam::from_config(config, layers)),
-            "ScoreCAM" => Box::new(ScoreCam::from_config(config, layers)),
-            "ShapleyCAM" => Box::new(ShapleyCam::from_config(config, layers)),
+            "GradCAM" => Box::new(GradCam::new(layers).with_config(config)),
+            "GradCAMPlusPlus" => Box::new(GradCamPlusPlus::new(layers).with_config(config)),
+            "HiResCAM" => Box::new(HiResCam::new(layers).with_config(config)),
+            "GradCAMElementWise" => Box::new(GradCamElementWise::new(layers).with_config(config)),
+            "XGradCAM" => Box::new(XGradCam::new(layers).with_config(config)),
+            "LayerCAM" => Box::new(LayerCam::new(layers).with_config(config)),
+            "EigenCAM" => Box::new(EigenCam::new(layers).with_config(config)),
+            "EigenGradCAM" => Box::new(EigenGradCam::new(layers).with_config(config)),
+            "AblationCAM" => Box::new(AblationCam::new(layers).with_config(config)),
+            "ScoreCAM" => Box::new(ScoreCam::new(layers).with_config(config)),
+            "ShapleyCAM" => Box::new(ShapleyCam::new(layers).with_config(config)),
             "FEM" => {
                 let k = found.options.k.unwrap();
                 Box::new(
-                    Fem::from_config(config, layers).with_weighting(ExceptionalActivation { k }),
+                    Fem::new(layers)
+                        .with_config(config)
+                        .with_weighting(ExceptionalActivation { k }),
                 )
             }
             // No method here corresponds to the others.

@@ -841,7 +841,7 @@ fn lime_for_tables_is_its_definition() {
             seed: 21,
             ..LimeTabularConfig::default()
         };
-        let lime = LimeTabular::from_config(config, training.clone());
+        let lime = LimeTabular::new(training.clone()).with_config(config);
         let found = lime.attribute(&curved, &x, 0).unwrap();
         let width = kernel_width.unwrap_or(0.75 * 3f64.sqrt());
         for (row, x) in rows(&x).iter().enumerate() {

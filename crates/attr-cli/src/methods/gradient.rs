@@ -47,7 +47,8 @@ pub const ALL: &[Entry] = &[
         },
         parameters: parameters::of::<IntegratedGradientsConfig>,
         build: |given, setup| {
-            let method = IntegratedGradients::from(given.config::<IntegratedGradientsConfig>()?);
+            let method = IntegratedGradients::new()
+                .with_config(given.config::<IntegratedGradientsConfig>()?);
             setup.at(method)
         },
     },
@@ -62,8 +63,8 @@ pub const ALL: &[Entry] = &[
         },
         parameters: parameters::of::<GuidedIntegratedGradientsConfig>,
         build: |given, setup| {
-            let method =
-                GuidedIntegratedGradients::from(given.config::<GuidedIntegratedGradientsConfig>()?);
+            let method = GuidedIntegratedGradients::new()
+                .with_config(given.config::<GuidedIntegratedGradientsConfig>()?);
             setup.at(method)
         },
     },
@@ -79,9 +80,9 @@ pub const ALL: &[Entry] = &[
         parameters: parameters::of::<BlurIntegratedGradientsConfig>,
         build: |given, _| {
             let config = given.config::<BlurIntegratedGradientsConfig>()?;
-            Ok(Built::Inputs(Box::new(BlurIntegratedGradients::from(
-                config,
-            ))))
+            Ok(Built::Inputs(Box::new(
+                BlurIntegratedGradients::new().with_config(config),
+            )))
         },
     },
     Entry {
@@ -95,7 +96,7 @@ pub const ALL: &[Entry] = &[
         },
         parameters: parameters::of::<IdgiConfig>,
         build: |given, setup| {
-            let method = Idgi::from(given.config::<IdgiConfig>()?);
+            let method = Idgi::new().with_config(given.config::<IdgiConfig>()?);
             setup.at(method)
         },
     },
@@ -131,7 +132,7 @@ pub const ALL: &[Entry] = &[
         parameters: parameters::of::<GradientShapConfig>,
         build: |given, setup| {
             let config = given.config::<GradientShapConfig>()?;
-            setup.at(GradientShap::from(config))
+            setup.at(GradientShap::new().with_config(config))
         },
     },
     Entry {
@@ -144,7 +145,9 @@ pub const ALL: &[Entry] = &[
             ..GRADIENTS
         },
         parameters: parameters::of::<DeepLiftConfig>,
-        build: |given, setup| setup.at(DeepLift::from(given.config::<DeepLiftConfig>()?)),
+        build: |given, setup| {
+            setup.at(DeepLift::new().with_config(given.config::<DeepLiftConfig>()?))
+        },
     },
     Entry {
         name: "deeplift-shap",
@@ -159,7 +162,7 @@ pub const ALL: &[Entry] = &[
         parameters: parameters::of::<DeepLiftConfig>,
         build: |given, setup| {
             let config = given.config::<DeepLiftConfig>()?;
-            setup.at(DeepLiftShap::from(config))
+            setup.at(DeepLiftShap::new().with_config(config))
         },
     },
     Entry {
@@ -277,9 +280,9 @@ pub const ALL: &[Entry] = &[
         build: |given, setup| {
             let config = given.config::<GuidedGradCamConfig>()?;
             let layer = setup.one_layer()?;
-            Ok(Built::Inputs(Box::new(GuidedGradCam::from_config(
-                config, layer,
-            ))))
+            Ok(Built::Inputs(Box::new(
+                GuidedGradCam::new(layer).with_config(config),
+            )))
         },
     },
     Entry {
@@ -322,7 +325,7 @@ pub const ALL: &[Entry] = &[
         parameters: parameters::of::<GradientXActivationConfig>,
         build: |given, setup| {
             let config = given.config::<GradientXActivationConfig>()?;
-            let method = GradientXActivation::from_config(config, setup.layers()?);
+            let method = GradientXActivation::new(setup.layers()?).with_config(config);
             Ok(Built::Layers(Box::new(method)))
         },
     },
@@ -339,7 +342,7 @@ pub const ALL: &[Entry] = &[
         parameters: parameters::of::<ConductanceConfig>,
         build: |given, setup| {
             let config = given.config::<ConductanceConfig>()?;
-            let method = Conductance::from_config(config, setup.layers()?);
+            let method = Conductance::new(setup.layers()?).with_config(config);
             Ok(setup.of_layers(method))
         },
     },
@@ -356,7 +359,7 @@ pub const ALL: &[Entry] = &[
         parameters: parameters::of::<InternalInfluenceConfig>,
         build: |given, setup| {
             let config = given.config::<InternalInfluenceConfig>()?;
-            let method = InternalInfluence::from_config(config, setup.layers()?);
+            let method = InternalInfluence::new(setup.layers()?).with_config(config);
             Ok(setup.of_layers(method))
         },
     },
@@ -375,7 +378,7 @@ pub const ALL: &[Entry] = &[
         build: |given, setup| {
             let config = given.config::<NeuronConductanceConfig>()?;
             let (layer, unit) = setup.neuron()?;
-            let method = NeuronConductance::from_config(config, layer, unit);
+            let method = NeuronConductance::new(layer, unit).with_config(config);
             Ok(setup.of_inputs(method))
         },
     },
@@ -409,6 +412,6 @@ where
     Cam<W>: LayerMethod,
 {
     let config = given.config::<CamConfig>()?;
-    let map = Cam::<W>::from_config(config, setup.layers()?);
+    let map = Cam::<W>::new(setup.layers()?).with_config(config);
     Ok(Built::Layers(Box::new(map)))
 }

@@ -227,9 +227,15 @@ fn noise_tunnel(given: &mut Given, setup: &Setup) -> Result<Built, Error> {
         within.baselines = None;
     }
     Ok(match (inner.build)(given, &within)? {
-        Built::Inputs(method) if at_layers => setup.at(NoiseTunnel::from_config(method, config))?,
-        Built::Inputs(method) => Built::Inputs(Box::new(NoiseTunnel::from_config(method, config))),
-        Built::Layers(method) => Built::Layers(Box::new(NoiseTunnel::from_config(method, config))),
+        Built::Inputs(method) if at_layers => {
+            setup.at(NoiseTunnel::new(method).with_config(config))?
+        }
+        Built::Inputs(method) => {
+            Built::Inputs(Box::new(NoiseTunnel::new(method).with_config(config)))
+        }
+        Built::Layers(method) => {
+            Built::Layers(Box::new(NoiseTunnel::new(method).with_config(config)))
+        }
     })
 }
 

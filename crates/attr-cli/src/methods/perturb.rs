@@ -21,7 +21,8 @@ pub const ALL: &[Entry] = &[
         needs: PERTURBED,
         parameters: parameters::of::<FeatureAblationConfig>,
         build: |given, setup| {
-            let method = FeatureAblation::from(given.config::<FeatureAblationConfig>()?)
+            let method = FeatureAblation::new()
+                .with_config(given.config::<FeatureAblationConfig>()?)
                 .with_feature_mask(setup.mask());
             setup.at(method)
         },
@@ -39,7 +40,8 @@ pub const ALL: &[Entry] = &[
         },
         parameters: parameters::of::<FeaturePermutationConfig>,
         build: |given, setup| {
-            let method = FeaturePermutation::from(given.config::<FeaturePermutationConfig>()?)
+            let method = FeaturePermutation::new()
+                .with_config(given.config::<FeaturePermutationConfig>()?)
                 .with_feature_mask(setup.mask());
             setup.at(method)
         },
@@ -56,7 +58,7 @@ pub const ALL: &[Entry] = &[
         },
         parameters: parameters::of::<OcclusionConfig>,
         build: |given, setup| {
-            let method = Occlusion::from(given.config::<OcclusionConfig>()?);
+            let method = Occlusion::default().with_config(given.config::<OcclusionConfig>()?);
             setup.at(method)
         },
     },
@@ -68,7 +70,8 @@ pub const ALL: &[Entry] = &[
         needs: PERTURBED,
         parameters: parameters::of::<ShapleyValuesConfig>,
         build: |given, setup| {
-            let method = ShapleyValues::from(given.config::<ShapleyValuesConfig>()?)
+            let method = ShapleyValues::new()
+                .with_config(given.config::<ShapleyValuesConfig>()?)
                 .with_feature_mask(setup.mask());
             setup.at(method)
         },
@@ -84,7 +87,8 @@ pub const ALL: &[Entry] = &[
         },
         parameters: parameters::of::<ShapleyValueSamplingConfig>,
         build: |given, setup| {
-            let method = ShapleyValueSampling::from(given.config::<ShapleyValueSamplingConfig>()?)
+            let method = ShapleyValueSampling::new()
+                .with_config(given.config::<ShapleyValueSamplingConfig>()?)
                 .with_feature_mask(setup.mask());
             setup.at(method)
         },
@@ -100,7 +104,8 @@ pub const ALL: &[Entry] = &[
         },
         parameters: parameters::of::<PermutationShapConfig>,
         build: |given, setup| {
-            let method = PermutationShap::from(given.config::<PermutationShapConfig>()?)
+            let method = PermutationShap::new()
+                .with_config(given.config::<PermutationShapConfig>()?)
                 .with_feature_mask(setup.mask());
             setup.at(method)
         },
@@ -113,7 +118,8 @@ pub const ALL: &[Entry] = &[
         needs: PERTURBED,
         parameters: parameters::of::<PartitionShapConfig>,
         build: |given, setup| {
-            let method = PartitionShap::from(given.config::<PartitionShapConfig>()?)
+            let method = PartitionShap::new()
+                .with_config(given.config::<PartitionShapConfig>()?)
                 .with_feature_mask(setup.mask());
             setup.at(method)
         },
@@ -131,7 +137,7 @@ pub const ALL: &[Entry] = &[
         },
         parameters: parameters::of::<RiseConfig>,
         build: |given, setup| {
-            let method = Rise::from(given.config::<RiseConfig>()?);
+            let method = Rise::new().with_config(given.config::<RiseConfig>()?);
             setup.at(method)
         },
     },
@@ -146,7 +152,8 @@ pub const ALL: &[Entry] = &[
         },
         parameters: parameters::of::<SobolAttributionConfig>,
         build: |given, setup| {
-            let method = SobolAttribution::from(given.config::<SobolAttributionConfig>()?);
+            let method =
+                SobolAttribution::new().with_config(given.config::<SobolAttributionConfig>()?);
             let method = method;
             setup.at(match &setup.mask {
                 Some(mask) => method.with_feature_mask(mask.clone()),
@@ -165,7 +172,8 @@ pub const ALL: &[Entry] = &[
         },
         parameters: parameters::of::<HsicAttributionConfig>,
         build: |given, setup| {
-            let method = HsicAttribution::from(given.config::<HsicAttributionConfig>()?);
+            let method =
+                HsicAttribution::new().with_config(given.config::<HsicAttributionConfig>()?);
             let method = method;
             setup.at(match &setup.mask {
                 Some(mask) => method.with_feature_mask(mask.clone()),

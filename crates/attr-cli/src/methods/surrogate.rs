@@ -20,7 +20,9 @@ pub const ALL: &[Entry] = &[
         },
         parameters: parameters::of::<LimeConfig>,
         build: |given, setup| {
-            let method = Lime::from(given.config::<LimeConfig>()?).with_feature_mask(setup.mask());
+            let method = Lime::new()
+                .with_config(given.config::<LimeConfig>()?)
+                .with_feature_mask(setup.mask());
             setup.at(method)
         },
     },
@@ -35,7 +37,8 @@ pub const ALL: &[Entry] = &[
         },
         parameters: parameters::of::<KernelShapConfig>,
         build: |given, setup| {
-            let method = KernelShap::from(given.config::<KernelShapConfig>()?)
+            let method = KernelShap::new()
+                .with_config(given.config::<KernelShapConfig>()?)
                 .with_feature_mask(setup.mask());
             setup.at(method)
         },
@@ -57,7 +60,7 @@ pub const ALL: &[Entry] = &[
         parameters: parameters::of::<LimeTabularConfig>,
         build: |given, setup| {
             let config = given.config::<LimeTabularConfig>()?;
-            setup.at(LimeTabular::from_config(config, setup.training.clone()))
+            setup.at(LimeTabular::new(setup.training.clone()).with_config(config))
         },
     },
 ];

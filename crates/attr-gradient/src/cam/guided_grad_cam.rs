@@ -35,15 +35,16 @@ pub struct GuidedGradCam {
 impl GuidedGradCam {
     /// Creates the method with Grad-CAM at this layer.
     pub fn new(layer: impl Into<String>) -> Self {
-        Self::from_config(GuidedGradCamConfig::default(), layer)
-    }
-
-    /// Creates the method from all its parameters.
-    pub fn from_config(config: GuidedGradCamConfig, layer: impl Into<String>) -> Self {
         Self {
             layer: layer.into(),
-            config,
+            config: GuidedGradCamConfig::default(),
         }
+    }
+
+    /// Sets all parameters.
+    pub fn with_config(mut self, config: GuidedGradCamConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// Sets how the map is resized to the input's size.
@@ -59,7 +60,7 @@ impl Method for GuidedGradCam {
             relu_attributions: true,
             ..CamConfig::default()
         };
-        let cam = GradCam::from_config(config, &self.layer);
+        let cam = GradCam::new(&self.layer).with_config(config);
         let maps = cam.explain_at(&question.quiet())?;
         let mut found = GuidedBackprop::new().explain(question)?;
         for (found, maps) in found.iter_mut().zip(maps) {

@@ -106,16 +106,17 @@ pub struct Cam<W> {
 impl<W: Default> Cam<W> {
     /// Creates the map at one or several layers, signed and at the layer's size.
     pub fn new(layers: impl Into<LayerNames>) -> Self {
-        Self::from_config(CamConfig::default(), layers)
-    }
-
-    /// Creates the map from all its parameters.
-    pub fn from_config(config: CamConfig, layers: impl Into<LayerNames>) -> Self {
         Self {
             layers: layers.into().into_vec(),
-            config,
+            config: CamConfig::default(),
             weighting: W::default(),
         }
+    }
+
+    /// Sets all parameters.
+    pub fn with_config(mut self, config: CamConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// Sets the weights' own parameters.

@@ -108,16 +108,16 @@ pub struct DeepLift {
     config: DeepLiftConfig,
 }
 
-impl From<DeepLiftConfig> for DeepLift {
-    fn from(config: DeepLiftConfig) -> Self {
-        Self { config }
-    }
-}
-
 impl DeepLift {
     /// Creates the method with the rescale rule and a zero baseline.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets all parameters.
+    pub fn with_config(mut self, config: DeepLiftConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// Sets whether multipliers are multiplied by `x - b`.

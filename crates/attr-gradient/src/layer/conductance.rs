@@ -76,15 +76,16 @@ pub struct Conductance {
 impl Conductance {
     /// Creates the method with fifty intervals from a zero baseline, at these layers.
     pub fn new(layers: impl Into<LayerNames>) -> Self {
-        Self::from_config(ConductanceConfig::default(), layers)
-    }
-
-    /// Creates the method from all its parameters.
-    pub fn from_config(config: ConductanceConfig, layers: impl Into<LayerNames>) -> Self {
         Self {
             layers: layers.into().into_vec(),
-            config,
+            config: ConductanceConfig::default(),
         }
+    }
+
+    /// Sets all parameters.
+    pub fn with_config(mut self, config: ConductanceConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// Sets the number of intervals.

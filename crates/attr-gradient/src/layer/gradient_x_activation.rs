@@ -61,15 +61,16 @@ pub struct GradientXActivation {
 impl GradientXActivation {
     /// Creates the method for these layers.
     pub fn new(layers: impl Into<LayerNames>) -> Self {
-        Self::from_config(GradientXActivationConfig::default(), layers)
-    }
-
-    /// Creates the method from all its parameters.
-    pub fn from_config(config: GradientXActivationConfig, layers: impl Into<LayerNames>) -> Self {
         Self {
             layers: layers.into().into_vec(),
-            config,
+            config: GradientXActivationConfig::default(),
         }
+    }
+
+    /// Sets all parameters.
+    pub fn with_config(mut self, config: GradientXActivationConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// Sets whether the gradient is multiplied by the activation.

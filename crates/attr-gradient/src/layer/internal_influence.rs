@@ -68,15 +68,16 @@ pub struct InternalInfluence {
 impl InternalInfluence {
     /// Creates the method with fifty Gauss-Legendre steps from a zero baseline, at these layers.
     pub fn new(layers: impl Into<LayerNames>) -> Self {
-        Self::from_config(InternalInfluenceConfig::default(), layers)
-    }
-
-    /// Creates the method from all its parameters.
-    pub fn from_config(config: InternalInfluenceConfig, layers: impl Into<LayerNames>) -> Self {
         Self {
             layers: layers.into().into_vec(),
-            config,
+            config: InternalInfluenceConfig::default(),
         }
+    }
+
+    /// Sets all parameters.
+    pub fn with_config(mut self, config: InternalInfluenceConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// Sets the number of steps.

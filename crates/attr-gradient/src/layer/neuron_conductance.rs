@@ -75,20 +75,17 @@ impl NeuronConductance {
     /// Creates the method with fifty steps from a zero baseline, through these neurons of the
     /// layer: [`Target::unit`] for one, [`Target::Region`] for a slice.
     pub fn new(layer: impl Into<String>, neurons: impl Into<Target>) -> Self {
-        Self::from_config(NeuronConductanceConfig::default(), layer, neurons)
-    }
-
-    /// Creates the method from all its parameters.
-    pub fn from_config(
-        config: NeuronConductanceConfig,
-        layer: impl Into<String>,
-        neurons: impl Into<Target>,
-    ) -> Self {
         Self {
             layer: layer.into(),
             neurons: neurons.into(),
-            config,
+            config: NeuronConductanceConfig::default(),
         }
+    }
+
+    /// Sets all parameters.
+    pub fn with_config(mut self, config: NeuronConductanceConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// Sets the number of steps.
