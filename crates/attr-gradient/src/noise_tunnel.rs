@@ -192,17 +192,7 @@ impl<M: LayerMethod> LayerMethod for NoiseTunnel<M> {
             let values = found.map(|layers| layers.into_iter().flat_map(|layer| layer.values));
             Ok(values.map(Iterator::collect).collect())
         })?;
-        let each = found.into_iter().map(|whole| {
-            let errors = whole.standard_error.unwrap_or_default().into_iter();
-            let errors = errors.map(Some).chain(std::iter::repeat(None));
-            let pairs = whole.values.into_iter().zip(errors);
-            let layers = pairs.map(|(value, error)| {
-                Explanation::new(vec![value], whole.scores.clone())
-                    .with_standard_error(error.map(|error| vec![error]))
-            });
-            layers.collect()
-        });
-        Ok(each.collect())
+        Ok(found.into_iter().map(Explanation::split).collect())
     }
 
     fn baseline_use(&self) -> BaselineUse {

@@ -108,19 +108,9 @@ pub fn on_the_rest<M: Method + ?Sized>(
         }
         None => method.explain(&question.about(&rest, here))?,
     };
-    let each = found.into_iter().map(|whole| {
-        let errors = whole.standard_error.unwrap_or_default().into_iter();
-        let errors = errors.map(|error| error.map(|error| vec![Some(error)]));
-        let errors = errors.chain(std::iter::repeat(None));
-        let values = whole.values.into_iter().take(layers.len()).zip(errors);
-        let layers = values.map(|(value, error)| {
-            Explanation::new(vec![value], whole.scores.clone())
-                .with_delta(whole.delta.clone())
-                .with_standard_error(error)
-                .with_r_squared(whole.r_squared.clone())
-                .with_warnings(whole.warnings.clone())
-        });
-        layers.collect()
+    let each = found.into_iter().map(|mut whole| {
+        whole.values.truncate(layers.len());
+        whole.split()
     });
     Ok(each.collect())
 }

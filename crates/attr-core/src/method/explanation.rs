@@ -62,6 +62,23 @@ impl Explanation {
         self.r_squared = r_squared.into();
         self
     }
+
+    /// Returns one explanation for each value, as layer methods give them. Each has the scores,
+    /// deltas, R² and warnings of the whole.
+    pub fn split(self) -> Vec<Self> {
+        let errors = self.standard_error.unwrap_or_default().into_iter();
+        let errors = errors.chain(std::iter::repeat(None));
+        let each = self.values.into_iter().zip(errors);
+        each.map(|(value, error)| Self {
+            values: vec![value],
+            scores: self.scores.clone(),
+            delta: self.delta.clone(),
+            standard_error: error.map(|error| vec![Some(error)]),
+            r_squared: self.r_squared.clone(),
+            warnings: self.warnings.clone(),
+        })
+        .collect()
+    }
 }
 
 /// The number of model evaluations, counted in rows.

@@ -228,11 +228,9 @@ impl DeepLiftConfig {
         if !layers {
             return vec![whole.with_delta(deltas.into_iter().next().and_then(delta))];
         }
-        let each = whole.values.into_iter().zip(deltas);
-        each.map(|(value, one)| {
-            Explanation::new(vec![value], whole.scores.clone()).with_delta(delta(one))
-        })
-        .collect()
+        let each = whole.split().into_iter().zip(deltas);
+        each.map(|(layer, one)| layer.with_delta(delta(one)))
+            .collect()
     }
 }
 

@@ -111,12 +111,7 @@ impl LayerMethod for GradientXActivation {
             }
             Ok(())
         })?;
-        let found = collected.finish()?.into_iter().map(|whole| {
-            let layers = whole.values.into_iter();
-            layers
-                .map(|value| Explanation::new(vec![value], whole.scores.clone()))
-                .collect()
-        });
-        Ok(found.collect())
+        let found = collected.finish()?.into_iter();
+        Ok(found.map(Explanation::split).collect())
     }
 }

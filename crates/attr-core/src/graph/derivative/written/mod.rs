@@ -129,6 +129,12 @@ impl Site<'_> {
         !self.wanted[1..].contains(&true)
     }
 
+    /// Adds what arrives to zeros shaped like operand 0, where `op` writes by indices.
+    fn added_to_zeros(&self, op: Op, indices: Value) -> Result<Value, Error> {
+        let zeros = self.x().zeros_like();
+        self.run(op, vec![zeros, indices, self.arriving.clone()])
+    }
+
     /// A share for operand 0 alone.
     fn first(&self, share: Value) -> Shares {
         let mut shares = vec![None; self.operands.len()];

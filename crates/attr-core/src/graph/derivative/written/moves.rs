@@ -121,10 +121,7 @@ fn added(s: &Site<'_>, dim: usize, indices: Value) -> Result<Value, Error> {
         dim,
         update: IndexingUpdateOp::Add,
     };
-    s.run(
-        assign,
-        vec![s.x().zeros_like(), indices, s.arriving.clone()],
-    )
+    s.added_to_zeros(assign, indices)
 }
 
 /// Shares for values added to or written over places of operand 0; `read` reads these places.

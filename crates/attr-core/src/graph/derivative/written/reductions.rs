@@ -138,10 +138,7 @@ fn placed(s: &Site<'_>, dim: usize, indices: Value) -> Result<Value, Error> {
         dim,
         update: IndexingUpdateOp::Add,
     };
-    s.run(
-        scatter,
-        vec![s.x().zeros_like(), indices, s.arriving.clone()],
-    )
+    s.added_to_zeros(scatter, indices)
 }
 
 /// The running sum from the end.
