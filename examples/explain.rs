@@ -4,16 +4,16 @@
 
 use std::time::{Duration, Instant};
 
-use attr_core::{Attribution, Method, Target, Traced};
+use attr::gradient::{InputXGradient, IntegratedGradients, NoiseTunnel, Saliency};
+use attr::viz::{Map, Panel, Picture, Sign, Style, View};
+use attr::{Attribution, Method, Target, Traced};
 use attr_examples::{Digits, DigitsNet};
-use attr_gradient::{InputXGradient, IntegratedGradients, NoiseTunnel, Saliency};
-use attr_viz::{Map, Panel, Picture, Sign, Style, View};
 use burn::tensor::{Device, Tensor, activation};
 
 /// The digits to explain.
 const SHOWN: [u8; 4] = [0, 3, 4, 7];
 
-type Explained = Result<Attribution<Tensor<4>>, attr_core::Error>;
+type Explained = Result<Attribution<Tensor<4>>, attr::Error>;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::default();
@@ -111,7 +111,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// Runs a method once to warm up, then once on the clock.
 fn timed(
     method: &dyn Fn() -> Explained,
-) -> Result<(Attribution<Tensor<4>>, Duration), attr_core::Error> {
+) -> Result<(Attribution<Tensor<4>>, Duration), attr::Error> {
     method()?;
     let start = Instant::now();
     let attribution = method()?;

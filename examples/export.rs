@@ -1,8 +1,8 @@
 //! Writes the trained digits network as `assets/digits/digits.onnx`, and a held-out seven as
 //! `assets/digits/seven.png`; `cargo xtask train` runs this after training.
 
+use attr::viz::{Map, Picture, Style, View};
 use attr_examples::{Digits, DigitsNet, asset};
-use attr_viz::{Map, Picture, Style, View};
 use burn::tensor::Device;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

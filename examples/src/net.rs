@@ -135,8 +135,8 @@ impl DigitsNet {
 
 #[cfg(test)]
 mod tests {
-    use attr_core::{Value, Values};
-    use attr_onnx::OnnxModel;
+    use attr::onnx::OnnxModel;
+    use attr::{Value, Values};
 
     use super::*;
     use crate::Digits;

@@ -1,9 +1,11 @@
 //! Errors of this library: each says which value was wrong and what would be right.
 
+use std::fmt;
+
 use crate::Kind;
 
 /// Why a model could not be traced or explained.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// An input has no rows.
@@ -283,4 +285,11 @@ pub enum Error {
     /// An invariant of this library was violated; please report it.
     #[error("internal error: {0}; please report it")]
     Internal(&'static str),
+}
+
+/// The message: it is what `main` prints when it returns the error.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }

@@ -16,10 +16,11 @@ pub use baseline::{Baseline, Baselines};
 pub use error::Error;
 pub use graph::tap;
 pub use method::{
-    AtLayers, Attribution, AttributionRecord, BaselineUse, Explanation, LayerAttribution,
-    LayerAttributionRecord, LayerMethod, LayerNames, Method, WithBaseline, Work,
+    AtLayers, Attribution, AttributionRecord, BaselineUse, ByRules, Explanation, Feature,
+    LayerAttribution, LayerAttributionRecord, LayerMethod, LayerNames, Method, Row, WithBaseline,
+    Work,
 };
-pub use model::{Layer, Model, Output, Traced};
+pub use model::{Layer, Model, Output, Traced, by_rows};
 pub use perturb::FeatureMask;
 pub use question::{Budget, Progress, Question, Run, Target};
 pub use value::{Constant, Input, Inputs, Kind, Value, Values};

@@ -9,10 +9,10 @@
 use std::sync::Arc;
 
 use attr_core::walk::{NodeInfo, NodeView, Reads, Rule, Shares};
-use attr_core::{Error, Explanation, Method, Question, Value};
+use attr_core::{ByRules, Error, Explanation, Method, Question, Value};
 use serde::{Deserialize, Serialize};
 
-use crate::relu::walk_relus;
+use crate::relu::at_relus;
 
 /// Computes the gradient with `R_in = 1[R_out > 0] ⊙ R_out` at every ReLU.
 ///
@@ -57,16 +57,15 @@ impl Rule for Positive {
     }
 
     fn backward(&self, node: &NodeView<'_>, arriving: Vec<Option<Value>>) -> Result<Shares, Error> {
-        let mut shares = vec![None; node.operands().len()];
-        if let Some(Some(value)) = arriving.into_iter().next() {
-            shares[0] = Some(value.map(|share| share.clamp_min(0.0))?);
+        match arriving.into_iter().next().flatten() {
+            Some(value) => Ok(node.only_first(value.map(|share| share.clamp_min(0.0))?)),
+            None => Ok(node.nothing()),
         }
-        Ok(shares.into())
     }
 }
 
 impl Method for Deconvolution {
     fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
-        walk_relus(Arc::new(Positive), question)
+        ByRules::new(at_relus(Arc::new(Positive))).explain(question)
     }
 }

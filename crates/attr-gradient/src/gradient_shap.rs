@@ -14,7 +14,7 @@ use attr_core::{BaselineUse, Error, Explanation, Method, Question, Value, Values
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::layer::{names, reached};
+use crate::layer::names;
 use crate::path::{no_path, take};
 use crate::rows::{Moment, Moments, row_sums, samples_of};
 
@@ -231,7 +231,7 @@ impl GradientShap {
                     let chosen = question.chosen(&pass.output()?, &points)?.into_iter();
                     let walked = chosen.map(|chosen| {
                         let walk = Walk::from_output(chosen.seed).keep(Keep::Layers(&names));
-                        let found = reached(layers, pass.walk(walk)?.layers)?;
+                        let found = pass.walk(walk)?.reached(layers)?;
                         Ok(found.into_iter().map(Some).collect())
                     });
                     walked.collect::<Result<_, Error>>()?

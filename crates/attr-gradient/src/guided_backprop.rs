@@ -8,10 +8,10 @@
 use std::sync::Arc;
 
 use attr_core::walk::{NodeView, Rule, Shares};
-use attr_core::{Error, Explanation, Method, Question, Value};
+use attr_core::{ByRules, Error, Explanation, Method, Question, Value};
 use serde::{Deserialize, Serialize};
 
-use crate::relu::walk_relus;
+use crate::relu::at_relus;
 
 /// Computes the gradient with `R_in = 1[x > 0] ⊙ 1[R_out > 0] ⊙ R_out` at every ReLU.
 ///
@@ -62,6 +62,6 @@ impl Rule for Guided {
 
 impl Method for GuidedBackprop {
     fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
-        walk_relus(Arc::new(Guided), question)
+        ByRules::new(at_relus(Arc::new(Guided))).explain(question)
     }
 }

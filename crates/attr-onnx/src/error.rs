@@ -1,9 +1,10 @@
 //! Errors of reading and running a model file.
 
+use std::fmt;
 use std::path::PathBuf;
 
 /// An error from reading or running an ONNX file.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The file, or an external weights file that it names, could not be read.
@@ -60,6 +61,13 @@ pub enum Error {
     /// The core rejected the model or its inputs.
     #[error(transparent)]
     Core(#[from] attr_core::Error),
+}
+
+/// The message: it is what `main` prints when it returns the error.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// An unsupported operator and the nodes that use it.

@@ -1,7 +1,9 @@
 //! The errors of drawing.
 
+use std::fmt;
+
 /// Why a picture could not be drawn.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The values could not be read.
@@ -82,4 +84,11 @@ pub enum Error {
         /// Cause of the failure.
         source: std::io::Error,
     },
+}
+
+/// The message: it is what `main` prints when it returns the error.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }

@@ -4,6 +4,7 @@
 use burn::tensor::TensorData;
 use serde::{Deserialize, Serialize};
 
+use super::row::Row;
 use crate::{Error, Inputs, Target, Value};
 
 /// The result of a method for one target.
@@ -165,6 +166,14 @@ impl<I: Inputs> Attribution<I> {
     /// Returns the number of model evaluations, shared by all targets of one call.
     pub fn work(&self) -> Work {
         self.work
+    }
+
+    /// Returns the attribution of each row, feature by feature, to name, sort and print.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when reading from the device fails.
+    pub fn rows(&self) -> Result<Vec<Row>, Error> {
+        Row::all(&self.explanation)
     }
 
     /// Returns the attribution as plain data, for storage.

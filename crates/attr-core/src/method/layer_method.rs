@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::row::Row;
 use super::{ask, refuse_unused};
 use crate::{
     AttributionRecord, BaselineUse, Baselines, Error, Explanation, Inputs, Model, Question, Run,
@@ -236,6 +237,17 @@ impl LayerAttribution {
     pub fn per_token(&self, layer: &str) -> Result<Tensor<2>, Error> {
         let value = self.tensor::<3>(layer)?;
         Ok(value.sum_dim(2).squeeze_dim::<2>(2))
+    }
+
+    /// Returns the attribution of each row at a layer `[batch, tokens, width]`, summed over the
+    /// last dimension: one feature for each token, to name, sort and print.
+    ///
+    /// # Errors
+    /// As [`tensor`](Self::tensor); [`Error::Device`] when reading from the device fails.
+    pub fn token_rows(&self, layer: &str) -> Result<Vec<Row>, Error> {
+        let tokens = Value::from(self.per_token(layer)?);
+        let scores = self.scores().to_vec();
+        Row::all(&Explanation::new(vec![Some(tokens)], scores))
     }
 
     /// Returns, per row, the model's output for the target.

@@ -4,24 +4,30 @@
 //! mod.rs            Method: attributes inputs; one required method
 //! layer_method.rs   LayerMethod: attributes layers' activations
 //! at_layers.rs      AtLayers: any method for inputs, applied at layers
+//! by_rules.rs       ByRules: a composite of rules as a method
 //! with_baseline.rs  WithBaseline: any method, with the caller's baselines
 //! layer_names.rs    LayerNames: one name or several
 //! explanation.rs    Explanation, Attribution, records
+//! row.rs            Row: one row's features, to name, sort and print
 //! ```
 
 mod at_layers;
+mod by_rules;
 mod explanation;
 mod layer_method;
 mod layer_names;
+mod row;
 mod with_baseline;
 
 use crate::model::Untyped;
 use crate::{Baseline, Baselines, Error, Inputs, Model, Question, Run, Target, Value, Values};
 
 pub use at_layers::{AtLayers, on_the_rest};
+pub use by_rules::ByRules;
 pub use explanation::{Attribution, AttributionRecord, Explanation, Work};
 pub use layer_method::{LayerAttribution, LayerAttributionRecord, LayerMethod};
 pub use layer_names::LayerNames;
+pub use row::{Feature, Row};
 pub use with_baseline::WithBaseline;
 pub(crate) use with_baseline::refuse_unused;
 

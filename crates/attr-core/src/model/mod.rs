@@ -3,11 +3,13 @@
 //! ```text
 //! mod.rs      Model: one required method; closures; gradients by autodiff
 //! traced.rs   Traced: a model as a graph; cuts, replays, plans, passes
+//! by_rows.rs  functions of plain slices
 //! graphs.rs   the graph used for given inputs
 //! layer.rs    the summary of a layer, and layer names
 //! untyped.rs  a model as methods see it
 //! ```
 
+mod by_rows;
 mod graphs;
 mod layer;
 mod traced;
@@ -24,6 +26,7 @@ use burn::tensor::kind::Basic;
 use crate::graph::{backward, leaf};
 use crate::{Error, Inputs, Kind, Value, Values};
 
+pub use by_rows::by_rows;
 pub(crate) use graphs::{check_devices, check_shapes};
 pub use layer::Layer;
 pub use traced::Traced;

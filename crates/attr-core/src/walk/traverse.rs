@@ -150,6 +150,21 @@ pub struct Walked {
 }
 
 impl Walked {
+    /// Returns what arrives at each of `layers`, which are those of [`Keep::Layers`].
+    ///
+    /// # Errors
+    /// [`Error::Layer`] for a layer that nothing arrives at.
+    pub fn reached(self, layers: &[String]) -> Result<Vec<Value>, Error> {
+        let pairs = layers.iter().zip(self.layers);
+        let each = pairs.map(|(layer, value)| {
+            value.ok_or_else(|| Error::Layer {
+                name: layer.clone(),
+                reason: "the target does not depend on it".into(),
+            })
+        });
+        each.collect()
+    }
+
     pub(super) fn map(mut self, f: impl Fn(Value) -> Value) -> Self {
         let values = self.inputs.iter_mut().chain(&mut self.layers).flatten();
         for value in values.chain(self.nodes.iter_mut().map(|(_, value)| value)) {

@@ -53,7 +53,7 @@ use attr_core::{Error, Explanation, LayerMethod, LayerNames, Question, Value, Va
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::layer::{names, reached};
+use crate::layer::names;
 use weighting::LayerView;
 
 /// Parameters of class activation maps, under Captum's names where they exist.
@@ -178,7 +178,7 @@ impl<W: Weighting> LayerMethod for Cam<W> {
             }
             for (t, chosen) in question.chosen(&output, &rows)?.into_iter().enumerate() {
                 let walk = Walk::from_output(chosen.seed).keep(Keep::Layers(&names));
-                let gradients = reached(&self.layers, pass.walk(walk)?.layers)?;
+                let gradients = pass.walk(walk)?.reached(&self.layers)?;
                 let maps = self.maps(&images, Some(&gradients), &rows)?;
                 collected.push(t, maps, &chosen.scores);
             }

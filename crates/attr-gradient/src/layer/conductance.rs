@@ -10,7 +10,7 @@ use attr_core::{BaselineUse, Error, Explanation, LayerMethod, LayerNames, Questi
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{explanations, names, reached};
+use super::{explanations, names};
 use crate::path::{Path, no_path, take};
 use crate::quadrature::Quadrature;
 use crate::rows::{Chunk, RowSums, row_sums, samples_of};
@@ -155,7 +155,7 @@ impl LayerMethod for Conductance {
             let chosen = question.chosen(&pass.output()?, &points)?;
             let gradients = chosen.into_iter().map(|chosen| {
                 let walk = Walk::from_output(chosen.seed).keep(Keep::Layers(&names));
-                let found = reached(&self.layers, pass.walk(walk)?.layers)?;
+                let found = pass.walk(walk)?.reached(&self.layers)?;
                 found.iter().map(Value::matrix).collect()
             });
             let gradients: Vec<Vec<Tensor<2>>> = gradients.collect::<Result<_, Error>>()?;

@@ -7,7 +7,7 @@ use attr_core::walk::{GradientEverywhere, Keep, Walk};
 use attr_core::{Error, Explanation, LayerMethod, LayerNames, Question};
 use serde::{Deserialize, Serialize};
 
-use super::{names, reached};
+use super::names;
 
 /// Parameters of [`GradientXActivation`], under Captum's names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +96,7 @@ impl LayerMethod for GradientXActivation {
             let chosen = question.chosen(&pass.output()?, &rows)?;
             for (t, chosen) in chosen.into_iter().enumerate() {
                 let walk = Walk::from_output(chosen.seed).keep(Keep::Layers(&names));
-                let gradients = reached(&self.layers, pass.walk(walk)?.layers)?;
+                let gradients = pass.walk(walk)?.reached(&self.layers)?;
                 let pairs = gradients.into_iter().zip(&self.layers);
                 let values = pairs.map(|(gradient, layer)| {
                     if !self.config.multiply_by_inputs {

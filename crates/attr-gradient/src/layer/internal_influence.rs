@@ -7,7 +7,7 @@ use attr_core::walk::{GradientEverywhere, Keep, Walk};
 use attr_core::{BaselineUse, Error, Explanation, LayerMethod, LayerNames, Question};
 use serde::{Deserialize, Serialize};
 
-use super::{explanations, names, reached};
+use super::{explanations, names};
 use crate::path::{Path, no_path};
 use crate::quadrature::Quadrature;
 use crate::rows::{Chunk, RowSums, samples_of};
@@ -126,7 +126,7 @@ impl LayerMethod for InternalInfluence {
             let chosen = question.chosen(&pass.output()?, &points)?;
             for (t, chosen) in chosen.into_iter().enumerate() {
                 let walk = Walk::from_output(chosen.seed).keep(Keep::Layers(&names));
-                let gradients = reached(&self.layers, pass.walk(walk)?.layers)?;
+                let gradients = pass.walk(walk)?.reached(&self.layers)?;
                 for (i, gradient) in gradients.into_iter().enumerate() {
                     sums.add(t, i, gradient.matrix()?, &chunk);
                 }

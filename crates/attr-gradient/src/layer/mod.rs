@@ -28,14 +28,6 @@ pub(crate) fn names(layers: &[String]) -> Vec<&str> {
     layers.iter().map(|layer| &layer[..]).collect()
 }
 
-/// Returns the value that reached each layer; an error for a layer that nothing reached.
-pub(crate) fn reached(layers: &[String], found: Vec<Option<Value>>) -> Result<Vec<Value>, Error> {
-    let found = layers.iter().zip(found);
-    found
-        .map(|(layer, value)| value.ok_or_else(|| unreached(layer)))
-        .collect()
-}
-
 /// Builds an explanation for each layer from its sum over samples and the shape of its samples.
 pub(crate) fn explanations(
     sums: Vec<Option<Tensor<2>>>,

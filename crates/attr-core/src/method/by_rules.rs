@@ -1,0 +1,109 @@
+//! A composite of rules as a method: what its walk brings back from a target.
+
+use super::Method;
+use crate::build::Collected;
+use crate::walk::{Composite, Keep, Walk};
+use crate::{Error, Explanation, Question};
+
+/// Walks back from each target by the rules of a composite, and returns what arrives at the inputs
+/// or, [at layers](crate::Method::at_layers), at the layers.
+///
+/// The walk starts with 1 at the target's output. This makes a rule of your own a method, with
+/// targets, memory budget and layers.
+///
+/// Shapes: the input's, `[batch, ...]`; at a layer, its activation's. One forward and one backward
+/// pass per row and target.
+///
+/// # Errors
+/// [`Error::NotTraced`] for a closure; [`Error::NoGradient`] for an input that nothing arrives at,
+/// such as tokens; [`Error::Layer`] for a layer that nothing arrives at; those of the rules.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use attr_core::walk::{NodeInfo, NodeView, Rule, Shares};
+/// use attr_core::{ByRules, Error, Method, Traced, Value};
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::{Device, Tensor, activation};
+///
+/// /// Passes on what arrives, whatever the ReLU did.
+/// struct PassThrough;
+///
+/// impl Rule for PassThrough {
+///     fn backward(&self, _: &NodeView<'_>, arriving: Vec<Option<Value>>) -> Result<Shares, Error> {
+///         Ok(arriving.into())
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Error> {
+/// let device = Device::default();
+/// let net: Linear = LinearConfig::new(3, 2).init(&device);
+/// let x = Tensor::<2>::ones([1, 3], &device);
+/// let model = Traced::new(&net, |net: &Linear, x| activation::relu(net.forward(x)), &x)?;
+///
+/// let method = ByRules::new(|node: &NodeInfo<'_>| -> Result<Option<Arc<dyn Rule>>, Error> {
+///     Ok(node.op().is_relu().then(|| Arc::new(PassThrough) as Arc<dyn Rule>))
+/// });
+/// assert_eq!(method.attribute(&model, &x, 1)?.attribution().dims(), [1, 3]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct ByRules<C> {
+    composite: C,
+}
+
+impl<C: Composite> ByRules<C> {
+    /// Creates the method from a composite, which may be a closure.
+    pub fn new(composite: C) -> Self {
+        Self { composite }
+    }
+}
+
+impl<C: Composite> Method for ByRules<C> {
+    fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        question.check_attributed()?;
+        let plan = question.plan(&self.composite)?;
+        let mut collected = question.collect();
+        question.for_rows(1, |rows| {
+            let pass = question.pass(&rows, None, &plan)?;
+            let chosen = question.chosen(&pass.output()?, &rows)?;
+            for (t, chosen) in chosen.into_iter().enumerate() {
+                let mut values = pass.walk(Walk::from_output(chosen.seed))?.inputs;
+                for (i, value) in values.iter_mut().enumerate() {
+                    if !rows.attributed(i) {
+                        *value = None;
+                    } else if value.is_none() {
+                        return Err(Error::NoGradient { input: i });
+                    }
+                }
+                collected.push(t, values, &chosen.scores);
+            }
+            Ok(())
+        })?;
+        collected.finish()
+    }
+
+    fn explain_layers(
+        &self,
+        question: &Question<'_>,
+        layers: &[String],
+    ) -> Result<Vec<Vec<Explanation>>, Error> {
+        let plan = question.plan(&self.composite)?.to_layers(layers)?;
+        let names: Vec<&str> = layers.iter().map(String::as_str).collect();
+        let mut collected = Collected::new(question.targets().len(), layers.len());
+        question.for_rows(1, |rows| {
+            let pass = question.pass(&rows, None, &plan)?;
+            let chosen = question.chosen(&pass.output()?, &rows)?;
+            for (t, chosen) in chosen.into_iter().enumerate() {
+                let walk = Walk::from_output(chosen.seed).keep(Keep::Layers(&names));
+                let values = pass.walk(walk)?.reached(layers)?;
+                let values = values.into_iter().map(Some).collect();
+                collected.push(t, values, &chosen.scores);
+            }
+            Ok(())
+        })?;
+        let found = collected.finish()?.into_iter();
+        Ok(found.map(Explanation::split).collect())
+    }
+}

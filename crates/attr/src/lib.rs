@@ -1,0 +1,33 @@
+//! Explains the predictions of neural networks: the attr crates behind one dependency.
+#![doc = include_str!("../README.md")]
+
+pub use attr_core::*;
+#[cfg(feature = "gradient")]
+pub use attr_gradient as gradient;
+#[cfg(feature = "onnx")]
+pub use attr_onnx as onnx;
+#[cfg(feature = "perturb")]
+pub use attr_perturb as perturbation;
+#[cfg(feature = "surrogate")]
+pub use attr_surrogate as surrogate;
+#[cfg(feature = "viz")]
+pub use attr_viz as viz;
+
+/// What a program that explains a model needs: the traits, the inputs and targets, and every
+/// method of the enabled features.
+pub mod prelude {
+    pub use attr_core::{
+        Attribution, Baseline, Budget, Constant, FeatureMask, LayerMethod, Method, Progress, Run,
+        Target, Traced, Value, Values, by_rows,
+    };
+    #[cfg(feature = "gradient")]
+    pub use attr_gradient::*;
+    #[cfg(feature = "onnx")]
+    pub use attr_onnx::OnnxModel;
+    #[cfg(feature = "perturb")]
+    pub use attr_perturb::*;
+    #[cfg(feature = "surrogate")]
+    pub use attr_surrogate::*;
+    #[cfg(feature = "viz")]
+    pub use attr_viz::{Map, Panel, Picture, Sign, Style, View};
+}
