@@ -5,8 +5,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use attr::Error;
 use attr::prelude::*;
+use attr::{Error, Row};
 use attr_examples::{Digits, DigitsNet};
 use burn::tensor::Device;
 
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let model = Traced::new(&net, |net: &DigitsNet, x| net.forward(x), &images)?;
 
     // A traced model is shared by all threads; it is traced once, for all batch sizes.
-    let answers: Vec<Result<String, Error>> = thread::scope(|scope| {
+    let answers: Vec<Result<Row, Error>> = thread::scope(|scope| {
         let requests = (0..4).map(|i| {
             let image = images.clone().narrow(0, i, 1);
             let model = &model;
@@ -36,26 +36,24 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let run = Run::new().with_progress(&deadline);
                 let method = IntegratedGradients::new();
                 let found = method.attribute_with(model, &image, Target::Predicted, &run)?;
-                Ok(serde_json::to_string(&found.rows()?[0].clone().top(1)).unwrap_or_default())
+                Ok(found.rows()?.remove(0).top(1))
             })
         });
         let requests: Vec<_> = requests.collect();
-        let join = |request: thread::ScopedJoinHandle<'_, _>| {
-            let panicked = |_| Err(Error::Cancelled);
-            request.join().unwrap_or_else(panicked)
-        };
-        requests.into_iter().map(join).collect()
+        let requests = requests.into_iter();
+        requests
+            .map(|request| request.join().expect("a request panicked"))
+            .collect()
     });
     for answer in answers {
-        println!("{}", answer?);
+        println!("{}", serde_json::to_string(&answer?)?);
     }
 
     let passed = Deadline(Instant::now());
     let run = Run::new().with_progress(&passed);
     let late = Saliency::new().attribute_with(&model, &images, Target::Predicted, &run);
-    println!(
-        "too late: {}",
-        late.err().map_or("no".into(), |error| error.to_string())
-    );
+    if let Err(error) = late {
+        println!("too late: {error}");
+    }
     Ok(())
 }

@@ -3,6 +3,11 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+/// The programs that show one job each; the first is the README's.
+const EXAMPLES: [&str; 8] = [
+    "explain", "tabular", "image", "text", "remote", "method", "rule", "serve",
+];
+
 /// Runs all steps and prints a summary; the first failure ends the run.
 pub fn run() -> Result<(), String> {
     let mut steps = Steps::default();
@@ -22,7 +27,10 @@ pub fn run() -> Result<(), String> {
         command.args(["doc", "--release", "--workspace", "--no-deps"]);
         crate::run(command.env("RUSTDOCFLAGS", "--deny warnings"))
     })?;
-    steps.cargo("main job", &["run", "--release", "--example", "explain"])?;
+    for example in EXAMPLES {
+        let name = format!("example {example}");
+        steps.cargo(&name, &["run", "--release", "--example", example])?;
+    }
 
     // One build serves both backends, so most of Burn is compiled once.
     let adapter = vulkan_driver();

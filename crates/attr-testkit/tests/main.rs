@@ -23,6 +23,7 @@ mod perturbations;
 mod published;
 mod published_black_boxes;
 mod questions;
+mod results;
 mod sampling;
 mod surrogates;
 mod text;

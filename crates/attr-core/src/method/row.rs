@@ -172,9 +172,18 @@ impl fmt::Display for Row {
         };
         let decimals = (4 - before).clamp(0, 12) as usize;
         for (feature, name) in self.features.iter().zip(&names) {
-            write!(f, "\n{name:>width$}  {:+.decimals$}", feature.value)?;
-            if let Some(error) = feature.standard_error {
-                write!(f, " ± {error:.decimals$}")?;
+            // What rounds to zero has no sign.
+            let shown = 0.5 * 10f32.powi(-(decimals as i32));
+            let value = if feature.value.abs() < shown {
+                0.0
+            } else {
+                feature.value
+            };
+            write!(f, "\n{name:>width$}  {value:+.decimals$}")?;
+            match feature.standard_error {
+                Some(error) if error > 0.0 && error < shown => write!(f, " ± {error:.1e}")?,
+                Some(error) => write!(f, " ± {error:.decimals$}")?,
+                None => {}
             }
         }
         Ok(())
