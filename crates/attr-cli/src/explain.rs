@@ -234,7 +234,22 @@ fn check_outputs(arguments: &ExplainArguments) -> Result<(), Error> {
     {
         paths.push(("--json", json.as_path(), &[][..]));
     }
-    output::check(&paths)
+    let model = &arguments.model;
+    let texts = [
+        &model.input,
+        &model.constant,
+        &arguments.baseline,
+        &arguments.feature_mask,
+    ];
+    let texts = texts.into_iter().flatten().chain(&arguments.target);
+    // NAME=FILE, or a file alone, whose name may have an equals sign.
+    let files = texts.flat_map(|text| [Some(&text[..]), text.split_once('=').map(|pair| pair.1)]);
+    let read = files
+        .flatten()
+        .map(Path::new)
+        .chain([model.model.as_path()]);
+    let read: Vec<&Path> = read.chain(arguments.training.as_deref()).collect();
+    output::check(&paths, &read)
 }
 
 /// Returns the index explained in each row, or null for a weighted sum.

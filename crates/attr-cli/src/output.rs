@@ -29,11 +29,8 @@ impl Outputs {
                 std::fs::write(path, content).map_err(failed)?;
                 continue;
             }
-            let mut builder = tempfile::Builder::new();
-            builder.prefix(".attrx-");
-            #[cfg(unix)]
-            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-            let mut file = builder.tempfile_in(folder(path)).map_err(failed)?;
+            let path = followed(path);
+            let mut file = temporary(&path).map_err(failed)?;
             file.write_all(content).map_err(failed)?;
             written.push((file, path));
         }
@@ -41,9 +38,33 @@ impl Outputs {
             let failed = |e: tempfile::PersistError| {
                 Error::other(format!("cannot write {}: {}", path.display(), e.error))
             };
-            file.persist(path).map_err(failed)?;
+            file.persist(&path).map_err(failed)?;
         }
         Ok(())
+    }
+}
+
+/// Creates the temporary file that will become `path`, with the mode of the file that it replaces.
+fn temporary(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".attrx-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let present = std::fs::metadata(path).map(|metadata| metadata.permissions());
+        builder.permissions(present.unwrap_or(PermissionsExt::from_mode(0o666)));
+    }
+    builder.tempfile_in(folder(path))
+}
+
+/// Returns the file that a path stands for: links are followed, and the folder is spelled in full.
+fn followed(path: &Path) -> PathBuf {
+    if let Ok(whole) = path.canonicalize() {
+        return whole;
+    }
+    match (folder(path).canonicalize(), path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => path.to_path_buf(),
     }
 }
 
@@ -59,8 +80,10 @@ fn folder(path: &Path) -> &Path {
     }
 }
 
-/// Rejects paths that cannot be written or would overwrite each other, before any work is done.
-pub fn check(paths: &[(&str, &Path, &[&str])]) -> Result<(), Error> {
+/// Rejects paths that cannot be written, or would overwrite each other or one of the files `read`,
+/// before any work is done.
+pub fn check(paths: &[(&str, &Path, &[&str])], read: &[&Path]) -> Result<(), Error> {
+    let read: Vec<PathBuf> = read.iter().flat_map(|path| path.canonicalize()).collect();
     for (i, (flag, path, extensions)) in paths.iter().enumerate() {
         let extension = path
             .extension()
@@ -81,12 +104,26 @@ pub fn check(paths: &[(&str, &Path, &[&str])]) -> Result<(), Error> {
             };
             return Err(Error::input(format!("{flag} {}: {why}", path.display())));
         }
-        if let Some((other, _, _)) = paths[..i].iter().find(|(_, earlier, _)| earlier == path) {
+        if is_special(path) {
+            continue;
+        }
+        let file = followed(path);
+        let mut earlier = paths[..i].iter();
+        if let Some((other, _, _)) = earlier.find(|(_, earlier, _)| followed(earlier) == file) {
             return Err(Error::input(format!(
                 "{flag} and {other} both name {}",
                 path.display()
             )));
         }
+        if read.contains(&file) {
+            return Err(Error::input(format!(
+                "{flag} {}: it would overwrite a file that is read",
+                path.display()
+            )));
+        }
+        temporary(&file).map_err(|error| {
+            Error::input(format!("{flag} {}: cannot write: {error}", path.display()))
+        })?;
     }
     Ok(())
 }

@@ -248,8 +248,9 @@ fn read(text: &str, parameter: &Parameter) -> Result<Value, Error> {
         text => match (serde_json::from_str(text), text.parse::<f64>()) {
             (Ok(value), _) => value,
             // Numbers that JSON does not accept: .5, 1.
-            (Err(_), Ok(number)) => Value::from(number),
-            (Err(_), Err(_)) => text.into(),
+            (Err(_), Ok(number)) if number.is_finite() => Value::from(number),
+            // Not a number, or infinity, which JSON lacks.
+            (Err(_), _) => text.into(),
         },
     };
     let value = match parameter.kind.starts_with("array") {

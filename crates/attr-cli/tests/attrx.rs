@@ -787,6 +787,9 @@ fn bad_usage_is_refused_before_any_work() {
     let folder = bench.path("");
     let (missing, text) = (bench.path("no/a.npy"), bench.path("a.txt"));
     let npy = bench.path("a.npy");
+    // The same file and the model itself, spelled otherwise.
+    let again = bench.path("./a.npy");
+    let model = asset("../digits/digits.onnx");
     let cases: &[(&[&str], &str)] = &[
         (&["--method", "salience"], "nearest are saliency"),
         (
@@ -812,6 +815,31 @@ fn bad_usage_is_refused_before_any_work() {
         (
             &["--method", "saliency", "--out", &npy, "--delta", &npy],
             "both name",
+        ),
+        (
+            &["--method", "saliency", "--out", &npy, "--delta", &again],
+            "both name",
+        ),
+        (
+            &["--method", "saliency", "--json", &model],
+            "it would overwrite a file that is read",
+        ),
+        (
+            &["--method", "integrated-gradients", "--set", "tolerance=nan"],
+            "it takes a number or none",
+        ),
+        (
+            &[
+                "--method",
+                "integrated-gradients",
+                "--set",
+                "tolerance=-inf",
+            ],
+            "it takes a number or none",
+        ),
+        (
+            &["--method", "deeplift", "--set", "eps=1e300"],
+            "eps = 1e300",
         ),
         (
             &["--method", "saliency", "--json", &folder],
@@ -911,6 +939,30 @@ fn bad_usage_is_refused_before_any_work() {
     assert_eq!(bench.files(), [""; 0], "something was written");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_replaced_file_keeps_its_mode_and_its_links() {
+    use std::os::unix::fs::PermissionsExt;
+    let bench = Bench::new();
+    let (file, link) = (bench.path("secret.json"), bench.path("link.json"));
+    std::fs::write(&file, "before").unwrap();
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    succeeds(&explain_seven(&["--method", "saliency", "--json", &link]));
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert!(std::fs::read_to_string(&file).unwrap().starts_with('{'));
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(bench.files(), ["link.json", "secret.json"]);
+}
+
+/// The start of a colour picture of 16384 x 16384 pixels.
+const HUGE_PNG: &[u8] =
+    b"\x89\x50\x4e\x47\x0d\x0a\x1a\x0a\x00\x00\x00\x0d\x49\x48\x44\x52\x00\x00\x40\
+          \x00\x00\x00\x40\x00\x08\x02\x00\x00\x00\x26\xaa\x87\xd3\x00\x00\x00\x08\x49\
+          \x44\x41\x54\x78\x9c\x03\x00\x00\x00\x00\x01\x48\x06\x89\xd2\x00\x00\x00\x00\
+          \x49\x45\x4e\x44\xae\x42\x60\x82";
+
 #[test]
 fn bad_files_are_refused() {
     let bench = Bench::new();
@@ -925,7 +977,34 @@ fn bad_files_are_refused() {
     let nan = bench.floats("nan.npy", &[1, 1, 8, 8], vec![f32::NAN; 64]);
     let none = bench.floats("none.npy", &[0, 1, 8, 8], Vec::new());
     let missing = bench.path("missing.npy");
+    // 64 levels of brackets, each of which doubles the time of a naive parser.
+    let nested = bench.path("nested.npy");
+    let header_text = format!("{}{}", "[".repeat(64), "]".repeat(64));
+    let start = [&b"\x93NUMPY\x01\x00\x80\x00"[..], header_text.as_bytes()].concat();
+    std::fs::write(&nested, start).unwrap();
+    // A header alone, of a picture that would take gigabytes.
+    let huge = bench.path("huge.png");
+    std::fs::write(&huge, HUGE_PNG).unwrap();
+    // An archive whose directory has another checksum than the array.
+    let changed = bench.path("changed.npz");
+    let mut writer = npyz::npz::NpzWriter::create(&changed).unwrap();
+    let array = writer.array("x", Default::default()).unwrap();
+    let mut array = array
+        .default_dtype()
+        .shape(&[1, 1, 8, 8])
+        .begin_nd()
+        .unwrap();
+    array.extend((0..64).map(|i| i as f32)).unwrap();
+    array.finish().unwrap();
+    drop(writer);
+    let mut archive = std::fs::read(&changed).unwrap();
+    let directory = archive.windows(4).position(|four| four == b"PK\x01\x02");
+    archive[directory.unwrap() + 16] ^= 1;
+    std::fs::write(&changed, archive).unwrap();
     let cases = [
+        (&nested, "nested too deeply"),
+        (&huge, "16384 x 16384 pixels"),
+        (&changed, "checksum"),
         (&broken, "not a .npy array"),
         (&header, "a header of 4294967295 bytes"),
         (&png, "not a PNG or JPEG image"),

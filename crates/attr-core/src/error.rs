@@ -255,6 +255,16 @@ pub enum Error {
         /// Largest difference in an output value.
         difference: f32,
     },
+    /// A traced model takes any number of rows, but a row's output depends on the others.
+    #[error(
+        "the model mixes rows: the first row's output changes by {difference:e} with another row \
+         beside it, so attributions would depend on which rows go together. Evaluate one row at a \
+         time, with a budget of one row"
+    )]
+    MixesRows {
+        /// Largest difference in an output value.
+        difference: f32,
+    },
     /// The trace could not be completed.
     #[error("tracing failed: {0}")]
     Trace(String),

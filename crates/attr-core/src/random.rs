@@ -15,6 +15,13 @@ impl Random {
         Self(ChaCha8Rng::seed_from_u64(seed))
     }
 
+    /// Creates one of the independent streams of a seed; [`new`](Self::new) is stream 0.
+    pub fn stream(seed: u64, stream: u64) -> Self {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        random.set_stream(stream);
+        Self(random)
+    }
+
     /// Returns the next `count` standard normal numbers.
     pub fn normal(&mut self, count: usize) -> impl Iterator<Item = f32> + '_ {
         StandardNormal.sample_iter(&mut self.0).take(count)

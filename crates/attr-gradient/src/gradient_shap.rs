@@ -173,12 +173,9 @@ impl GradientShap {
         }
         let question = question.with_fixed_targets()?;
         let (rows, targets) = (inputs.rows(), question.targets().len());
-        let mut random = Random::new(self.config.seed);
-        let draws = self.draws(rows, &pools, random.clone());
-        if noise {
-            // The noise is generated after all draws.
-            random = self.after_draws(rows, &pools, random);
-        }
+        let draws = self.draws(rows, &pools, Random::new(self.config.seed));
+        // A stream of its own: a row's noise depends on the rows before it alone.
+        let mut random = Random::stream(self.config.seed, 1);
         let names = names(layers.unwrap_or_default());
         let complete = self.config.multiply_by_inputs;
         let plan = match layers {
@@ -328,17 +325,6 @@ impl GradientShap {
                 Ok(vec![whole])
             })
             .collect()
-    }
-
-    /// Returns the generator in its state after all draws.
-    fn after_draws(&self, rows: usize, pools: &[Option<Value>], mut random: Random) -> Random {
-        for _ in 0..rows * self.config.n_samples {
-            for pool in pools.iter().flatten() {
-                random.index(pool.rows());
-            }
-            random.uniform();
-        }
-        random
     }
 }
 

@@ -258,11 +258,11 @@ impl IntegratedGradients {
         let Some(tolerance) = self.config.tolerance else {
             return Ok(());
         };
-        if tolerance.is_nan() || tolerance <= 0.0 {
+        if !(tolerance > 0.0 && tolerance.is_finite()) {
             return Err(Error::Parameter {
                 name: "tolerance",
                 value: tolerance.to_string(),
-                expected: "it must be positive",
+                expected: "it must be positive and finite",
             });
         }
         self.config.method.samples(self.config.max_steps)?;

@@ -357,3 +357,54 @@ fn copies_stay_within_the_budget() {
     tunnel.attribute_with(&watched, &x, 0, &run).unwrap();
     assert_eq!(watched.0.get(), 7);
 }
+
+#[test]
+fn a_model_that_mixes_its_rows_is_refused_unless_they_go_one_by_one() {
+    let x = input([3, 4], 1);
+    let centred = |_: &Param<Tensor<1>>, x: Tensor<2>| {
+        let mean = x.clone().mean_dim(0);
+        (x - mean * 0.5).powi_scalar(2)
+    };
+    let mixing = Traced::new(&nothing(), centred, &x).unwrap();
+    assert_eq!(mixing.rows(), None);
+    for rows in [1, 3] {
+        let some = x.clone().narrow(0, 0, rows);
+        let refused = IntegratedGradients::new().attribute(&mixing, &some, 1);
+        let error = refused.unwrap_err();
+        assert!(matches!(error, Error::MixesRows { .. }), "{error}");
+        let black_box = FeatureAblation::new().attribute(&mixing, &some, 1);
+        assert!(matches!(black_box, Err(Error::MixesRows { .. })));
+    }
+    // One at a time, each row is its own mean.
+    let run = Run::new().with_budget(Budget::Rows(1));
+    let found = Saliency::new()
+        .with_abs(false)
+        .attribute_with(&mixing, &x, 1, &run);
+    let found = found
+        .unwrap()
+        .attribution()
+        .into_data()
+        .try_to_vec::<f32>()
+        .unwrap();
+    let x = x.into_data().try_to_vec::<f32>().unwrap();
+    assert!(
+        (found[1] - 0.5 * x[1]).abs() < 1e-5,
+        "{} {}",
+        found[1],
+        x[1]
+    );
+    assert!((found[9] - 0.5 * x[9]).abs() < 1e-5);
+}
+
+#[test]
+fn a_row_gets_the_same_noise_whatever_follows_it() {
+    let x = input([3, 4], 1);
+    let shap = GradientShap::new().with_stdevs([0.5]).with_seed(3);
+    let shap = shap.with_baseline(input([2, 4], 2));
+    let first = |rows: usize| {
+        let some = x.clone().narrow(0, 0, rows);
+        let found = shap.attribute(&forward, &some, 1).unwrap();
+        found.values()[0].as_ref().unwrap().slice_rows(0..1)
+    };
+    assert_close("the first row", &first(3), &first(1), 1e-5);
+}

@@ -12,6 +12,9 @@ use crate::Error;
 #[derive(Clone, Debug)]
 pub struct Picture(pub(crate) RgbImage);
 
+/// The most pixels that are decoded. As floating-point colours they take 768 MiB.
+const MOST_PIXELS: u64 = 1 << 26;
+
 impl Picture {
     /// Creates a grey image from numbers in row-major order; `range` runs from black to white.
     ///
@@ -45,16 +48,21 @@ impl Picture {
     /// Decodes the content of a PNG or JPEG file.
     ///
     /// # Errors
-    /// [`Error::Decode`] if it is neither, is broken or has a side of more than 16384 pixels.
+    /// [`Error::Decode`] if it is neither, is broken or has more than 67,108,864 pixels.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let failed = |error: image::ImageError| Error::Decode(error.to_string());
-        let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
-        let mut reader = reader.map_err(|error| Error::Decode(error.to_string()))?;
-        let mut limits = image::Limits::default();
-        limits.max_image_width = Some(16384);
-        limits.max_image_height = Some(16384);
-        reader.limits(limits);
-        Ok(Self(reader.decode().map_err(failed)?.to_rgb8()))
+        let reader = || {
+            let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
+            reader.map_err(|error| Error::Decode(error.to_string()))
+        };
+        // The header says how large the picture is; nothing is decoded for it.
+        let (width, height) = reader()?.into_dimensions().map_err(failed)?;
+        if u64::from(width) * u64::from(height) > MOST_PIXELS {
+            return Err(Error::Decode(format!(
+                "it has {width} x {height} pixels, more than {MOST_PIXELS}"
+            )));
+        }
+        Ok(Self(reader()?.decode().map_err(failed)?.to_rgb8()))
     }
 
     /// Resizes the picture, smoothed when it shrinks and interpolated when it grows.

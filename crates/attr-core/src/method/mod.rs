@@ -208,7 +208,8 @@ pub enum BaselineUse {
 ///
 /// # Errors
 /// [`Error::EmptyBatch`], [`Error::Shape`] and [`Error::NonFinite`] for inputs that cannot be
-/// explained; [`Error::TargetRows`] for targets with a different number of rows; those of `answer`.
+/// explained; [`Error::TargetRows`] for targets with a different number of rows;
+/// [`Error::MixesRows`]; those of `answer`.
 pub fn ask<I: Inputs, T>(
     model: &impl Model<I>,
     inputs: &I,
@@ -229,6 +230,12 @@ pub fn ask<I: Inputs, T>(
     let constants = model.traced().map_or(&[][..], |traced| traced.constants());
     let values: Values = given.with_constants(constants)?;
     let model = Untyped::new(model);
+    if let Some(traced) = Model::traced(&model)
+        && traced.rows().is_none()
+        && run.rows_at_once(&model, &values) > 1
+    {
+        traced.check_rows_apart(&values)?;
+    }
     answer(&Question::new(&model, values, targets, run), count)
 }
 

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
 
 use burn::module::Module;
 
@@ -42,6 +43,8 @@ pub struct Traced {
     graphs: Graphs,
     /// Values from before the cut that a cut model still reads.
     constants: Vec<Value>,
+    /// How much a row's output changes with the row beside it, once that was tried.
+    mixing: Arc<OnceLock<f32>>,
 }
 
 impl Traced {
@@ -77,6 +80,7 @@ impl Traced {
         let traced = Self {
             graphs: Graphs::of_module(recorder, count, device.as_dispatch().clone()),
             constants: Vec::new(),
+            mixing: Arc::default(),
         };
         traced.graphs.get(values.values())?;
         Ok(traced)
@@ -129,6 +133,7 @@ impl Traced {
         let traced = Self {
             graphs: Graphs::of_module(recorder, count, device.as_dispatch().clone()),
             constants: Vec::new(),
+            mixing: Arc::default(),
         };
         traced.graphs.get(example.values())?;
         Ok(traced)
@@ -371,6 +376,7 @@ impl Traced {
         let model = Self {
             graphs: Graphs::of_graph(graph),
             constants: Vec::new(),
+            mixing: Arc::default(),
         };
         Ok((model, run.all(&slots)?, run.all(&side)?))
     }
@@ -428,6 +434,41 @@ impl Traced {
         self.graphs.example().ok()?.rows
     }
 
+    /// Refuses a model that takes any number of rows but mixes them: its results would depend on
+    /// which rows go through it together. It is tried once, on the first row beside one of zeros.
+    pub(crate) fn check_rows_apart(&self, inputs: &Values) -> Result<(), Error> {
+        let difference = *self.mixing.get_or_init(|| self.mixing(inputs));
+        if difference > 0.0 {
+            return Err(Error::MixesRows { difference });
+        }
+        Ok(())
+    }
+
+    /// Returns how much the first row's output changes with a row of zeros beside it; 0 for no more
+    /// than rounding, and where a pass fails, which is left to whoever runs it in earnest.
+    fn mixing(&self, inputs: &Values) -> f32 {
+        let one = inputs.slice(0..1);
+        let other = one.with(|i, value| one.attributed(i).then(|| value.zeros_like()));
+        let first = |rows: Values| {
+            let count = rows.rows();
+            let output = self.forward(&rows).ok()?.detached();
+            let fits = output.rows() == count && output.kind() == Kind::Float;
+            fits.then(|| output.slice_rows(0..1).to_vec().ok())?
+        };
+        let both = Values::cat(vec![one.clone(), other]);
+        let (Some(alone), Some(beside)) = (first(one), both.ok().and_then(first)) else {
+            return 0.0;
+        };
+        let pairs = alone.iter().zip(&beside);
+        let difference = pairs.fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+        let largest = alone.iter().fold(0f32, |m, v| m.max(v.abs()));
+        if difference > 1e-3 * largest.max(1e-3) {
+            difference
+        } else {
+            0.0
+        }
+    }
+
     /// Returns how many input shapes have been traced so far.
     pub fn traces(&self) -> usize {
         self.graphs.traces()
@@ -437,6 +478,7 @@ impl Traced {
         Self {
             graphs: self.graphs.with_step(step),
             constants: self.constants.clone(),
+            mixing: Arc::default(),
         }
     }
 

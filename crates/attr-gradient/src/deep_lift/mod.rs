@@ -84,7 +84,7 @@ impl Default for DeepLiftConfig {
 ///
 /// # Errors
 /// [`Error::NotTraced`] for a closure; [`Error::Shape`] for a baseline that does not fit;
-/// [`Error::Parameter`] for a negative `eps`.
+/// [`Error::Parameter`] for an `eps` that is not between 0 and 1.
 ///
 /// ```
 /// use attr_core::{Method, Traced};
@@ -248,11 +248,11 @@ impl<'a> Pairs<'a> {
         question: &Question<'_>,
         layers: Option<&'a [String]>,
     ) -> Result<Self, Error> {
-        if config.eps.is_nan() || config.eps < 0.0 {
+        if !(0.0..=1.0).contains(&config.eps) {
             return Err(Error::Parameter {
                 name: "eps",
-                value: config.eps.to_string(),
-                expected: "it must not be negative",
+                value: format!("{:?}", config.eps),
+                expected: "it must be from 0 to 1",
             });
         }
         if layers.is_none() {
