@@ -1,8 +1,4 @@
-//! Loads an ONNX file at run time as a traced model, which runs with Burn and suits every method.
-//!
-//! [`OnnxModel::open`] reads the file, [`OnnxModel::trace`] runs its nodes once on Burn's
-//! recording device. The result is an ordinary [`Traced`](attr_core::Traced) model whose layers
-//! carry the file's node names.
+//! An ONNX file as a traced model.
 //!
 //! ```text
 //! file.rs    reads the protobuf messages        weights.rs  stored tensors, on the model's device
@@ -13,6 +9,7 @@
 //! call.rs    one node's inputs and attributes   ops/        the operators, by family
 //! batch.rs   runs models exported for one batch size at any batch size
 //! ```
+#![doc = include_str!("../README.md")]
 
 mod arithmetic;
 mod batch;

@@ -6,7 +6,7 @@
 use attr_core::build::Random;
 use attr_core::perturb::{Perturbation, Perturbed};
 use attr_core::{Error, Explanation, Method, Question, Value, Values};
-use burn::tensor::TensorData;
+use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::interpretable::{Design, Fit, InterpretableModel, Ridge};
@@ -112,6 +112,18 @@ impl LimeTabular {
         }
     }
 
+    /// Creates the method with quartiles of a training set `[rows, features]`.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when reading from the device fails.
+    pub fn from_tensor(training: &Tensor<2>) -> Result<Self, Error> {
+        let columns = training.dims()[1].max(1);
+        let values = Value::from(training.clone()).to_vec()?;
+        let values: Vec<f64> = values.into_iter().map(f64::from).collect();
+        let rows: Vec<Vec<f64>> = values.chunks(columns).map(<[f64]>::to_vec).collect();
+        Ok(Self::new(rows))
+    }
+
     /// Sets all parameters.
     pub fn with_config(mut self, config: LimeTabularConfig) -> Self {
         self.config = config;
@@ -143,10 +155,65 @@ impl LimeTabular {
         self
     }
 
+    /// Sets the width of the distance kernel.
+    pub fn with_kernel_width(mut self, kernel_width: f64) -> Self {
+        self.config.kernel_width = Some(kernel_width);
+        self
+    }
+
+    /// Sets, for a method without bins, whether samples lie around the row.
+    pub fn with_sample_around_instance(mut self, around: bool) -> Self {
+        self.config.sample_around_instance = around;
+        self
+    }
+
+    /// Sets the penalty of the ridge regression.
+    pub fn with_alpha(mut self, alpha: f64) -> Self {
+        self.config.alpha = alpha;
+        self
+    }
+
     /// Sets the seed of the samples.
     pub fn with_seed(mut self, seed: u64) -> Self {
         self.config.seed = seed;
         self
+    }
+
+    /// Sets how many samples of all rows are evaluated together, instead of as many as the memory
+    /// budget allows.
+    pub fn with_perturbations_per_eval(mut self, count: usize) -> Self {
+        self.config.perturbations_per_eval = Some(count);
+        self
+    }
+
+    /// Returns what each coefficient says of its feature, per row, as `lime` prints it:
+    /// `2.00 < income <= 3.50` for a bin, `city = 3` for a category, and the name alone without
+    /// bins.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless there is one name for each feature; those of [`LimeTabular`] for
+    /// inputs and training sets that do not fit.
+    pub fn conditions(
+        &self,
+        x: &Tensor<2>,
+        names: &[impl AsRef<str>],
+    ) -> Result<Vec<Vec<String>>, Error> {
+        let x = Value::from(x.clone());
+        let columns = self.columns(&Values::new(vec![x.clone()], vec![true]))?;
+        if names.len() != columns.len() {
+            return Err(Error::Shape {
+                what: "the list of names".into(),
+                got: vec![names.len()],
+                expected: format!("[{}], one name for each feature,", columns.len()),
+            });
+        }
+        let values = x.to_vec()?;
+        let rows = values.chunks(columns.len().max(1)).map(|row| {
+            let each = columns.iter().zip(names).zip(row);
+            each.map(|((column, name), value)| column.condition(name.as_ref(), f64::from(*value)))
+                .collect()
+        });
+        Ok(rows.collect())
     }
 
     fn columns(&self, inputs: &Values) -> Result<Vec<Column>, Error> {
@@ -219,6 +286,23 @@ enum Column {
 }
 
 impl Column {
+    /// Says in words which bin or category a value is in.
+    fn condition(&self, name: &str, value: f64) -> String {
+        let bins = match self {
+            Self::Bins(bins) => bins,
+            Self::Categories(_) => return format!("{name} = {value}"),
+            Self::Numbers { .. } => return name.into(),
+        };
+        let bin = bins.bin(value);
+        let below = bin.checked_sub(1).and_then(|below| bins.edges.get(below));
+        match (below, bins.edges.get(bin)) {
+            (None, None) => name.into(),
+            (None, Some(upper)) => format!("{name} <= {upper:.2}"),
+            (Some(lower), None) => format!("{name} > {lower:.2}"),
+            (Some(lower), Some(upper)) => format!("{lower:.2} < {name} <= {upper:.2}"),
+        }
+    }
+
     fn categories(values: &[f64]) -> Result<Self, Error> {
         // Edges at every value: the same checks as for numbers.
         Discretization::new(values, Discretizer::None)?;

@@ -6,6 +6,7 @@ use attr_core::{
 };
 use attr_gradient::{GradientXActivation, GuidedBackprop, InputXGradient, NoiseTunnel, Saliency};
 use attr_perturb::{FeatureAblation, ShapleyValues};
+use attr_surrogate::LimeTabular;
 use attr_testkit::compare::assert_close_slices;
 use attr_testkit::device;
 use attr_testkit::models::{SmallCnn, input, seeded};
@@ -164,4 +165,40 @@ fn rules_are_methods_at_inputs_and_layers() {
         .attribute(&closure, &x, 1)
         .unwrap_err();
     assert!(matches!(refused, Error::NotTraced), "{refused}");
+}
+
+#[test]
+fn bins_and_categories_are_said_in_words() {
+    let training: Vec<f32> = (0..300)
+        .map(|i| {
+            if i % 3 == 2 {
+                (i % 2) as f32
+            } else {
+                i as f32 / 3.0
+            }
+        })
+        .collect();
+    let training = Tensor::<1>::from_floats(&training[..], &device()).reshape([100, 3]);
+    let lime = LimeTabular::from_tensor(&training).unwrap();
+    let lime = lime
+        .with_categorical_features([2])
+        .with_kernel_width(1.0)
+        .with_alpha(0.5);
+    let rows = x(&[[-5.0, 30.0, 1.0], [60.0, 500.0, 0.0]]);
+    let said = lime.conditions(&rows, &["age", "income", "city"]).unwrap();
+    assert_eq!(
+        said[0],
+        ["age <= 24.75", "25.08 < income <= 49.83", "city = 1"]
+    );
+    assert_eq!(
+        said[1],
+        ["49.50 < age <= 74.25", "income > 74.58", "city = 0"]
+    );
+    let error = lime.conditions(&rows, &["age"]).unwrap_err();
+    assert!(matches!(error, Error::Shape { .. }), "{error}");
+    let found = lime
+        .with_perturbations_per_eval(7)
+        .attribute(&weighted, &rows, 0)
+        .unwrap();
+    assert!(found.rows().unwrap()[0].features[1].value.abs() > 1.0);
 }
