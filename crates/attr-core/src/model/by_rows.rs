@@ -15,7 +15,7 @@ use burn::tensor::{Tensor, TensorData};
 /// message, or if the number of scores differs from that of the rows.
 ///
 /// ```
-/// use attr_core::{Model, by_rows};
+/// use attr_core::{Inputs, Model, by_rows};
 /// use burn::tensor::{Device, Tensor};
 ///
 /// # fn main() -> Result<(), attr_core::Error> {
@@ -23,7 +23,7 @@ use burn::tensor::{Tensor, TensorData};
 ///     Ok(rows.iter().map(|row| row[0] * row[1]).collect())
 /// });
 /// let x = Tensor::<2>::from_floats([[2.0, 3.0], [4.0, 5.0]], &Device::default());
-/// let scores = Model::<Tensor<2>>::forward(&model, x.into())?;
+/// let scores = Model::<Tensor<2>>::forward(&model, x.to_values())?;
 /// assert_eq!(scores.to_vec()?, [6.0, 20.0]);
 /// # Ok(())
 /// # }
