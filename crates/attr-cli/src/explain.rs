@@ -1,5 +1,6 @@
 //! Runs `attrx explain`.
 
+use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
@@ -37,7 +38,8 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
 
     let verbose = |text: String| {
         if arguments.model.verbose {
-            eprintln!("{text}");
+            // The result matters more than a step that cannot be reported.
+            let _ = writeln!(std::io::stderr(), "{text}");
         }
     };
     let opened = Opened::new(&arguments.model)?;

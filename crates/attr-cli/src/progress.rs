@@ -1,24 +1,36 @@
-//! Shows progress on standard error if it is a terminal.
+//! Shows progress on standard error: a bar on a terminal, elsewhere a line now and then.
 
-use std::cell::RefCell;
-use std::io::IsTerminal;
-use std::time::Duration;
+use std::cell::{Cell, RefCell};
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
 
 use attr_core::Progress;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A progress bar.
+/// How long work goes on before the first line, and between lines.
+const FIRST_LINE: Duration = Duration::from_secs(10);
+const NEXT_LINE: Duration = Duration::from_secs(60);
+
+/// Progress of the evaluations that a method has announced.
 pub struct Bar {
-    shown: bool,
+    quiet: bool,
+    terminal: bool,
     bar: RefCell<ProgressBar>,
+    started: Cell<Instant>,
+    /// When the next line is due.
+    due: Cell<Instant>,
 }
 
 impl Bar {
-    /// Creates a bar that is hidden if `quiet` is set or standard error is not a terminal.
+    /// Creates progress without any work yet; nothing is shown if `quiet` is set.
     pub fn new(quiet: bool) -> Self {
+        let now = Instant::now();
         Self {
-            shown: !quiet && std::io::stderr().is_terminal(),
+            quiet,
+            terminal: std::io::stderr().is_terminal(),
             bar: RefCell::new(ProgressBar::hidden()),
+            started: Cell::new(now),
+            due: Cell::new(now + FIRST_LINE),
         }
     }
 
@@ -31,19 +43,37 @@ impl Bar {
 impl Progress for Bar {
     fn start(&self, rows: usize) {
         self.finish();
-        if !self.shown {
-            return;
+        self.started.set(Instant::now());
+        let bar = if self.terminal && !self.quiet {
+            ProgressBar::new(rows as u64)
+        } else {
+            ProgressBar::with_draw_target(Some(rows as u64), ProgressDrawTarget::hidden())
+        };
+        if self.terminal && !self.quiet {
+            let template = "{bar:40} {pos}/{len} evaluations, {eta} left";
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(200));
         }
-        let bar = ProgressBar::new(rows as u64);
-        let template = "{bar:40} {pos}/{len} evaluations, {eta} left";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
-        bar.enable_steady_tick(Duration::from_millis(200));
         *self.bar.borrow_mut() = bar;
     }
 
     fn advance(&self, rows: usize) {
-        self.bar.borrow().inc(rows as u64);
+        let bar = self.bar.borrow();
+        bar.inc(rows as u64);
+        let now = Instant::now();
+        if self.quiet || self.terminal || now < self.due.get() {
+            return;
+        }
+        self.due.set(now + NEXT_LINE);
+        let (done, all) = (bar.position(), bar.length().unwrap_or_default());
+        let spent = now.duration_since(self.started.get()).as_secs_f64();
+        let left = spent * all.saturating_sub(done) as f64 / done.max(1) as f64;
+        // The result matters more than a line that cannot be written.
+        let _ = writeln!(
+            std::io::stderr(),
+            "{done} of {all} evaluations, about {left:.0} s left"
+        );
     }
 }

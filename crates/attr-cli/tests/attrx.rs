@@ -1019,6 +1019,16 @@ fn bad_files_are_refused() {
         ]);
         assert!(error.contains(expected), "{input}: {error}");
     }
+    #[cfg(unix)]
+    {
+        // Weights in a pipe that nobody writes into.
+        let model = bench.path("mlp_external.onnx");
+        std::fs::copy(exported("mlp_external.onnx"), &model).unwrap();
+        let pipe = Command::new("mkfifo").arg(format!("{model}.data")).status();
+        assert!(pipe.unwrap().success());
+        let error = fails(&["layers", "--model", &model]);
+        assert!(error.contains("is not a file"), "{error}");
+    }
     let folder = root().join("crates/attr-testkit/onnx/hostile");
     let mut tried = 0;
     for file in std::fs::read_dir(folder).unwrap() {

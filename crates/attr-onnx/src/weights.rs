@@ -120,6 +120,10 @@ impl Weights {
         let file = match self.files.entry(real) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
+                // Opening a pipe would wait for whoever writes into it.
+                if !entry.key().is_file() {
+                    return Err(format!("its external data, {location:?}, is not a file"));
+                }
                 let file = File::open(entry.key()).map_err(unreadable)?;
                 entry.insert(file)
             }

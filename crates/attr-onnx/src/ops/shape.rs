@@ -489,6 +489,15 @@ fn blocks(c: &Call<'_>) -> Result<([usize; 4], usize), String> {
     }
 }
 
+/// Returns whether a channel's blocks lie together: mode CRD, columns before rows before depth.
+fn columns_first(c: &Call<'_>) -> Result<bool, String> {
+    match c.text("mode", "DCR") {
+        "DCR" => Ok(false),
+        "CRD" => Ok(true),
+        mode => Err(format!("mode {mode:?} is neither DCR nor CRD")),
+    }
+}
+
 fn depth_to_space(c: &Call<'_>) -> Outcome {
     let ([n, channels, h, w], b) = blocks(c)?;
     if channels % (b * b) != 0 {
@@ -497,15 +506,12 @@ fn depth_to_space(c: &Call<'_>) -> Outcome {
         ));
     }
     let depth = channels / (b * b);
-    let moved = match c.text("mode", "DCR") {
-        "CRD" => c.permute(
-            &c.reshape(c.input(0)?, &[n, depth, b, b, h, w])?,
-            &[0, 1, 4, 2, 5, 3],
-        )?,
-        _ => c.permute(
-            &c.reshape(c.input(0)?, &[n, b, b, depth, h, w])?,
-            &[0, 3, 4, 1, 5, 2],
-        )?,
+    let moved = if columns_first(c)? {
+        let parts = c.reshape(c.input(0)?, &[n, depth, b, b, h, w])?;
+        c.permute(&parts, &[0, 1, 4, 2, 5, 3])?
+    } else {
+        let parts = c.reshape(c.input(0)?, &[n, b, b, depth, h, w])?;
+        c.permute(&parts, &[0, 3, 4, 1, 5, 2])?
     };
     Ok(vec![c.reshape(&moved, &[n, depth, h * b, w * b])?])
 }
@@ -518,7 +524,11 @@ fn space_to_depth(c: &Call<'_>) -> Outcome {
         ));
     }
     let parts = c.reshape(c.input(0)?, &[n, channels, h / b, b, w / b, b])?;
-    let moved = c.permute(&parts, &[0, 3, 5, 1, 2, 4])?;
+    let moved = if columns_first(c)? {
+        c.permute(&parts, &[0, 1, 3, 5, 2, 4])?
+    } else {
+        c.permute(&parts, &[0, 3, 5, 1, 2, 4])?
+    };
     Ok(vec![
         c.reshape(&moved, &[n, channels * b * b, h / b, w / b])?,
     ])
