@@ -15,8 +15,9 @@ const NEXT_LINE: Duration = Duration::from_secs(60);
 pub struct Bar {
     quiet: bool,
     terminal: bool,
-    bar: RefCell<ProgressBar>,
-    started: Cell<Instant>,
+    /// Counts evaluations, whether it is shown or not.
+    bar: RefCell<Option<ProgressBar>>,
+    started: Instant,
     /// When the next line is due.
     due: Cell<Instant>,
 }
@@ -28,26 +29,33 @@ impl Bar {
         Self {
             quiet,
             terminal: std::io::stderr().is_terminal(),
-            bar: RefCell::new(ProgressBar::hidden()),
-            started: Cell::new(now),
+            bar: RefCell::new(None),
+            started: now,
             due: Cell::new(now + FIRST_LINE),
         }
     }
 
     /// Removes the bar.
     pub fn finish(&self) {
-        self.bar.borrow().finish_and_clear();
+        if let Some(bar) = &*self.bar.borrow() {
+            bar.finish_and_clear();
+        }
     }
 }
 
 impl Progress for Bar {
     fn start(&self, rows: usize) {
-        self.finish();
-        self.started.set(Instant::now());
+        let rows = rows as u64;
+        let mut present = self.bar.borrow_mut();
+        if let Some(bar) = &*present {
+            // More work than was known: what is done stays done.
+            bar.inc_length(rows);
+            return;
+        }
         let bar = if self.terminal && !self.quiet {
-            ProgressBar::new(rows as u64)
+            ProgressBar::new(rows)
         } else {
-            ProgressBar::with_draw_target(Some(rows as u64), ProgressDrawTarget::hidden())
+            ProgressBar::with_draw_target(Some(rows), ProgressDrawTarget::hidden())
         };
         if self.terminal && !self.quiet {
             let template = "{bar:40} {pos}/{len} evaluations, {eta} left";
@@ -56,11 +64,12 @@ impl Progress for Bar {
             }
             bar.enable_steady_tick(Duration::from_millis(200));
         }
-        *self.bar.borrow_mut() = bar;
+        *present = Some(bar);
     }
 
     fn advance(&self, rows: usize) {
         let bar = self.bar.borrow();
+        let Some(bar) = &*bar else { return };
         bar.inc(rows as u64);
         let now = Instant::now();
         if self.quiet || self.terminal || now < self.due.get() {
@@ -68,7 +77,7 @@ impl Progress for Bar {
         }
         self.due.set(now + NEXT_LINE);
         let (done, all) = (bar.position(), bar.length().unwrap_or_default());
-        let spent = now.duration_since(self.started.get()).as_secs_f64();
+        let spent = now.duration_since(self.started).as_secs_f64();
         let left = spent * all.saturating_sub(done) as f64 / done.max(1) as f64;
         // The result matters more than a line that cannot be written.
         let _ = writeln!(

@@ -114,7 +114,7 @@ impl Method for PermutationShap {
             tolerance: self.config.tolerance,
             seed: self.config.seed,
         };
-        sample(&masked, &sampling)
+        sample(masked, &sampling)
     }
 
     fn baseline_use(&self) -> BaselineUse {

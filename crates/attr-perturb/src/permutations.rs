@@ -82,9 +82,19 @@ struct Known {
 
 /// Samples permutations, adds features one by one in their order, and returns the mean change of
 /// the output that each feature causes.
-pub(crate) fn sample(masked: &Masked<'_>, sampling: &Sampling) -> Result<Vec<Explanation>, Error> {
+pub(crate) fn sample(
+    mut masked: Masked<'_>,
+    sampling: &Sampling,
+) -> Result<Vec<Explanation>, Error> {
     check(sampling)?;
     let (features, rows, targets) = (masked.features(), masked.rows(), masked.scores().len());
+    let per_unit = if sampling.antithetic { 2 } else { 1 };
+    // Coalitions that come up again are not evaluated again, so this is the most.
+    let chains = sampling
+        .units
+        .saturating_mul(per_unit * features.saturating_sub(1));
+    masked.announce(chains.saturating_add(1).saturating_mul(rows));
+    let masked = &masked;
     let start = masked.at_baseline()?;
     let mut random = Random::new(sampling.seed);
     // The words have their own seed, so that they do not change the draws.
@@ -101,7 +111,6 @@ pub(crate) fn sample(masked: &Masked<'_>, sampling: &Sampling) -> Result<Vec<Exp
         features: vec![Running::default(); features],
     };
     let mut estimates = vec![vec![empty; rows]; targets];
-    let per_unit = if sampling.antithetic { 2 } else { 1 };
     let mut active: Vec<usize> = (0..rows).collect();
     let mut done = 0;
     while done < sampling.units && !active.is_empty() {

@@ -118,7 +118,7 @@ impl Method for ShapleyValueSampling {
             tolerance: self.config.tolerance,
             seed: self.config.seed,
         };
-        sample(&masked, &sampling)
+        sample(masked, &sampling)
     }
 
     fn baseline_use(&self) -> BaselineUse {

@@ -12,7 +12,7 @@ use attr_gradient::{
     Idgi, InputXGradient, IntegratedGradients, InternalInfluence, NeuronConductance, NoiseTunnel,
     Saliency,
 };
-use attr_perturb::FeatureAblation;
+use attr_perturb::{FeatureAblation, ShapleyValueSampling};
 use attr_surrogate::KernelShap;
 use attr_testkit::compare::assert_close;
 use attr_testkit::device;
@@ -407,4 +407,36 @@ fn a_row_gets_the_same_noise_whatever_follows_it() {
         found.values()[0].as_ref().unwrap().slice_rows(0..1)
     };
     assert_close("the first row", &first(3), &first(1), 1e-5);
+}
+
+/// What was announced, how often, and what was done.
+#[derive(Default)]
+struct Counted(Cell<usize>, Cell<usize>, Cell<usize>);
+
+impl Progress for Counted {
+    fn start(&self, rows: usize) {
+        self.0.set(self.0.get() + rows);
+        self.1.set(self.1.get() + 1);
+    }
+
+    fn advance(&self, rows: usize) {
+        self.2.set(self.2.get() + rows);
+    }
+}
+
+#[test]
+fn work_in_many_parts_is_announced_at_once() {
+    // So many coalitions that they are evaluated in several parts.
+    let x = input([1, 30], 1);
+    let sum = |x: Tensor<2>| x.sum_dim(1);
+    let counted = Counted::default();
+    let run = Run::new().with_progress(&counted);
+    let sampled = ShapleyValueSampling::new().with_samples(10_000);
+    sampled.attribute_with(&sum, &x, 0, &run).unwrap();
+    let (announced, parts, done) = (counted.0.get(), counted.1.get(), counted.2.get());
+    assert!(
+        announced >= done && done > announced / 2,
+        "{done} of {announced}"
+    );
+    assert!(parts <= 2, "announced in {parts} parts");
 }

@@ -52,6 +52,11 @@ impl<'a> Masked<'a> {
         })
     }
 
+    /// Announces the evaluation of up to `copies`, in as many parts as it takes.
+    pub fn announce(&mut self, copies: usize) {
+        self.perturbed.announce(copies * self.backgrounds);
+    }
+
     /// Returns how many rows a distribution of baselines has; each perturbation is evaluated once
     /// for each.
     pub fn backgrounds(&self) -> usize {

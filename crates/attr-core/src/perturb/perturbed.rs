@@ -204,6 +204,11 @@ impl<'a> Perturbed<'a> {
             })
     }
 
+    /// Announces the evaluation of up to `copies`, in as many parts as it takes.
+    pub fn announce(&mut self, copies: usize) {
+        self.question = self.question.announce(copies);
+    }
+
     /// Computes the model's output for each target with each window changed in each row, and passes
     /// it to `take`, for each row in the order of the windows. Where possible, only the part of the
     /// model that a window affects is evaluated.

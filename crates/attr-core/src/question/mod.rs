@@ -127,6 +127,15 @@ impl<'a> Question<'a> {
         self.with_baselines(baselines.clone())
     }
 
+    /// Announces work of up to `rows` model evaluations, and returns the same question for its
+    /// parts: they advance the work without announcing their own.
+    pub fn announce(&self, rows: usize) -> Self {
+        Self {
+            run: self.run.announce(rows),
+            ..self.clone()
+        }
+    }
+
     /// Returns the same question without progress reports, for work inside other work.
     pub fn quiet(&self) -> Self {
         Self {

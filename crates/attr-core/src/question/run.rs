@@ -20,7 +20,8 @@ pub enum Budget {
 
 /// Receives progress of long-running work, and can cancel it. By default, all methods do nothing.
 pub trait Progress {
-    /// Called when work of `rows` model evaluations begins.
+    /// Called when work of up to `rows` model evaluations begins. What is announced later, such as
+    /// finer steps, comes on top.
     fn start(&self, rows: usize) {
         let _ = rows;
     }
@@ -43,6 +44,7 @@ pub struct Run<'a> {
     budget: Budget,
     progress: Option<&'a dyn Progress>,
     quiet: bool,
+    announced: bool,
 }
 
 impl<'a> Run<'a> {
@@ -72,9 +74,19 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Announces work of `rows` model evaluations.
+    /// Announces work of `rows` model evaluations, and returns the settings for its parts, which
+    /// only advance it.
+    pub(crate) fn announce(&self, rows: usize) -> Self {
+        self.start(rows);
+        Self {
+            announced: true,
+            ..*self
+        }
+    }
+
+    /// Announces work of `rows` model evaluations, unless it is part of announced work.
     pub(crate) fn start(&self, rows: usize) {
-        if let Some(progress) = self.progress.filter(|_| !self.quiet) {
+        if let Some(progress) = self.progress.filter(|_| !self.quiet && !self.announced) {
             progress.start(rows);
         }
     }
