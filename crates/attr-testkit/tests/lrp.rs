@@ -78,11 +78,9 @@ impl Rule for ZPlus {
 
     fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
         let s = relevance(&r)?.zip(&node.computed()[0], |r, z| r / stabilised(z))?;
-        let share = |pair: &[Value; 2]| -> Result<Value, Error> {
-            let back = node.pull_back_first(pair, s.clone())?;
-            back.zip(&pair[0], |back, x| back * x)
-        };
-        Ok(node.only_first(Value::sum(Self::pairs(node)?.iter().map(share))?))
+        let pairs = Self::pairs(node)?;
+        let shares = pairs.iter().map(|pair| node.contribution(pair, s.clone()));
+        Ok(node.only_first(Value::sum(shares)?))
     }
 }
 

@@ -191,6 +191,16 @@ impl<'a> NodeView<'a> {
         first.ok_or(Error::Internal("an operation without a derivative"))
     }
 
+    /// Pulls what arrives at the first output of such a run back to operand 0, and multiplies it
+    /// by that operand: `x ⊙ Jᵀ R`, the form of most rules of LRP.
+    ///
+    /// # Errors
+    /// As [`rerun`](Self::rerun).
+    pub fn contribution(&self, operands: &[Value], arriving: Value) -> Result<Value, Error> {
+        let back = self.pull_back_first(operands, arriving)?;
+        back.zip(&operands[0], |back, x| back * x)
+    }
+
     /// Pulls `arriving` back to the [`wanted`](Self::wanted) operands by the derivative at the
     /// forward pass itself. Nothing runs again. Rules of the form `x ⊙ Jᵀ(R / z)` need no more.
     ///
