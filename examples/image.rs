@@ -4,14 +4,12 @@
 
 use attr::prelude::*;
 use attr::surrogate::{Slic, superpixels};
-use attr_examples::{Digits, DigitsNet};
+use attr_examples::{DigitsNet, net_and_digits};
 use burn::tensor::Device;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::default();
-    let net = DigitsNet::trained(&device)?;
-    let (_, held_out) = Digits::load()?.split();
-    let (image, _) = held_out.batch(&[0], &device);
+    let (net, image) = net_and_digits(1, &device)?;
     let model = Traced::new(&net, |net: &DigitsNet, x| net.forward(x), &image)?;
     for layer in model.layers() {
         println!("{layer}"); // the names that methods take

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use attr::prelude::*;
 use attr::walk::{NodeInfo, NodeView, Rule, Shares};
 use attr::{ByRules, Error};
-use attr_examples::{Digits, DigitsNet};
+use attr_examples::{DigitsNet, net_and_digits};
 use burn::tensor::Device;
 
 /// Passes on half of what arrives at a ReLU that was off, and all where it was on.
@@ -33,9 +33,7 @@ fn leaky_at_relus(node: &NodeInfo<'_>) -> Result<Option<Arc<dyn Rule>>, Error> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::default();
-    let net = DigitsNet::trained(&device)?;
-    let (_, held_out) = Digits::load()?.split();
-    let (image, _) = held_out.batch(&[0], &device);
+    let (net, image) = net_and_digits(1, &device)?;
     let model = Traced::new(&net, |net: &DigitsNet, x| net.forward(x), &image)?;
 
     println!("{}", model.plan(&leaky_at_relus, &image)?); // which rule each node gets

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use attr::prelude::*;
 use attr::{Error, Row};
-use attr_examples::{Digits, DigitsNet};
+use attr_examples::{DigitsNet, net_and_digits};
 use burn::tensor::Device;
 
 /// Cancels what runs longer.
@@ -21,9 +21,7 @@ impl Progress for Deadline {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::default();
-    let net = DigitsNet::trained(&device)?;
-    let (_, held_out) = Digits::load()?.split();
-    let (images, _) = held_out.batch(&[0, 1, 2, 3], &device);
+    let (net, images) = net_and_digits(4, &device)?;
     let model = Traced::new(&net, |net: &DigitsNet, x| net.forward(x), &images)?;
 
     // A traced model is shared by all threads; it is traced once, for all batch sizes.

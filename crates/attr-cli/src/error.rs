@@ -50,6 +50,7 @@ impl From<attr_core::Error> for Error {
                  floating point, or no differentiable path leads from it to the output; explain \
                  tokens at their embedding, using --layer and its name from `attrx layers`"
             )),
+            Core::MixesRows { .. } => Self::input(format!("{error}: --memory 0")),
             _ => Self::input(error.to_string()),
         }
     }

@@ -52,12 +52,9 @@ impl Progress for Bar {
             bar.inc_length(rows);
             return;
         }
-        let bar = if self.terminal && !self.quiet {
-            ProgressBar::new(rows)
-        } else {
-            ProgressBar::with_draw_target(Some(rows), ProgressDrawTarget::hidden())
-        };
+        let bar = ProgressBar::with_draw_target(Some(rows), ProgressDrawTarget::hidden());
         if self.terminal && !self.quiet {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
             let template = "{bar:40} {pos}/{len} evaluations, {eta} left";
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);

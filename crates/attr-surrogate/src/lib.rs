@@ -2,6 +2,7 @@
 #![doc = include_str!("../README.md")]
 
 mod coalitions;
+mod column;
 mod fit_method;
 mod interpretable;
 mod kernel;

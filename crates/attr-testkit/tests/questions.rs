@@ -1,5 +1,5 @@
-//! Tests how a method reaches a model: budgets, models with a fixed batch size, cancellation,
-//! closures that fail, changing shapes.
+//! Tests how a method reaches a model: budgets, models with a fixed batch size or that mix rows,
+//! progress and cancellation, closures that fail, changing shapes.
 
 use std::cell::Cell;
 

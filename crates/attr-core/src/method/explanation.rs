@@ -82,7 +82,8 @@ impl Explanation {
     }
 }
 
-/// The number of model evaluations, counted in rows.
+/// The number of model evaluations, counted in rows. The three rows with which a traced model is
+/// tried once, whether it keeps rows apart, do not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Work {
     /// Rows that went through a forward pass.

@@ -1,17 +1,19 @@
 //! Models that can be explained: anything with a forward function.
 //!
 //! ```text
-//! mod.rs      Model: one required method; closures; gradients by autodiff
-//! traced.rs   Traced: a model as a graph; cuts, replays, plans, passes
-//! by_rows.rs  functions of plain slices
-//! graphs.rs   the graph used for given inputs
-//! layer.rs    the summary of a layer, and layer names
-//! untyped.rs  a model as methods see it
+//! mod.rs         Model: one required method; closures; gradients by autodiff
+//! by_rows.rs     functions of plain slices
+//! traced.rs      Traced: a model as a graph; cuts, replays, plans, passes
+//! rows_apart.rs  whether a traced model keeps the rows of a batch apart
+//! graphs.rs      the graph used for given inputs
+//! layer.rs       the summary of a layer, and layer names
+//! untyped.rs     a model as methods see it
 //! ```
 
 mod by_rows;
 mod graphs;
 mod layer;
+mod rows_apart;
 mod traced;
 mod untyped;
 

@@ -44,7 +44,7 @@ pub struct Traced {
     /// Values from before the cut that a cut model still reads.
     constants: Vec<Value>,
     /// How much a row's output changes with the row beside it, once that was tried.
-    mixing: Arc<OnceLock<f32>>,
+    pub(super) mixing: Arc<OnceLock<f32>>,
 }
 
 impl Traced {
@@ -432,41 +432,6 @@ impl Traced {
     /// a literal batch size. `None` for a model that takes any number.
     pub fn rows(&self) -> Option<usize> {
         self.graphs.example().ok()?.rows
-    }
-
-    /// Refuses a model that takes any number of rows but mixes them: its results would depend on
-    /// which rows go through it together. It is tried once, on the first row beside one of zeros.
-    pub(crate) fn check_rows_apart(&self, inputs: &Values) -> Result<(), Error> {
-        let difference = *self.mixing.get_or_init(|| self.mixing(inputs));
-        if difference > 0.0 {
-            return Err(Error::MixesRows { difference });
-        }
-        Ok(())
-    }
-
-    /// Returns how much the first row's output changes with a row of zeros beside it; 0 for no more
-    /// than rounding, and where a pass fails, which is left to whoever runs it in earnest.
-    fn mixing(&self, inputs: &Values) -> f32 {
-        let one = inputs.slice(0..1);
-        let other = one.with(|i, value| one.attributed(i).then(|| value.zeros_like()));
-        let first = |rows: Values| {
-            let count = rows.rows();
-            let output = self.forward(&rows).ok()?.detached();
-            let fits = output.rows() == count && output.kind() == Kind::Float;
-            fits.then(|| output.slice_rows(0..1).to_vec().ok())?
-        };
-        let both = Values::cat(vec![one.clone(), other]);
-        let (Some(alone), Some(beside)) = (first(one), both.ok().and_then(first)) else {
-            return 0.0;
-        };
-        let pairs = alone.iter().zip(&beside);
-        let difference = pairs.fold(0f32, |m, (a, b)| m.max((a - b).abs()));
-        let largest = alone.iter().fold(0f32, |m, v| m.max(v.abs()));
-        if difference > 1e-3 * largest.max(1e-3) {
-            difference
-        } else {
-            0.0
-        }
     }
 
     /// Returns how many input shapes have been traced so far.
