@@ -167,7 +167,7 @@ pub struct ExplainArguments {
     pub seed: Option<u64>,
 
     /// Memory for activations and gradients, in MiB. Default: what suits the device, at most 1024.
-    /// Does not affect the results.
+    /// With 0, rows are evaluated one at a time, whatever each needs. Does not affect the results.
     #[arg(long, value_name = "MIB")]
     pub memory: Option<usize>,
 

@@ -72,7 +72,7 @@ pub fn parse(
                          or inpaint"
                     )));
                 }
-                let array = input::array(path)?;
+                let array = input::array(path, ports[at].kind, |_| Ok(()))?;
                 let value = input::upload(array, &ports[at].name, ports[at].kind, device)?;
                 all[at] = Some(match value.rows() {
                     own if own == total => Baseline::Tensor(value.slice_rows(rows.clone())),

@@ -5,7 +5,7 @@ use std::path::Path;
 use attr_core::{Kind, Value, Values};
 use attr_onnx::{Port, PortDim};
 use attr_viz::Picture;
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 
 use crate::args::ModelArguments;
 use crate::error::Error;
@@ -56,7 +56,9 @@ pub fn read(arguments: &ModelArguments, ports: &[Port], device: &Device) -> Resu
                 let (array, picture) = image(path, &ports[at], arguments)?;
                 (array, Some(picture))
             } else {
-                (array(path)?, None)
+                let port = &ports[at];
+                let fits = |shape: &[usize]| port.check_shape(shape).map_err(|e| e.to_string());
+                (array(path, port.kind, fits)?, None)
             };
             place(
                 &mut slots,
@@ -213,13 +215,23 @@ fn bind_archive(
     Ok(())
 }
 
-/// Reads the array of a `.npy` file, or the only array of a `.npz` file.
-pub fn array(path: &Path) -> Result<Array, Error> {
+/// Reads the array of a `.npy` file, or the only array of a `.npz` file, for values of `kind`.
+/// `check` sees its shape, that of a `.npy` before its data is read.
+pub fn array(
+    path: &Path,
+    kind: Kind,
+    check: impl FnOnce(&[usize]) -> Result<(), String>,
+) -> Result<Array, Error> {
     match path.extension().and_then(|e| e.to_str()) {
         Some("npz") => {
             let mut arrays = npy::read_archive(path)?;
             match arrays.len() {
-                1 => Ok(arrays.remove(0).1),
+                1 => {
+                    let array = arrays.remove(0).1;
+                    let refused = |reason| Error::input(format!("{}: {reason}", path.display()));
+                    check(&array.shape).map_err(refused)?;
+                    Ok(array)
+                }
                 n => Err(Error::input(format!(
                     "{} holds {n} arrays; give a file with one",
                     path.display()
@@ -230,7 +242,7 @@ pub fn array(path: &Path) -> Result<Array, Error> {
             "{}: an array (.npy) is needed here, not an image",
             path.display()
         ))),
-        _ => npy::read(path),
+        _ => npy::read(path, kind, check),
     }
 }
 
@@ -251,11 +263,21 @@ pub fn upload(array: Array, name: &str, kind: Kind, device: &Device) -> Result<V
         )));
     }
     let ints = || {
-        array.elements.to_ints().ok_or_else(|| {
+        let ints = array.elements.to_ints().ok_or_else(|| {
             Error::input(format!(
                 "input {name:?} takes integers, but the array holds fractions"
             ))
-        })
+        })?;
+        let wide = DType::from(device.settings().int_dtype) == DType::I64;
+        match ints
+            .iter()
+            .find(|&&int| !wide && i32::try_from(int).is_err())
+        {
+            Some(int) => Err(Error::input(format!(
+                "input {name:?} holds {int}, but integers on this device have 32 bits"
+            ))),
+            None => Ok(ints),
+        }
     };
     let flat: Value = match kind {
         Kind::Float => Tensor::<1>::from_data(

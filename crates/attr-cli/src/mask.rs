@@ -65,7 +65,7 @@ pub fn parse(texts: &[String], explained: &Explained<'_>) -> Result<Option<Featu
                  pixels"
             )));
         }
-        let array = input::array(path)?;
+        let array = input::array(path, Kind::Int, |_| Ok(()))?;
         let mask = input::upload(array, "feature mask", Kind::Int, &device)?;
         let mask = if explained.at_layers {
             mask

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::path::Path;
 
+use attr_core::Kind;
 use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder};
 
 use crate::error::Error;
@@ -51,16 +52,24 @@ impl Elements {
     }
 }
 
-/// Reads a `.npy` file.
-pub fn read(path: &Path) -> Result<Array, Error> {
+/// The maximum number of elements of an array: 256 Mi, or 1 GiB of floats.
+const MOST_ELEMENTS: usize = 1 << 28;
+
+/// Reads a `.npy` file for values of `kind`; `check` sees its shape before its data is read.
+pub fn read(
+    path: &Path,
+    kind: Kind,
+    check: impl FnOnce(&[usize]) -> Result<(), String>,
+) -> Result<Array, Error> {
     let shown = path.display();
     let unreadable = |error: std::io::Error| Error::input(format!("cannot read {shown}: {error}"));
     let file = File::open(path).map_err(unreadable)?;
     let size = file.metadata().map_err(unreadable)?.len();
-    decode(BufReader::new(file), size).map_err(|reason| Error::input(format!("{shown}: {reason}")))
+    decode(BufReader::new(file), size, kind, check)
+        .map_err(|reason| Error::input(format!("{shown}: {reason}")))
 }
 
-/// Arrays above this many bytes are rejected if compressed by more than this ratio.
+/// Archives above this many bytes are rejected if compressed by more than this ratio.
 const LARGEST_UNPACKED: u64 = 1 << 28;
 const LARGEST_RATIO: u64 = 100;
 
@@ -74,16 +83,20 @@ pub fn read_archive(path: &Path) -> Result<Vec<(String, Array)>, Error> {
         .map_err(|error| broken(format!("not an .npz archive: {error}")))?;
     let names: Vec<String> = archive.array_names().map(str::to_string).collect();
     let mut arrays = Vec::with_capacity(names.len());
+    let (mut all, mut all_packed) = (0u64, 0u64);
     for name in names {
         let array = archive.zip_archive().by_name(&format!("{name}.npy"));
         let mut array = array.map_err(|error| broken(error.to_string()))?;
-        let (size, packed) = (array.size(), array.compressed_size());
-        if size > LARGEST_UNPACKED && size / LARGEST_RATIO > packed {
+        let size = array.size();
+        all = all.saturating_add(size);
+        all_packed = all_packed.saturating_add(array.compressed_size());
+        if all > LARGEST_UNPACKED && all / LARGEST_RATIO > all_packed {
             return Err(broken(format!(
-                "array {name:?} would grow from {packed} to {size} bytes; give a .npy instead"
+                "its arrays up to {name:?} would grow from {all_packed} to {all} bytes; give a \
+                 .npy instead"
             )));
         }
-        let decoded = decode(&mut array, size);
+        let decoded = decode(&mut array, size, Kind::Int, |_| Ok(()));
         let decoded = decoded.map_err(|e| broken(format!("array {name:?}: {e}")))?;
         // The checksum is compared at the end of the entry.
         std::io::copy(&mut array, &mut std::io::sink())
@@ -99,8 +112,14 @@ const LONGEST_HEADER: u64 = 1 << 20;
 /// The most brackets around anything in a header: a dictionary with a tuple has two.
 const DEEPEST_HEADER: i32 = 4;
 
-/// Decodes an array of `size` bytes; a header that declares more is rejected before reading data.
-fn decode(mut reader: impl Read, size: u64) -> Result<Array, String> {
+/// Decodes an array of `size` bytes for values of `kind`; a header that declares more, or a shape
+/// that `check` refuses, is rejected before reading data.
+fn decode(
+    mut reader: impl Read,
+    size: u64,
+    kind: Kind,
+    check: impl FnOnce(&[usize]) -> Result<(), String>,
+) -> Result<Array, String> {
     let not_npy = |error: std::io::Error| format!("not a .npy array: {error}");
     // Magic, version, and the length of the header that follows.
     let mut start = [0; 12];
@@ -149,36 +168,33 @@ fn decode(mut reader: impl Read, size: u64) -> Result<Array, String> {
         ));
     }
     let shape: Vec<usize> = header.shape().iter().map(|&d| d as usize).collect();
+    check(&shape)?;
+    if shape.iter().product::<usize>() > MOST_ELEMENTS {
+        return Err(format!(
+            "its shape {shape:?} has more than {MOST_ELEMENTS} elements; give fewer rows"
+        ));
+    }
     let fortran = header.order() == Order::Fortran;
     let array = NpyFile::with_header(header, reader);
+    let float = kind == Kind::Float;
     let elements = match (element.type_char(), width) {
-        (TypeChar::Float, 2) => Elements::Float(
-            vector::<half::f16>(array)?
-                .into_iter()
-                .map(half::f16::to_f32)
-                .collect(),
-        ),
-        (TypeChar::Float, 4) => Elements::Float(vector::<f32>(array)?),
-        (TypeChar::Float, 8) => Elements::Float(
-            vector::<f64>(array)?
-                .into_iter()
-                .map(|v| v as f32)
-                .collect(),
-        ),
-        (TypeChar::Int, 1) => ints::<i8>(array)?,
-        (TypeChar::Int, 2) => ints::<i16>(array)?,
-        (TypeChar::Int, 4) => ints::<i32>(array)?,
-        (TypeChar::Int, 8) => ints::<i64>(array)?,
-        (TypeChar::Uint, 1) => ints::<u8>(array)?,
-        (TypeChar::Uint, 2) => ints::<u16>(array)?,
-        (TypeChar::Uint, 4) => ints::<u32>(array)?,
-        (TypeChar::Uint, 8) => Elements::Int(
-            vector::<u64>(array)?
-                .into_iter()
-                .map(|v| v as i64)
-                .collect(),
-        ),
-        (TypeChar::Bool, _) => Elements::Bool(vector::<bool>(array)?),
+        (TypeChar::Float, 2) => Elements::Float(each(array, half::f16::to_f32)?),
+        (TypeChar::Float, 4) => Elements::Float(each(array, |v: f32| v)?),
+        (TypeChar::Float, 8) => Elements::Float(each(array, |v: f64| v as f32)?),
+        // Small numbers are read as floats at once: integers would take up to eight times as much.
+        (TypeChar::Int, 1) if float => Elements::Float(each::<i8, _>(array, f32::from)?),
+        (TypeChar::Int, 2) if float => Elements::Float(each::<i16, _>(array, f32::from)?),
+        (TypeChar::Uint, 1) if float => Elements::Float(each::<u8, _>(array, f32::from)?),
+        (TypeChar::Uint, 2) if float => Elements::Float(each::<u16, _>(array, f32::from)?),
+        (TypeChar::Int, 1) => Elements::Int(each::<i8, _>(array, i64::from)?),
+        (TypeChar::Int, 2) => Elements::Int(each::<i16, _>(array, i64::from)?),
+        (TypeChar::Int, 4) => Elements::Int(each::<i32, _>(array, i64::from)?),
+        (TypeChar::Int, 8) => Elements::Int(each(array, |v: i64| v)?),
+        (TypeChar::Uint, 1) => Elements::Int(each::<u8, _>(array, i64::from)?),
+        (TypeChar::Uint, 2) => Elements::Int(each::<u16, _>(array, i64::from)?),
+        (TypeChar::Uint, 4) => Elements::Int(each::<u32, _>(array, i64::from)?),
+        (TypeChar::Uint, 8) => Elements::Int(each(array, |v: u64| v as i64)?),
+        (TypeChar::Bool, _) => Elements::Bool(each(array, |v: bool| v)?),
         _ => return Err(format!("elements of type {element} are not supported")),
     };
     Ok(if fortran {
@@ -188,15 +204,21 @@ fn decode(mut reader: impl Read, size: u64) -> Result<Array, String> {
     })
 }
 
-fn vector<T: npyz::Deserialize>(array: NpyFile<impl Read>) -> Result<Vec<T>, String> {
-    array
-        .into_vec()
-        .map_err(|error| format!("its data cannot be read: {error}"))
-}
-
-fn ints<T: npyz::Deserialize + Into<i64>>(array: NpyFile<impl Read>) -> Result<Elements, String> {
-    let values = vector::<T>(array)?.into_iter();
-    Ok(Elements::Int(values.map(Into::into).collect()))
+/// Reads all elements and converts each.
+fn each<T: npyz::Deserialize, U>(
+    array: NpyFile<impl Read>,
+    convert: impl Fn(T) -> U,
+) -> Result<Vec<U>, String> {
+    let count = array.len() as usize;
+    let mut values = Vec::new();
+    let memory = |_| format!("there is no memory for its {count} elements");
+    values.try_reserve_exact(count).map_err(memory)?;
+    let data = array.data::<T>().map_err(|error| error.to_string())?;
+    for value in data {
+        let value = value.map_err(|error| format!("its data cannot be read: {error}"))?;
+        values.push(convert(value));
+    }
+    Ok(values)
 }
 
 /// Converts an array from column-major to row-major order.
@@ -249,7 +271,7 @@ mod tests {
     #[test]
     fn arrays_come_back() {
         let bytes = encode(&[2, 1, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
-        let array = decode(&bytes[..], bytes.len() as u64).unwrap();
+        let array = decode(&bytes[..], bytes.len() as u64, Kind::Float, |_| Ok(())).unwrap();
         assert_eq!(array.shape, [2, 1, 3]);
         assert_eq!(array.elements.into_floats(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
     }
@@ -268,8 +290,8 @@ mod tests {
         let mut bytes = encode(&[2, 5], &[1.0; 10]).unwrap();
         let text = bytes.windows(4).position(|part| part == b"2, 5").unwrap();
         bytes[text..text + 4].copy_from_slice(b"9, 9");
-        assert!(decode(&bytes[..], bytes.len() as u64).is_err());
+        assert!(decode(&bytes[..], bytes.len() as u64, Kind::Float, |_| Ok(())).is_err());
         let cut = &bytes[..bytes.len() - 5];
-        assert!(decode(cut, cut.len() as u64).is_err());
+        assert!(decode(cut, cut.len() as u64, Kind::Float, |_| Ok(())).is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use attr_core::{
-    Budget, Explanation, LayerMethod, Method, Run, Target, Traced, Value, Values, Work,
+    Budget, Explanation, Kind, LayerMethod, Method, Run, Target, Traced, Value, Values, Work,
 };
 
 use crate::args::ExplainArguments;
@@ -45,8 +45,49 @@ pub fn rows_of(target: &Target, rows: &Range<usize>) -> Target {
     }
 }
 
-/// Largest activations of one row, in bytes, that need no explicit `--memory`: 8 GiB.
-const LARGEST_ROW: usize = 8 << 30;
+/// The memory in MiB that a row may need without an explicit `--memory`.
+const DEFAULT_MEMORY: usize = 1024;
+
+/// Returns the budget that the command line gives to methods.
+fn budget(arguments: &ExplainArguments, model: &Traced) -> Budget {
+    match (model.rows(), arguments.memory) {
+        (Some(rows), _) => Budget::Rows(rows),
+        (None, Some(0)) => Budget::Rows(1),
+        (None, Some(memory)) => Budget::Bytes(memory.saturating_mul(1 << 20)),
+        (None, None) => Budget::Auto,
+    }
+}
+
+/// Refuses a model that needs more memory than allowed even for the fewest rows that it takes.
+fn check_memory(
+    arguments: &ExplainArguments,
+    needs: Needs,
+    model: &Traced,
+    inputs: &Values,
+) -> Result<(), Error> {
+    let allowed = arguments.memory.unwrap_or(DEFAULT_MEMORY);
+    let Some(memory) = model.memory(inputs).filter(|_| allowed > 0) else {
+        return Ok(());
+    };
+    // A backward pass needs the activations of the forward pass.
+    let kept = if needs.gradients {
+        memory.activations
+    } else {
+        0
+    };
+    let needed = (memory.forward.saturating_add(kept)).div_ceil(1 << 20);
+    if needed <= allowed {
+        return Ok(());
+    }
+    let rows = match model.rows() {
+        None | Some(1) => "one row needs".into(),
+        Some(rows) => format!("the {rows} rows that the model takes need"),
+    };
+    Err(Error::input(format!(
+        "{rows} about {needed} MiB, more than the {allowed} MiB allowed; allow it with --memory \
+         {needed}"
+    )))
+}
 
 /// A group of rows to explain: the model, its inputs and the method's settings.
 pub struct Part {
@@ -71,15 +112,9 @@ impl Part {
         let part = values.map(|value| value.slice_rows(rows.clone()));
         let inputs = Values::new(part.collect(), all.explained.clone());
         // Checked before anything runs.
-        let needed = whole.bytes_per_row(&inputs).unwrap_or(0);
-        if needed > LARGEST_ROW.max(arguments.memory.unwrap_or(0).saturating_mul(1 << 20)) {
-            return Err(Error::input(format!(
-                "one row needs {} MiB of activations; if that much memory is available, allow it \
-                 with --memory",
-                needed >> 20
-            )));
-        }
-        let output = whole.forward(&inputs)?;
+        check_memory(arguments, needs, whole, &inputs)?;
+        let run = Run::new().with_budget(budget(arguments, whole));
+        let output = run.forward(whole, &inputs)?;
         let neuron = arguments
             .neuron
             .as_deref()
@@ -162,11 +197,7 @@ impl Part {
         bar: &Bar,
     ) -> Result<Explained, Error> {
         let method = entry.build(given, &self.setup)?;
-        let budget = match (self.model.rows(), arguments.memory) {
-            (Some(rows), _) => Budget::Rows(rows),
-            (None, Some(memory)) => Budget::Bytes(memory.max(1).saturating_mul(1 << 20)),
-            (None, None) => Budget::Auto,
-        };
+        let budget = budget(arguments, &self.model);
         let run = Run::new().with_budget(budget).with_progress(bar);
         let explained = match method {
             Built::Inputs(method) => {
@@ -227,7 +258,7 @@ impl Part {
 
 /// Reads the rows of a table.
 fn table(path: &Path) -> Result<Vec<Vec<f64>>, Error> {
-    let array = input::array(path)?;
+    let array = input::array(path, Kind::Float, |_| Ok(()))?;
     let [_, columns] = array.shape[..] else {
         return Err(Error::input(format!(
             "--training {}: it has shape {:?}; give a shape [rows, features]",

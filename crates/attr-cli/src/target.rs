@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use attr_core::Target;
+use attr_core::{Kind, Target};
 
 use crate::error::Error;
 use crate::{input, npy::Array};
@@ -21,7 +21,11 @@ pub fn parse(text: Option<&str>, output: &[usize]) -> Result<Target, Error> {
         return Ok(Target::Predicted);
     }
     if text.ends_with(".npy") {
-        return from_array(&input::array(Path::new(text))?, text, output.len());
+        return from_array(
+            &input::array(Path::new(text), Kind::Int, |_| Ok(()))?,
+            text,
+            output.len(),
+        );
     }
     let index = index(text).ok_or_else(|| {
         Error::input(format!(

@@ -4,7 +4,7 @@
 //! and infers types ahead of time, while layers here keep the file's names, and shapes are known
 //! exactly once the model is traced.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use crate::Error;
 use crate::functions::{self, Function, Functions};
 use crate::graph::{Attribute, Constant, Graph, Node, Port, PortDim};
 use crate::host::Host;
+use crate::plan;
 use crate::weights::{Weights, host_tensor, kind_of};
 
 /// A model's graph and weights.
@@ -105,12 +106,6 @@ fn convert(
     opsets: &HashMap<String, i64>,
     weights: &mut Weights,
 ) -> Result<Graph, Error> {
-    let mut constants = HashMap::new();
-    for tensor in proto.initializer {
-        let name = tensor.name.clone();
-        let constant = weights.add(tensor)?;
-        constants.insert(name, constant);
-    }
     if let Some(sparse) = proto.sparse_initializer.first() {
         return Err(Error::Tensor {
             name: sparse.values.name.clone(),
@@ -121,6 +116,19 @@ fn convert(
     let nodes: Vec<Node> = nodes
         .map(|(i, n)| node(n, i, opsets, 0))
         .collect::<Result<_, _>>()?;
+    // Tensors that nothing reads may take any memory.
+    let mut read: HashSet<String> = nodes.iter().flat_map(plan::reads).collect();
+    read.extend(proto.output.iter().map(|output| output.name.clone()));
+    let mut constants = HashMap::new();
+    for tensor in proto.initializer {
+        let name = tensor.name.clone();
+        let constant = if read.contains(&name) {
+            weights.add(tensor)?
+        } else {
+            Constant::default()
+        };
+        constants.insert(name, constant);
+    }
     // Old files also list initializers among the inputs.
     let inputs = proto.input.iter().map(port);
     let inputs = inputs.filter(|port| !constants.contains_key(&port.name));

@@ -81,7 +81,7 @@ pub(crate) enum Attribute {
 }
 
 /// A stored tensor.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Constant {
     /// The values on the host, if few enough to be used for shapes or not floating point.
     pub host: Option<Arc<Host>>,

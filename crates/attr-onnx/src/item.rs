@@ -4,6 +4,8 @@
 //! the trace, or both. Every operation here computes on the host if it can and records otherwise.
 //! So an operator is written once, and shape arithmetic is folded automatically.
 
+use std::cell::Cell;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use attr_core::op::{Binary, Compare, Dim, Number, Op, Reduce, SliceDim, Unary};
@@ -117,19 +119,49 @@ fn dims(shape: &[usize]) -> Vec<Dim> {
 /// Operations on items, on the recording device.
 pub(crate) struct Compute<'a> {
     pub device: &'a Device,
+    /// The integers that the model's device represents.
+    pub integers: &'a RangeInclusive<i64>,
+    /// The number of elements of constants that may still be computed.
+    pub budget: &'a Cell<usize>,
 }
 
 type Outcome = Result<Item, String>;
 
 impl Compute<'_> {
     /// Returns the item as a recorded tensor; a scalar gets shape `[1]`.
-    pub fn value(&self, item: &Item) -> Value {
-        match (&item.live, &item.host) {
-            (Some(value), _) => value.clone(),
-            (None, Some(host)) => host.upload(self.device),
-            // An item has at least one of them; an empty tensor stands for neither.
-            (None, None) => Host::ints(Vec::new()).upload(self.device),
+    fn value(&self, item: &Item) -> Result<Value, String> {
+        if let Some(value) = &item.live {
+            return Ok(value.clone());
         }
+        // An item without a recorded tensor is known.
+        let host = item.host.as_ref().ok_or("it has no value")?;
+        self.spend(item.elements())?;
+        if let Host::Int(integers) = &**host {
+            for &integer in integers {
+                self.check_integer(integer)?;
+            }
+        }
+        Ok(host.upload(self.device))
+    }
+
+    /// Limits the constants that nodes compute: a few bytes in a file can request any number.
+    pub fn spend(&self, elements: usize) -> Result<(), String> {
+        let left = self.budget.get().checked_sub(elements);
+        let left = left.ok_or("the model computes too many constants for its size")?;
+        self.budget.set(left);
+        Ok(())
+    }
+
+    /// Refuses an integer that the model's device does not represent.
+    fn check_integer(&self, integer: i64) -> Result<(), String> {
+        if self.integers.contains(&integer) {
+            return Ok(());
+        }
+        Err(format!(
+            "it computes with {integer}, but integers on this device go from {} to {}",
+            self.integers.start(),
+            self.integers.end()
+        ))
     }
 
     /// Records an operation, even if its operands are known.
@@ -140,12 +172,22 @@ impl Compute<'_> {
     /// Records an operation with several outputs.
     pub fn record_all(&self, op: Op, operands: &[&Item]) -> Result<Vec<Item>, String> {
         let active = operands.iter().any(|item| item.active);
-        let values = operands.iter().map(|item| self.value(item)).collect();
+        if let Op::BinaryScalar(_, number) | Op::CompareScalar(_, number) | Op::MaskFill(number) =
+            &op
+            && let Number::Int(integer) = number
+        {
+            self.check_integer(*integer)?;
+        }
+        let values = operands.iter().map(|item| self.value(item));
+        let values = values.collect::<Result<_, _>>()?;
         let outputs = op.run(values, self.device).map_err(|e| e.to_string())?;
         outputs
             .into_iter()
             .map(|value| {
-                count(&value.shape(), LARGEST)?;
+                let elements = count(&value.shape(), LARGEST)?;
+                if !active {
+                    self.spend(elements)?;
+                }
                 Ok(Item::recorded(value, None, active))
             })
             .collect()
@@ -470,6 +512,15 @@ impl Compute<'_> {
         ) && a.kind == b.kind
             && a.kind != Kind::Bool
         {
+            if let Number::Int(bound) = number
+                && !self.integers.contains(&bound)
+            {
+                // No integer of the device reaches it; the other extreme cannot be represented.
+                if smallest == (bound > 0) {
+                    return Ok(a.clone());
+                }
+                self.check_integer(bound)?;
+            }
             let (min, max) = if smallest {
                 (None, Some(number))
             } else {

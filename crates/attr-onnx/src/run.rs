@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use attr_core::op::tap_value;
@@ -49,6 +50,8 @@ pub(crate) struct Runner<'a> {
     pub names: bool,
     /// The adaptation for a model that runs at a batch size it was not exported for.
     pub batch: Option<&'a Batch>,
+    /// The integers that the model's device represents.
+    pub integers: &'a RangeInclusive<i64>,
     /// The number of elements of constants that may still be computed.
     pub budget: &'a Cell<usize>,
 }
@@ -74,7 +77,6 @@ impl Runner<'_> {
         for &i in order {
             let node = &graph.nodes[i];
             let outputs = self.node(node, scope)?;
-            self.spend(node, &outputs)?;
             let named = node.outputs.iter().zip(outputs).enumerate();
             for (i, (name, item)) in named.filter(|(_, (name, _))| !name.is_empty()) {
                 if let (true, true, Some(value)) = (self.names, item.active, item.live()) {
@@ -93,23 +95,6 @@ impl Runner<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Limits the constants that nodes compute: a few bytes in a file can request any number.
-    fn spend(&self, node: &Node, outputs: &[Item]) -> Result<(), Error> {
-        let computed = outputs.iter().filter(|item| !item.active);
-        let computed: usize = computed.map(Item::elements).sum();
-        match self.budget.get().checked_sub(computed) {
-            Some(left) => {
-                self.budget.set(left);
-                Ok(())
-            }
-            None => Err(Error::Node {
-                node: node.name.clone(),
-                operator: node.operator(),
-                reason: "the model computes too many constants for its size".into(),
-            }),
-        }
     }
 
     fn node(&self, node: &Node, scope: &Scope<'_>) -> Result<Vec<Item>, Error> {
@@ -135,6 +120,8 @@ impl Runner<'_> {
             inputs: inputs.collect::<Result<_, _>>()?,
             compute: Compute {
                 device: self.device,
+                integers: self.integers,
+                budget: self.budget,
             },
         };
         if node.op == "If" && node.domain.is_empty() {
@@ -156,6 +143,9 @@ impl Runner<'_> {
             Err(text.split_whitespace().collect::<Vec<_>>().join(" "))
         });
         let outputs = outputs.map_err(failed)?;
+        for output in outputs.iter().filter(|output| output.live().is_none()) {
+            call.spend(output.elements()).map_err(failed)?;
+        }
         if let Some(batch) = self.batch {
             batch.follow(&call, &outputs).map_err(failed)?;
         }

@@ -20,12 +20,15 @@ use crate::host::{Host, count};
 const SMALL: usize = 4096;
 /// The maximum number of elements of a stored tensor: 4 Gi.
 const LARGEST: usize = 1 << 32;
+/// How many times the size of an external file is read from it at most.
+const MOST_READS: u64 = 4;
 
 /// The model's parameters: every stored float tensor, by name, on the model's device.
 pub(crate) struct Weights {
     folder: PathBuf,
     device: Device,
-    files: HashMap<PathBuf, File>,
+    /// The external files, with the bytes that were read from each.
+    files: HashMap<PathBuf, (File, u64)>,
     /// The name and value of each parameter.
     pub parameters: Vec<(String, Value)>,
 }
@@ -117,7 +120,7 @@ impl Weights {
                 "its external data is at {location:?}, outside the model's folder"
             ));
         }
-        let file = match self.files.entry(real) {
+        let (file, read) = match self.files.entry(real) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
                 // Opening a pipe would wait for whoever writes into it.
@@ -125,7 +128,7 @@ impl Weights {
                     return Err(format!("its external data, {location:?}, is not a file"));
                 }
                 let file = File::open(entry.key()).map_err(unreadable)?;
-                entry.insert(file)
+                entry.insert((file, 0))
             }
         };
         let size = file.metadata().map_err(unreadable)?.len();
@@ -142,6 +145,14 @@ impl Weights {
             return Err(format!(
                 "its external data is bytes {offset} to {}, but {} has only {size}",
                 offset.saturating_add(length),
+                path.display()
+            ));
+        }
+        // A weight may be stored once under several names, but not any number of times.
+        *read = read.saturating_add(length);
+        if *read > size.saturating_mul(MOST_READS) {
+            return Err(format!(
+                "the model's tensors refer to each byte of {} more than {MOST_READS} times",
                 path.display()
             ));
         }

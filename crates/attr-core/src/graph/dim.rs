@@ -25,7 +25,8 @@ impl Dim {
 
     /// The size for a batch of `rows`.
     pub fn at(self, rows: usize) -> isize {
-        self.fixed + self.per_row * rows as isize
+        let rows = isize::try_from(rows).unwrap_or(isize::MAX);
+        self.fixed.saturating_add(self.per_row.saturating_mul(rows))
     }
 
     /// The line through `(rows.0, a)` and `(rows.1, b)`; `None` if its slope is not a whole number.

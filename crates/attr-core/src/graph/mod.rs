@@ -7,6 +7,7 @@
 //! nearby/      runs a graph on what a window of the input reaches
 //! derivative/  pulls what arrives at one node back to its operands
 //! facts.rs     what is known of values and nodes before anything runs
+//! memory.rs    how much memory values take
 //! groups/      nodes that a rule may treat as one: SiLU, GELU, RMSNorm
 //! edit/        cuts, folds and expands graphs
 //! ```
@@ -16,6 +17,7 @@ mod dim;
 pub(crate) mod edit;
 mod facts;
 mod groups;
+mod memory;
 mod nearby;
 mod op;
 mod run;
@@ -208,26 +210,6 @@ impl Graph {
                 })
             }
         }
-    }
-
-    /// Bytes of all float activations for one additional row.
-    pub fn bytes_per_row(&self) -> usize {
-        let depends = self.dependents(&self.inputs);
-        self.slots
-            .iter()
-            .zip(depends)
-            .filter(|(slot, depends)| *depends && slot.dtype.is_float())
-            .map(|(slot, _)| {
-                let elements =
-                    |rows| -> isize { slot.shape.iter().map(|d| d.at(rows).max(0)).product() };
-                // A graph bound to its batch size shares its activations among those rows.
-                let each = match self.rows {
-                    Some(rows) => elements(rows) / (rows.max(1) as isize),
-                    None => elements(2) - elements(1),
-                };
-                each.max(0) as usize * slot.dtype.size()
-            })
-            .sum()
     }
 }
 

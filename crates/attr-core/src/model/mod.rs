@@ -31,7 +31,7 @@ use crate::{Error, Inputs, Kind, Value, Values};
 pub use by_rows::by_rows;
 pub(crate) use graphs::{check_devices, check_shapes};
 pub use layer::Layer;
-pub use traced::Traced;
+pub use traced::{Memory, Traced};
 pub(crate) use untyped::Untyped;
 
 /// Computes the seeds of the backward passes from a model's output: for each target, one weight

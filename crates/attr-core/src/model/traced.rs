@@ -47,6 +47,19 @@ pub struct Traced {
     pub(super) mixing: Arc<OnceLock<f32>>,
 }
 
+/// Memory that a traced model's values take, in bytes: estimates from their shapes, without inputs,
+/// parameters and results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// The most at any moment of a forward pass over one row, or over the rows that the model
+    /// requires.
+    pub forward: usize,
+    /// All activations of such a pass, as a backward pass may need them.
+    pub activations: usize,
+    /// All activations of each additional row.
+    pub per_row: usize,
+}
+
 impl Traced {
     /// Traces `forward` of `model` for inputs like `example`, whose values do not matter.
     ///
@@ -328,10 +341,16 @@ impl Traced {
         graph.nearby(row.values(), input, size)
     }
 
-    /// Returns how many bytes all activations of one row take, for inputs like these; `None` for
-    /// inputs that do not fit.
-    pub fn bytes_per_row(&self, inputs: &Values) -> Option<usize> {
-        Some(self.graphs.get(inputs.values()).ok()?.bytes_per_row())
+    /// Returns how much memory passes over inputs like these take; `None` for inputs that do not
+    /// fit.
+    pub fn memory(&self, inputs: &Values) -> Option<Memory> {
+        let graph = self.graphs.get(inputs.values()).ok()?;
+        let rows = graph.rows.unwrap_or(1);
+        Some(Memory {
+            forward: graph.peak_bytes(rows),
+            activations: graph.computed_bytes(rows),
+            per_row: graph.bytes_per_row(),
+        })
     }
 
     /// Returns the model from the outputs of `layers` on, the activations there, and the other

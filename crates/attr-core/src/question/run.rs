@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Kind, Model, Value, Values};
+use super::Question;
+use crate::model::Untyped;
+use crate::{Error, Inputs, Kind, Model, Value, Values};
 
 /// How much goes through the model at once. Results do not depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +67,33 @@ impl<'a> Run<'a> {
         self
     }
 
+    /// Computes the model's output for all rows, in chunks that fit the budget.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`]; the model's own.
+    pub fn forward<I: Inputs>(&self, model: &impl Model<I>, inputs: &I) -> Result<Value, Error> {
+        let constants = model.traced().map_or(&[][..], |traced| traced.constants());
+        let values = inputs.to_values().with_constants(constants)?;
+        let model = Untyped::new(model);
+        let question = Question::new(&model, values, &[], self);
+        let rows = question.inputs().rows();
+        let mut chunks: Vec<Value> = Vec::new();
+        let mut by_rows = true;
+        question.quiet().for_rows(1, |chunk| {
+            if by_rows {
+                let output = question.forward(&chunk)?;
+                // An output that is not one row for each of the input's cannot be joined.
+                by_rows = output.rows() == chunk.rows() || chunk.rows() == rows;
+                chunks.push(output);
+            }
+            Ok(())
+        })?;
+        if by_rows {
+            return Value::cat_rows(chunks);
+        }
+        question.forward(question.inputs())
+    }
+
     /// Returns the same settings without progress reports, for work inside other work, which can
     /// still be cancelled.
     pub(crate) fn quiet(&self) -> Self {
@@ -104,10 +133,11 @@ impl<'a> Run<'a> {
 
     /// Returns how many rows go through the model at once.
     pub(crate) fn rows_at_once(&self, model: &dyn Model, inputs: &Values) -> usize {
-        let traced = model.traced();
-        let known = traced.and_then(|traced| traced.bytes_per_row(inputs));
+        let known = model.traced().and_then(|traced| traced.memory(inputs));
+        let known = known.map(|memory| memory.per_row);
         // Gradients take about as much as the activations they belong to.
-        let row = (2 * known.unwrap_or_else(|| guessed(inputs))).max(1);
+        let row = known.unwrap_or_else(|| guessed(inputs)).max(1);
+        let row = row.saturating_mul(2);
         let rows = match self.budget {
             Budget::Rows(rows) => rows,
             Budget::Bytes(bytes) => bytes / row,

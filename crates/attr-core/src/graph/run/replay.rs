@@ -77,7 +77,7 @@ impl Graph {
 
     /// The last node that reads each slot; `None` for slots that are kept or never read, and for
     /// inputs, parameters and constants, which others hold anyway.
-    fn last_uses(&self, kept: &[SlotId]) -> Vec<Option<usize>> {
+    pub fn last_uses(&self, kept: &[SlotId]) -> Vec<Option<usize>> {
         let mut last = vec![None; self.slots.len()];
         for (i, node) in self.nodes.iter().enumerate() {
             for &slot in &node.operands {
