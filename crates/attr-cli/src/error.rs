@@ -22,8 +22,9 @@ impl Error {
         // One line, even if quoted text has several.
         let message: String = message.into();
         let words: Vec<&str> = message.split_whitespace().collect();
+        let message = crate::printable(&words.join(" "));
         Self {
-            message: words.join(" "),
+            message: shortened(message),
             status,
         }
     }
@@ -32,6 +33,21 @@ impl Error {
     pub fn status(&self) -> u8 {
         self.status
     }
+}
+
+/// The longest message, in characters: a file may name anything in it.
+const LONGEST: usize = 1000;
+
+/// Leaves out the middle of a long message: its end says what would be right.
+fn shortened(message: String) -> String {
+    let characters: Vec<char> = message.chars().collect();
+    if characters.len() <= LONGEST {
+        return message;
+    }
+    let half = LONGEST / 2;
+    let start: String = characters[..half].iter().collect();
+    let end: String = characters[characters.len() - half..].iter().collect();
+    format!("{start} [...] {end}")
 }
 
 impl std::fmt::Display for Error {
@@ -68,5 +84,19 @@ impl From<attr_onnx::Error> for Error {
 impl From<attr_viz::Error> for Error {
     fn from(error: attr_viz::Error) -> Self {
         Self::other(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_printable_line_of_bounded_length() {
+        let error = Error::input("layer \u{1b}[31m\nred\u{202e}\u{7f}");
+        assert_eq!(error.to_string(), r"layer \u{1b}[31m red\u{202e}\u{7f}");
+        let long = Error::input("é".repeat(1 << 20) + " give another");
+        assert!(long.to_string().chars().count() < LONGEST + 10);
+        assert!(long.to_string().ends_with("give another"));
     }
 }

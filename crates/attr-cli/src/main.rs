@@ -99,8 +99,24 @@ fn usage(error: &clap::Error) -> Error {
     Error::input(format!("{} (try --help)", lines.join(" ")))
 }
 
+/// Writes out the characters that would act on a terminal or reorder text: names in a model file may
+/// hold any.
+fn printable(text: &str) -> String {
+    let mut result = String::with_capacity(text.len());
+    for c in text.chars() {
+        let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if (c.is_control() && c != '\n' && c != '\t') || reorders {
+            result.extend(c.escape_unicode());
+        } else {
+            result.push(c);
+        }
+    }
+    result
+}
+
 /// Prints to standard output. A closed pipe is not an error.
 fn print(text: &str) -> Result<(), Error> {
+    let text = printable(text);
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::other(format!(

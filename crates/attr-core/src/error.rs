@@ -194,6 +194,14 @@ pub enum Error {
         /// The layer that it is in or follows.
         layer: String,
     },
+    /// An operation does not exist for this kind of elements.
+    #[error("operation {operation} is not defined for {kind:?} elements")]
+    Operation {
+        /// The operation.
+        operation: String,
+        /// The kind of its operand's elements.
+        kind: Kind,
+    },
     /// A convolution or pooling layer has an unsupported window.
     #[error("{layer} with {got} is not supported; {supported}")]
     Geometry {

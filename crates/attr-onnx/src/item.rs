@@ -17,6 +17,8 @@ use crate::host::{Host, LIMIT, count};
 
 /// The maximum number of elements of a recorded tensor: 1 Gi.
 pub(crate) const LARGEST: usize = 1 << 30;
+/// The maximum number of steps of all recurrent layers and directions together.
+pub(crate) const MOST_STEPS: usize = 1 << 14;
 
 /// A value in the graph, such as a node's output.
 #[derive(Clone, Debug)]
@@ -119,36 +121,38 @@ fn dims(shape: &[usize]) -> Vec<Dim> {
 /// Operations on items, on the recording device.
 pub(crate) struct Compute<'a> {
     pub device: &'a Device,
-    /// The integers that the model's device represents.
-    pub integers: &'a RangeInclusive<i64>,
-    /// The number of elements of constants that may still be computed.
-    pub budget: &'a Cell<usize>,
+    pub limits: &'a Limits,
 }
 
-type Outcome = Result<Item, String>;
+/// What a run over the nodes may use: a few bytes in a file can request any amount.
+pub(crate) struct Limits {
+    /// The integers that the model's device represents.
+    pub integers: RangeInclusive<i64>,
+    /// The number of elements of constants that may still be computed.
+    pub constants: Cell<usize>,
+    /// The number of steps that recurrent layers may still take.
+    pub steps: Cell<usize>,
+}
 
-impl Compute<'_> {
-    /// Returns the item as a recorded tensor; a scalar gets shape `[1]`.
-    fn value(&self, item: &Item) -> Result<Value, String> {
-        if let Some(value) = &item.live {
-            return Ok(value.clone());
-        }
-        // An item without a recorded tensor is known.
-        let host = item.host.as_ref().ok_or("it has no value")?;
-        self.spend(item.elements())?;
-        if let Host::Int(integers) = &**host {
-            for &integer in integers {
-                self.check_integer(integer)?;
-            }
-        }
-        Ok(host.upload(self.device))
+impl Limits {
+    /// Limits the constants that nodes compute.
+    pub fn spend(&self, elements: usize) -> Result<(), String> {
+        let left = self.constants.get().checked_sub(elements);
+        let left = left.ok_or("the model computes too many constants for its size")?;
+        self.constants.set(left);
+        Ok(())
     }
 
-    /// Limits the constants that nodes compute: a few bytes in a file can request any number.
-    pub fn spend(&self, elements: usize) -> Result<(), String> {
-        let left = self.budget.get().checked_sub(elements);
-        let left = left.ok_or("the model computes too many constants for its size")?;
-        self.budget.set(left);
+    /// Limits the steps of recurrent layers, each of which is several nodes of the trace.
+    pub fn unroll(&self, steps: usize) -> Result<(), String> {
+        let left = self.steps.get().checked_sub(steps);
+        let left = left.ok_or_else(|| {
+            format!(
+                "the model's recurrent layers take more than {MOST_STEPS} steps in all; give \
+                 shorter sequences"
+            )
+        })?;
+        self.steps.set(left);
         Ok(())
     }
 
@@ -163,6 +167,26 @@ impl Compute<'_> {
             self.integers.end()
         ))
     }
+}
+
+type Outcome = Result<Item, String>;
+
+impl Compute<'_> {
+    /// Returns the item as a recorded tensor; a scalar gets shape `[1]`.
+    fn value(&self, item: &Item) -> Result<Value, String> {
+        if let Some(value) = &item.live {
+            return Ok(value.clone());
+        }
+        // An item without a recorded tensor is known.
+        let host = item.host.as_ref().ok_or("it has no value")?;
+        self.limits.spend(item.elements())?;
+        if let Host::Int(integers) = &**host {
+            for &integer in integers {
+                self.limits.check_integer(integer)?;
+            }
+        }
+        Ok(host.upload(self.device))
+    }
 
     /// Records an operation, even if its operands are known.
     pub fn record(&self, op: Op, operands: &[&Item]) -> Outcome {
@@ -176,7 +200,7 @@ impl Compute<'_> {
             &op
             && let Number::Int(integer) = number
         {
-            self.check_integer(*integer)?;
+            self.limits.check_integer(*integer)?;
         }
         let values = operands.iter().map(|item| self.value(item));
         let values = values.collect::<Result<_, _>>()?;
@@ -186,7 +210,7 @@ impl Compute<'_> {
             .map(|value| {
                 let elements = count(&value.shape(), LARGEST)?;
                 if !active {
-                    self.spend(elements)?;
+                    self.limits.spend(elements)?;
                 }
                 Ok(Item::recorded(value, None, active))
             })
@@ -513,13 +537,13 @@ impl Compute<'_> {
             && a.kind != Kind::Bool
         {
             if let Number::Int(bound) = number
-                && !self.integers.contains(&bound)
+                && !self.limits.integers.contains(&bound)
             {
                 // No integer of the device reaches it; the other extreme cannot be represented.
                 if smallest == (bound > 0) {
                     return Ok(a.clone());
                 }
-                self.check_integer(bound)?;
+                self.limits.check_integer(bound)?;
             }
             let (min, max) = if smallest {
                 (None, Some(number))

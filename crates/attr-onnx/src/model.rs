@@ -1,7 +1,6 @@
 //! Opens and traces an ONNX model file.
 
 use std::cell::Cell;
-use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +12,7 @@ use crate::Error;
 use crate::batch::Batch;
 use crate::file::{self, Parsed};
 use crate::graph::{Graph, Port, PortDim};
-use crate::item::Item;
+use crate::item::{Item, Limits, MOST_STEPS};
 use crate::plan;
 use crate::run::{Runner, Scope};
 
@@ -325,14 +324,6 @@ const REPEATED: usize = 1 << 24;
 /// compare rows, but explained at that size.
 const TRIED: usize = 1 << 29;
 
-/// Returns the integers that a device represents.
-fn integers(device: &Device) -> RangeInclusive<i64> {
-    match DType::from(device.settings().int_dtype) {
-        DType::I64 => i64::MIN..=i64::MAX,
-        _ => i64::from(i32::MIN)..=i64::from(i32::MAX),
-    }
-}
-
 /// Returns this many rows of an example, repeating them if it has fewer.
 fn rows_of(example: &Values, count: usize) -> Values {
     let rows: Vec<usize> = (0..count).map(|i| i % example.rows()).collect();
@@ -379,13 +370,12 @@ impl Forward {
                 )));
             }
         };
-        let budget = self.budget();
+        let limits = self.limits();
         let runner = Runner {
             device: &device,
             names: true,
             batch: batch.as_ref(),
-            integers: &integers(&self.device),
-            budget: &budget,
+            limits: &limits,
         };
         let mut scope = self.scope(parameters, inputs);
         runner.run(&self.graph, &self.order, &[&self.output], &mut scope)?;
@@ -401,15 +391,23 @@ impl Forward {
         }
     }
 
-    /// Returns how many elements of constants the nodes may compute: enough for masks, position
-    /// codes and a few rearranged copies of the weights.
-    fn budget(&self) -> Cell<usize> {
+    /// Returns the limits of one run: enough constants for masks, position codes and a few rearranged
+    /// copies of the weights.
+    fn limits(&self) -> Limits {
         let parameters = self.graph.constants.values();
         let sizes = parameters.filter_map(|c| c.parameter.as_ref());
         let stored: usize = sizes
             .map(|(_, v)| v.shape().iter().product::<usize>())
             .sum();
-        Cell::new((1 << 26) + stored.saturating_mul(8))
+        let integers = match DType::from(self.device.settings().int_dtype) {
+            DType::I64 => i64::MIN..=i64::MAX,
+            _ => i64::from(i32::MIN)..=i64::from(i32::MAX),
+        };
+        Limits {
+            integers,
+            constants: Cell::new((1 << 26) + stored.saturating_mul(8)),
+            steps: Cell::new(MOST_STEPS),
+        }
     }
 
     /// Returns the values available before the first node runs.
@@ -455,13 +453,12 @@ impl Forward {
             Ok(op.run(Vec::new(), device)?.remove(0))
         });
         let examples: Vec<Value> = examples.collect::<Result<_, attr_core::Error>>()?;
-        let budget = self.budget();
+        let limits = self.limits();
         let runner = Runner {
             device,
             names: false,
             batch: None,
-            integers: &integers(&self.device),
-            budget: &budget,
+            limits: &limits,
         };
         let mut scope = self.scope(parameters, &examples);
         runner.run(&self.graph, &self.order, &[], &mut scope)?;

@@ -1,8 +1,6 @@
 //! Runs a graph's nodes on the device that records the trace.
 
-use std::cell::Cell;
 use std::collections::HashMap;
-use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use attr_core::op::tap_value;
@@ -11,7 +9,7 @@ use burn::tensor::Device;
 use crate::batch::Batch;
 use crate::call::Call;
 use crate::graph::{Graph, Node};
-use crate::item::{Compute, Item};
+use crate::item::{Compute, Item, Limits};
 use crate::{Error, ops, plan};
 
 /// Values by name; a branch also sees those of its enclosing graph.
@@ -50,10 +48,7 @@ pub(crate) struct Runner<'a> {
     pub names: bool,
     /// The adaptation for a model that runs at a batch size it was not exported for.
     pub batch: Option<&'a Batch>,
-    /// The integers that the model's device represents.
-    pub integers: &'a RangeInclusive<i64>,
-    /// The number of elements of constants that may still be computed.
-    pub budget: &'a Cell<usize>,
+    pub limits: &'a Limits,
 }
 
 impl Runner<'_> {
@@ -120,8 +115,7 @@ impl Runner<'_> {
             inputs: inputs.collect::<Result<_, _>>()?,
             compute: Compute {
                 device: self.device,
-                integers: self.integers,
-                budget: self.budget,
+                limits: self.limits,
             },
         };
         if node.op == "If" && node.domain.is_empty() {
@@ -144,7 +138,7 @@ impl Runner<'_> {
         });
         let outputs = outputs.map_err(failed)?;
         for output in outputs.iter().filter(|output| output.live().is_none()) {
-            call.spend(output.elements()).map_err(failed)?;
+            self.limits.spend(output.elements()).map_err(failed)?;
         }
         if let Some(batch) = self.batch {
             batch.follow(&call, &outputs).map_err(failed)?;

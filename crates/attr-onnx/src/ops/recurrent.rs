@@ -18,9 +18,6 @@ pub(crate) fn find(op: &str) -> Option<Operator> {
     })
 }
 
-/// The maximum length of a sequence.
-const LONGEST: usize = 1 << 14;
-
 #[derive(Clone, Copy, PartialEq)]
 enum Cell {
     Lstm,
@@ -84,15 +81,13 @@ fn recurrent(c: &Call<'_>, cell: Cell) -> Outcome {
             w.shape, r.shape
         ));
     }
-    if steps > LONGEST {
-        return Err(format!("a sequence of {steps} steps exceeds {LONGEST}"));
-    }
     let reverse: &[bool] = match c.text("direction", "forward") {
         "forward" => &[false],
         "reverse" => &[true],
         "bidirectional" => &[false, true],
         other => return Err(format!("direction {other:?} does not exist")),
     };
+    c.limits.unroll(steps.saturating_mul(reverse.len()))?;
     if reverse.len() != count {
         return Err(format!("its weights are for {count} directions"));
     }

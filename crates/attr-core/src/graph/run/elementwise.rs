@@ -11,6 +11,14 @@ use crate::{Error, Kind};
 
 type B = Dispatch;
 
+/// The error for an operation that does not exist for an element kind.
+pub(super) fn undefined(operation: impl std::fmt::Debug, kind: Kind) -> Error {
+    Error::Operation {
+        operation: format!("{operation:?}"),
+        kind,
+    }
+}
+
 pub(crate) fn unary(
     f: Unary,
     x: DispatchTensor,
@@ -49,7 +57,7 @@ pub(crate) fn unary(
         (Kind::Int, Unary::Sign) => B::int_sign(x),
         (Kind::Int, Unary::BitwiseNot) => B::bitwise_not(x),
         (Kind::Bool, Unary::Not) => B::bool_not(x),
-        _ => return Err(Error::Internal("a function of the wrong element kind")),
+        (kind, f) => return Err(undefined(f, kind)),
     })
 }
 
@@ -82,7 +90,7 @@ pub(crate) fn binary(
         (Kind::Bool, Binary::And) => B::bool_and(l, r),
         (Kind::Bool, Binary::Or) => B::bool_or(l, r),
         (Kind::Bool, Binary::Xor) => B::bool_xor(l, r),
-        _ => return Err(Error::Internal("arithmetic of the wrong element kind")),
+        (kind, f) => return Err(undefined(f, kind)),
     })
 }
 
@@ -110,7 +118,7 @@ pub(crate) fn binary_scalar(
         (Kind::Int, Binary::BitwiseXor) => B::bitwise_xor_scalar(l, r),
         (Kind::Int, Binary::ShiftLeft) => B::bitwise_left_shift_scalar(l, r),
         (Kind::Int, Binary::ShiftRight) => B::bitwise_right_shift_scalar(l, r),
-        _ => return Err(Error::Internal("arithmetic of the wrong element kind")),
+        (kind, f) => return Err(undefined(f, kind)),
     })
 }
 

@@ -381,7 +381,7 @@ fn structural(
                 (Kind::Float, _) => B::float_scatter(*dim, x, indices, value, *update),
                 (Kind::Int, _) => B::int_scatter(*dim, x, indices, value, *update),
                 (Kind::Bool, IndexingUpdateOp::Add) => B::bool_scatter_or(*dim, x, indices, value),
-                (Kind::Bool, _) => return Err(boolean_update()),
+                (Kind::Bool, _) => return Err(elementwise::undefined(update, Kind::Bool)),
             })
         }
         Op::SelectAssign { dim, update } => {
@@ -390,7 +390,7 @@ fn structural(
                 (Kind::Float, _) => B::float_select_assign(x, *dim, indices, value, *update),
                 (Kind::Int, _) => B::int_select_assign(x, *dim, indices, value, *update),
                 (Kind::Bool, IndexingUpdateOp::Add) => B::bool_select_or(x, *dim, indices, value),
-                (Kind::Bool, _) => return Err(boolean_update()),
+                (Kind::Bool, _) => return Err(elementwise::undefined(update, Kind::Bool)),
             })
         }
         Op::GatherNd => {
@@ -409,14 +409,6 @@ fn structural(
         }
         _ => return Err(Error::Internal("an operation is not implemented")),
     })
-}
-
-/// The error for boolean updates other than addition: Burn only has "or" for them.
-fn boolean_update() -> Error {
-    Error::Method {
-        method: "replay",
-        reason: "a boolean scatter other than addition is not supported".into(),
-    }
 }
 
 fn interpolate_mode(mode: Interpolation) -> InterpolateMode {

@@ -3,6 +3,7 @@
 use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn::backend::{DeviceSettings, Dispatch, DispatchTensor, TensorMetadata};
 
+use super::elementwise::undefined;
 use crate::graph::op::{Cumulative, Op, Reduce};
 use crate::{Error, Kind, Value};
 
@@ -56,7 +57,7 @@ pub(crate) fn reduce(
         (Kind::Bool, Reduce::All, Some(d)) => B::bool_all_dim(x, d),
         (Kind::Bool, Reduce::Any, None) => B::bool_any(x),
         (Kind::Bool, Reduce::Any, Some(d)) => B::bool_any_dim(x, d),
-        _ => return Err(Error::Internal("a reduction of the wrong element kind")),
+        (kind, f, _) => return Err(undefined(f, kind)),
     })
 }
 
