@@ -368,9 +368,10 @@ def run(attrx, arguments, folder):
         process.returncode = status
         errors.seek(0)
         output.seek(0)
-        said = errors.read().decode("utf-8", "replace")
+        # A large process would pass its own size on to the next child.
+        said = errors.read(MIB).decode("utf-8", "replace")
         code = os.waitstatus_to_exitcode(status)
-        return code, usage.ru_maxrss * 1024, seconds, said, output.read()
+        return code, usage.ru_maxrss * 1024, seconds, said, output.read(MIB)
 
 
 def broken(code, peak, seconds, said, output, budget, size):

@@ -22,7 +22,7 @@ impl Error {
         // One line, even if quoted text has several.
         let message: String = message.into();
         let words: Vec<&str> = message.split_whitespace().collect();
-        let message = crate::printable(&words.join(" "));
+        let message = crate::printable(&words.join(" ")).into_owned();
         Self {
             message: shortened(message),
             status,

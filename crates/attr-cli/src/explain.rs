@@ -301,10 +301,7 @@ fn write(
         outputs.add(path, image(summary, inputs)?);
     }
     let json = match &arguments.json {
-        Some(path) => {
-            let text = serde_json::to_string_pretty(&summary.to_json()?);
-            Some((path, text.map_err(|e| Error::other(e.to_string()))? + "\n"))
-        }
+        Some(path) => Some((path, summary.to_json()?)),
         None => None,
     };
     let to_stdout = |(path, _): &&(&std::path::PathBuf, String)| path.as_os_str() == "-";

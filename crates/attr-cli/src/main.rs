@@ -29,6 +29,7 @@ mod progress;
 mod summary;
 mod target;
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -101,17 +102,26 @@ fn usage(error: &clap::Error) -> Error {
 
 /// Writes out the characters that would act on a terminal or reorder text: names in a model file may
 /// hold any.
-fn printable(text: &str) -> String {
+fn printable(text: &str) -> Cow<'_, str> {
+    let acts = |c: char| {
+        let reorders = matches!(
+            c,
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        );
+        (c.is_control() && c != '\n' && c != '\t') || reorders
+    };
+    if !text.contains(acts) {
+        return Cow::Borrowed(text);
+    }
     let mut result = String::with_capacity(text.len());
     for c in text.chars() {
-        let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if (c.is_control() && c != '\n' && c != '\t') || reorders {
+        if acts(c) {
             result.extend(c.escape_unicode());
         } else {
             result.push(c);
         }
     }
-    result
+    Cow::Owned(result)
 }
 
 /// Prints to standard output. A closed pipe is not an error.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use attr_core::{Value, Work};
+use serde::{Serialize, Serializer};
 use serde_json::{Value as Json, json};
 
 use crate::error::Error;
@@ -59,50 +60,52 @@ pub fn predicted(output: &Value) -> Result<Option<Vec<usize>>, Error> {
 
 impl Summary<'_> {
     /// Returns the summary as JSON.
-    pub fn to_json(&self) -> Result<Json, Error> {
+    pub fn to_json(&self) -> Result<String, Error> {
         let mut attributions = Vec::new();
         for (name, value) in &self.attributions {
             let values = value.to_vec()?;
             let rows = value.rows().max(1);
-            let sums: Vec<f32> = values
-                .chunks_exact((values.len() / rows).max(1))
-                .map(|row| row.iter().sum())
-                .collect();
-            attributions.push(json!({"name": name, "shape": value.shape(), "sum": sums}));
+            let sums = values.chunks_exact((values.len() / rows).max(1));
+            attributions.push(Summed {
+                name,
+                shape: value.shape(),
+                sum: sums.map(|row| row.iter().sum()).collect(),
+            });
         }
-        let output = self.output.to_vec()?;
-        let prediction = match predicted(&self.output)? {
-            Some(classes) => json!(classes),
-            None => nested(&output, &self.output.shape()),
-        };
-        Ok(json!({
-            "model": self.model,
-            "method": self.method,
-            "parameters": self.parameters,
-            "device": self.device,
-            "layer": match &self.layers[..] {
+        let (output, shape) = (self.output.to_vec()?, self.output.shape());
+        let report = Report {
+            model: &self.model,
+            method: self.method,
+            parameters: &self.parameters,
+            device: &self.device,
+            layer: match &self.layers[..] {
                 [] => Json::Null,
                 [layer] => json!(layer),
                 layers => json!(layers),
             },
-            "neuron": self.neuron,
-            "output": {
-                "name": self.output_name,
-                "shape": self.output.shape(),
-                "values": output,
+            neuron: self.neuron.as_deref(),
+            prediction: match predicted(&self.output)? {
+                Some(classes) => Prediction::Classes(classes),
+                None => Prediction::Values(Nested(&output, &shape)),
             },
-            "prediction": prediction,
-            "target": self.targets,
-            "score": self.scores,
-            "delta": self.delta,
-            "r_squared": self.r_squared,
-            "warnings": self.warnings,
-            "largest_standard_error": self.largest_error()?,
-            "attributions": attributions,
-            "time": self.time.as_secs_f64(),
-            "evaluations": self.work.forward_rows,
-            "work": self.work,
-        }))
+            output: Output {
+                name: &self.output_name,
+                shape: &shape,
+                values: &output,
+            },
+            target: &self.targets,
+            score: &self.scores,
+            delta: self.delta.as_deref(),
+            r_squared: self.r_squared.as_deref(),
+            warnings: &self.warnings,
+            largest_standard_error: self.largest_error()?,
+            attributions,
+            time: self.time.as_secs_f64(),
+            evaluations: self.work.forward_rows,
+            work: self.work,
+        };
+        let text = serde_json::to_string_pretty(&report);
+        Ok(text.map_err(|error| Error::other(error.to_string()))? + "\n")
     }
 
     /// Returns the largest standard error of any value, if values were sampled.
@@ -153,14 +156,61 @@ impl Summary<'_> {
     }
 }
 
-/// Converts flat values to nested lists.
-fn nested(values: &[f32], shape: &[usize]) -> Json {
-    match shape {
-        [] | [_] => json!(values),
-        [rows, rest @ ..] => {
-            let each = values.len() / (*rows).max(1);
-            let parts = values.chunks_exact(each.max(1));
-            Json::Array(parts.map(|part| nested(part, rest)).collect())
+/// The summary's JSON. Numbers are borrowed: those of many rows take more memory as JSON values.
+#[derive(Serialize)]
+struct Report<'a> {
+    model: &'a str,
+    method: &'a str,
+    parameters: &'a Json,
+    device: &'a str,
+    layer: Json,
+    neuron: Option<&'a str>,
+    output: Output<'a>,
+    prediction: Prediction<'a>,
+    target: &'a [Json],
+    score: &'a [f32],
+    delta: Option<&'a [f32]>,
+    r_squared: Option<&'a [f32]>,
+    warnings: &'a [String],
+    largest_standard_error: Option<f32>,
+    attributions: Vec<Summed<'a>>,
+    time: f64,
+    evaluations: usize,
+    work: Work,
+}
+
+#[derive(Serialize)]
+struct Output<'a> {
+    name: &'a str,
+    shape: &'a [usize],
+    values: &'a [f32],
+}
+
+#[derive(Serialize)]
+struct Summed<'a> {
+    name: &'a str,
+    shape: Vec<usize>,
+    sum: Vec<f32>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Prediction<'a> {
+    Classes(Vec<usize>),
+    Values(Nested<'a>),
+}
+
+/// Flat values as nested lists of this shape.
+struct Nested<'a>(&'a [f32], &'a [usize]);
+
+impl Serialize for Nested<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.1 {
+            [] | [_] => self.0.serialize(serializer),
+            [rows, rest @ ..] => {
+                let each = (self.0.len() / (*rows).max(1)).max(1);
+                serializer.collect_seq(self.0.chunks_exact(each).map(|part| Nested(part, rest)))
+            }
         }
     }
 }

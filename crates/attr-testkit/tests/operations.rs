@@ -1,10 +1,14 @@
 //! Checks every operation that functional code may use, one line each.
 
-use attr_core::{Error, Traced, Value};
+use attr_core::{Error, Method, Traced, Value};
+use attr_gradient::Saliency;
 use attr_testkit::check::check_traced;
 use attr_testkit::models::input;
 use burn::nn::Relu;
-use burn::tensor::{Distribution, IndexingUpdateOp, Int, Tensor, activation, s};
+use burn::tensor::ops::{GridSampleOptions, GridSamplePaddingMode, InterpolateMode};
+use burn::tensor::{
+    Distribution, IndexingUpdateOp, Int, Tensor, Tolerance, activation, s,
+};
 
 type Function = fn(Tensor<3>) -> Value;
 
@@ -271,6 +275,36 @@ fn check(name: &str, function: Function) {
 
 thread_local! {
     static FUNCTION: std::cell::Cell<Option<Function>> = const { std::cell::Cell::new(None) };
+}
+
+#[test]
+fn sampling_the_nearest_pixels_gives_each_what_was_sampled_there() {
+    let x = input::<4>([2, 2, 3, 3], 9);
+    let device = x.device();
+    // The corner twice, the centre, and a place outside.
+    let grid = Tensor::<4>::from_floats(
+        [[[[-1.0, -1.0], [-0.9, -0.9], [0.1, 0.1], [3.0, 0.0]]]],
+        &device,
+    );
+    let forward = move |_: &Relu, x: Tensor<4>| {
+        let grid = grid.clone().to_device(&x.device());
+        let grid = grid.expand([x.dims()[0] as i32, 1, 4, 2]);
+        let mode = GridSampleOptions::new(InterpolateMode::Nearest);
+        let sampled = x.grid_sample_2d(grid, mode.with_padding_mode(GridSamplePaddingMode::Zeros));
+        let weights = Tensor::<1>::from_floats([1.0, 2.0, 4.0, 8.0], &sampled.device());
+        (sampled * weights.unsqueeze::<4>()).flatten::<2>(1, 3).sum_dim(1)
+    };
+    let model = Traced::new(&Relu::new(), forward, &x).unwrap();
+    match Saliency::new().attribute(&model, &x, 0) {
+        Ok(found) => {
+            let one = [[[[3.0, 0.0, 0.0], [0.0, 4.0, 0.0], [0.0, 0.0, 0.0]]]];
+            let expected = Tensor::<4>::from_floats(one, &device).repeat(&[2, 2, 1, 1]);
+            let got = found.attribution().to_data();
+            got.assert_approx_eq::<f32>(&expected.to_data(), Tolerance::absolute(1e-6));
+        }
+        // Only some backends sample the nearest pixels.
+        Err(error) => assert!(matches!(error, Error::LayerPanicked { .. }), "{error}"),
+    }
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! Srinivas, Fleuret, "Full-Gradient Representation for Neural Network Visualization", 2019
 //! (<https://arxiv.org/abs/1905.00780>); post-processing as in the authors' code.
 
-use attr_core::op::Op;
-use attr_core::walk::{GradientEverywhere, Keep, NodeInfo, Walk};
+use attr_core::op::{Binary, Op, Padding, Reduce, Unary};
+use attr_core::walk::{GradientEverywhere, Keep, NodeInfo, Role, Walk};
 use attr_core::{Error, Explanation, Method, Question, Value};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,8 @@ use crate::rows::row_sums;
 /// `ψ` takes magnitudes, scales them to `[0, 1]` and resizes them to the input's size. BatchNorm
 /// counts as a layer with bias `β - γ μ / σ`. For a network whose nonlinearities are ReLUs,
 /// `f(x) = Σ x ⊙ ∂f/∂x + Σ b ⊙ ∂f/∂y` over *all* biases; the convergence delta is the error of this
-/// sum.
+/// sum. Other nonlinearities (SiLU, a clip at 6, softmax) have no such biases: where the sum differs
+/// from the output by more than 1 %, a warning names the layers that may be the reason.
 ///
 /// Shapes: `[batch, 1, ...]` with the input's spatial dimensions. One forward and one backward pass
 /// per row. The model must have one image input.
@@ -107,8 +108,66 @@ impl Method for FullGrad {
             }
             Ok(())
         })?;
+        let others = plan.nodes().map(|(node, _)| node).filter(|node| !is_affine(node));
+        let others: Vec<&str> = others.map(|node| node.name()).collect();
         let found = collected.finish()?.into_iter().zip(deltas);
-        Ok(found.map(|(one, delta)| one.with_delta(delta)).collect())
+        let found = found.map(|(one, delta)| {
+            let warnings = incomplete(&one.scores, &delta, &others);
+            one.with_delta(delta).with_warnings(warnings)
+        });
+        Ok(found.collect())
+    }
+}
+
+/// A sum that differs from the output by more than this fraction of it is reported.
+const INCOMPLETE: f32 = 0.01;
+
+/// Warns of rows whose gradients and biases do not add up to the output, with the layers that may be
+/// the reason.
+fn incomplete(scores: &[f32], deltas: &[f32], others: &[&str]) -> Vec<String> {
+    const NAMED: usize = 5;
+    let rows = scores.iter().zip(deltas);
+    let off = rows.filter(|(score, delta)| delta.abs() > INCOMPLETE * score.abs().max(1e-6));
+    let count = off.count();
+    if count == 0 || others.is_empty() {
+        return Vec::new();
+    }
+    let rest = match others.len() {
+        ..=NAMED => String::new(),
+        all => format!(" and {} more", all - NAMED),
+    };
+    let named = others[..others.len().min(NAMED)].join(", ");
+    vec![format!(
+        "the gradients and biases do not add up to the output in {count} of {} rows: these layers \
+         are neither affine nor ReLUs: {named}{rest}",
+        scores.len()
+    )]
+}
+
+/// Whether a node is linear for each sign pattern of its operands, apart from a bias that [`Bias`]
+/// knows.
+fn is_affine(node: &NodeInfo<'_>) -> bool {
+    let varies = |i: usize| node.role(i) == Role::Input;
+    match node.op() {
+        Op::Conv(_) | Op::ConvTranspose(_) | Op::Linear => varies(0) && !varies(1) && !varies(2),
+        Op::MatMul => varies(0) != varies(1),
+        Op::BatchNorm { .. } => (1..5).all(|i| !varies(i)),
+        Op::Relu | Op::LeakyRelu { .. } | Op::PRelu | Op::MaxPool { .. } | Op::AvgPool(_) => true,
+        Op::AdaptiveAvgPool { .. } | Op::SumDims(_) | Op::Interpolate { .. } | Op::Cat { .. } => true,
+        Op::Reduce(f, _) => matches!(
+            f,
+            Reduce::Max | Reduce::Min | Reduce::MaxAbs | Reduce::Mean | Reduce::Sum
+        ),
+        Op::Pad(_, fill) => !matches!(fill, Padding::Constant(value) if *value != 0.0),
+        Op::Unary(f) => matches!(f, Unary::Abs | Unary::Neg),
+        Op::Binary(Binary::Add | Binary::Sub) => varies(0) && varies(1),
+        Op::Binary(Binary::Mul) => varies(0) != varies(1),
+        Op::Binary(Binary::Div) => varies(0) && !varies(1),
+        Op::BinaryScalar(f, _) => matches!(f, Binary::Mul | Binary::Div),
+        Op::Reshape(_) | Op::Permute(_) | Op::Expand(_) | Op::Flip(_) | Op::Slice(_) => true,
+        Op::Repeat { .. } | Op::Unfold { .. } | Op::Unfold4d { .. } | Op::Cast(_) => true,
+        Op::Select { .. } | Op::Gather { .. } | Op::Embedding => !varies(1),
+        _ => false,
     }
 }
 

@@ -13,11 +13,11 @@ mod written;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use burn::backend::ops::{ActivationOps, FloatTensorOps, ModuleOps};
+use burn::backend::ops::{ActivationOps, FloatTensorOps, IntTensorOps, ModuleOps};
 use burn::backend::{
     AutodiffBackend, Dispatch, DispatchDevice, DispatchTensor, Scalar, TensorMetadata,
 };
-use burn::tensor::{Shape, TensorData};
+use burn::tensor::{IndexingUpdateOp, Shape, Slice, TensorData};
 
 use super::op::{Binary, Interpolation, Op};
 use super::run::{self, Place, conv, pool};
@@ -112,6 +112,20 @@ pub(crate) fn vjp(
         };
         let shares = written::written(op, run, arriving, &wanted)?;
         return shares.ok_or_else(|| unrecorded(&op.name()));
+    }
+    if let Op::GridSample {
+        mode: Interpolation::Nearest | Interpolation::NearestExact,
+        ..
+    } = op
+    {
+        // Moving the grid a little changes nothing.
+        if wanted[1] {
+            result[1] = Some(run.operands[1].zeros_like());
+        }
+        if let (true, Some(grad)) = (wanted[0], arriving.swap_remove(0)) {
+            result[0] = Some(nearest_sample_backward(op, run, grad)?);
+        }
+        return Ok(result);
     }
     if only_first && has_backward(op) {
         // Moved, not shared, so that Burn's backward operations work in place.
@@ -303,6 +317,46 @@ fn resize_backward(
     let rows = along(height, size[0], true);
     let columns = B::float_swap_dims(along(width, size[1], false), 2, 3);
     Ok(B::float_matmul(B::float_matmul(rows, grad), columns))
+}
+
+/// The derivative of sampling the nearest pixels: each gets what arrives where it was sampled.
+/// Burn has no backward operation, but its forward on the pixels' numbers tells which they are.
+fn nearest_sample_backward(op: &Op, run: &Run<'_>, grad: Value) -> Result<Value, Error> {
+    let (x, grid) = (&run.operands[0], &run.operands[1]);
+    let (&[rows, channels, height, width], [_, _, .., out]) = (&x.shape()[..], &grad.shape()[..])
+    else {
+        return Err(Error::Internal("a sampled tensor does not have four dimensions"));
+    };
+    let (pixels, samples) = (height * width, grad.shape()[2] * out);
+    if pixels >= 1 << 24 {
+        return Err(Error::Geometry {
+            layer: "nearest grid sampling",
+            got: format!("an image of {height}x{width} pixels"),
+            supported: "its derivative needs fewer than 16777216",
+        });
+    }
+    // Number 0 stands for what lies outside.
+    let numbers: Vec<f32> = (1..=pixels).map(|number| number as f32).collect();
+    let numbers = TensorData::new(numbers, [1, 1, height, width]);
+    let numbers = B::float_from_data(numbers, &run.place.device);
+    let numbers = B::float_cast(numbers, x.dtype().into());
+    let numbers = B::float_expand(numbers, Shape::from(vec![rows, 1, height, width]));
+    let numbers = vec![Value::from_dispatch(numbers), grid.clone()];
+    let sampled = run::run(op, numbers, run.place)?.remove(0).into_dispatch();
+    let places = B::float_into_int(sampled, run.place.settings.int_dtype);
+    let places = B::int_reshape(places, Shape::from(vec![rows, 1, samples]));
+    let places = B::int_expand(places, Shape::from(vec![rows, channels, samples]));
+    let zeros = Shape::from(vec![rows, channels, pixels + 1]);
+    let zeros = B::float_zeros(zeros, &run.place.device, x.dtype().into());
+    let grad = grad.reshape(&[rows, channels, samples]).into_dispatch();
+    let sums = B::float_scatter(2, zeros, places, grad, IndexingUpdateOp::Add);
+    let inside = [
+        Slice::new(0, None, 1),
+        Slice::new(0, None, 1),
+        Slice::new(1, None, 1),
+    ];
+    let inside = Value::from_dispatch(B::float_slice(sums, &inside));
+    Ok(inside.reshape(&x.shape()))
 }
 
 /// Runs the node on an autodiff tape of its own and differentiates that.
