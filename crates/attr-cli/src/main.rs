@@ -6,9 +6,11 @@
 //! model.rs      the model, cut as requested    parameters.rs  --set, by each method's schema
 //! input.rs  npy.rs  reads arrays and images    target.rs  baseline.rs  mask.rs  their flags
 //! output.rs     writes all files or none       picture.rs     --image
+//! allocator.rs  keeps freed memory
 //! summary.rs    printed and JSON summaries     device.rs  progress.rs  error.rs
 //! ```
 
+mod allocator;
 mod args;
 mod baseline;
 mod device;
@@ -39,7 +41,11 @@ use clap::{CommandFactory, Parser};
 use args::{Arguments, Command};
 use error::Error;
 
+#[global_allocator]
+static ALLOCATOR: allocator::Reporting = allocator::Reporting;
+
 fn main() -> ExitCode {
+    allocator::keep_freed_memory();
     // Burn reports some failures by panicking. The panic message becomes an error; nothing else is
     // printed.
     std::panic::set_hook(Box::new(|_| {}));

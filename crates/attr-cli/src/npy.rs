@@ -6,6 +6,7 @@ use std::path::Path;
 
 use attr_core::Kind;
 use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder};
+use zip::ZipArchive;
 
 use crate::error::Error;
 
@@ -79,13 +80,17 @@ pub fn read_archive(path: &Path) -> Result<Vec<(String, Array)>, Error> {
     let broken = |reason: String| Error::input(format!("{shown}: {reason}"));
     let file =
         File::open(path).map_err(|error| Error::input(format!("cannot read {shown}: {error}")))?;
-    let mut archive = npyz::npz::NpzArchive::new(BufReader::new(file))
+    let mut archive = ZipArchive::new(BufReader::new(file))
         .map_err(|error| broken(format!("not an .npz archive: {error}")))?;
-    let names: Vec<String> = archive.array_names().map(str::to_string).collect();
+    let names = archive.file_names();
+    let names = names.collect::<Result<Vec<_>, _>>();
+    let names = names.map_err(|error| broken(error.to_string()))?;
+    let names = names.iter().filter_map(|name| name.strip_suffix(".npy"));
+    let names: Vec<String> = names.map(str::to_string).collect();
     let mut arrays = Vec::with_capacity(names.len());
     let (mut all, mut all_packed) = (0u64, 0u64);
     for name in names {
-        let array = archive.zip_archive().by_name(&format!("{name}.npy"));
+        let array = archive.by_name(&format!("{name}.npy"));
         let mut array = array.map_err(|error| broken(error.to_string()))?;
         let size = array.size();
         all = all.saturating_add(size);

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use attr_core::Value;
+use tempfile::{Builder, NamedTempFile};
 
 use crate::error::Error;
 use crate::npy;
@@ -34,20 +35,44 @@ impl Outputs {
             file.write_all(content).map_err(failed)?;
             written.push((file, path));
         }
+        let mut replaced: Vec<(PathBuf, Option<NamedTempFile<()>>)> = Vec::new();
         for (file, path) in written {
-            let failed = |e: tempfile::PersistError| {
-                Error::other(format!("cannot write {}: {}", path.display(), e.error))
-            };
-            file.persist(&path).map_err(failed)?;
+            // A second name keeps the old file until all new ones are in place.
+            let link = |name: &Path| std::fs::hard_link(&path, name);
+            let old = named(&mut Builder::new()).make_in(folder(&path), link).ok();
+            if let Err(failed) = file.persist(&path) {
+                restore(replaced);
+                return Err(Error::other(format!(
+                    "cannot write {}: {}",
+                    path.display(),
+                    failed.error
+                )));
+            }
+            replaced.push((path, old));
         }
         Ok(())
     }
 }
 
+/// Puts old files back in place of new ones, as far as the system allows.
+fn restore(replaced: Vec<(PathBuf, Option<NamedTempFile<()>>)>) {
+    for (path, old) in replaced {
+        match old {
+            Some(old) => drop(old.persist(&path)),
+            None => drop(std::fs::remove_file(&path)),
+        }
+    }
+}
+
+/// Sets the start of temporary names.
+fn named<'a, 'b>(builder: &'a mut Builder<'b, 'b>) -> &'a mut Builder<'b, 'b> {
+    builder.prefix(".attrx-")
+}
+
 /// Creates the temporary file that will become `path`, with the mode of the file that it replaces.
-fn temporary(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".attrx-");
+fn temporary(path: &Path) -> std::io::Result<NamedTempFile> {
+    let mut builder = Builder::new();
+    named(&mut builder);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -157,4 +182,26 @@ pub fn safetensors(values: &[(&str, &Value)]) -> Result<Vec<u8>, Error> {
     });
     let views: Vec<_> = views.collect::<Result<_, _>>().map_err(failed)?;
     safetensors::serialize(views, None).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_outputs_are_replaced_or_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("old.npy"), "old").unwrap();
+        std::fs::create_dir(at("in the way")).unwrap();
+        let mut outputs = Outputs::default();
+        for name in ["old.npy", "new.npy", "in the way"] {
+            outputs.add(&at(name), b"content".to_vec());
+        }
+        let error = outputs.write().unwrap_err();
+        assert!(error.to_string().contains("in the way"), "{error}");
+        assert_eq!(std::fs::read(at("old.npy")).unwrap(), b"old");
+        let left = std::fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(left, 2, "the new file and temporary ones are gone");
+    }
 }
