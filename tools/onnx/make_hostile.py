@@ -1,7 +1,8 @@
-"""Write the hostile ONNX files of `crates/attr-testkit/onnx/hostile`, and a table of them.
+"""Write the ONNX files of `crates/attr-testkit/onnx/hostile` and `greedy`, and tables of them.
 
-Each is broken, or asks for more memory than any machine has. All must be refused with an
-error: no panic, no large allocation, no file read outside the model's folder.
+Each hostile file is broken, or asks for more memory than any machine has. All must be refused
+with an error: no panic, no large allocation, no file read outside the model's folder. Each
+greedy file is valid, but asks for more than `attrx` allows by default.
 
     pip install -r requirements.txt
     python make_hostile.py
@@ -13,25 +14,30 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
-OUT = Path(__file__).resolve().parents[2] / "crates/attr-testkit/onnx/hostile"
+OUT = Path(__file__).resolve().parents[2] / "crates/attr-testkit/onnx"
 FLOAT = TensorProto.FLOAT
 OPSET = 17
 DEPTH = 200
 FEATURES = ("batch", 4)
 IMAGE = ("batch", 4, 8, 8)
 
-# Name: what is wrong, and a function that gives the model or the bytes.
-FILES = {}
+# Per folder, by name: what is wrong, and a function that gives the model or the bytes.
+HOSTILE, GREEDY = {}, {}
 
 
-def hostile(wrong):
+def hostile(wrong, files=HOSTILE):
     """Register a function under its name, with what is wrong with its file."""
 
     def register(build):
-        FILES[build.__name__] = (wrong, build)
+        files[build.__name__] = (wrong, build)
         return build
 
     return register
+
+
+def greedy(wanted):
+    """Register a function under its name, with what its file asks for."""
+    return hostile(wanted, GREEDY)
 
 
 def node(kind, inputs, output, name=None, **attributes):
@@ -177,7 +183,7 @@ def external_absolute():
 
 @hostile("64 bytes announced in `external_short.onnx.data`, which has 10")
 def external_short():
-    (OUT / "external_short.onnx.data").write_bytes(b"0123456789")
+    (OUT / "hostile/external_short.onnx.data").write_bytes(b"0123456789")
     weight = external("w", [4, 4], "external_short.onnx.data", 64)
     return model([node("MatMul", ["x", "w"], "y")], [weight])
 
@@ -370,21 +376,90 @@ def deep_if():
     return no_graph().SerializeToString() + field(7, graph)
 
 
+@greedy("2^40 added to integers")
+def wide_integers():
+    nodes = [
+        node("Cast", ["x"], "i", to=TensorProto.INT64),
+        node("Add", ["i", "big"], "j"),
+        node("Cast", ["j"], "f", to=FLOAT),
+        node("Add", ["x", "f"], "y"),
+    ]
+    return model(nodes, [scalar("big", 1 << 40)])
+
+
+@greedy("each row tiled to 2^29 integers")
+def tiled_rows():
+    nodes = [
+        node("Cast", ["x"], "i", to=TensorProto.INT64),
+        node("Tile", ["i", "n"], "t"),
+        node("ReduceMax", ["t"], "m", axes=[1], keepdims=1),
+        node("Cast", ["m"], "f", to=FLOAT),
+        node("Add", ["x", "f"], "y"),
+    ]
+    return model(nodes, [integers("n", 1, 1 << 27)])
+
+
+@greedy("a batch of 65536 rows, written into the file, of 16384 numbers each")
+def bound_batch():
+    nodes = [
+        node("Expand", ["x", "shape"], "e"),
+        node("ReduceSum", ["e", "last"], "s", keepdims=0),
+        node("Reshape", ["s", "flat"], "y"),
+    ]
+    stored = [integers("shape", 1 << 16, 4, 1 << 12), integers("last", 2)]
+    stored += [integers("flat", 1 << 16, 4)]
+    return model(nodes, stored, (1 << 16, 4, 1))
+
+
+@greedy("60 identity matrices of 4096 x 4096")
+def many_constants():
+    nodes, last = [], "x"
+    for i in range(60):
+        nodes += [
+            node("EyeLike", ["like"], f"eye{i}", f"eye_{i}"),
+            node("ReduceSum", [f"eye{i}"], f"sum{i}", f"sum_{i}", keepdims=0),
+            node("Add", [last, f"sum{i}"], f"x{i}", f"add_{i}"),
+        ]
+        last = f"x{i}"
+    shape = integers("size", 4096, 4096)
+    first = [node("ConstantOfShape", ["size"], "like")]
+    return model([*first, *nodes, node("Relu", [last], "y")], [shape])
+
+
+@greedy("a recurrent layer over sequences of any length")
+def long_sequence():
+    nodes = [
+        node("Transpose", ["x"], "t", perm=[1, 0, 2]),
+        helper.make_node("RNN", ["t", "w", "r"], ["", "h"], "rnn_1", hidden_size=2),
+        node("Squeeze", ["h", "first"], "y"),
+    ]
+    stored = [floats("w", 1, 2, 1), floats("r", 1, 2, 2), integers("first", 0)]
+    return model(nodes, stored, ("batch", "length", 1))
+
+
+@greedy("an operation whose name would colour a terminal, and a node with a name of 64 kB")
+def loud_names():
+    return model([node("Foo\x1b[31m", ["x"], "y", "n" * (1 << 16))])
+
+
 def main():
-    OUT.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for name, (wrong, build) in FILES.items():
-        content = build()
-        if isinstance(content, onnx.ModelProto):
-            content = content.SerializeToString(deterministic=True)
-        (OUT / f"{name}.onnx").write_bytes(content)
-        rows.append(f"| `{name}.onnx` | {wrong} |")
-        print(f"{name}.onnx: {len(content)} bytes")
-    table = "\n".join(["| file | what is wrong |", "|---|---|", *rows])
-    text = (
-        f"# Hostile ONNX files\n\nWritten by `tools/onnx/make_hostile.py`.\n\n{table}\n"
-    )
-    (OUT / "README.md").write_text(text, encoding="utf-8")
+    for folder, title, files in (
+        ("hostile", "Hostile ONNX files", HOSTILE),
+        ("greedy", "ONNX files that ask for much", GREEDY),
+    ):
+        out = OUT / folder
+        out.mkdir(parents=True, exist_ok=True)
+        rows = []
+        for name, (wrong, build) in files.items():
+            content = build()
+            if isinstance(content, onnx.ModelProto):
+                content = content.SerializeToString(deterministic=True)
+            (out / f"{name}.onnx").write_bytes(content)
+            rows.append(f"| `{name}.onnx` | {wrong} |")
+            print(f"{name}.onnx: {len(content)} bytes")
+        table = "\n".join(["| file | what is wrong |", "|---|---|", *rows])
+        text = f"# {title}\n\nWritten by `tools/onnx/make_hostile.py`.\n\n{table}\n"
+        (out / "README.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

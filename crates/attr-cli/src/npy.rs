@@ -87,20 +87,23 @@ pub fn read_archive(path: &Path) -> Result<Vec<(String, Array)>, Error> {
     let names = names.map_err(|error| broken(error.to_string()))?;
     let names = names.iter().filter_map(|name| name.strip_suffix(".npy"));
     let names: Vec<String> = names.map(str::to_string).collect();
+    let (mut all, mut packed) = (0u64, 0u64);
+    for name in &names {
+        let array = archive.by_name(&format!("{name}.npy"));
+        let array = array.map_err(|error| broken(error.to_string()))?;
+        all = all.saturating_add(array.size());
+        packed = packed.saturating_add(array.compressed_size());
+    }
+    if all > LARGEST_UNPACKED && all / LARGEST_RATIO > packed {
+        return Err(broken(format!(
+            "it would grow from {packed} to {all} bytes; give a .npy instead"
+        )));
+    }
     let mut arrays = Vec::with_capacity(names.len());
-    let (mut all, mut all_packed) = (0u64, 0u64);
     for name in names {
         let array = archive.by_name(&format!("{name}.npy"));
         let mut array = array.map_err(|error| broken(error.to_string()))?;
         let size = array.size();
-        all = all.saturating_add(size);
-        all_packed = all_packed.saturating_add(array.compressed_size());
-        if all > LARGEST_UNPACKED && all / LARGEST_RATIO > all_packed {
-            return Err(broken(format!(
-                "its arrays up to {name:?} would grow from {all_packed} to {all} bytes; give a \
-                 .npy instead"
-            )));
-        }
         let decoded = decode(&mut array, size, Kind::Int, |_| Ok(()));
         let decoded = decoded.map_err(|e| broken(format!("array {name:?}: {e}")))?;
         // The checksum is compared at the end of the entry.

@@ -50,6 +50,17 @@ impl Bench {
     }
 }
 
+/// Writes a compressed archive.
+fn archive(path: &str, entries: &[(&str, &[u8])]) {
+    let mut writer = zip::ZipWriter::new(std::fs::File::create(path).unwrap());
+    for (name, data) in entries {
+        let options = zip::write::SimpleFileOptions::default();
+        writer.start_file(*name, options).unwrap();
+        std::io::Write::write_all(&mut writer, data).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
 fn root() -> PathBuf {
     let here = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs the test");
     Path::new(&here).join("../..")
@@ -985,18 +996,34 @@ fn bad_files_are_refused() {
     // A header alone, of a picture that would take gigabytes.
     let huge = bench.path("huge.png");
     std::fs::write(&huge, HUGE_PNG).unwrap();
+    // Shapes that fit only the file: the data is not read.
+    let other = bench.path("other.npy");
+    let text = format!(
+        "{{'descr': '|u1', 'fortran_order': False, 'shape': ({}, 8), }}",
+        1u64 << 29
+    );
+    let length = (text.len() as u16).to_le_bytes();
+    std::fs::write(
+        &other,
+        [&b"\x93NUMPY\x01\x00"[..], &length, text.as_bytes()].concat(),
+    )
+    .unwrap();
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(&other)
+        .unwrap();
+    file.set_len(1 << 32 | 1 << 10).unwrap();
+    // Many arrays, each small once packed.
+    let bomb = bench.path("bomb.npz");
+    let zeros = vec![0u8; 90 << 20];
+    archive(
+        &bomb,
+        &["a.npy", "b.npy", "c.npy"].map(|name| (name, &zeros[..])),
+    );
     // An archive whose directory has another checksum than the array.
     let changed = bench.path("changed.npz");
-    let mut writer = npyz::npz::NpzWriter::create(&changed).unwrap();
-    let array = writer.array("x", Default::default()).unwrap();
-    let mut array = array
-        .default_dtype()
-        .shape(&[1, 1, 8, 8])
-        .begin_nd()
-        .unwrap();
-    array.extend((0..64).map(|i| i as f32)).unwrap();
-    array.finish().unwrap();
-    drop(writer);
+    let whole = std::fs::read(bench.floats("x.npy", &[1, 1, 8, 8], vec![0.5; 64])).unwrap();
+    archive(&changed, &[("x.npy", &whole)]);
     let mut archive = std::fs::read(&changed).unwrap();
     let directory = archive.windows(4).position(|four| four == b"PK\x01\x02");
     archive[directory.unwrap() + 16] ^= 1;
@@ -1005,6 +1032,8 @@ fn bad_files_are_refused() {
         (&nested, "nested too deeply"),
         (&huge, "16384 x 16384 pixels"),
         (&changed, "checksum"),
+        (&other, "[batch, 1, 8, 8]"),
+        (&bomb, "it would grow"),
         (&broken, "not a .npy array"),
         (&header, "a header of 4294967295 bytes"),
         (&png, "not a PNG or JPEG image"),
@@ -1039,4 +1068,86 @@ fn bad_files_are_refused() {
         }
     }
     assert!(tried >= 25, "only {tried} hostile files");
+}
+
+/// Files that ask for more than the budget are refused before they take it: with 1.5 GiB of address
+/// space, they would otherwise fail for lack of memory.
+#[cfg(target_os = "linux")]
+#[test]
+fn greedy_models_are_refused_before_they_take_memory() {
+    let bench = Bench::new();
+    let rows = bench.floats("rows.npy", &[2, 4], vec![0.5; 8]);
+    let batch = bench.floats("batch.npy", &[1 << 16, 4, 1], vec![0.5; 1 << 18]);
+    let sequence = bench.floats("long.npy", &[1, 20_000, 1], vec![0.5; 20_000]);
+    let cases = [
+        ("wide_integers", &rows, "it computes with 1099511627776"),
+        ("tiled_rows", &rows, "allow it with --memory"),
+        (
+            "bound_batch",
+            &batch,
+            "the 65536 rows that the model takes need about",
+        ),
+        ("many_constants", &rows, "too many constants"),
+        ("long_sequence", &sequence, "more than 16384 steps"),
+        ("loud_names", &rows, r"Foo\u{1b}[31m"),
+    ];
+    let folder = root().join("crates/attr-testkit/onnx/greedy");
+    for (name, input, expected) in cases {
+        let model = folder.join(name).with_extension("onnx");
+        let model = model.display().to_string();
+        for method in ["saliency", "feature-ablation"] {
+            let error = limited_fails(&[
+                "explain", "--model", &model, "--input", input, "--target", "0", "--method", method,
+            ]);
+            assert!(error.contains(expected), "{name}: {error}");
+            assert!(error.len() < 2000, "{name}: {} bytes", error.len());
+        }
+    }
+}
+
+/// The first pass is as long as the others: all rows at once would take a gigabyte.
+#[cfg(target_os = "linux")]
+#[test]
+fn many_rows_are_evaluated_within_the_budget() {
+    let bench = Bench::new();
+    let rows = 1 << 16;
+    let many = bench.floats("many.npy", &[rows, 1, 8, 8], vec![0.5; rows as usize * 64]);
+    let out = bench.path("out.npy");
+    let model = asset("digits.onnx");
+    let saliency = [
+        "--method", "saliency", "--memory", "64", "--out", &out, "--quiet",
+    ];
+    let done = limited(
+        &[
+            &["explain", "--model", &model, "--input", &many],
+            &saliency[..],
+        ]
+        .concat(),
+    );
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    assert_eq!(bench.read("out.npy").0, [rows, 1, 8, 8]);
+}
+
+/// Runs the program with 1.5 GiB of address space.
+#[cfg(target_os = "linux")]
+fn limited(arguments: &[&str]) -> Output {
+    Command::new("sh")
+        .args(["-c", "ulimit -v 1572864; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_attrx"))
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[track_caller]
+fn limited_fails(arguments: &[&str]) -> String {
+    let done = limited(arguments);
+    let error = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert_eq!(done.status.code(), Some(2), "{error}");
+    error
 }

@@ -6,9 +6,7 @@ use attr_testkit::check::check_traced;
 use attr_testkit::models::input;
 use burn::nn::Relu;
 use burn::tensor::ops::{GridSampleOptions, GridSamplePaddingMode, InterpolateMode};
-use burn::tensor::{
-    Distribution, IndexingUpdateOp, Int, Tensor, Tolerance, activation, s,
-};
+use burn::tensor::{Distribution, IndexingUpdateOp, Int, Tensor, Tolerance, activation, s};
 
 type Function = fn(Tensor<3>) -> Value;
 
@@ -292,7 +290,9 @@ fn sampling_the_nearest_pixels_gives_each_what_was_sampled_there() {
         let mode = GridSampleOptions::new(InterpolateMode::Nearest);
         let sampled = x.grid_sample_2d(grid, mode.with_padding_mode(GridSamplePaddingMode::Zeros));
         let weights = Tensor::<1>::from_floats([1.0, 2.0, 4.0, 8.0], &sampled.device());
-        (sampled * weights.unsqueeze::<4>()).flatten::<2>(1, 3).sum_dim(1)
+        (sampled * weights.unsqueeze::<4>())
+            .flatten::<2>(1, 3)
+            .sum_dim(1)
     };
     let model = Traced::new(&Relu::new(), forward, &x).unwrap();
     match Saliency::new().attribute(&model, &x, 0) {

@@ -108,7 +108,10 @@ impl Method for FullGrad {
             }
             Ok(())
         })?;
-        let others = plan.nodes().map(|(node, _)| node).filter(|node| !is_affine(node));
+        let others = plan
+            .nodes()
+            .map(|(node, _)| node)
+            .filter(|node| !is_affine(node));
         let others: Vec<&str> = others.map(|node| node.name()).collect();
         let found = collected.finish()?.into_iter().zip(deltas);
         let found = found.map(|(one, delta)| {
@@ -153,7 +156,9 @@ fn is_affine(node: &NodeInfo<'_>) -> bool {
         Op::MatMul => varies(0) != varies(1),
         Op::BatchNorm { .. } => (1..5).all(|i| !varies(i)),
         Op::Relu | Op::LeakyRelu { .. } | Op::PRelu | Op::MaxPool { .. } | Op::AvgPool(_) => true,
-        Op::AdaptiveAvgPool { .. } | Op::SumDims(_) | Op::Interpolate { .. } | Op::Cat { .. } => true,
+        Op::AdaptiveAvgPool { .. } | Op::SumDims(_) | Op::Interpolate { .. } | Op::Cat { .. } => {
+            true
+        }
         Op::Reduce(f, _) => matches!(
             f,
             Reduce::Max | Reduce::Min | Reduce::MaxAbs | Reduce::Mean | Reduce::Sum

@@ -325,7 +325,9 @@ fn nearest_sample_backward(op: &Op, run: &Run<'_>, grad: Value) -> Result<Value,
     let (x, grid) = (&run.operands[0], &run.operands[1]);
     let (&[rows, channels, height, width], [_, _, .., out]) = (&x.shape()[..], &grad.shape()[..])
     else {
-        return Err(Error::Internal("a sampled tensor does not have four dimensions"));
+        return Err(Error::Internal(
+            "a sampled tensor does not have four dimensions",
+        ));
     };
     let (pixels, samples) = (height * width, grad.shape()[2] * out);
     if pixels >= 1 << 24 {
