@@ -62,8 +62,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         );
     }
 
-    // Methods without gradients take the tokens themselves.
-    for row in ShapleyValues::new().attribute(&model, &tokens, 0)?.rows()? {
+    // Methods without gradients take the tokens themselves. Negative numbers mark what is never
+    // perturbed, here the article; "not good" is one feature.
+    let features = Tensor::<2, Int>::from_ints([[-1, 0, 1, 2, 2]], &device);
+    let shapley = ShapleyValues::new().with_feature_mask(features);
+    for row in shapley.attribute(&model, &tokens, 0)?.rows()? {
         println!("Shapley values: {}", row.named(&words)?.sorted());
     }
     Ok(())

@@ -149,7 +149,8 @@ pub struct ExplainArguments {
     /// How elements are grouped into features: slic:SEGMENTS for superpixels of an image,
     /// grid:HEIGHTxWIDTH for cells, pixels for all channels of a pixel together, or a .npy of
     /// feature numbers, starting at 0, shaped like the input (the channels of an image may be
-    /// omitted). Repeatable: one per explained input. Default: each element is its own feature.
+    /// omitted); elements with a negative number are never perturbed. Repeatable: one per explained
+    /// input. Default: each element is its own feature.
     #[arg(long, value_name = "FEATURES|FILE.npy")]
     pub feature_mask: Vec<String>,
 

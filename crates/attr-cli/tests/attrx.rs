@@ -1070,7 +1070,7 @@ fn bad_files_are_refused() {
     assert!(tried >= 25, "only {tried} hostile files");
 }
 
-/// Files that ask for more than the budget are refused before they take it: with 1.5 GiB of address
+/// Files that ask for more than the budget are refused before they take it: with 768 MiB of address
 /// space, they would otherwise fail for lack of memory.
 #[cfg(target_os = "linux")]
 #[test]
@@ -1132,11 +1132,11 @@ fn many_rows_are_evaluated_within_the_budget() {
     assert_eq!(bench.read("out.npy").0, [rows, 1, 8, 8]);
 }
 
-/// Runs the program with 1.5 GiB of address space.
+/// Runs the program with 768 MiB of address space.
 #[cfg(target_os = "linux")]
 fn limited(arguments: &[&str]) -> Output {
     Command::new("sh")
-        .args(["-c", "ulimit -v 1572864; exec \"$@\"", "sh"])
+        .args(["-c", "ulimit -v 786432; exec \"$@\"", "sh"])
         .arg(env!("CARGO_BIN_EXE_attrx"))
         .args(arguments)
         .output()

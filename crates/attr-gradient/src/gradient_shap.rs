@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 
 use attr_core::build::{Random, on_the_rest};
+use attr_core::perturb::widened;
 use attr_core::walk::{GradientEverywhere, Keep, Plan, Walk};
 use attr_core::{BaselineUse, Error, Explanation, Method, Question, Value, Values};
 use burn::tensor::{Tensor, TensorData};
@@ -282,6 +283,7 @@ impl GradientShap {
         })?;
 
         let results = moments.finish().into_iter().zip(at_inputs).zip(changes);
+        let widened = widened(n);
         results
             .map(|((moments, scores), changes)| {
                 let mut values = Vec::with_capacity(columns);
@@ -298,8 +300,8 @@ impl GradientShap {
                     shape[0] = rows;
                     sums.push(row_sums(mean.clone())?);
                     values.push(Some(Value::from_matrix(mean, &shape)));
-                    errors.push((n > 1).then(|| {
-                        let error = (variance / (n - 1) as f64).sqrt();
+                    errors.push(widened.map(|widened| {
+                        let error = (variance / (n - 1) as f64).sqrt() * widened;
                         Value::from_matrix(error, &shape)
                     }));
                 }
@@ -321,7 +323,7 @@ impl GradientShap {
                 }
                 let whole = Explanation::new(values, scores)
                     .with_delta(delta(&sums))
-                    .with_standard_error((n > 1).then_some(errors));
+                    .with_standard_error(widened.map(|_| errors));
                 Ok(vec![whole])
             })
             .collect()

@@ -112,7 +112,9 @@ fn places(features: &Features, caller_row: usize, inputs: &Values) -> Vec<Vec<f6
     let mut sums = vec![vec![0f64; dims + 1]; features.count()];
     let mut counts = vec![0f64; features.count()];
     for (i, numbers) in features.row(caller_row).into_iter().enumerate() {
-        for (element, &feature) in numbers.unwrap_or_default().iter().enumerate() {
+        let numbers = numbers.unwrap_or_default().iter().enumerate();
+        // Elements that are never perturbed have a number beyond the features'.
+        for (element, &feature) in numbers.filter(|(_, feature)| **feature < features.count()) {
             sums[feature][0] += i as f64 * far;
             let mut rest = element;
             for (dim, &length) in shapes[i].iter().enumerate().skip(1).rev() {

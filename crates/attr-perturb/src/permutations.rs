@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use attr_core::build::Random;
-use attr_core::perturb::Masked;
+use attr_core::perturb::{Masked, widened};
 use attr_core::{Error, Explanation};
 
 /// Units (a permutation or an antithetic pair) evaluated between checks of the tolerance.
@@ -56,12 +56,14 @@ impl Estimate {
         self.features.iter().map(|running| running.mean).collect()
     }
 
-    /// Standard errors of the means.
-    fn errors(&self) -> Vec<f64> {
+    /// Standard errors of the means, unless the samples are too few.
+    fn errors(&self) -> Option<Vec<f64>> {
+        let widened = widened(self.count)?;
         let count = self.count as f64;
-        let scale = 1.0 / (count * (count - 1.0).max(1.0));
+        let scale = 1.0 / (count * (count - 1.0));
         let errors = self.features.iter();
-        errors.map(|r| (r.squares * scale).sqrt()).collect()
+        let errors = errors.map(|r| (r.squares * scale).sqrt() * widened);
+        Some(errors.collect())
     }
 }
 
@@ -154,17 +156,18 @@ pub(crate) fn sample(
         done += units;
         if let Some(tolerance) = sampling.tolerance {
             active.retain(|&row| {
-                let worst = estimates.iter().flat_map(|rows| rows[row].errors());
-                done < 2 || worst.fold(0.0, f64::max) > tolerance
+                let each = estimates.iter().map(|rows| rows[row].errors());
+                let known: Option<Vec<Vec<f64>>> = each.collect();
+                known.is_none_or(|each| each.concat().into_iter().fold(0.0, f64::max) > tolerance)
             });
         }
     }
-    let each = |of: &dyn Fn(&Estimate) -> Vec<f64>| -> Vec<Vec<Vec<f64>>> {
+    let each = |of: &dyn Fn(&Estimate) -> Option<Vec<f64>>| -> Option<Vec<Vec<Vec<f64>>>> {
         let targets = estimates.iter();
         targets.map(|rows| rows.iter().map(of).collect()).collect()
     };
-    let errors = (done > 1).then(|| each(&Estimate::errors));
-    Ok(masked.complete(&each(&Estimate::means), errors.as_deref(), &start))
+    let means = each(&|estimate| Some(estimate.means())).unwrap_or_default();
+    Ok(masked.complete(&means, each(&Estimate::errors).as_deref(), &start))
 }
 
 impl Known {

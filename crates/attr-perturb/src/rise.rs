@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 
 use attr_core::build::Random;
-use attr_core::perturb::Masked;
+use attr_core::perturb::{Masked, widened};
 use attr_core::{BaselineUse, Error, Explanation, FeatureMask, Method, Question, Values};
 use serde::{Deserialize, Serialize};
 
@@ -284,13 +284,15 @@ impl Method for Rise {
                 }
             }
         }
+        let widened = widened(n);
+        let factor = widened.unwrap_or(1.0);
         for (sums, squares) in sums.iter().flatten().zip(squares.iter_mut().flatten()) {
             for (mean, square) in sums.iter().zip(squares) {
                 let variance = (*square - mean * mean).max(0.0);
-                *square = (variance / (n.max(2) - 1) as f64).sqrt();
+                *square = (variance / (n.max(2) - 1) as f64).sqrt() * factor;
             }
         }
-        Ok(masked.explanations(&sums, (n > 1).then_some(&squares)))
+        Ok(masked.explanations(&sums, widened.map(|_| &squares[..])))
     }
 
     fn baseline_use(&self) -> BaselineUse {

@@ -10,8 +10,9 @@ use std::process::ExitCode;
 use attr_core::{Kind, Value, Values};
 use attr_onnx::OnnxModel;
 use burn::tensor::{Bool, Int, Tensor, TensorData};
-use npyz::npz::NpzWriter;
 use npyz::{DType, NpyFile, TypeChar, WriterBuilder};
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -43,7 +44,7 @@ fn run() -> Outcome<()> {
     }
     let attributed = vec![true; values.len()];
     let values = Values::new(values, attributed);
-    let mut archive = NpzWriter::new(File::create(out)?);
+    let mut archive = ZipWriter::new(File::create(out)?);
     for (i, port) in model.outputs().iter().enumerate() {
         let traced = model.trace(&values, Some(&port.name));
         let output = match traced.and_then(|traced| Ok(traced.forward(&values)?)) {
@@ -53,14 +54,16 @@ fn run() -> Outcome<()> {
             Err(_) => continue,
         };
         let shape: Vec<u64> = output.shape().iter().map(|&d| d as u64).collect();
-        let mut writer = archive
-            .array(&port.name, Default::default())?
+        archive.start_file(format!("{}.npy", port.name), SimpleFileOptions::default())?;
+        let mut writer = npyz::WriteOptions::new()
             .default_dtype()
             .shape(&shape)
+            .writer(&mut archive)
             .begin_nd()?;
         writer.extend(output.to_vec()?)?;
         writer.finish()?;
     }
+    archive.finish()?;
     Ok(())
 }
 

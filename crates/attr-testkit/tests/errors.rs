@@ -385,7 +385,7 @@ fn feature_masks_that_do_not_fit() {
     assert!(matches!(short, Err(Error::Shape { .. })));
     for (ids, number) in [
         ([[0, 2, 0, 3]], 1),
-        ([[-1, 0, 0, 0]], -1),
+        ([[-1, -1, -1, -1]], 0),
         ([[0, 1, 9, 2]], 3),
     ] {
         let wrong = resolve(vec![mask(ids)]).unwrap_err();

@@ -6,7 +6,8 @@ use attr_core::{
 };
 use attr_gradient::NoiseTunnel;
 use attr_perturb::{
-    FeatureAblation, FeaturePermutation, OverData, PartitionShap, Reduction, ShapleyValues,
+    FeatureAblation, FeaturePermutation, HsicAttribution, OverData, PartitionShap, Reduction,
+    ShapleyValues, SobolAttribution,
 };
 use attr_surrogate::{KernelShap, Lime, LinearRegression};
 use attr_testkit::compare::assert_close_slices;
@@ -51,6 +52,108 @@ fn a_model_bound_to_its_rows_gets_as_many() {
             with(&x);
         }
     }
+}
+
+/// All elements interact.
+fn product(x: Tensor<2>) -> Tensor<2> {
+    (x + 2.0).prod_dim(1)
+}
+
+#[test]
+fn elements_with_negative_numbers_are_never_perturbed() {
+    let x = input([2, 4], 3);
+    // Element 1 keeps its value; elements 2 and 3 are one feature.
+    let mask = Tensor::<2, Int>::from_ints([[0, -1, 1, 1]], &device());
+    let fixed = x.clone().narrow(1, 1, 1);
+    let rest = Tensor::cat(
+        vec![x.clone().narrow(1, 0, 1), x.clone().narrow(1, 2, 2)],
+        1,
+    );
+    let rest_mask = Tensor::<2, Int>::from_ints([[0, 1, 1]], &device());
+    // The same model of the other elements alone; rows are told apart by their fixed element.
+    let fixed = numbers(&Some(fixed.into()));
+    type Make = fn(FeatureMask) -> Box<dyn Method>;
+    let methods: [(&str, Make); 7] = [
+        ("ablation", |mask| {
+            Box::new(FeatureAblation::new().with_feature_mask(mask))
+        }),
+        ("shapley", |mask| {
+            Box::new(ShapleyValues::new().with_feature_mask(mask))
+        }),
+        ("owen", |mask| {
+            Box::new(PartitionShap::new().with_feature_mask(mask))
+        }),
+        ("kernel", |mask| {
+            Box::new(KernelShap::new().with_feature_mask(mask))
+        }),
+        ("sobol", |mask| {
+            Box::new(SobolAttribution::new().with_feature_mask(mask))
+        }),
+        ("hsic", |mask| {
+            Box::new(HsicAttribution::new().with_feature_mask(mask))
+        }),
+        ("lime", |mask| Box::new(Lime::new().with_feature_mask(mask))),
+    ];
+    for (name, method) in methods {
+        for row in 0..2 {
+            let own = fixed[row];
+            let seen = move |x: Tensor<2>| {
+                let column = Value::from(x.clone().narrow(1, 1, 1)).to_vec().unwrap();
+                assert!(column.iter().all(|&value| value == own), "{column:?}");
+                product(x)
+            };
+            let one = x.clone().narrow(0, row, 1);
+            let found = method(mask.clone().into());
+            let got = Method::attribute(&found, &seen, &one, 0).unwrap();
+            let got = numbers(&got.values()[0]);
+            assert_eq!(got[1], 0.0, "{name}");
+            assert!(got[0] != 0.0 && got[2] == got[3], "{name}: {got:?}");
+            if name == "lime" {
+                // The fixed element counts in LIME's distances.
+                continue;
+            }
+            let without = move |x: Tensor<2>| product(x) * (own + 2.0);
+            let found = method(rest_mask.clone().into());
+            let expected = Method::attribute(&found, &without, &rest.clone().narrow(0, row, 1), 0);
+            let expected = numbers(&expected.unwrap().values()[0]);
+            assert_close_slices(name, &[got[0], got[2]], &expected[..2], 1e-5);
+        }
+    }
+    // A mask of its own for each row; permuted features.
+    let each = Tensor::<2, Int>::from_ints([[0, -1, 1, 1], [-7, 0, 1, -1]], &device());
+    let own = numbers(&Some(Value::from(x.clone())));
+    let kept = move |x: Tensor<2>| {
+        let rows = Value::from(x.clone()).to_vec().unwrap();
+        for row in rows.chunks(4) {
+            let first = row[1] == own[1];
+            let second = row[0] == own[4] && row[3] == own[7];
+            assert!(first || second, "{row:?}");
+        }
+        product(x)
+    };
+    let found = ShapleyValues::new()
+        .with_feature_mask(each)
+        .attribute(&kept, &x, 0)
+        .unwrap();
+    let got = numbers(&found.values()[0]);
+    assert_eq!([got[1], got[4], got[7]], [0.0; 3]);
+    let permuted = FeaturePermutation::new().with_feature_mask(mask);
+    let found = permuted
+        .attribute(&|x: Tensor<2>| product(x), &x, 0)
+        .unwrap();
+    assert_eq!(numbers(&found.values()[0])[1], 0.0);
+    let none = Tensor::<2, Int>::from_ints([[-1, -1, -1, -1]], &device());
+    let error = ShapleyValues::new().with_feature_mask(none);
+    let error = error
+        .attribute(&|x: Tensor<2>| product(x), &x, 0)
+        .unwrap_err();
+    assert!(error.to_string().contains("no feature is left"), "{error}");
+    let half = Tensor::<2, Int>::from_ints([[0, -1, -1, 0], [-1, -1, -1, -1]], &device());
+    let error = ShapleyValues::new().with_feature_mask(half);
+    let error = error
+        .attribute(&|x: Tensor<2>| product(x), &x, 0)
+        .unwrap_err();
+    assert!(error.to_string().contains("row 1"), "{error}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 
 use attr_core::{Attribution, Baseline, Inputs, Method, Value, Values};
+use attr_gradient::GradientShap;
 use attr_perturb::{
     FeatureAblation, FeaturePermutation, HsicAttribution, Occlusion, PartitionShap,
     PermutationShap, Rise, ShapleyValueSampling, ShapleyValues, SobolAttribution, SobolOrder,
@@ -151,6 +152,115 @@ fn intervals_of_kernel_shap_hold_what_they_promise() {
             silent == SEEDS || (0.9..0.99).contains(&share),
             "{features} features, {samples} samples: {share:.3} covered, {silent} without errors"
         );
+    }
+}
+
+#[test]
+fn intervals_of_permutations_hold_what_they_promise() {
+    type Make = fn(u64, usize) -> Box<dyn Method>;
+    let methods: [(&str, Make); 2] = [
+        ("permutations", |seed, samples| {
+            let method = ShapleyValueSampling::new().with_samples(samples);
+            Box::new(method.with_seed(seed))
+        }),
+        ("antithetic pairs", |seed, samples| {
+            let method = PermutationShap::new().with_permutations(samples);
+            Box::new(method.with_seed(seed))
+        }),
+    ];
+    let x = input([1, 10], 1) * 2.0;
+    let exact = ShapleyValues::new().attribute(&curved, &x, 0).unwrap();
+    let exact: Vec<f64> = attributed(&exact).into_iter().map(f64::from).collect();
+    for (name, method) in methods {
+        // The spread of fewer than five contributions, which are not normal, says too little.
+        for samples in [2, 4, 5, 8, 10, 20] {
+            let (share, silent) = covered(&exact, |seed| {
+                let found = method(seed, samples).attribute(&curved, &x, 0).unwrap();
+                let errors = found.standard_error().is_some().then(|| errors(&found));
+                (attributed(&found), errors)
+            });
+            assert!(
+                if samples < 5 {
+                    silent == SEEDS
+                } else {
+                    (0.88..0.99).contains(&share)
+                },
+                "{name}, {samples} samples: {share:.3} covered, {silent} without errors"
+            );
+        }
+    }
+}
+
+#[test]
+fn intervals_of_lime_hold_what_they_promise() {
+    for (features, samples) in [
+        (6, 12),
+        (6, 18),
+        (6, 30),
+        (6, 60),
+        (6, 120),
+        (10, 20),
+        (10, 30),
+        (10, 50),
+        (10, 100),
+        (10, 200),
+    ] {
+        let x = input([1, features], 3) * 2.0;
+        let lime = |seed, samples| {
+            let lime = Lime::new().with_samples(samples).with_seed(seed);
+            let lime = lime.with_interpretable_model(LinearRegression::default());
+            lime.attribute(&curved, &x, 0).unwrap()
+        };
+        let exact = attributed(&lime(0, 100_000));
+        let exact: Vec<f64> = exact.into_iter().map(f64::from).collect();
+        let (share, silent) = covered(&exact, |seed| {
+            let found = lime(seed + 1, samples);
+            let errors = found.standard_error().is_some().then(|| errors(&found));
+            (attributed(&found), errors)
+        });
+        assert!(
+            (0.9..0.99).contains(&share),
+            "{features} features, {samples} samples: {share:.3} covered, {silent} without errors"
+        );
+    }
+}
+
+#[test]
+fn intervals_of_means_hold_what_they_promise() {
+    // The means of very many samples stand for the exact values.
+    type Make = fn(u64, usize) -> Box<dyn Method>;
+    let methods: [(&str, Make); 2] = [
+        ("rise", |seed, samples| {
+            let rise = Rise::new().with_masks(samples).with_cells(2);
+            Box::new(rise.with_seed(seed))
+        }),
+        ("gradient shap", |seed, samples| {
+            let method = GradientShap::new().with_samples(samples);
+            let background = input::<4>([20, 1, 2, 3], 5);
+            Box::new(method.with_seed(seed).with_background(background))
+        }),
+    ];
+    let x = input([1, 1, 2, 3], 1) * 2.0;
+    let model = |x: Tensor<4>| curved(x.flatten::<2>(1, 3));
+    for (name, method) in methods {
+        let explain = |seed, samples| method(seed, samples).attribute(&model, &x, 0).unwrap();
+        let exact = attributed(&explain(0, 40_000));
+        let exact: Vec<f64> = exact.into_iter().map(f64::from).collect();
+        for samples in [2, 4, 5, 8, 10, 20] {
+            let (share, silent) = covered(&exact, |seed| {
+                let found = explain(seed + 1, samples);
+                let errors = found.standard_error().is_some().then(|| errors(&found));
+                (attributed(&found), errors)
+            });
+            assert!(
+                if samples < 5 {
+                    silent == SEEDS
+                } else {
+                    (0.88..0.99).contains(&share)
+                },
+                "{name}, {samples} samples: {share:.3} covered, {silent} without errors"
+            );
+        }
     }
 }
 

@@ -109,7 +109,16 @@ impl Blend {
             });
         }
         let binary = present.iter().all(|&z| z == 0.0 || z == 1.0);
-        let present = TensorData::new(present, [rows.len(), self.features.count()]);
+        let columns = self.features.count();
+        // What is never perturbed is a feature that is always present.
+        let (present, columns) = if self.features.fixed() {
+            let rows = present.chunks(columns);
+            let padded = rows.flat_map(|row| row.iter().copied().chain([1.0]));
+            (padded.collect(), columns + 1)
+        } else {
+            (present, columns)
+        };
+        let present = TensorData::new(present, [rows.len(), columns]);
         // The rows of one background are followed by those of the next.
         let count = inputs.rows();
         let selected = inputs.select(rows);

@@ -20,7 +20,8 @@ pub enum FeatureMask {
     /// along each of the last dimensions.
     Grid(Vec<usize>),
     /// Feature numbers for all elements: integers from 0 on without gaps. One tensor per explained
-    /// input, shaped like it, with one row for all or one per row.
+    /// input, shaped like it, with one row for all or one per row. Elements with a negative number
+    /// belong to no feature: they are never perturbed, and their attribution is 0.
     Each(Vec<Value>),
 }
 
@@ -47,9 +48,12 @@ impl<const D: usize> From<Tensor<D, Int>> for FeatureMask {
 pub struct Features {
     inputs: Vec<Option<Numbers>>,
     count: usize,
+    /// Whether some elements are never perturbed.
+    fixed: bool,
 }
 
-/// The feature of each element of one input, with one row for all or one per caller's row.
+/// The feature of each element of one input, with one row for all or one per caller's row. Elements
+/// that are never perturbed have the number after the last feature's.
 #[derive(Clone, Debug)]
 pub(crate) struct Numbers {
     pub ids: Vec<usize>,
@@ -76,7 +80,7 @@ impl FeatureMask {
     /// Resolves the features of these inputs.
     ///
     /// # Errors
-    /// [`Error::FeatureMask`] for numbers that are negative or leave gaps; [`Error::InputCount`],
+    /// [`Error::FeatureMask`] for numbers that leave gaps, or a row without any; [`Error::InputCount`],
     /// [`Error::Shape`], [`Error::ElementKind`] for masks that do not fit.
     pub fn resolve(&self, inputs: &Values) -> Result<Features, Error> {
         let explained = (0..inputs.values().len()).filter(|&i| inputs.explained(i));
@@ -93,10 +97,15 @@ impl FeatureMask {
                 numbered[i] = Some(given(mask, inputs, i)?);
             }
             let count = consecutive(&numbered)?;
-            return Ok(Features {
+            let ids = numbered.iter_mut().flatten().flat_map(|n| &mut n.ids);
+            let fixed = ids.filter(|id| **id == FIXED);
+            let fixed = fixed.map(|id| *id = count).count() > 0;
+            let features = Features {
                 inputs: numbered,
                 count,
-            });
+                fixed,
+            };
+            return features.in_each_row(inputs.caller_rows());
         }
         let mut count = 0;
         for i in explained {
@@ -118,9 +127,13 @@ impl FeatureMask {
         Ok(Features {
             inputs: numbered,
             count,
+            fixed: false,
         })
     }
 }
+
+/// The number of elements that are never perturbed, until the number of features is known.
+const FIXED: usize = usize::MAX;
 
 /// Checks a given mask against its input.
 fn given(mask: &Value, inputs: &Values, i: usize) -> Result<Numbers, Error> {
@@ -141,23 +154,27 @@ fn given(mask: &Value, inputs: &Values, i: usize) -> Result<Numbers, Error> {
             expected: format!("{input:?}, or one row of it,"),
         });
     }
-    let ids = mask.to_data()?.iter::<i64>().collect::<Vec<_>>();
-    let ids = ids.into_iter().map(|id| {
-        usize::try_from(id).map_err(|_| Error::FeatureMask {
-            number: id,
-            reason: "feature numbers start at 0".into(),
-        })
-    });
+    let data = mask.to_data()?;
+    let ids = data
+        .iter::<i64>()
+        .map(|id| usize::try_from(id).unwrap_or(FIXED));
     Ok(Numbers {
-        ids: ids.collect::<Result<_, _>>()?,
+        ids: ids.collect(),
         elements: input[1..].iter().product(),
     })
 }
 
 /// Returns how many features there are, if their numbers leave no gap.
 fn consecutive(inputs: &[Option<Numbers>]) -> Result<usize, Error> {
-    let ids = || inputs.iter().flatten().flat_map(|numbers| &numbers.ids);
-    let elements = ids().count();
+    let all = || inputs.iter().flatten().flat_map(|numbers| &numbers.ids);
+    let ids = || all().filter(|&&id| id != FIXED);
+    let elements = all().count();
+    if ids().next().is_none() {
+        return Err(Error::FeatureMask {
+            number: 0,
+            reason: "all numbers are negative, so no feature is left to perturb".into(),
+        });
+    }
     let mut seen = vec![false; elements];
     let mut most = 0;
     for &id in ids() {
@@ -215,6 +232,29 @@ impl Features {
         self.count
     }
 
+    /// Returns whether some elements are never perturbed.
+    pub(crate) fn fixed(&self) -> bool {
+        self.fixed
+    }
+
+    /// Refuses masks that leave a row without a feature.
+    fn in_each_row(self, caller_rows: usize) -> Result<Self, Error> {
+        if !self.fixed || self.shared() {
+            return Ok(self);
+        }
+        let empty = |&row: &usize| {
+            let mut ids = self.row(row).into_iter().flatten().flatten();
+            ids.all(|&id| id >= self.count)
+        };
+        match (0..caller_rows).find(empty) {
+            Some(row) => Err(Error::FeatureMask {
+                number: 0,
+                reason: format!("all numbers of row {row} are negative, so it has no feature"),
+            }),
+            None => Ok(self),
+        }
+    }
+
     /// Returns whether all rows share one mask.
     pub fn shared(&self) -> bool {
         self.inputs.iter().flatten().all(Numbers::shared)
@@ -226,7 +266,8 @@ impl Features {
     }
 
     /// Returns, per input, the feature number of each element of a caller's row; `None` for inputs
-    /// that are not explained.
+    /// that are not explained. Elements that are never perturbed have the number
+    /// [`count`](Self::count).
     pub fn row(&self, caller_row: usize) -> Vec<Option<&[usize]>> {
         let inputs = self.inputs.iter();
         let row = inputs.map(|numbers| Some(numbers.as_ref()?.row(caller_row)));

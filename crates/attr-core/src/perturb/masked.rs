@@ -82,7 +82,8 @@ impl<'a> Masked<'a> {
         let mut groups: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
         for (row, &caller_row) in self.perturbed.inputs().origin().iter().enumerate() {
             let own = self.blend.features().row(caller_row).into_iter().flatten();
-            let own: BTreeSet<usize> = own.flatten().copied().collect();
+            let own = own.flatten().filter(|&&id| id < self.features());
+            let own: BTreeSet<usize> = own.copied().collect();
             groups
                 .entry(own.into_iter().collect())
                 .or_default()

@@ -6,6 +6,7 @@ use crate::{Error, Values};
 /// The inner products of one row's input with itself, of input and baseline, and of the baseline
 /// with itself, per feature. Distances between blends need nothing else.
 pub struct Products {
+    /// The last entry is for elements that are never perturbed.
     features: Vec<[f64; 3]>,
 }
 
@@ -18,7 +19,7 @@ impl Products {
         results: usize,
         backgrounds: usize,
     ) -> Result<Vec<Self>, Error> {
-        let mut all = vec![vec![[0f64; 3]; blend.features().count()]; results];
+        let mut all = vec![vec![[0f64; 3]; blend.features().count() + 1]; results];
         let rows = inputs.rows();
         for (i, input) in inputs.values().iter().enumerate() {
             if blend.features().numbers()[i].is_none() {
@@ -54,7 +55,8 @@ impl Products {
     /// inner product of the two and the squared length of the blend. `present` is 0 or 1 for each
     /// of `features`.
     pub fn blended(&self, features: &[usize], present: &[f64]) -> [f64; 3] {
-        let mut sums = [0f64; 3];
+        let fixed = self.features.last().map_or(0.0, |[xx, ..]| *xx);
+        let mut sums = [fixed; 3];
         let own = features
             .iter()
             .filter_map(|&feature| self.features.get(feature));
