@@ -62,7 +62,9 @@ fn main() -> ExitCode {
 
 /// Runs the benchmarks; without Python, only attr's own.
 fn bench() -> Result<(), String> {
-    cargo(&["bench", "--workspace", "--bench", "walk_back"])?;
+    for name in ["walk_back", "budgets"] {
+        cargo(&["bench", "--workspace", "--bench", name])?;
+    }
     let mut black_boxes = Command::new(env!("CARGO"));
     black_boxes.args(["bench", "--workspace", "--bench", "black_boxes"]);
     match golden::environment("bench") {

@@ -89,6 +89,11 @@ impl FeaturePermutation {
         self.config.seed
     }
 
+    /// Returns whether permutations are drawn, rather than given.
+    pub(crate) fn draws(&self) -> bool {
+        self.permutation.is_none()
+    }
+
     /// Returns the order of the rows for each feature.
     pub(crate) fn orders<'a>(
         &'a self,

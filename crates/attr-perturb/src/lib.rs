@@ -12,6 +12,7 @@ mod partition_shap;
 mod permutation_shap;
 mod permutations;
 mod rise;
+pub mod scores;
 mod setters;
 mod shapley_value_sampling;
 mod shapley_values;

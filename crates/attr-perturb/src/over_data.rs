@@ -7,13 +7,29 @@
 use std::cell::RefCell;
 
 use attr_core::build::{Random, ask};
-use attr_core::perturb::{Blend, Features, Perturbation};
+use attr_core::perturb::{Blend, Features, Perturbation, widened};
 use attr_core::{Baselines, Error, Inputs, Model, Question, Run, Value, Values};
 
 use crate::{FeatureAblation, FeaturePermutation};
 
 /// Reduces the outputs of all batches to one number: each batch is added to a state, and the last
-/// state gives the number. `L` is a batch's extra data, such as labels.
+/// state gives the number. `L` is a batch's extra data, such as labels. The module
+/// [`scores`](crate::scores) has ready ones.
+///
+/// ```
+/// use attr_core::Value;
+/// use attr_perturb::Reduction;
+///
+/// // The largest output of all rows; no labels are needed.
+/// let largest = Reduction::new(
+///     f32::MIN,
+///     |largest: f32, output: &Value, _: &()| {
+///         Ok(output.to_vec()?.into_iter().fold(largest, f32::max))
+///     },
+///     f64::from,
+/// );
+/// # let _ = largest;
+/// ```
 pub struct Reduction<S, L, A, F> {
     /// The state before the first batch.
     pub start: S,
@@ -60,8 +76,8 @@ enum Change {
 /// unlike those of the first batch; those of [`FeatureAblation`] and [`FeaturePermutation`].
 ///
 /// ```
-/// use attr_core::{Error, Value};
-/// use attr_perturb::{FeatureAblation, OverData, Reduction};
+/// use attr_core::Error;
+/// use attr_perturb::{FeaturePermutation, OverData, scores};
 /// use burn::tensor::{Device, Tensor};
 ///
 /// # fn main() -> Result<(), Error> {
@@ -70,30 +86,26 @@ enum Change {
 /// let batch = |a: f32, b: f32| Tensor::<2>::from_floats([[a, b], [b, a]], &device);
 /// // Inputs with labels, batch by batch.
 /// let batches = vec![(batch(1.0, 2.0), vec![3.0, 3.0]), (batch(0.0, 5.0), vec![5.0, 5.0])];
-/// let mean_error = Reduction::new(
-///     (0.0, 0usize),
-///     |(sum, count), output: &Value, labels: &Vec<f32>| {
-///         let output = output.to_vec()?;
-///         let errors = output.iter().zip(labels).map(|(y, label)| f64::from((y - label).abs()));
-///         Ok((sum + errors.sum::<f64>(), count + labels.len()))
-///     },
-///     |(sum, count)| sum / count as f64,
-/// );
-/// let found = OverData::ablation(FeatureAblation::new()).attribute(&model, batches, &mean_error)?;
+/// let method = OverData::permutation(FeaturePermutation::new()).with_repeats(5);
+/// let found = method.attribute(&model, batches, &scores::mean_absolute_error())?;
 /// assert_eq!(found.metric(), 0.0);
-/// assert_eq!(found.values()[0].as_ref().unwrap().to_vec()?, [-2.0, -2.0]);
+/// // With two rows, each permutation swaps them: the error grows by 1, or by 5.
+/// assert_eq!(found.values()[0].as_ref().unwrap().to_vec()?, [-3.0, -3.0]);
+/// assert!(found.standard_error().is_some());
 /// # Ok(())
 /// # }
 /// ```
 pub struct OverData {
     change: Change,
     baselines: Option<Baselines>,
+    repeats: usize,
 }
 
 /// What each feature contributes to a metric of a data set.
 #[derive(Clone, Debug)]
 pub struct DataAttribution {
     values: Vec<Option<Value>>,
+    standard_error: Option<Vec<Option<Value>>>,
     metric: f64,
     rows: usize,
 }
@@ -103,6 +115,12 @@ impl DataAttribution {
     /// attribution.
     pub fn values(&self) -> &[Option<Value>] {
         &self.values
+    }
+
+    /// Returns the standard errors of the values over repeated permutations, shaped like them;
+    /// `None` for fewer than five repeats, whose spread says too little.
+    pub fn standard_error(&self) -> Option<&[Option<Value>]> {
+        self.standard_error.as_deref()
     }
 
     /// Returns the metric of the unchanged data set.
@@ -132,6 +150,7 @@ impl OverData {
         Self {
             change: Change::Ablate(method),
             baselines: None,
+            repeats: 1,
         }
     }
 
@@ -140,12 +159,20 @@ impl OverData {
         Self {
             change: Change::Permute(method),
             baselines: None,
+            repeats: 1,
         }
     }
 
     /// Sets the baseline of ablated features, with one row for all; a permutation takes none.
     pub fn with_baseline(mut self, baselines: impl Into<Baselines>) -> Self {
         self.baselines = Some(baselines.into());
+        self
+    }
+
+    /// Sets how often each feature is permuted anew; the values are means over the repeats. The
+    /// default is 1; scikit-learn's `permutation_importance` takes 5.
+    pub fn with_repeats(mut self, repeats: usize) -> Self {
+        self.repeats = repeats;
         self
     }
 
@@ -184,6 +211,7 @@ impl OverData {
         A: Fn(S, &Value, &L) -> Result<S, Error>,
         F: Fn(S) -> f64,
     {
+        self.check_repeats()?;
         let mut random = Random::new(match &self.change {
             Change::Ablate(_) => 0,
             Change::Permute(method) => method.seed(),
@@ -197,7 +225,10 @@ impl OverData {
                     first: question.inputs().slice(0..1).renumbered(),
                     features: blend.features().clone(),
                     given,
-                    states: vec![Some(reduction.start.clone()); blend.features().count() + 1],
+                    states: vec![
+                        Some(reduction.start.clone());
+                        blend.features().count() * self.repeats + 1
+                    ],
                 });
                 alike(question.inputs(), &pass.first)?;
                 rows += question.inputs().rows();
@@ -216,17 +247,37 @@ impl OverData {
         let mut metrics = pass.states.into_iter().flatten().map(&reduction.finish);
         let metric = metrics.next().unwrap_or_default();
         let changes: Vec<f64> = metrics.map(|changed| metric - changed).collect();
-        let mut values = pass.features.spread(&pass.first, &[changes]);
-        values.truncate(pass.given);
+        let (means, errors) = over_repeats(&changes, pass.features.count());
+        let spread = |numbers: Vec<f64>| {
+            let mut values = pass.features.spread(&pass.first, &[numbers]);
+            values.truncate(pass.given);
+            values
+        };
         Ok(DataAttribution {
-            values,
+            values: spread(means),
+            standard_error: errors.map(spread),
             metric,
             rows,
         })
     }
 
-    /// Passes the outputs for a batch to `take`: number 0 is the unchanged batch, number `k` has
-    /// feature `k - 1` changed.
+    fn check_repeats(&self) -> Result<(), Error> {
+        let differ = match &self.change {
+            Change::Ablate(_) => false,
+            Change::Permute(method) => method.draws(),
+        };
+        if self.repeats == 1 || (self.repeats > 1 && differ) {
+            return Ok(());
+        }
+        Err(Error::Parameter {
+            name: "repeats",
+            value: self.repeats.to_string(),
+            expected: "at least 1; more than 1 only for permutations that are drawn",
+        })
+    }
+
+    /// Passes the outputs for a batch to `take`: number 0 is the unchanged batch, and each following
+    /// number has the next feature changed, repeat by repeat.
     fn outputs(
         &self,
         question: &Question<'_>,
@@ -245,8 +296,8 @@ impl OverData {
             _ => copy.row,
         };
         let at_once = question.items_at_once(1);
-        let numbers = 0..=blend.features().count();
-        let total = blend.features().count() + 1;
+        let total = blend.features().count() * self.repeats + 1;
+        let numbers = 0..total;
         question.for_chunks(total, numbers, at_once / batch, |numbers| {
             let copies = numbers
                 .iter()
@@ -302,8 +353,8 @@ fn forward(
     let count = blend.features().count();
     let mut present = vec![1f32; copies.len() * count];
     for (present, copy) in present.chunks_mut(count).zip(copies) {
-        if let Some(feature) = copy.number.checked_sub(1) {
-            present[feature] = 0.0;
+        if let Some(change) = copy.number.checked_sub(1) {
+            present[change % count] = 0.0;
         }
     }
     let from: Vec<usize> = copies.iter().map(from).collect();
@@ -321,6 +372,23 @@ fn forward(
         });
     }
     Ok(output)
+}
+
+/// Returns the mean of each feature's changes over all repeats, and its standard error.
+fn over_repeats(changes: &[f64], features: usize) -> (Vec<f64>, Option<Vec<f64>>) {
+    let repeats = changes.len() / features;
+    let of = |feature: usize| changes.iter().skip(feature).step_by(features);
+    let mean = |feature: usize| of(feature).sum::<f64>() / repeats as f64;
+    let means: Vec<f64> = (0..features).map(mean).collect();
+    let errors = widened(repeats).map(|widened| {
+        let error = |feature: usize| {
+            let squares = of(feature).map(|change| (change - means[feature]).powi(2));
+            let variance = squares.sum::<f64>() / (repeats - 1) as f64;
+            (variance / repeats as f64).sqrt() * widened
+        };
+        (0..features).map(error).collect()
+    });
+    (means, errors)
 }
 
 /// Rejects a batch whose rows are unlike those of the first.

@@ -6,8 +6,8 @@ use attr_core::{
 };
 use attr_gradient::NoiseTunnel;
 use attr_perturb::{
-    FeatureAblation, FeaturePermutation, HsicAttribution, OverData, PartitionShap, Reduction,
-    ShapleyValues, SobolAttribution,
+    DataAttribution, FeatureAblation, FeaturePermutation, HsicAttribution, OverData, PartitionShap,
+    Reduction, ShapleyValues, SobolAttribution, scores,
 };
 use attr_surrogate::{KernelShap, Lime, LinearRegression};
 use attr_testkit::compare::assert_close_slices;
@@ -426,4 +426,115 @@ fn a_data_set_in_batches_is_the_data_set() {
             1e-5,
         );
     }
+}
+
+/// Batches of three columns, with the first as the label.
+fn labelled() -> Vec<(Tensor<2>, Vec<f32>)> {
+    let batches = (0..3).map(|seed| {
+        let x: Tensor<2> = input([8, 3], seed);
+        let labels = Value::from(x.clone().narrow(1, 0, 1)).to_vec().unwrap();
+        (x, labels)
+    });
+    batches.collect()
+}
+
+#[test]
+fn repeated_permutations_have_standard_errors() {
+    let model = |x: Tensor<2>| x.clone().narrow(1, 0, 1) + x.narrow(1, 1, 1) * 0.5;
+    let explain = |seed: u64, repeats: usize| {
+        let permutation = FeaturePermutation::new().with_seed(seed);
+        let method = OverData::permutation(permutation).with_repeats(repeats);
+        method
+            .attribute(&model, labelled(), &scores::mean_squared_error())
+            .unwrap()
+    };
+    let exact = numbers(&explain(1, 2000).values()[0]);
+    let (seeds, mut within) = (200, 0);
+    for seed in 2..2 + seeds {
+        let found = explain(seed, 6);
+        let (values, errors) = (&found.values()[0], &found.standard_error().unwrap()[0]);
+        let (values, errors) = (numbers(values), numbers(errors));
+        // The last column has no effect.
+        assert_eq!((values[2], errors[2]), (0.0, 0.0));
+        let near = |i: usize| (values[i] - exact[i]).abs() <= 1.96 * errors[i];
+        within += (0..2).filter(|&i| near(i)).count();
+    }
+    let share = within as f64 / (2 * seeds) as f64;
+    assert!((0.9..0.99).contains(&share), "{share} covered");
+    assert!(explain(0, 4).standard_error().is_none());
+    let given = FeaturePermutation::new().with_permutation((0..8).rev().collect::<Vec<_>>());
+    for method in [
+        OverData::permutation(given).with_repeats(2),
+        OverData::ablation(FeatureAblation::new()).with_repeats(2),
+        OverData::permutation(FeaturePermutation::new()).with_repeats(0),
+    ] {
+        let error = method.attribute(&model, labelled(), &scores::mean_squared_error());
+        assert!(matches!(
+            error,
+            Err(Error::Parameter {
+                name: "repeats",
+                ..
+            })
+        ));
+    }
+}
+
+#[test]
+fn ready_scores_of_data_sets() {
+    let metric = |found: Result<DataAttribution, Error>| found.map(|found| found.metric());
+    let over = || OverData::ablation(FeatureAblation::new());
+    let table = |rows: [[f32; 3]; 2]| Tensor::<2>::from_floats(rows, &device());
+    // Two batches; the last row is wrong, and in the first two outputs are equal.
+    let logits = || {
+        [
+            table([[1.0, 1.0, 0.0], [0.0, 2.0, 1.0]]),
+            table([[0.0, 0.0, 3.0]; 2]),
+        ]
+    };
+    let classes = |labels: [[usize; 2]; 2]| logits().into_iter().zip(labels.map(Vec::from));
+    let same = |x: Tensor<2>| x;
+    let labels = [[0, 1], [2, 1]];
+    let accuracy = metric(over().attribute(&same, classes(labels), &scores::accuracy()));
+    assert_eq!(accuracy, Ok(0.75));
+    let entropy = metric(over().attribute(&same, classes(labels), &scores::cross_entropy()));
+    // -ln(e / (2 e + 1)), -ln(e^2 / (1 + e^2 + e)), -ln(e^3 / (2 + e^3)), -ln(1 / (2 + e^3)).
+    let e = std::f64::consts::E;
+    let terms = [
+        (2.0 * e + 1.0).ln() - 1.0,
+        (1.0 + e * e + e).ln() - 2.0,
+        (2.0 + e.powi(3)).ln() - 3.0,
+        (2.0 + e.powi(3)).ln(),
+    ];
+    let expected = terms.iter().sum::<f64>() / 4.0;
+    assert!((entropy.unwrap() - expected).abs() < 1e-6);
+    for labels in [[[0, 3], [0, 0]], [[0, 1], [9, 0]]] {
+        let error = over().attribute(&same, classes(labels), &scores::accuracy());
+        assert!(matches!(error, Err(Error::TargetOutOfRange { .. })));
+    }
+
+    let column = |x: Tensor<2>| x.narrow(1, 0, 1);
+    let values = |labels: [Vec<f32>; 2]| logits().into_iter().zip(labels);
+    // The outputs are 1, 0, 0, 0.
+    let labels = || values([vec![1.0, 1.0], vec![-2.0, 0.0]]);
+    let squares = metric(over().attribute(&column, labels(), &scores::mean_squared_error()));
+    assert_eq!(squares, Ok(5.0 / 4.0));
+    let absolute = metric(over().attribute(&column, labels(), &scores::mean_absolute_error()));
+    assert_eq!(absolute, Ok(3.0 / 4.0));
+    let explained = metric(over().attribute(&column, labels(), &scores::r_squared()));
+    // The labels' mean is 0, their squares are 1 + 1 + 4 + 0.
+    assert_eq!(explained, Ok(1.0 - 5.0 / 6.0));
+    let short = over().attribute(
+        &column,
+        values([vec![1.0], vec![0.0]]),
+        &scores::r_squared(),
+    );
+    assert!(matches!(
+        short,
+        Err(Error::TargetRows {
+            expected: 2,
+            got: 1
+        })
+    ));
+    let wide = over().attribute(&same, labels(), &scores::r_squared());
+    assert!(matches!(wide, Err(Error::Shape { .. })));
 }
