@@ -41,6 +41,43 @@ pub fn differences() -> Result<Vec<String>, String> {
     Ok(problems)
 }
 
+/// What a build for black boxes on one CPU backend does without, by the start of the crate's name:
+/// gradients, pictures, files, linear algebra, another backend, a C compiler.
+const HEAVY: [&str; 9] = [
+    "attr-gradient",
+    "attr-onnx",
+    "attr-viz",
+    "burn-flex",
+    "burn-wgpu",
+    "cc ",
+    "image",
+    "nalgebra",
+    "plotters",
+];
+
+/// Returns the crates that a lean build, as the README describes it, should not need.
+pub fn lean() -> Result<Vec<String>, String> {
+    let mut tree = Command::new(env!("CARGO"));
+    tree.args(["tree", "--package=attr", "--no-default-features"]);
+    tree.args(["--features=perturb,ndarray", "--edges=normal,build"]);
+    tree.args(["--prefix=none", "--format={p}"]);
+    let output = tree.current_dir(crate::root()).output();
+    let output = output.map_err(|error| format!("cannot run {tree:?}: {error}"))?;
+    if !output.status.success() {
+        let error = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{tree:?} failed: {error}"));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let crates: BTreeSet<&str> = text.lines().collect();
+    let heavy = crates.into_iter().filter(|name| {
+        let native = name.split(' ').next().is_some_and(|n| n.ends_with("-sys"));
+        native || HEAVY.iter().any(|heavy| name.starts_with(heavy))
+    });
+    Ok(heavy
+        .map(|name| format!("a build of `attr` with only `perturb` and `ndarray` needs {name}"))
+        .collect())
+}
+
 /// Returns the features of every third-party crate of a selection.
 ///
 /// Crates that serve both programs and build scripts count as linked into programs: `cargo tree`

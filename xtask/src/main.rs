@@ -39,6 +39,12 @@ enum Task {
         #[arg(default_value_t = 600)]
         seconds: u32,
     },
+    /// Runs `attrx` on mutated models, arrays and images; needs Linux and Python 3.
+    Attack {
+        /// The duration in seconds.
+        #[arg(default_value_t = 600)]
+        seconds: u32,
+    },
 }
 
 fn main() -> ExitCode {
@@ -50,6 +56,7 @@ fn main() -> ExitCode {
         Task::Bench => bench(),
         Task::Golden => golden::run(),
         Task::Fuzz { seconds } => fuzz(seconds),
+        Task::Attack { seconds } => attack(seconds),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -91,6 +98,19 @@ fn fuzz(seconds: u32) -> Result<(), String> {
         .args(limits)
         .arg(time);
     run(&mut command)
+}
+
+/// Attacks the program. Inputs of runs that broke a promise are kept in the target directory.
+fn attack(seconds: u32) -> Result<(), String> {
+    cargo(&["build", "--release", "--workspace", "--bins"])?;
+    let metadata = cargo_metadata::MetadataCommand::new().no_deps().exec();
+    let metadata = metadata.map_err(|error| format!("cargo metadata: {error}"))?;
+    let target = metadata.target_directory.as_std_path();
+    let mut command = Command::new("python3");
+    command.arg("tools/fuzz/attrx.py");
+    command.arg(target.join("release/attrx"));
+    command.arg(seconds.to_string());
+    run(command.arg(target.join("attack")))
 }
 
 /// Returns the root of the checkout that cargo runs in.

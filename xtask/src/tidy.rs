@@ -60,6 +60,7 @@ pub fn run() -> Result<(), String> {
         .map_err(|error| format!("cargo metadata: {error}"))?;
     let mut problems = dependencies(&metadata);
     problems.extend(crate::features::differences()?);
+    problems.extend(crate::features::lean()?);
     for package in &metadata.packages {
         let folder = package.manifest_path.parent();
         let library = package.targets.iter().any(|t| t.is_lib());
