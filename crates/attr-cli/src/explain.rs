@@ -205,6 +205,28 @@ fn given(arguments: &ExplainArguments, entry: &Entry) -> Result<(Given, Needs), 
         }
         _ => {}
     }
+    let gives = [
+        (
+            "--delta",
+            arguments.delta.is_some(),
+            needs.delta,
+            "convergence delta",
+        ),
+        (
+            "--standard-error",
+            arguments.standard_error.is_some(),
+            needs.errors,
+            "standard errors",
+        ),
+    ];
+    for (flag, wanted, given, what) in gives {
+        if wanted && !given {
+            return Err(Error::input(format!(
+                "{flag}: the method {} has no {what}",
+                entry.name
+            )));
+        }
+    }
     if let (true, Some(seed)) = (needs.seed, arguments.seed) {
         given.default("seed", seed);
     }
@@ -276,26 +298,32 @@ fn write(
     inputs: &Inputs,
 ) -> Result<(), Error> {
     let mut outputs = Outputs::default();
+    // What could not be computed; the rest is written all the same.
+    let mut missing = None;
     if let Some(path) = &arguments.out {
         outputs.add(path, encoded(&summary.attributions, path)?);
     }
     if let Some(path) = &arguments.standard_error {
         if summary.errors.is_empty() {
-            return Err(Error::input(format!(
-                "--standard-error: {} does not sample, or drew too few samples",
+            missing = Some(Error::input(format!(
+                "--standard-error: {} drew too few samples; all other results were written",
                 summary.method
             )));
+        } else {
+            outputs.add(path, encoded(&summary.errors, path)?);
         }
-        outputs.add(path, encoded(&summary.errors, path)?);
     }
     if let Some(path) = &arguments.delta {
-        let delta = summary.delta.as_ref().ok_or_else(|| {
-            Error::input(format!(
-                "--delta: {} guarantees no sum, so there is no convergence delta",
-                summary.method
-            ))
-        })?;
-        outputs.add(path, crate::npy::encode(&[delta.len()], delta)?);
+        match &summary.delta {
+            Some(delta) => outputs.add(path, crate::npy::encode(&[delta.len()], delta)?),
+            None => {
+                missing = Some(Error::input(format!(
+                    "--delta: with these parameters, {} has no convergence delta; all other \
+                     results were written",
+                    summary.method
+                )));
+            }
+        }
     }
     if let Some(path) = &arguments.image {
         outputs.add(path, image(summary, inputs)?);
@@ -310,10 +338,11 @@ fn write(
     }
     outputs.write()?;
     match json.as_ref().filter(to_stdout) {
-        Some((_, text)) => print(text),
-        None if arguments.model.quiet => Ok(()),
-        None => print(&summary.to_text()?),
+        Some((_, text)) => print(text)?,
+        None if arguments.model.quiet => {}
+        None => print(&summary.to_text()?)?,
     }
+    missing.map_or(Ok(()), Err)
 }
 
 /// Encodes values in the path's file format; several become one file with an entry for each.

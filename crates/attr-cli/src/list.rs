@@ -46,12 +46,22 @@ fn needs(entry: &Entry) -> Vec<&'static str> {
         .collect()
 }
 
+fn gives(entry: &Entry) -> Vec<&'static str> {
+    let all = [
+        (entry.needs.delta, "convergence delta"),
+        (entry.needs.errors, "standard errors"),
+    ];
+    let given = all.iter().filter(|(given, _)| *given);
+    given.map(|(_, name)| *name).collect()
+}
+
 fn as_json(entry: &Entry) -> Value {
     json!({
         "name": entry.name,
         "crate": entry.krate,
         "summary": entry.summary,
         "needs": needs(entry),
+        "gives": gives(entry),
         "paper": entry.paper,
         "parameters": (entry.parameters)(),
     })
@@ -60,12 +70,12 @@ fn as_json(entry: &Entry) -> Value {
 fn as_text(entry: &Entry) -> String {
     let mut text = format!("{} ({})\n    {}\n", entry.name, entry.krate, entry.summary);
     // Writing to a string cannot fail.
-    let _ = writeln!(
-        text,
-        "    paper {}; uses {}",
-        entry.paper,
-        needs(entry).join(", ")
-    );
+    let lists = [("uses", needs(entry)), ("gives", gives(entry))];
+    let lists = lists.iter().filter(|(_, all)| !all.is_empty());
+    let lists: String = lists
+        .map(|(verb, all)| format!("; {verb} {}", all.join(", ")))
+        .collect();
+    let _ = writeln!(text, "    paper {}{lists}", entry.paper);
     for parameter in (entry.parameters)() {
         let default = match &parameter.default {
             Value::String(text) => text.clone(),

@@ -247,6 +247,14 @@ fn every_method_explains_the_digit() {
         };
         let summary: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(summary["method"], name);
+        let gives = |what: &str| method["gives"].as_array().unwrap().contains(&what.into());
+        assert_eq!(
+            gives("convergence delta"),
+            !summary["delta"].is_null(),
+            "{name}"
+        );
+        let errors = !summary["largest_standard_error"].is_null();
+        assert_eq!(gives("standard errors"), errors, "{name}");
         let (shape, values) = bench.read("a.npy");
         assert_eq!(
             shape[0],
@@ -824,12 +832,16 @@ fn bad_usage_is_refused_before_any_work() {
             "must end in .npy or .safetensors",
         ),
         (
-            &["--method", "saliency", "--out", &npy, "--delta", &npy],
+            &["--method", "idgi", "--out", &npy, "--delta", &npy],
             "both name",
         ),
         (
-            &["--method", "saliency", "--out", &npy, "--delta", &again],
+            &["--method", "idgi", "--out", &npy, "--delta", &again],
             "both name",
+        ),
+        (
+            &["--method", "saliency", "--standard-error", &npy],
+            "saliency has no standard errors",
         ),
         (
             &["--method", "saliency", "--json", &model],
@@ -1070,6 +1082,55 @@ fn bad_files_are_refused() {
     assert!(tried >= 25, "only {tried} hostile files");
 }
 
+#[test]
+fn what_cannot_be_computed_does_not_lose_the_rest() {
+    let bench = Bench::new();
+    let (out, delta) = (bench.path("out.npy"), bench.path("delta.npy"));
+    let without = [
+        "--set",
+        "multiply_by_inputs=false",
+        "--out",
+        &out,
+        "--delta",
+        &delta,
+    ];
+    let method = ["--method", "integrated-gradients"];
+    let run = attrx(&explain_seven(&[&method[..], &without].concat()));
+    assert_eq!(run.status.code(), Some(2));
+    let error = String::from_utf8_lossy(&run.stderr);
+    assert!(error.contains("all other results were written"), "{error}");
+    assert_eq!(bench.files(), ["out.npy"]);
+}
+
+#[test]
+fn numbers_that_the_device_does_not_hold_are_named() {
+    let bench = Bench::new();
+    let large = bench.array("large.npy", &[1, 1, 8, 8], vec![3_000_000_000i64; 64]);
+    let ablation = ["--method", "feature-ablation", "--feature-mask", &large];
+    let error = fails(&explain_seven(&ablation));
+    assert!(error.contains("holds 3000000000"), "{error}");
+    let tokens = bench.array("tokens.npy", &[1, 6], vec![3_000_000_000i64; 6]);
+    let model = exported("gpt_tiny_legacy13.onnx");
+    let error = fails(&[
+        "explain", "--model", &model, "--input", &tokens, "--target", "0,0", "--method", "lime",
+    ]);
+    assert!(error.contains("holds 3000000000"), "{error}");
+}
+
+#[test]
+fn an_incomplete_map_says_why() {
+    let bench = Bench::new();
+    let image = bench.floats("x.npy", &[1, 3, 12, 12], vec![0.5; 432]);
+    let model = exported("efficientnet_tiny_legacy13.onnx");
+    let text = succeeds(&[
+        "explain", "--model", &model, "--input", &image, "--method", "fullgrad",
+    ]);
+    assert!(
+        text.contains("warning: the gradients and biases do not add up"),
+        "{text}"
+    );
+}
+
 /// Files that ask for more than the budget are refused before they take it: with 768 MiB of address
 /// space, they would otherwise fail for lack of memory.
 #[cfg(target_os = "linux")]
@@ -1103,6 +1164,27 @@ fn greedy_models_are_refused_before_they_take_memory() {
             assert!(error.len() < 2000, "{name}: {} bytes", error.len());
         }
     }
+}
+
+/// Memory that the system refuses is one line, too.
+#[cfg(target_os = "linux")]
+#[test]
+fn refused_memory_is_one_line() {
+    let bench = Bench::new();
+    let rows = bench.floats("rows.npy", &[2, 4], vec![0.5; 8]);
+    let model = root().join("crates/attr-testkit/onnx/greedy/tiled_rows.onnx");
+    let model = model.display().to_string();
+    let run = limited(&[
+        "explain", "--model", &model, "--input", &rows, "--target", "0", "--method", "saliency",
+        "--memory", "1000000",
+    ]);
+    let error = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(1), "{error}");
+    assert!(
+        error.starts_with("error: the system has no memory left"),
+        "{error}"
+    );
+    assert_eq!(error.lines().count(), 1, "{error}");
 }
 
 /// The first pass is as long as the others: all rows at once would take a gigabyte.

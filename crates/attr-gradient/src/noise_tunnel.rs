@@ -6,6 +6,7 @@
 //! unbiased variance and that the noise is seeded.
 
 use attr_core::build::Random;
+use attr_core::perturb::widened;
 use attr_core::{
     BaselineUse, Baselines, Error, Explanation, LayerMethod, Method, Question, Value, Values,
 };
@@ -256,9 +257,9 @@ impl<M> NoiseTunnel<M> {
                 let mut shape = shape.clone();
                 shape[0] = rows;
                 // Only a mean has a standard error.
-                let error = n > 1 && self.config.nt_type == NoiseTunnelKind::SmoothGrad;
-                errors.push(error.then(|| {
-                    let error = (moment.variance.clone() / (n - 1) as f64).sqrt();
+                let mean = self.config.nt_type == NoiseTunnelKind::SmoothGrad;
+                errors.push(widened(n).filter(|_| mean).map(|widened| {
+                    let error = (moment.variance.clone() / (n - 1) as f64).sqrt() * widened;
                     Value::from_matrix(error, &shape)
                 }));
                 values.push(Some(Value::from_matrix(self.reduce(moment), &shape)));

@@ -1,6 +1,7 @@
 //! Checks every operation that functional code may use, one line each.
 
-use attr_core::{Error, Method, Traced, Value};
+use attr_core::op::{Binary, Op, Unary};
+use attr_core::{Error, Kind, Method, Traced, Value};
 use attr_gradient::Saliency;
 use attr_testkit::check::check_traced;
 use attr_testkit::models::input;
@@ -317,5 +318,17 @@ fn an_unsupported_operation_is_named_with_its_layer() {
     match Traced::new(&Relu::new(), forward, &x).map(|_| ()) {
         Err(Error::UnsupportedOperation { operation, .. }) => assert_eq!(operation, "Random"),
         other => panic!("expected an unsupported operation, got {other:?}"),
+    }
+}
+
+#[test]
+fn an_operation_on_elements_of_another_kind_is_named() {
+    let x = Value::from(input::<2>([2, 3], 9));
+    for op in [Op::Unary(Unary::Not), Op::Binary(Binary::And)] {
+        let operands = vec![x.clone(); if matches!(op, Op::Binary(_)) { 2 } else { 1 }];
+        match op.run(operands, &x.device()) {
+            Err(Error::Operation { kind, .. }) => assert_eq!(kind, Kind::Float),
+            other => panic!("{op:?} on floats gives {other:?}"),
+        }
     }
 }

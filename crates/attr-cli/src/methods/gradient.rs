@@ -42,6 +42,7 @@ pub const ALL: &[Entry] = &[
         summary: "the gradient integrated from a baseline to the input, times their difference",
         paper: "https://arxiv.org/abs/1703.01365",
         needs: Needs {
+            delta: true,
             baseline: true,
             ..GRADIENTS
         },
@@ -58,6 +59,7 @@ pub const ALL: &[Entry] = &[
         summary: "integrated gradients along a path that moves features with small gradients first",
         paper: "https://arxiv.org/abs/2106.09788",
         needs: Needs {
+            delta: true,
             baseline: true,
             ..GRADIENTS
         },
@@ -74,6 +76,7 @@ pub const ALL: &[Entry] = &[
         summary: "integrated gradients from a blurred image to the image",
         paper: "https://arxiv.org/abs/2004.03383",
         needs: Needs {
+            delta: true,
             layer: LayerUse::Refused,
             ..GRADIENTS
         },
@@ -91,6 +94,7 @@ pub const ALL: &[Entry] = &[
         summary: "the change in the output at each step of a path, split by squared gradients",
         paper: "https://arxiv.org/abs/2303.14242",
         needs: Needs {
+            delta: true,
             baseline: true,
             ..GRADIENTS
         },
@@ -124,6 +128,8 @@ pub const ALL: &[Entry] = &[
         summary: "expected gradients at random points between random baselines and the input",
         paper: "https://arxiv.org/abs/1906.10670",
         needs: Needs {
+            delta: true,
+            errors: true,
             baseline: true,
             distribution: true,
             seed: true,
@@ -141,6 +147,7 @@ pub const ALL: &[Entry] = &[
         summary: "the output's difference from that at the baseline, distributed layer by layer",
         paper: "https://arxiv.org/abs/1704.02685",
         needs: Needs {
+            delta: true,
             baseline: true,
             ..GRADIENTS
         },
@@ -155,6 +162,7 @@ pub const ALL: &[Entry] = &[
         summary: "the mean of deeplift over the baselines in --baseline",
         paper: "https://arxiv.org/abs/1705.07874",
         needs: Needs {
+            delta: true,
             baseline: true,
             distribution: true,
             ..GRADIENTS
@@ -291,6 +299,7 @@ pub const ALL: &[Entry] = &[
         summary: "the gradients of the input and all biases, combined into one map",
         paper: "https://arxiv.org/abs/1905.00780",
         needs: Needs {
+            delta: true,
             layer: LayerUse::Refused,
             ..GRADIENTS
         },
@@ -335,6 +344,7 @@ pub const ALL: &[Entry] = &[
         summary: "the part of integrated gradients that flows through each unit of a layer",
         paper: "https://arxiv.org/abs/1805.12233",
         needs: Needs {
+            delta: true,
             baseline: true,
             layer: LayerUse::Required,
             ..GRADIENTS

@@ -62,6 +62,10 @@ pub struct Needs {
     pub segments: bool,
     /// It requires `--training`.
     pub training: bool,
+    /// It returns convergence deltas, unless its parameters prevent that.
+    pub delta: bool,
+    /// It returns standard errors, unless it draws too few samples.
+    pub errors: bool,
 }
 
 /// How a method uses `--layer`.
@@ -161,6 +165,7 @@ const NOISE: Entry = Entry {
     needs: Needs {
         baseline: true,
         seed: true,
+        errors: true,
         ..GRADIENTS
     },
     parameters: noise_tunnel_parameters,
@@ -191,6 +196,8 @@ const FORWARDS: Needs = Needs {
     mask: false,
     segments: false,
     training: false,
+    delta: false,
+    errors: false,
 };
 
 const NOISE_TUNNEL: &str = "noise-tunnel";
@@ -274,6 +281,8 @@ impl Entry {
         let inner = inner(of.map_or(OF_DEFAULT, |(_, of)| of))?;
         Ok(Needs {
             seed: true,
+            delta: false,
+            errors: true,
             ..inner.needs
         })
     }

@@ -67,7 +67,10 @@ pub const ALL: &[Entry] = &[
         krate: "attr-perturb",
         summary: "the exact Shapley value of each feature, for at most 20 features",
         paper: "https://doi.org/10.1515/9781400881970-018",
-        needs: PERTURBED,
+        needs: Needs {
+            delta: true,
+            ..PERTURBED
+        },
         parameters: parameters::of::<ShapleyValuesConfig>,
         build: |given, setup| {
             let method = ShapleyValues::new()
@@ -82,6 +85,8 @@ pub const ALL: &[Entry] = &[
         summary: "Shapley values from random orders of the features",
         paper: "https://doi.org/10.1016/j.cor.2008.04.004",
         needs: Needs {
+            delta: true,
+            errors: true,
             seed: true,
             ..PERTURBED
         },
@@ -99,6 +104,8 @@ pub const ALL: &[Entry] = &[
         summary: "Shapley values from random orders of the features and their reverses",
         paper: "https://arxiv.org/abs/2104.12199",
         needs: Needs {
+            delta: true,
+            errors: true,
             seed: true,
             ..PERTURBED
         },
@@ -115,7 +122,10 @@ pub const ALL: &[Entry] = &[
         krate: "attr-perturb",
         summary: "Owen values over a hierarchy of neighbouring features",
         paper: "https://arxiv.org/abs/1705.07874",
-        needs: PERTURBED,
+        needs: Needs {
+            delta: true,
+            ..PERTURBED
+        },
         parameters: parameters::of::<PartitionShapConfig>,
         build: |given, setup| {
             let method = PartitionShap::new()
@@ -130,6 +140,7 @@ pub const ALL: &[Entry] = &[
         summary: "the expected output over the random masks that show a pixel",
         paper: "https://arxiv.org/abs/1806.07421",
         needs: Needs {
+            errors: true,
             mask: false,
             seed: true,
             layer: LayerUse::Refused,

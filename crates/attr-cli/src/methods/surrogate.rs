@@ -15,6 +15,7 @@ pub const ALL: &[Entry] = &[
         summary: "a sparse linear model of feature presence, fitted around the input",
         paper: "https://arxiv.org/abs/1602.04938",
         needs: Needs {
+            errors: true,
             seed: true,
             ..PERTURBED
         },
@@ -32,6 +33,8 @@ pub const ALL: &[Entry] = &[
         summary: "Shapley values from a weighted regression on coalitions of features",
         paper: "https://arxiv.org/abs/1705.07874",
         needs: Needs {
+            delta: true,
+            errors: true,
             seed: true,
             ..PERTURBED
         },
@@ -49,6 +52,7 @@ pub const ALL: &[Entry] = &[
         summary: "a linear model of features in the row's bin, on samples drawn like --training",
         paper: "https://arxiv.org/abs/1602.04938",
         needs: Needs {
+            errors: true,
             baseline: false,
             averaged: false,
             mask: false,
