@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use attr_core::{Baseline, Budget, Error, Method, Progress, Run};
+use attr_core::{Baseline, Budget, Error, Method, Progress, Run, Traced};
 use attr_gradient::{GradientShap, IntegratedGradients, NoiseTunnel, Quadrature, Saliency};
-use attr_perturb::{FeatureAblation, Occlusion, ShapleyValueSampling};
+use attr_perturb::{FeatureAblation, Occlusion, ShapleyValueSampling, SobolAttribution};
 use attr_surrogate::KernelShap;
 use attr_testkit::device;
 use attr_testkit::models::input;
+use burn::nn::Relu;
 use burn::tensor::{Int, Tensor};
 
 /// The system's allocator, with the bytes in use and their maximum.
@@ -138,6 +139,21 @@ fn a_million_samples_of_each_gradient_method() {
     for bytes in held {
         assert!(bytes < (16 + 64) * MIB, "{bytes} bytes");
     }
+}
+
+/// The activations of this model are smaller than the copies of its rows.
+#[test]
+fn copies_of_many_rows_of_a_small_model() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let x = input([1 << 16, 10], 6);
+    let sum = |_: &Relu, x: Tensor<2>| x.sum_dim(1);
+    let model = Traced::new(&Relu::new(), sum, &x).unwrap();
+    let held = held("copies of 65536 rows", || {
+        let run = Run::new().with_budget(Budget::Bytes(16 * MIB));
+        let sobol = SobolAttribution::new().with_design(4);
+        sobol.attribute_with(&model, &x, 0, &run).unwrap();
+    });
+    assert!(held < (16 + 64) * MIB, "{held} bytes");
 }
 
 #[test]

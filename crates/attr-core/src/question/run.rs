@@ -134,7 +134,8 @@ impl<'a> Run<'a> {
     /// Returns how many rows go through the model at once.
     pub(crate) fn rows_at_once(&self, model: &dyn Model, inputs: &Values) -> usize {
         let known = model.traced().and_then(|traced| traced.memory(inputs));
-        let known = known.map(|memory| memory.per_row);
+        // Methods make the rows that they evaluate: perturbed copies, masks, points on a path.
+        let known = known.map(|memory| memory.per_row + COPIES * bytes_of_row(inputs));
         // Gradients take about as much as the activations they belong to.
         let row = known.unwrap_or_else(|| guessed(inputs)).max(1);
         let row = row.saturating_mul(2);
@@ -156,6 +157,18 @@ impl<'a> Run<'a> {
 
 /// What a CPU works on fast: beyond eight rows, more than about this is slower.
 const CACHED: usize = 32 << 20;
+
+/// How many times a method holds a row of the inputs while it makes a new one.
+const COPIES: usize = 6;
+
+/// Returns the bytes of one row of all inputs.
+fn bytes_of_row(inputs: &Values) -> usize {
+    let rows = inputs.values().iter().map(|value| {
+        let elements = value.shape()[1..].iter().product::<usize>();
+        elements * value.dtype().size()
+    });
+    rows.sum()
+}
 
 /// Estimates the bytes per row of a closure, whose activations are unknown. Networks on numeric
 /// inputs rarely hold more than a hundred times their input; a token becomes a vector, and takes
