@@ -154,7 +154,7 @@ def mutate_message(data, draw, depth=0):
         parts[at][2] = draw.choice(EXTREMES + near)
     elif wire == 2:
         # What another field of the same kind holds.
-        alike = [part[2] for part in parts if part[0] == number]
+        alike = [part[2] for part in parts if part[:2] == [number, 2]]
         parts[at][2] = draw.choice(alike)
     else:
         size = len(value)

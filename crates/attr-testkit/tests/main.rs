@@ -19,6 +19,7 @@ mod modules;
 mod nearby;
 mod onnx;
 mod operations;
+mod own_rules;
 mod perturbations;
 mod published;
 mod published_black_boxes;

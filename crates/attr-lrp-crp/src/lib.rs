@@ -1,0 +1,18 @@
+//! Layer-wise relevance propagation on any traced model.
+#![doc = include_str!("../README.md")]
+
+mod composite;
+mod kind;
+mod lrp;
+mod presets;
+pub mod rules;
+mod stabilizer;
+
+pub use composite::{ByKind, ByName, Mixed};
+pub use kind::Kind;
+pub use lrp::Lrp;
+pub use presets::{
+    Preset, beta_smooth, deconvnet, epsilon_alpha2_beta1, epsilon_alpha2_beta1_flat,
+    epsilon_gamma_box, epsilon_plus, epsilon_plus_flat, excitation_backprop, guided_backprop,
+};
+pub use stabilizer::Stabilizer;

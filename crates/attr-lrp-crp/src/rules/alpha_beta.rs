@@ -1,0 +1,104 @@
+//! LRP-αβ.
+
+use attr_core::walk::{NodeView, Rule, Shares};
+use attr_core::{Error, Value};
+
+use super::{Split, negative, parameters, positive, quotient, relevance};
+use crate::Stabilizer;
+
+/// Shares positive and negative contributions separately: `α` times what the positive ones get,
+/// minus `β` times what the negative ones get.
+///
+/// With `z⁺ = W⁺ x⁺ + W⁻ x⁻ + b⁺`, `z⁻ = W⁻ x⁺ + W⁺ x⁻ + b⁻`, `S⁺ = R / stab(z⁺)` and
+/// `S⁻ = R / stab(z⁻)`:
+/// `R_in = α (x⁺ ⊙ W⁺ᵀ S⁺ + x⁻ ⊙ W⁻ᵀ S⁺) - β (x⁺ ⊙ W⁻ᵀ S⁻ + x⁻ ⊙ W⁺ᵀ S⁻)`.
+///
+/// Relevance is conserved because `α - β = 1`. Default: `α = 2`, `β = 1`, as in zennit. Bach et al.,
+/// 2015 (<https://doi.org/10.1371/journal.pone.0130140>).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AlphaBeta {
+    alpha: f64,
+    stabilizer: Stabilizer,
+    zero_bias: bool,
+}
+
+impl Default for AlphaBeta {
+    fn default() -> Self {
+        Self::of(2.0)
+    }
+}
+
+impl AlphaBeta {
+    /// Creates the rule.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] unless `alpha - beta = 1` and neither is negative.
+    pub fn new(alpha: f64, beta: f64) -> Result<Self, Error> {
+        let fits = beta >= 0.0 && (alpha - beta - 1.0).abs() <= 1e-9;
+        if !fits {
+            return Err(Error::Parameter {
+                name: "alpha",
+                value: format!("{alpha}, beta = {beta}"),
+                expected: "neither may be negative, and alpha - beta must be 1",
+            });
+        }
+        Ok(Self::of(alpha))
+    }
+
+    pub(crate) fn of(alpha: f64) -> Self {
+        Self {
+            alpha,
+            stabilizer: Stabilizer::default(),
+            zero_bias: false,
+        }
+    }
+
+    /// Sets the stabiliser of the denominators.
+    pub fn with_stabilizer(mut self, stabilizer: impl Into<Stabilizer>) -> Self {
+        self.stabilizer = stabilizer.into();
+        self
+    }
+
+    /// Leaves the bias out of the denominators, so that it takes no relevance.
+    pub fn without_bias(mut self) -> Self {
+        self.zero_bias = true;
+        self
+    }
+
+    fn beta(&self) -> f64 {
+        self.alpha - 1.0
+    }
+}
+
+impl Rule for AlphaBeta {
+    /// `W⁺` and `W⁻`, then `b⁺` and `b⁻`.
+    fn prepare(&self, node: &NodeView<'_>) -> Result<Vec<Value>, Error> {
+        let own = parameters(node, "AlphaBeta", self.zero_bias)?;
+        let values = std::iter::once(own.weight).chain(own.bias);
+        let parts = values.flat_map(|value| [positive(&value), negative(&value)]);
+        parts.collect()
+    }
+
+    fn forward(&self, node: &NodeView<'_>) -> Result<Vec<Value>, Error> {
+        let (x, prepared) = (Split::of(node)?, node.prepared());
+        let (w, v) = (&prepared[0], &prepared[1]);
+        let mut outputs = vec![x.output(node, [w, v], prepared.get(2))?];
+        if self.beta() > 0.0 {
+            outputs.push(x.output(node, [v, w], prepared.get(3))?);
+        }
+        Ok(outputs)
+    }
+
+    fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
+        let (x, r) = (Split::of(node)?, relevance(&r)?);
+        let (w, v) = (&node.prepared()[0], &node.prepared()[1]);
+        let scaled = |z: &Value, factor: f64| -> Result<Value, Error> {
+            quotient(self.stabilizer, r, z)?.map(|s| s * factor)
+        };
+        let mut shares = vec![x.share(node, [w, v], &scaled(&node.computed()[0], self.alpha)?)];
+        if let Some(z) = node.computed().get(1) {
+            shares.push(x.share(node, [v, w], &scaled(z, -self.beta())?));
+        }
+        Ok(node.only_first(Value::sum(shares)?))
+    }
+}

@@ -1,0 +1,94 @@
+//! LRP-γ, generalised to inputs and outputs of either sign.
+
+use attr_core::walk::{NodeView, Rule, Shares};
+use attr_core::{Error, Value};
+
+use super::{Split, negative, parameters, positive, quotient, relevance};
+use crate::Stabilizer;
+
+/// Favours positive contributions where the output is positive, and negative ones where it is
+/// negative, by a factor of `1 + γ`.
+///
+/// With `P = W + γ W⁺`, `N = W + γ W⁻`:
+/// `z⁺ = P x⁺ + N x⁻ + b + γ b⁺` and `S⁺ = R / stab(z⁺)` where `z = W x + b > 0`,
+/// `z⁻ = N x⁺ + P x⁻ + b + γ b⁻` and `S⁻ = R / stab(z⁻)` where `z < 0`, and
+/// `R_in = x⁺ ⊙ Pᵀ S⁺ + x⁻ ⊙ Nᵀ S⁺ + x⁺ ⊙ Nᵀ S⁻ + x⁻ ⊙ Pᵀ S⁻`.
+///
+/// Relevance that arrives where `z` is exactly 0 is lost. Default gamma: 0.25, as in zennit.
+/// Montavon et al., "Layer-Wise Relevance Propagation: An Overview", 2019
+/// (<https://doi.org/10.1007/978-3-030-28954-6_10>); generalised by Andéol et al., "Learning Domain
+/// Invariant Representations by Joint Wasserstein Distance Minimization", 2023.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gamma {
+    gamma: f64,
+    stabilizer: Stabilizer,
+    zero_bias: bool,
+}
+
+impl Default for Gamma {
+    fn default() -> Self {
+        Self::new(0.25)
+    }
+}
+
+impl Gamma {
+    /// Creates the rule with this gamma.
+    pub fn new(gamma: f64) -> Self {
+        Self {
+            gamma,
+            stabilizer: Stabilizer::default(),
+            zero_bias: false,
+        }
+    }
+
+    /// Sets the stabiliser of the denominators.
+    pub fn with_stabilizer(mut self, stabilizer: impl Into<Stabilizer>) -> Self {
+        self.stabilizer = stabilizer.into();
+        self
+    }
+
+    /// Leaves the bias out of `z⁺` and `z⁻`, so that it takes no relevance.
+    pub fn without_bias(mut self) -> Self {
+        self.zero_bias = true;
+        self
+    }
+}
+
+impl Rule for Gamma {
+    /// `P` and `N`, then the biases of `z⁺` and `z⁻`.
+    fn prepare(&self, node: &NodeView<'_>) -> Result<Vec<Value>, Error> {
+        let own = parameters(node, "Gamma", self.zero_bias)?;
+        let favour = |value: &Value, part: Value| -> Result<Value, Error> {
+            value.zip(&part, |value, part| value + part * self.gamma)
+        };
+        let mut prepared = vec![
+            favour(&own.weight, positive(&own.weight)?)?,
+            favour(&own.weight, negative(&own.weight)?)?,
+        ];
+        if let Some(bias) = &own.bias {
+            prepared.push(favour(bias, positive(bias)?)?);
+            prepared.push(favour(bias, negative(bias)?)?);
+        }
+        Ok(prepared)
+    }
+
+    fn forward(&self, node: &NodeView<'_>) -> Result<Vec<Value>, Error> {
+        let (x, prepared) = (Split::of(node)?, node.prepared());
+        let (p, n) = (&prepared[0], &prepared[1]);
+        Ok(vec![
+            x.output(node, [p, n], prepared.get(2))?,
+            x.output(node, [n, p], prepared.get(3))?,
+        ])
+    }
+
+    fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
+        let (x, r, z) = (Split::of(node)?, relevance(&r)?, &node.outputs()[0]);
+        let (p, n) = (&node.prepared()[0], &node.prepared()[1]);
+        let above = r.zip(z, |r, z| r.mask_fill(z.lower_equal_elem(0.0), 0.0))?;
+        let below = r.zip(z, |r, z| r.mask_fill(z.greater_equal_elem(0.0), 0.0))?;
+        let above = quotient(self.stabilizer, &above, &node.computed()[0])?;
+        let below = quotient(self.stabilizer, &below, &node.computed()[1])?;
+        let shares = [x.share(node, [p, n], &above), x.share(node, [n, p], &below)];
+        Ok(node.only_first(Value::sum(shares)?))
+    }
+}

@@ -1,0 +1,131 @@
+//! The rules of LRP: how a layer's relevance is shared among its inputs.
+//!
+//! Notation: `R` arrives at the layer's output, `x` is its input, `W` its weight, `b` its bias,
+//! `stab` a [`Stabilizer`]. `v⁺` and `v⁻` are the positive and negative parts of `v`. `Wᵀ S` stands
+//! for pulling `S` back through the layer, whatever its kind: fully connected, a convolution or a
+//! transposed convolution over 1 to 3 dimensions.
+
+mod alpha_beta;
+mod bilinear;
+mod epsilon;
+mod flat;
+mod gamma;
+mod norm;
+mod pass;
+mod relu;
+mod signal;
+mod w_square;
+mod z_box;
+mod z_plus;
+
+pub use alpha_beta::AlphaBeta;
+pub use bilinear::Bilinear;
+pub use epsilon::Epsilon;
+pub use flat::Flat;
+pub use gamma::Gamma;
+pub use norm::Norm;
+pub use pass::Pass;
+pub use relu::{ReLUBetaSmooth, ReLUDeconvNet, ReLUGuidedBackprop};
+pub use signal::SignalTakesAll;
+pub use w_square::WSquare;
+pub use z_box::{Bound, ZBox};
+pub use z_plus::ZPlus;
+
+use attr_core::walk::{NodeView, Shares};
+use attr_core::{Error, Value};
+
+use crate::Stabilizer;
+
+/// Returns what arrives at the node's first output.
+fn relevance(arriving: &[Option<Value>]) -> Result<&Value, Error> {
+    let first = arriving.first().and_then(Option::as_ref);
+    first.ok_or(Error::Internal("nothing arrives at the first output"))
+}
+
+/// Returns `R / stab(z)`. A `z` of one row serves all rows of `R`.
+fn quotient(stabilizer: Stabilizer, relevance: &Value, z: &Value) -> Result<Value, Error> {
+    let z = stabilizer.apply(z.matrix()?);
+    relevance.map(|relevance| relevance / z)
+}
+
+fn positive(value: &Value) -> Result<Value, Error> {
+    value.map(|value| value.clamp_min(0.0))
+}
+
+fn negative(value: &Value) -> Result<Value, Error> {
+    value.map(|value| value.clamp_max(0.0))
+}
+
+/// The weight of a linear layer, and its bias unless the rule leaves it out.
+fn parameters(node: &NodeView<'_>, rule: &str, zero_bias: bool) -> Result<Parameters, Error> {
+    let linear = node.linear().ok_or_else(|| Error::Rule {
+        rule: rule.into(),
+        layer: node.name().into(),
+        reason: format!(
+            "it needs a fully connected layer or a convolution with a constant weight, not {}",
+            node.op().name()
+        ),
+    })?;
+    Ok(Parameters {
+        weight: linear.weight,
+        bias: linear.bias.filter(|_| !zero_bias),
+    })
+}
+
+struct Parameters {
+    weight: Value,
+    bias: Option<Value>,
+}
+
+/// A layer's input split by sign, for layers with weights split by sign.
+struct Split {
+    positive: Value,
+    /// `None` where the input is never negative.
+    negative: Option<Value>,
+}
+
+impl Split {
+    fn of(node: &NodeView<'_>) -> Result<Self, Error> {
+        let x = &node.operands()[0];
+        Ok(if node.info().non_negative(0) {
+            Self {
+                positive: x.clone(),
+                negative: None,
+            }
+        } else {
+            Self {
+                positive: positive(x)?,
+                negative: Some(negative(x)?),
+            }
+        })
+    }
+
+    /// Returns `W₁ x⁺ + W₂ x⁻ + b`.
+    fn output(
+        &self,
+        node: &NodeView<'_>,
+        weights: [&Value; 2],
+        bias: Option<&Value>,
+    ) -> Result<Value, Error> {
+        let mut operands = vec![self.positive.clone(), weights[0].clone()];
+        operands.extend(bias.cloned());
+        let first = node.output_at(&operands);
+        let second = self.negative.as_ref();
+        let second = second.map(|x| node.output_at(&[x.clone(), weights[1].clone()]));
+        Value::sum(std::iter::once(first).chain(second))
+    }
+
+    /// Returns `x⁺ ⊙ W₁ᵀ S + x⁻ ⊙ W₂ᵀ S`.
+    fn share(&self, node: &NodeView<'_>, weights: [&Value; 2], s: &Value) -> Result<Value, Error> {
+        let operands = [self.positive.clone(), weights[0].clone()];
+        let first = node.contribution(&operands, s.clone());
+        let second = self.negative.as_ref();
+        let second = second.map(|x| node.contribution(&[x.clone(), weights[1].clone()], s.clone()));
+        Value::sum(std::iter::once(first).chain(second))
+    }
+}
+
+/// Returns `x ⊙ Jᵀ S` for every operand that gets a share, at the forward pass itself.
+fn times_operands(node: &NodeView<'_>, s: Value) -> Result<Shares, Error> {
+    node.times_operands(node.pull_back_here(vec![Some(s)])?)
+}

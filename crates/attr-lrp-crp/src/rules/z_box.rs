@@ -1,0 +1,138 @@
+//! The z-box rule for inputs within bounds.
+
+use attr_core::walk::{NodeView, Rule, Shares};
+use attr_core::{Error, Value};
+use burn::tensor::Tensor;
+
+use super::{negative, parameters, positive, quotient, relevance};
+use crate::Stabilizer;
+
+/// For a first layer whose input lies between two bounds `l` and `h`, such as pixels:
+/// `R_in = x ⊙ Wᵀ S - l ⊙ W⁺ᵀ S - h ⊙ W⁻ᵀ S` with `S = R / stab(W x - W⁺ l - W⁻ h)`.
+///
+/// The bias cancels. Montavon et al., "Explaining NonLinear Classification Decisions with Deep
+/// Taylor Decomposition", 2017 (<https://doi.org/10.1016/j.patcog.2016.11.008>).
+#[derive(Clone, Debug)]
+pub struct ZBox {
+    low: Bound,
+    high: Bound,
+    stabilizer: Stabilizer,
+}
+
+/// A bound of a layer's input.
+#[derive(Clone, Debug)]
+pub enum Bound {
+    /// The same number everywhere.
+    Number(f64),
+    /// A tensor of one row, shaped like the input or with size 1 where it is the same along a
+    /// dimension: `[1, channels, 1, 1]` for one bound per channel.
+    Tensor(Value),
+}
+
+impl From<f64> for Bound {
+    fn from(number: f64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl<const D: usize> From<Tensor<D>> for Bound {
+    fn from(tensor: Tensor<D>) -> Self {
+        Self::Tensor(tensor.into())
+    }
+}
+
+impl Bound {
+    /// Returns the bound of every element of `x`.
+    fn like(&self, x: &Value, layer: &str) -> Result<Value, Error> {
+        let shape = x.shape();
+        let bound = match self {
+            Self::Number(number) => return x.map(|x| x.full_like(*number)),
+            Self::Tensor(bound) => bound,
+        };
+        let own = bound.shape();
+        let fits =
+            |(i, (own, size)): (usize, (&usize, &usize))| *own == 1 || (i > 0 && own == size);
+        if own.len() != shape.len() || !own.iter().zip(&shape).enumerate().all(fits) {
+            return Err(Error::Shape {
+                what: format!("a bound of layer {layer:?}"),
+                got: own,
+                expected: format!("one row of {shape:?}, or 1 for any other size"),
+            });
+        }
+        if bound.device() != x.device() {
+            return Err(Error::Unlike {
+                what: format!("a bound of layer {layer:?}"),
+                got: format!("on {:?}", bound.device()),
+                expected: format!("{:?}, where the model is,", x.device()),
+            });
+        }
+        // Adding zeros of the input's shape broadcasts, whatever the rank.
+        let sizes = shape
+            .iter()
+            .map(|&size| attr_core::op::Dim::fixed(size as isize));
+        let expand = attr_core::op::Op::Expand(sizes.collect());
+        Ok(expand.run(vec![bound.clone()], &x.device())?.remove(0))
+    }
+}
+
+impl ZBox {
+    /// Creates the rule for inputs from `low` to `high`.
+    pub fn new(low: impl Into<Bound>, high: impl Into<Bound>) -> Self {
+        Self {
+            low: low.into(),
+            high: high.into(),
+            stabilizer: Stabilizer::default(),
+        }
+    }
+
+    /// Sets the stabiliser of the denominators.
+    pub fn with_stabilizer(mut self, stabilizer: impl Into<Stabilizer>) -> Self {
+        self.stabilizer = stabilizer.into();
+        self
+    }
+
+    /// Returns `x`, `l` and `h`, each with its weight.
+    fn pairs(&self, node: &NodeView<'_>) -> Result<[[Value; 2]; 3], Error> {
+        let (x, prepared) = (&node.operands()[0], node.prepared());
+        Ok([
+            [x.clone(), prepared[0].clone()],
+            [self.low.like(x, node.name())?, prepared[1].clone()],
+            [self.high.like(x, node.name())?, prepared[2].clone()],
+        ])
+    }
+}
+
+/// Returns `first - second - third`.
+fn without([first, second, third]: [Value; 3]) -> Result<Value, Error> {
+    let rest = second.zip(&third, |a, b| a + b)?;
+    first.zip(&rest, |a, b| a - b)
+}
+
+impl Rule for ZBox {
+    /// `W`, `W⁺`, `W⁻`.
+    fn prepare(&self, node: &NodeView<'_>) -> Result<Vec<Value>, Error> {
+        let weight = parameters(node, "ZBox", true)?.weight;
+        Ok(vec![weight.clone(), positive(&weight)?, negative(&weight)?])
+    }
+
+    fn forward(&self, node: &NodeView<'_>) -> Result<Vec<Value>, Error> {
+        let [x, low, high] = self.pairs(node)?;
+        let outputs = [
+            node.output_at(&x)?,
+            node.output_at(&low)?,
+            node.output_at(&high)?,
+        ];
+        Ok(vec![without(outputs)?])
+    }
+
+    fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
+        let s = quotient(self.stabilizer, relevance(&r)?, &node.computed()[0])?;
+        let [x, low, high] = self.pairs(node)?;
+        let shares = [
+            node.contribution(&x, s.clone())?,
+            node.contribution(&low, s.clone())?,
+            node.contribution(&high, s)?,
+        ];
+        Ok(node.only_first(without(shares)?))
+    }
+}
