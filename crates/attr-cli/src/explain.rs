@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use attr_core::{Target, Value, Values};
 use attr_onnx::Port;
-use serde_json::{Value as Json, json};
+use serde_json::{Value as Json, json as value};
 
 use crate::args::ExplainArguments;
 use crate::error::Error;
 use crate::input::Inputs;
+use crate::json;
 use crate::methods::{self, Entry, LayerUse, Needs, Setup};
 use crate::model::Opened;
 use crate::output::{self, Outputs};
@@ -279,15 +280,15 @@ fn check_outputs(arguments: &ExplainArguments) -> Result<(), Error> {
 /// Returns the index explained in each row, or null for a weighted sum.
 fn targets(target: &Target, output: &Value, rows: usize) -> Result<Vec<Json>, Error> {
     Ok(match target {
-        Target::Class(class) => vec![json!(class); rows],
-        Target::Classes(classes) => classes.iter().map(|class| json!(class)).collect(),
-        Target::Index(index) => vec![json!(index); rows],
-        Target::Indices(indices) => indices.iter().map(|index| json!(index)).collect(),
+        Target::Class(class) => vec![value!(class); rows],
+        Target::Classes(classes) => classes.iter().map(|class| value!(class)).collect(),
+        Target::Index(index) => vec![value!(index); rows],
+        Target::Indices(indices) => indices.iter().map(|index| value!(index)).collect(),
         Target::Predicted => {
             let classes = predicted(output)?.unwrap_or_else(|| vec![0; rows]);
-            classes.into_iter().map(|class| json!(class)).collect()
+            classes.into_iter().map(|class| value!(class)).collect()
         }
-        Target::Single => vec![json!(0); rows],
+        Target::Single => vec![value!(0); rows],
         Target::Region(_) | Target::Function(_) | Target::Weights(_) => vec![Json::Null; rows],
     })
 }
@@ -328,19 +329,18 @@ fn write(
     if let Some(path) = &arguments.image {
         outputs.add(path, image(summary, inputs)?);
     }
-    let json = match &arguments.json {
-        Some(path) => Some((path, summary.to_json()?)),
-        None => None,
-    };
-    let to_stdout = |(path, _): &&(&std::path::PathBuf, String)| path.as_os_str() == "-";
-    if let Some((path, text)) = json.as_ref().filter(|json| !to_stdout(json)) {
-        outputs.add(path, text.clone().into_bytes());
+    let to_stdout = arguments
+        .json
+        .as_ref()
+        .is_some_and(|path| path.as_os_str() == "-");
+    if let Some(path) = arguments.json.as_ref().filter(|_| !to_stdout) {
+        outputs.add(path, summary.as_json(|report| json::content(report))?);
     }
     outputs.write()?;
-    match json.as_ref().filter(to_stdout) {
-        Some((_, text)) => print(text)?,
-        None if arguments.model.quiet => {}
-        None => print(&summary.to_text()?)?,
+    if to_stdout {
+        summary.as_json(|report| json::print(report))?;
+    } else if !arguments.model.quiet {
+        print(&summary.to_text()?)?;
     }
     missing.map_or(Ok(()), Err)
 }

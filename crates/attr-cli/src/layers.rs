@@ -7,7 +7,7 @@ use attr_onnx::Port;
 use crate::args::LayersArguments;
 use crate::error::Error;
 use crate::model::Opened;
-use crate::{input, print};
+use crate::{input, json, print};
 
 /// Lists a model's layers.
 pub fn run(arguments: &LayersArguments) -> Result<(), Error> {
@@ -30,9 +30,7 @@ pub fn run(arguments: &LayersArguments) -> Result<(), Error> {
     })?;
     let layers = traced.layers();
     if arguments.json {
-        let text = serde_json::to_string_pretty(&layers);
-        let text = text.map_err(|error| Error::other(error.to_string()))?;
-        return print(&format!("{text}\n"));
+        return json::print(&layers);
     }
     let mut text = String::new();
     let ports = |text: &mut String, what: &str, ports: &[Port]| {

@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
-use serde_json::{Value, json};
+use serde_json::{Value, json as value};
 
 use crate::args::MethodsArguments;
 use crate::error::Error;
 use crate::methods::{self, Entry, LayerUse};
-use crate::print;
+use crate::{json, print};
 
 /// Lists the methods.
 pub fn run(arguments: &MethodsArguments) -> Result<(), Error> {
@@ -15,18 +15,12 @@ pub fn run(arguments: &MethodsArguments) -> Result<(), Error> {
         Some(name) => vec![methods::find(name)?],
         None => methods::all().collect(),
     };
-    let text = if arguments.json {
+    if arguments.json {
         let entries: Vec<Value> = entries.iter().map(|entry| as_json(entry)).collect();
-        let text = serde_json::to_string_pretty(&entries);
-        text.map_err(|error| Error::other(error.to_string()))? + "\n"
-    } else {
-        entries
-            .iter()
-            .map(|entry| as_text(entry))
-            .collect::<Vec<_>>()
-            .join("\n")
-    };
-    print(&text)
+        return json::print(&entries);
+    }
+    let entries: Vec<String> = entries.iter().map(|entry| as_text(entry)).collect();
+    print(&entries.join("\n"))
 }
 
 fn needs(entry: &Entry) -> Vec<&'static str> {
@@ -56,7 +50,7 @@ fn gives(entry: &Entry) -> Vec<&'static str> {
 }
 
 fn as_json(entry: &Entry) -> Value {
-    json!({
+    value!({
         "name": entry.name,
         "crate": entry.krate,
         "summary": entry.summary,

@@ -6,7 +6,7 @@
 //! model.rs      the model, cut as requested    parameters.rs  --set, by each method's schema
 //! input.rs  npy.rs  reads arrays and images    target.rs  baseline.rs  mask.rs  their flags
 //! output.rs     writes all files or none       picture.rs     --image
-//! allocator.rs  keeps freed memory
+//! allocator.rs  keeps freed memory              json.rs        writes JSON
 //! summary.rs    printed and JSON summaries     device.rs  progress.rs  error.rs
 //! ```
 
@@ -17,6 +17,7 @@ mod device;
 mod error;
 mod explain;
 mod input;
+mod json;
 mod layers;
 mod list;
 mod mask;
@@ -106,22 +107,23 @@ fn usage(error: &clap::Error) -> Error {
     Error::input(format!("{} (try --help)", lines.join(" ")))
 }
 
-/// Writes out the characters that would act on a terminal or reorder text: names in a model file may
-/// hold any.
+/// Whether a character would act on a terminal or reorder text.
+fn acts_on_terminals(c: char) -> bool {
+    let reorders = matches!(
+        c,
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    (c.is_control() && c != '\n' && c != '\t') || reorders
+}
+
+/// Writes out the characters that would act on a terminal: names in a model file may hold any.
 fn printable(text: &str) -> Cow<'_, str> {
-    let acts = |c: char| {
-        let reorders = matches!(
-            c,
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-        );
-        (c.is_control() && c != '\n' && c != '\t') || reorders
-    };
-    if !text.contains(acts) {
+    if !text.contains(acts_on_terminals) {
         return Cow::Borrowed(text);
     }
     let mut result = String::with_capacity(text.len());
     for c in text.chars() {
-        if acts(c) {
+        if acts_on_terminals(c) {
             result.extend(c.escape_unicode());
         } else {
             result.push(c);

@@ -59,8 +59,11 @@ pub fn predicted(output: &Value) -> Result<Option<Vec<usize>>, Error> {
 }
 
 impl Summary<'_> {
-    /// Returns the summary as JSON.
-    pub fn to_json(&self) -> Result<String, Error> {
+    /// Passes the summary as it is in JSON to `write`.
+    pub fn as_json<T>(
+        &self,
+        write: impl FnOnce(&Report<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let mut attributions = Vec::new();
         for (name, value) in &self.attributions {
             let values = value.to_vec()?;
@@ -104,8 +107,7 @@ impl Summary<'_> {
             evaluations: self.work.forward_rows,
             work: self.work,
         };
-        let text = serde_json::to_string_pretty(&report);
-        Ok(text.map_err(|error| Error::other(error.to_string()))? + "\n")
+        write(&report)
     }
 
     /// Returns the largest standard error of any value, if values were sampled.
@@ -158,7 +160,7 @@ impl Summary<'_> {
 
 /// The summary's JSON. Numbers are borrowed: those of many rows take more memory as JSON values.
 #[derive(Serialize)]
-struct Report<'a> {
+pub struct Report<'a> {
     model: &'a str,
     method: &'a str,
     parameters: &'a Json,
