@@ -2,6 +2,7 @@
 #![doc = include_str!("../README.md")]
 
 mod composite;
+mod config;
 mod kind;
 mod lrp;
 mod presets;
@@ -9,6 +10,7 @@ pub mod rules;
 mod stabilizer;
 
 pub use composite::{ByKind, ByName, Mixed};
+pub use config::{CompositeName, LrpConfig};
 pub use kind::Kind;
 pub use lrp::Lrp;
 pub use presets::{

@@ -1,5 +1,9 @@
 //! Checks what holds for every method: shapes, seeds, budgets, batches, devices.
 
+use std::sync::Arc;
+
+use attr_core::op::Op;
+use attr_core::walk::{NodeInfo, Rule};
 use attr_core::{
     AtLayers, Attribution, Baseline, Budget, Error, FeatureMask, Inputs, LayerAttribution,
     LayerMethod, Method, Model, Run, Target, Traced, Value, Work,
@@ -12,6 +16,8 @@ use attr_gradient::{
     InternalInfluence, LayerActivation, LayerCam, NeuronConductance, NoiseTunnel, NoiseTunnelKind,
     Quadrature, Saliency, ScoreCam, ShapleyCam, XGradCam, Xrai,
 };
+use attr_lrp_crp::rules::Pass;
+use attr_lrp_crp::{Lrp, Mixed, Preset, epsilon_gamma_box, epsilon_plus_flat};
 use attr_perturb::{
     FeatureAblation, FeaturePermutation, HsicAttribution, Occlusion, PartitionShap,
     PermutationShap, Rise, ShapleyValueSampling, ShapleyValues, SobolAttribution,
@@ -79,6 +85,15 @@ impl Entry {
         self.linear = false;
         self
     }
+}
+
+/// LRP for [`SmallCnn`], whose final softmax has no rule of LRP.
+fn relevance(preset: Preset) -> Lrp<Mixed> {
+    let softmax = |node: &NodeInfo<'_>| -> Result<Option<Arc<dyn Rule>>, Error> {
+        let found = matches!(node.op(), Op::Softmax { .. });
+        Ok(found.then(|| Arc::new(Pass) as Arc<dyn Rule>))
+    };
+    Lrp::new(Mixed::new(vec![Arc::new(softmax), Arc::new(preset)]))
 }
 
 fn methods() -> Vec<Entry> {
@@ -172,6 +187,8 @@ fn methods() -> Vec<Entry> {
             .graph()
             .images()
             .nonlinear(),
+        Entry::new("lrp", relevance(epsilon_plus_flat())).graph(),
+        Entry::new("lrp, gamma", relevance(epsilon_gamma_box(-1.0, 1.0))).graph(),
         Entry::new(
             "feature ablation",
             FeatureAblation::new().with_baseline(0.1),
@@ -281,6 +298,10 @@ fn layer_methods() -> Vec<(&'static str, Box<dyn LayerMethod>)> {
                 ["bn"],
                 PermutationShap::new().with_feature_mask(FeatureMask::Pixels),
             )),
+        ),
+        (
+            "lrp",
+            Box::new(AtLayers::new(layers, relevance(epsilon_plus_flat()))),
         ),
         ("grad-cam", Box::new(GradCam::new(layers))),
         ("grad-cam++", Box::new(GradCamPlusPlus::new(layers))),

@@ -4,6 +4,8 @@
 pub use attr_core::*;
 #[cfg(feature = "gradient")]
 pub use attr_gradient as gradient;
+#[cfg(feature = "lrp")]
+pub use attr_lrp_crp as lrp;
 #[cfg(feature = "onnx")]
 pub use attr_onnx as onnx;
 #[cfg(feature = "perturb")]
@@ -22,6 +24,8 @@ pub mod prelude {
     };
     #[cfg(feature = "gradient")]
     pub use attr_gradient::*;
+    #[cfg(feature = "lrp")]
+    pub use attr_lrp_crp::{Lrp, epsilon_gamma_box, epsilon_plus, epsilon_plus_flat};
     #[cfg(feature = "onnx")]
     pub use attr_onnx::OnnxModel;
     #[cfg(feature = "perturb")]

@@ -4,6 +4,7 @@
 //! messages use it automatically.
 
 mod gradient;
+mod lrp;
 mod perturb;
 mod surrogate;
 
@@ -151,9 +152,15 @@ impl Setup {
 
 /// Returns all methods.
 pub fn all() -> impl Iterator<Item = &'static Entry> {
-    [gradient::ALL, perturb::ALL, surrogate::ALL, &[NOISE]]
-        .into_iter()
-        .flatten()
+    [
+        gradient::ALL,
+        lrp::ALL,
+        perturb::ALL,
+        surrogate::ALL,
+        &[NOISE],
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The noise tunnel, which wraps any other method.

@@ -1,0 +1,136 @@
+//! LRP from plain data, as programs and files describe it.
+
+use std::sync::Arc;
+
+use attr_core::Error;
+use attr_core::walk::Composite;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Lrp, Mixed, Preset, beta_smooth, deconvnet, epsilon_alpha2_beta1, epsilon_alpha2_beta1_flat,
+    epsilon_gamma_box, epsilon_plus, epsilon_plus_flat, excitation_backprop, guided_backprop,
+};
+
+/// The parameters of [`Lrp`] with a composite by its name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct LrpConfig {
+    /// The composite, which chooses the rule of each layer; default epsilon_plus_flat.
+    pub composite: CompositeName,
+    /// Epsilon of LRP-ε, for fully connected layers; default 1e-6, as in zennit.
+    pub epsilon: f64,
+    /// Gamma of LRP-γ, for the convolutions of epsilon_gamma_box; default 0.25, as in zennit.
+    pub gamma: f64,
+    /// The smallest value of the input, which epsilon_gamma_box needs.
+    pub low: Option<f64>,
+    /// The largest value of the input, which epsilon_gamma_box needs.
+    pub high: Option<f64>,
+    /// What is added to the denominators of all other rules; default 1e-6, as in zennit.
+    pub stabilizer: f64,
+    /// Whether biases are left out of denominators, so that they take no relevance; default false,
+    /// as in zennit.
+    pub zero_bias: bool,
+}
+
+impl Default for LrpConfig {
+    fn default() -> Self {
+        Self {
+            composite: CompositeName::default(),
+            epsilon: 1e-6,
+            gamma: 0.25,
+            low: None,
+            high: None,
+            stabilizer: 1e-6,
+            zero_bias: false,
+        }
+    }
+}
+
+/// zennit's composites.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum CompositeName {
+    /// LRP-ε for fully connected layers, z⁺ for convolutions.
+    EpsilonPlus,
+    /// The same, with the flat rule for the first layers.
+    #[default]
+    EpsilonPlusFlat,
+    /// LRP-ε for fully connected layers, LRP-α2β1 for convolutions.
+    EpsilonAlpha2Beta1,
+    /// The same, with the flat rule for the first layers.
+    EpsilonAlpha2Beta1Flat,
+    /// LRP-ε, LRP-γ for convolutions, the z-box rule for first convolutions.
+    EpsilonGammaBox,
+    /// z⁺ for all linear layers, the derivative elsewhere.
+    ExcitationBackprop,
+    /// Positive values at every ReLU, whatever its input.
+    Deconvnet,
+    /// Positive values at every active ReLU.
+    GuidedBackprop,
+    /// The derivative of a smooth ReLU.
+    BetaSmooth,
+}
+
+impl LrpConfig {
+    /// Creates the method.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for numbers out of range, and for epsilon_gamma_box without bounds.
+    pub fn build(&self) -> Result<Lrp<Mixed>, Error> {
+        let numbers = [
+            ("epsilon", self.epsilon),
+            ("gamma", self.gamma),
+            ("stabilizer", self.stabilizer),
+        ];
+        for (name, value) in numbers {
+            if !(value.is_finite() && value >= 0.0) {
+                return Err(Error::Parameter {
+                    name,
+                    value: format!("{value:?}"),
+                    expected: "it must be finite and not negative",
+                });
+            }
+        }
+        let composite: Arc<dyn Composite> = match self.composite {
+            CompositeName::EpsilonPlus => self.preset(epsilon_plus()),
+            CompositeName::EpsilonPlusFlat => self.preset(epsilon_plus_flat()),
+            CompositeName::EpsilonAlpha2Beta1 => self.preset(epsilon_alpha2_beta1()),
+            CompositeName::EpsilonAlpha2Beta1Flat => self.preset(epsilon_alpha2_beta1_flat()),
+            CompositeName::EpsilonGammaBox => {
+                let low = bound("low", self.low)?;
+                let high = bound("high", self.high)?;
+                self.preset(epsilon_gamma_box(low, high))
+            }
+            CompositeName::ExcitationBackprop => Arc::new(excitation_backprop()),
+            CompositeName::Deconvnet => Arc::new(deconvnet()),
+            CompositeName::GuidedBackprop => Arc::new(guided_backprop()),
+            CompositeName::BetaSmooth => Arc::new(beta_smooth()),
+        };
+        Ok(Lrp::new(Mixed::new(vec![composite])))
+    }
+
+    fn preset(&self, preset: Preset) -> Arc<dyn Composite> {
+        let preset = preset
+            .with_epsilon(self.epsilon)
+            .with_gamma(self.gamma)
+            .with_stabilizer(self.stabilizer);
+        Arc::new(if self.zero_bias {
+            preset.without_bias()
+        } else {
+            preset
+        })
+    }
+}
+
+fn bound(name: &'static str, value: Option<f64>) -> Result<f64, Error> {
+    match value {
+        Some(value) if value.is_finite() => Ok(value),
+        other => Err(Error::Parameter {
+            name,
+            value: other.map_or("none".into(), |value| format!("{value:?}")),
+            expected: "epsilon_gamma_box needs finite bounds of the input, low and high",
+        }),
+    }
+}
