@@ -1,6 +1,7 @@
 //! Tests layer-wise relevance propagation: each rule on each kind of layer against its formula on
 //! the layer as a dense matrix, composites on whole networks, errors.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use attr_core::walk::{Composite, NodeInfo, Rule};
@@ -9,12 +10,13 @@ use attr_lrp_crp::rules::{
     AlphaBeta, Epsilon, Flat, Gamma, Pass, SignalTakesAll, WSquare, ZBox, ZPlus,
 };
 use attr_lrp_crp::{
-    ByKind, ByName, Kind, Lrp, Mixed, Preset, epsilon_alpha2_beta1, epsilon_alpha2_beta1_flat,
-    epsilon_gamma_box, epsilon_plus, epsilon_plus_flat,
+    ByKind, ByName, Kind, Lrp, LrpConfig, Mixed, Preset, epsilon_alpha2_beta1,
+    epsilon_alpha2_beta1_flat, epsilon_gamma_box, epsilon_plus, epsilon_plus_flat,
 };
 use attr_testkit::compare::assert_close_slices;
 use attr_testkit::device;
-use attr_testkit::models::{ResNet18, TwoInputs, input, seeded};
+use attr_testkit::golden::{fill, path};
+use attr_testkit::models::{Cnn, Conv1dNet, Mlp, ResNet18, Residual, TwoInputs, input, seeded};
 use burn::module::Module;
 use burn::nn::conv::{
     Conv1dConfig, Conv2dConfig, Conv3dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig,
@@ -25,6 +27,8 @@ use burn::nn::{
     PaddingConfig3d,
 };
 use burn::tensor::{Tensor, TensorData, activation};
+
+use crate::captum::Case;
 
 /// A layer as a dense matrix, `[input][output]`, with its bias.
 struct Dense {
@@ -557,4 +561,58 @@ fn layers_without_a_rule_are_named() {
         .attribute(&closure, &x, 0)
         .unwrap_err();
     assert_eq!(error, Error::NotTraced);
+}
+
+/// zennit 0.5.1's results for every composite; `tools/golden/relevance.py` writes them.
+#[test]
+fn composites_give_zennits_relevance() {
+    fn check<M: Module + Sync + 'static, const D: usize>(
+        name: &str,
+        module: M,
+        forward: fn(&M, Tensor<D>) -> Tensor<2>,
+        expected: &HashMap<String, Vec<f32>>,
+    ) {
+        let case = Case::load(name);
+        let module = fill(module, &case.parameters).valid();
+        let x = case.inputs().values()[0].tensor::<D>().unwrap();
+        let model = Traced::new(&module, forward, &x).unwrap();
+        assert_eq!(expected.len(), 9, "{name}");
+        for (composite, expected) in expected {
+            let config = serde_json::json!({"composite": composite, "low": -3.0, "high": 3.0});
+            let config: LrpConfig = serde_json::from_value(config).unwrap();
+            let method = config.build().unwrap();
+            let target = Target::Classes(case.targets.clone());
+            let found = method.attribute(&model, &x, target).unwrap();
+            let got = Value::from(found.attribution().clone()).to_vec().unwrap();
+            assert_close_slices(&format!("{name}, {composite}"), &got, expected, 1e-4);
+        }
+    }
+    let text = std::fs::read_to_string(path("lrp.json")).unwrap();
+    let all: HashMap<String, HashMap<String, Vec<f32>>> = serde_json::from_str(&text).unwrap();
+    let d = device();
+    check(
+        "mlp",
+        Mlp::new(&d),
+        |m, x: Tensor<2>| m.forward(x),
+        &all["mlp"],
+    );
+    check(
+        "cnn",
+        Cnn::new(&d),
+        |m, x: Tensor<4>| m.forward(x),
+        &all["cnn"],
+    );
+    check(
+        "conv1d",
+        Conv1dNet::new(&d),
+        |m, x: Tensor<3>| m.forward(x),
+        &all["conv1d"],
+    );
+    let residual = Residual::new(&d);
+    check(
+        "residual",
+        residual,
+        |m, x: Tensor<4>| m.forward(x),
+        &all["residual"],
+    );
 }
