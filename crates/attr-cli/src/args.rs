@@ -25,6 +25,7 @@ pub struct Arguments {
 pub enum Command {
     Explain(Box<ExplainArguments>),
     Layers(LayersArguments),
+    Lrp(LrpArguments),
     Methods(MethodsArguments),
     /// Prints a completion script for a shell.
     ///
@@ -208,6 +209,39 @@ pub struct ExplainArguments {
 pub struct LayersArguments {
     #[command(flatten)]
     pub model: ModelArguments,
+
+    /// Prints a JSON array with one object per layer.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Looks at layer-wise relevance propagation on a model, before it explains anything.
+#[derive(Args)]
+pub struct LrpArguments {
+    #[command(subcommand)]
+    pub command: LrpCommand,
+}
+
+#[derive(Subcommand)]
+pub enum LrpCommand {
+    Plan(PlanArguments),
+}
+
+/// Prints which rule each layer gets. BatchNorms are folded into the layer before them first.
+///
+/// Example:
+///
+///   attrx lrp plan --model net.onnx --set composite=epsilon_plus_flat
+///   attrx lrp plan --model net.onnx --set composite=epsilon_gamma_box --set low=0 --set high=1
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub struct PlanArguments {
+    #[command(flatten)]
+    pub model: ModelArguments,
+
+    /// A parameter of LRP, named as in `attrx methods lrp`. Repeatable.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
 
     /// Prints a JSON array with one object per layer.
     #[arg(long)]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! args.rs       the arguments                  methods/       the available methods
-//! explain.rs, part.rs  layers.rs  list.rs      the commands
+//! explain.rs, part.rs  layers.rs  list.rs  lrp.rs   the commands
 //! model.rs      the model, cut as requested    parameters.rs  --set, by each method's schema
 //! input.rs  npy.rs  reads arrays and images    target.rs  baseline.rs  mask.rs  their flags
 //! output.rs     writes all files or none       picture.rs     --image
@@ -20,6 +20,7 @@ mod input;
 mod json;
 mod layers;
 mod list;
+mod lrp;
 mod mask;
 mod methods;
 mod model;
@@ -78,6 +79,7 @@ fn run() -> Result<(), Error> {
     match arguments.command {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Layers(arguments) => layers::run(&arguments),
+        Command::Lrp(arguments) => lrp::run(&arguments),
         Command::Methods(arguments) => list::run(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();

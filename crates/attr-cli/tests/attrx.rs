@@ -788,6 +788,38 @@ fn methods_are_listed_from_the_code() {
 }
 
 #[test]
+fn relevance_is_planned_and_propagated() {
+    let model = asset("digits.onnx");
+    let plan = ["lrp", "plan", "--model", &model];
+    let text = succeeds(&[&plan[..], &["--set", "composite=epsilon_plus"]].concat());
+    assert!(
+        text.lines().next().unwrap().ends_with("epsilon_plus"),
+        "{text}"
+    );
+    let listed: Value =
+        serde_json::from_str(&succeeds(&[&plan[..], &["--json"]].concat())).unwrap();
+    assert_eq!(listed[0]["rule"], "Flat");
+    for (set, expected) in [
+        ("composite=epsilon", "epsilon_plus_flat"),
+        ("composite=epsilon_gamma_box", "low = none"),
+        ("gamma=-1", "gamma = -1"),
+        ("lambda=1", "it has composite"),
+    ] {
+        let error = fails(&[&plan[..], &["--set", set]].concat());
+        assert!(error.contains(expected), "{set}: {error}");
+    }
+    let lrp = ["--method", "lrp", "--set", "zero_bias=true", "--json"];
+    let summary: Value = serde_json::from_str(&succeeds(&explain_seven(&lrp))).unwrap();
+    let sum = summary["attributions"][0]["sum"][0].as_f64().unwrap();
+    let score = summary["score"][0].as_f64().unwrap();
+    assert!((sum - score).abs() < 1e-3 * score.abs(), "{sum} of {score}");
+    // A softmax has no rule, unless it is left out.
+    let bert = exported("vit_tiny_legacy14.onnx");
+    let error = fails(&["lrp", "plan", "--model", &bert]);
+    assert!(error.contains("it has no rule for"), "{error}");
+}
+
+#[test]
 fn help_and_completions() {
     for command in ["explain", "layers", "methods", "completions"] {
         let help = succeeds(&[command, "--help"]);

@@ -77,8 +77,16 @@ impl LrpConfig {
     /// Creates the method.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for numbers out of range, and for epsilon_gamma_box without bounds.
+    /// As [`composite`](Self::composite).
     pub fn build(&self) -> Result<Lrp<Mixed>, Error> {
+        Ok(Lrp::new(self.composite()?))
+    }
+
+    /// Creates the composite.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for numbers out of range, and for epsilon_gamma_box without bounds.
+    pub fn composite(&self) -> Result<Mixed, Error> {
         let numbers = [
             ("epsilon", self.epsilon),
             ("gamma", self.gamma),
@@ -108,7 +116,7 @@ impl LrpConfig {
             CompositeName::GuidedBackprop => Arc::new(guided_backprop()),
             CompositeName::BetaSmooth => Arc::new(beta_smooth()),
         };
-        Ok(Lrp::new(Mixed::new(vec![composite])))
+        Ok(Mixed::new(vec![composite]))
     }
 
     fn preset(&self, preset: Preset) -> Arc<dyn Composite> {
