@@ -49,10 +49,10 @@ enum Convolution {
 #[derive(Clone, Debug)]
 enum First {
     AsOthers,
-    /// For convolutions and fully connected layers.
+    /// The flat rule, for convolutions and fully connected layers.
     Flat,
-    /// For convolutions.
-    Box(Bound, Bound),
+    /// The z-box rule with its bounds, for convolutions.
+    Within(Box<[Bound; 2]>),
 }
 
 /// Returns LRP-ε for fully connected layers and z⁺ for convolutions.
@@ -86,7 +86,7 @@ pub fn epsilon_alpha2_beta1_flat() -> Preset {
 /// Returns LRP-ε for fully connected layers, LRP-γ for convolutions, and the z-box rule for first
 /// convolutions, whose inputs lie between `low` and `high`.
 pub fn epsilon_gamma_box(low: impl Into<Bound>, high: impl Into<Bound>) -> Preset {
-    let first = First::Box(low.into(), high.into());
+    let first = First::Within(Box::new([low.into(), high.into()]));
     Preset::new("epsilon_gamma_box", Convolution::Gamma, first)
 }
 
@@ -170,7 +170,8 @@ impl Preset {
     fn first(&self, kind: Kind) -> Option<Arc<dyn Rule>> {
         match (&self.first, kind) {
             (First::Flat, _) => Some(Arc::new(Flat::new().with_stabilizer(self.stabilizer))),
-            (First::Box(low, high), Kind::Convolution) => {
+            (First::Within(bounds), Kind::Convolution) => {
+                let [low, high] = &**bounds;
                 let rule = ZBox::new(low.clone(), high.clone());
                 Some(Arc::new(rule.with_stabilizer(self.stabilizer)))
             }

@@ -79,7 +79,8 @@ impl Stabilizer {
     }
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
+#[cfg(feature = "flex")]
 mod tests {
     use burn::tensor::{Device, Tensor, Tolerance};
 

@@ -555,7 +555,7 @@ fn layers_without_a_rule_are_named() {
             Err(Error::Parameter { .. })
         ));
     }
-    assert_eq!(AlphaBeta::new(1.5, 0.5).is_ok(), true);
+    assert!(AlphaBeta::new(1.5, 0.5).is_ok());
     let closure = |x: Tensor<2>| x;
     let error = Lrp::new(epsilon_plus())
         .attribute(&closure, &x, 0)

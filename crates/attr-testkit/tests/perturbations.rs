@@ -95,8 +95,7 @@ fn elements_with_negative_numbers_are_never_perturbed() {
         ("lime", |mask| Box::new(Lime::new().with_feature_mask(mask))),
     ];
     for (name, method) in methods {
-        for row in 0..2 {
-            let own = fixed[row];
+        for (row, &own) in fixed.iter().enumerate() {
             let seen = move |x: Tensor<2>| {
                 let column = Value::from(x.clone().narrow(1, 1, 1)).to_vec().unwrap();
                 assert!(column.iter().all(|&value| value == own), "{column:?}");
