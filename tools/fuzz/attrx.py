@@ -54,6 +54,7 @@ METHODS = [
     ("shapley-value-sampling", ["n_samples=2"]),
     ("kernel-shap", ["n_samples=20"]),
     ("lime", ["n_samples=20"]),
+    ("lrp", []),
     ("rise", ["N=20"]),
     ("permutation-shap", []),
     ("sobol", ["nb_design=4"]),

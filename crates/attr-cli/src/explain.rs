@@ -87,7 +87,11 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
         let part = Part::new(arguments, needs, &opened, &whole, &inputs, &rows)?;
         let target = match whole_target.clone() {
             Some(target) => target,
-            None => whole_target.insert(part.target(arguments, needs)?).clone(),
+            None => {
+                let target = part.target(arguments, needs)?;
+                check_rows(&target, inputs.values.rows())?;
+                whole_target.insert(target).clone()
+            }
         };
         parts.push(part.explain(
             arguments,
@@ -138,6 +142,23 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
         time,
     };
     write(arguments, &summary, &inputs)
+}
+
+/// Refuses a target for each row unless there are as many as rows.
+fn check_rows(target: &Target, rows: usize) -> Result<(), Error> {
+    let given = match target {
+        Target::Classes(classes) => classes.len(),
+        Target::Indices(indices) => indices.len(),
+        _ => rows,
+    };
+    if given == rows {
+        return Ok(());
+    }
+    Err(attr_core::Error::TargetRows {
+        expected: rows,
+        got: given,
+    }
+    .into())
 }
 
 /// Returns each input's name, or none if it gets no attribution: integers have no gradient.

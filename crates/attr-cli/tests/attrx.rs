@@ -1115,6 +1115,40 @@ fn bad_files_are_refused() {
 }
 
 #[test]
+fn targets_that_are_too_many_are_refused() {
+    let bench = Bench::new();
+    let targets = bench.array("t.npy", &[2], vec![7i64, 1]);
+    let error = fails(&explain_seven(&[
+        "--method", "saliency", "--target", &targets,
+    ]));
+    assert!(error.contains("2 targets were given for 1 rows"), "{error}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_written_is_found_first_and_reports_are_no_results() {
+    // Nobody can write here, not even the superuser.
+    let error = fails(&explain_seven(&[
+        "--method",
+        "saliency",
+        "--out",
+        "/proc/a.npy",
+    ]));
+    assert!(error.contains("--out /proc/a.npy: cannot write"), "{error}");
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let run = Command::new(env!("CARGO_BIN_EXE_attrx"))
+        .args(explain_seven(&["--method", "saliency", "--verbose"]))
+        .stderr(full)
+        .output()
+        .unwrap();
+    assert!(run.status.success());
+    assert!(String::from_utf8_lossy(&run.stdout).contains("score"));
+}
+
+#[test]
 fn what_cannot_be_computed_does_not_lose_the_rest() {
     let bench = Bench::new();
     let (out, delta) = (bench.path("out.npy"), bench.path("delta.npy"));

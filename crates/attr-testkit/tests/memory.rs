@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use attr_core::{Baseline, Budget, Error, Method, Progress, Run, Traced};
 use attr_gradient::{GradientShap, IntegratedGradients, NoiseTunnel, Quadrature, Saliency};
-use attr_perturb::{FeatureAblation, Occlusion, ShapleyValueSampling, SobolAttribution};
+use attr_perturb::{FeatureAblation, Occlusion, Rise, ShapleyValueSampling, SobolAttribution};
 use attr_surrogate::KernelShap;
 use attr_testkit::device;
 use attr_testkit::models::input;
@@ -138,6 +138,26 @@ fn a_million_samples_of_each_gradient_method() {
     ];
     for bytes in held {
         assert!(bytes < (16 + 64) * MIB, "{bytes} bytes");
+    }
+}
+
+#[test]
+fn millions_of_masks_and_designs() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let image = Tensor::<4>::ones([1, 3, 64, 64], &device());
+    let sum = |x: Tensor<4>| x.flatten::<2>(1, 3).sum_dim(1);
+    let rise = Rise::new().with_masks(1 << 24);
+    let sobol = SobolAttribution::new().with_design(1 << 16);
+    let methods: [(&str, &dyn Method); 2] = [("RISE", &rise), ("Sobol", &sobol)];
+    for (name, method) in methods {
+        let held = held(name, || {
+            let until = Until::soon();
+            let run = Run::new().with_budget(Budget::Bytes(16 * MIB));
+            let run = run.with_progress(&until);
+            let found = Method::attribute_with(&method, &sum, &image, 0, &run);
+            assert!(matches!(found, Err(Error::Cancelled)), "{name}");
+        });
+        assert!(held < (16 + 192) * MIB, "{name}: {held} bytes");
     }
 }
 
