@@ -411,6 +411,30 @@ def bound_batch():
     return model(nodes, stored, (1 << 16, 4, 1))
 
 
+@greedy("a convolution with 16000 zeros around a small image")
+def padded_convolution():
+    convolution = helper.make_node(
+        "Conv", ["x", "w"], ["c"], "conv_1", pads=[16000] * 4, kernel_shape=[1, 1]
+    )
+    nodes = [convolution, node("GlobalMaxPool", ["c"], "m"), node("Flatten", ["m"], "y")]
+    return model(nodes, [floats("w", 1, 4, 1, 1)], IMAGE)
+
+
+@greedy("average pooling with padding over 16384 x 16384 points")
+def shared_average():
+    pooling = helper.make_node(
+        "AveragePool", ["e"], ["p"], "pool_1", kernel_shape=[2, 2], pads=[1] * 4
+    )
+    nodes = [
+        node("Expand", ["x", "shape"], "e"),
+        pooling,
+        node("GlobalMaxPool", ["p"], "m"),
+        node("Flatten", ["m"], "y"),
+    ]
+    stored = [integers("shape", 1, 1, 1 << 14, 1 << 14)]
+    return model(nodes, stored, ("batch", 1, 1, 1))
+
+
 @greedy("60 identity matrices of 4096 x 4096")
 def many_constants():
     nodes, last = [], "x"

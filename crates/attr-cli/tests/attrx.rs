@@ -1205,6 +1205,8 @@ fn greedy_models_are_refused_before_they_take_memory() {
     let bench = Bench::new();
     let rows = bench.floats("rows.npy", &[2, 4], vec![0.5; 8]);
     let batch = bench.floats("batch.npy", &[1 << 16, 4, 1], vec![0.5; 1 << 18]);
+    let image = bench.floats("image.npy", &[1, 4, 8, 8], vec![0.5; 256]);
+    let point = bench.floats("point.npy", &[1, 1, 1, 1], vec![0.5]);
     let sequence = bench.floats("long.npy", &[1, 20_000, 1], vec![0.5; 20_000]);
     let cases = [
         ("wide_integers", &rows, "it computes with 1099511627776"),
@@ -1215,6 +1217,8 @@ fn greedy_models_are_refused_before_they_take_memory() {
             "the 65536 rows that the model takes need about",
         ),
         ("many_constants", &rows, "too many constants"),
+        ("padded_convolution", &image, "allow it with --memory"),
+        ("shared_average", &point, "allow it with --memory"),
         ("long_sequence", &sequence, "more than 16384 steps"),
         ("loud_names", &rows, r"Foo\u{1b}[31m"),
     ];
@@ -1230,6 +1234,44 @@ fn greedy_models_are_refused_before_they_take_memory() {
             assert!(error.len() < 2000, "{name}: {} bytes", error.len());
         }
     }
+}
+
+/// Of a large file beside the model, only what the model names is read.
+#[cfg(target_os = "linux")]
+#[test]
+fn only_named_weights_are_read() {
+    let bench = Bench::new();
+    let model = bench.path("mlp_external.onnx");
+    std::fs::copy(exported("mlp_external.onnx"), &model).unwrap();
+    let data = format!("{model}.data");
+    std::fs::copy(exported("mlp_external.onnx.data"), &data).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&data).unwrap();
+    file.set_len(16 << 30).unwrap();
+    let run = limited(&["layers", "--model", &model]);
+    assert!(
+        run.status.success(),
+        "{}",
+        String::from_utf8_lossy(&run.stderr)
+    );
+}
+
+/// Four times the steps take about four times as long to trace.
+#[test]
+fn long_sequences_are_traced_in_linear_time() {
+    let bench = Bench::new();
+    let model = root().join("crates/attr-testkit/onnx/greedy/long_sequence.onnx");
+    let model = model.display().to_string();
+    let seconds = |steps: usize| {
+        let rows = bench.floats("steps.npy", &[1, steps as u64, 1], vec![0.5; steps]);
+        let once = |_| {
+            let start = std::time::Instant::now();
+            succeeds(&["layers", "--model", &model, "--input", &rows, "--json"]);
+            start.elapsed().as_secs_f64()
+        };
+        (0..3).map(once).fold(f64::MAX, f64::min)
+    };
+    let (short, long) = (seconds(3_000), seconds(12_000));
+    assert!(long < 9.0 * short, "{short} s, then {long} s");
 }
 
 /// Memory that the system refuses is one line, too.

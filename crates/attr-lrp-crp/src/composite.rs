@@ -5,7 +5,7 @@ use std::sync::Arc;
 use attr_core::Error;
 use attr_core::walk::{Composite, NodeInfo, Rule};
 
-use crate::Kind;
+use crate::LayerKind;
 
 /// Takes each layer's rule from the first composite that has one.
 ///
@@ -89,8 +89,9 @@ impl Composite for ByName {
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '#']))
         };
         let exactly = |name: &str| node.name() == name || node.aliases().iter().any(|a| a == name);
-        let inside =
-            |name: &str| Kind::of(node).is_some_and(Kind::is_linear) && is(node.name(), name);
+        let inside = |name: &str| {
+            LayerKind::of(node).is_some_and(LayerKind::is_linear) && is(node.name(), name)
+        };
         let found = self
             .0
             .iter()
@@ -101,7 +102,7 @@ impl Composite for ByName {
 
 /// Rules by the kind of a layer.
 #[derive(Clone, Default)]
-pub struct ByKind(Vec<(Kind, Arc<dyn Rule>)>);
+pub struct ByKind(Vec<(LayerKind, Arc<dyn Rule>)>);
 
 impl ByKind {
     /// Creates a composite without rules.
@@ -110,13 +111,13 @@ impl ByKind {
     }
 
     /// Adds a rule for a kind of layer.
-    pub fn with(mut self, kind: Kind, rule: Arc<dyn Rule>) -> Self {
+    pub fn with(mut self, kind: LayerKind, rule: Arc<dyn Rule>) -> Self {
         self.0.push((kind, rule));
         self
     }
 
     fn of(&self, node: &NodeInfo<'_>) -> Option<Arc<dyn Rule>> {
-        let kind = Kind::of(node)?;
+        let kind = LayerKind::of(node)?;
         let found = self.0.iter().find(|(own, _)| *own == kind);
         found.map(|(_, rule)| rule.clone())
     }

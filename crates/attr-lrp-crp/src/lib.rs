@@ -3,7 +3,7 @@
 
 mod composite;
 mod config;
-mod kind;
+mod layer_kind;
 mod lrp;
 mod presets;
 pub mod rules;
@@ -11,7 +11,7 @@ mod stabilizer;
 
 pub use composite::{ByKind, ByName, Mixed};
 pub use config::{CompositeName, LrpConfig};
-pub use kind::Kind;
+pub use layer_kind::LayerKind;
 pub use lrp::Lrp;
 pub use presets::{
     Preset, beta_smooth, deconvnet, epsilon_alpha2_beta1, epsilon_alpha2_beta1_flat,

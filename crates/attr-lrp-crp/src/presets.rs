@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use attr_core::op::{Binary, Op};
+use attr_core::Error;
+use attr_core::op::{Binary, Op, Reduce};
 use attr_core::walk::{Composite, NodeInfo, Rule};
-use attr_core::{Error, op};
 
 use crate::rules::{
     AlphaBeta, Bilinear, Bound, Epsilon, Flat, Gamma, Norm, Pass, ReLUBetaSmooth, ReLUDeconvNet,
     ReLUGuidedBackprop, SignalTakesAll, ZBox, ZPlus,
 };
-use crate::{Kind, Stabilizer};
+use crate::{LayerKind, Stabilizer};
 
 /// A composite with LRP-ε for fully connected layers and another rule for convolutions, made by
 /// [`epsilon_plus`] and its neighbours.
@@ -167,10 +167,10 @@ impl Preset {
     }
 
     /// Returns the rule of a first layer, if it has one of its own.
-    fn first(&self, kind: Kind) -> Option<Arc<dyn Rule>> {
+    fn first(&self, kind: LayerKind) -> Option<Arc<dyn Rule>> {
         match (&self.first, kind) {
             (First::Flat, _) => Some(Arc::new(Flat::new().with_stabilizer(self.stabilizer))),
-            (First::Within(bounds), Kind::Convolution) => {
+            (First::Within(bounds), LayerKind::Convolution) => {
                 let [low, high] = &**bounds;
                 let rule = ZBox::new(low.clone(), high.clone());
                 Some(Arc::new(rule.with_stabilizer(self.stabilizer)))
@@ -186,7 +186,7 @@ impl Composite for Preset {
     }
 
     fn rule(&self, node: &NodeInfo<'_>) -> Result<Option<Arc<dyn Rule>>, Error> {
-        let Some(kind) = Kind::of(node) else {
+        let Some(kind) = LayerKind::of(node) else {
             return check_derivative(node, self.name).map(|()| None);
         };
         if kind.is_linear()
@@ -196,26 +196,26 @@ impl Composite for Preset {
             return Ok(Some(rule));
         }
         Ok(Some(match kind {
-            Kind::Dense => self.dense(),
-            Kind::Convolution => self.convolution(),
+            LayerKind::Dense => self.dense(),
+            LayerKind::Convolution => self.convolution(),
             other => around(node, other, self.stabilizer),
         }))
     }
 
     fn group(&self, group: &NodeInfo<'_>) -> Result<Option<Arc<dyn Rule>>, Error> {
-        Ok(Kind::of(group).map(|kind| around(group, kind, self.stabilizer)))
+        Ok(LayerKind::of(group).map(|kind| around(group, kind, self.stabilizer)))
     }
 }
 
 /// Returns the rule of a layer that is not linear.
-fn around(node: &NodeInfo<'_>, kind: Kind, stabilizer: Stabilizer) -> Arc<dyn Rule> {
+fn around(node: &NodeInfo<'_>, kind: LayerKind, stabilizer: Stabilizer) -> Arc<dyn Rule> {
     let like_output = |i: usize| node.shape(i) == node.output_shape();
     match kind {
-        Kind::BatchNorm | Kind::Normalisation | Kind::Activation => Arc::new(Pass),
-        Kind::Scale if (0..node.operands()).all(|i| !node.varies(i) || like_output(i)) => {
+        LayerKind::BatchNorm | LayerKind::Normalisation | LayerKind::Activation => Arc::new(Pass),
+        LayerKind::Scale if (0..node.operands()).all(|i| !node.varies(i) || like_output(i)) => {
             Arc::new(Pass)
         }
-        Kind::Product => product(node, stabilizer),
+        LayerKind::Product => product(node, stabilizer),
         _ => Arc::new(Norm::new().with_stabilizer(stabilizer)),
     }
 }
@@ -247,7 +247,7 @@ fn is_gate(node: &NodeInfo<'_>, i: usize) -> bool {
     while let Some(node) = producer {
         match node.op() {
             Op::Sigmoid | Op::HardSigmoid { .. } | Op::Softmax { .. } => return true,
-            op::Op::Reshape(_) | Op::Expand(_) | Op::Permute(_) | Op::Slice(_) => {
+            Op::Reshape(_) | Op::Expand(_) | Op::Permute(_) | Op::Slice(_) => {
                 producer = node.producer(0);
             }
             _ => return false,
@@ -268,7 +268,7 @@ fn check_derivative(node: &NodeInfo<'_>, composite: &str) -> Result<(), Error> {
     match node.op() {
         // Largest values take all; values that only move keep their relevance.
         Op::MaxPool { .. }
-        | Op::Reduce(op::Reduce::Max | op::Reduce::Min | op::Reduce::MaxAbs, _)
+        | Op::Reduce(Reduce::Max | Reduce::Min | Reduce::MaxAbs, _)
         | Op::ExtremeWithIndices { .. }
         | Op::TopK { .. }
         | Op::Sort { .. }
@@ -311,9 +311,9 @@ fn check_derivative(node: &NodeInfo<'_>, composite: &str) -> Result<(), Error> {
 pub fn excitation_backprop() -> impl Composite + Clone {
     Named {
         name: "excitation_backprop",
-        choose: |node| match Kind::of(node)? {
-            Kind::Dense | Kind::Convolution => Some(Arc::new(ZPlus::new())),
-            Kind::Sum | Kind::AveragePool => Some(Arc::new(Norm::new())),
+        choose: |node| match LayerKind::of(node)? {
+            LayerKind::Dense | LayerKind::Convolution => Some(Arc::new(ZPlus::new())),
+            LayerKind::Sum | LayerKind::AveragePool => Some(Arc::new(Norm::new())),
             _ => None,
         },
     }

@@ -10,7 +10,7 @@ use attr_lrp_crp::rules::{
     AlphaBeta, Epsilon, Flat, Gamma, Pass, SignalTakesAll, WSquare, ZBox, ZPlus,
 };
 use attr_lrp_crp::{
-    ByKind, ByName, Kind, Lrp, LrpConfig, Mixed, Preset, epsilon_alpha2_beta1,
+    ByKind, ByName, LayerKind, Lrp, LrpConfig, Mixed, Preset, epsilon_alpha2_beta1,
     epsilon_alpha2_beta1_flat, epsilon_gamma_box, epsilon_plus, epsilon_plus_flat,
 };
 use attr_testkit::compare::assert_close_slices;
@@ -229,9 +229,9 @@ fn check_layer<M, const D: usize, const E: usize>(
         let seeds = doubles(Value::from(weights.clone()).to_vec().unwrap());
         for (rule_name, rule, oracle) in rules() {
             let composite = ByKind::new()
-                .with(Kind::Dense, rule.clone())
-                .with(Kind::Convolution, rule)
-                .with(Kind::Activation, Arc::new(Pass));
+                .with(LayerKind::Dense, rule.clone())
+                .with(LayerKind::Convolution, rule)
+                .with(LayerKind::Activation, Arc::new(Pass));
             let target = Target::weights(weights.clone());
             let found = Lrp::new(composite).attribute(&model, &x, target).unwrap();
             let got = Value::from(found.attribution().clone()).to_vec().unwrap();
@@ -475,7 +475,7 @@ fn gates_and_several_inputs_conserve_relevance() {
             .any(|(_, rule)| rule.is_some_and(|r| r.name() == "SignalTakesAll"))
     );
     // The z⁺ rule loses what arrives where nothing contributes positively; LRP-ε does not.
-    let epsilon = ByKind::new().with(Kind::Convolution, Arc::new(Epsilon::default()));
+    let epsilon = ByKind::new().with(LayerKind::Convolution, Arc::new(Epsilon::default()));
     let composite = Mixed::new(vec![Arc::new(epsilon), Arc::new(epsilon_plus())]);
     let found = Lrp::new(composite).attribute(&model, &x, 0).unwrap();
     let (sums, scores) = sums(&found);
@@ -545,7 +545,7 @@ fn layers_without_a_rule_are_named() {
         Arc::new(ZPlus::new()) as Arc<dyn Rule>,
         Arc::new(SignalTakesAll::new(1)),
     ] {
-        let kinds = ByKind::new().with(Kind::Activation, rule);
+        let kinds = ByKind::new().with(LayerKind::Activation, rule);
         let error = Lrp::new(kinds).attribute(&model, &x, 0).unwrap_err();
         assert!(matches!(error, Error::Rule { .. }), "{error}");
     }

@@ -1,5 +1,6 @@
 //! The z-box rule for inputs within bounds.
 
+use attr_core::op::{Dim, Op};
 use attr_core::walk::{NodeView, Rule, Shares};
 use attr_core::{Error, Value};
 use burn::tensor::Tensor;
@@ -66,11 +67,8 @@ impl Bound {
                 expected: format!("{:?}, where the model is,", x.device()),
             });
         }
-        // Adding zeros of the input's shape broadcasts, whatever the rank.
-        let sizes = shape
-            .iter()
-            .map(|&size| attr_core::op::Dim::fixed(size as isize));
-        let expand = attr_core::op::Op::Expand(sizes.collect());
+        let sizes = shape.iter().map(|&size| Dim::fixed(size as isize));
+        let expand = Op::Expand(sizes.collect());
         Ok(expand.run(vec![bound.clone()], &x.device())?.remove(0))
     }
 }

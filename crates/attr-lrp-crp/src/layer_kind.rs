@@ -5,7 +5,7 @@ use attr_core::walk::NodeInfo;
 
 /// The kinds of layers that composites have rules for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum LayerKind {
     /// A fully connected layer, or a product with a constant matrix.
     Dense,
     /// A convolution or transposed convolution over 1 to 3 dimensions.
@@ -26,7 +26,7 @@ pub enum Kind {
     Product,
 }
 
-impl Kind {
+impl LayerKind {
     /// Returns a node's kind; `None` for what has none, such as a reshape or a softmax.
     pub fn of(node: &NodeInfo<'_>) -> Option<Self> {
         if let Some(group) = node.group() {
