@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from gradient_family import Cnn, Conv1dNet, Mlp
 from torch import nn
 from zennit import composites
 from zennit.attribution import Gradient
@@ -24,43 +25,8 @@ GOLDEN = Path(__file__).resolve().parents[2] / "crates/attr-testkit/golden"
 LOW, HIGH = -3.0, 3.0
 
 
-class Mlp(nn.Module):
-    """ReLU, tanh and sigmoid between linear layers."""
-
-    def __init__(self):
-        super().__init__()
-        self.fc1 = nn.Linear(6, 8)
-        self.relu = nn.ReLU()
-        self.fc2 = nn.Linear(8, 7)
-        self.tanh = nn.Tanh()
-        self.fc3 = nn.Linear(7, 5)
-        self.sigmoid = nn.Sigmoid()
-        self.fc4 = nn.Linear(5, 3)
-
-    def forward(self, x):
-        x = self.tanh(self.fc2(self.relu(self.fc1(x))))
-        return self.fc4(self.sigmoid(self.fc3(x)))
-
-
-class Cnn(nn.Module):
-    """Two convolutions with max pooling between."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv1 = nn.Conv2d(1, 3, 3)
-        self.relu1 = nn.ReLU()
-        self.pool = nn.MaxPool2d(2)
-        self.conv2 = nn.Conv2d(3, 4, 2)
-        self.relu2 = nn.ReLU()
-        self.fc = nn.Linear(16, 3)
-
-    def forward(self, x):
-        x = self.pool(self.relu1(self.conv1(x)))
-        return self.fc(self.relu2(self.conv2(x)).flatten(1))
-
-
 class Residual(nn.Module):
-    """A residual block with BatchNorm, pooled and classified."""
+    """That of `gradient_family.py`, with its sum and its mean as modules."""
 
     def __init__(self):
         super().__init__()
@@ -79,23 +45,6 @@ class Residual(nn.Module):
         inner = self.bn2(self.conv2(inner))
         both = self.sum(torch.stack([inner, x], dim=-1))
         return self.fc(self.mean(self.relu2(both)).flatten(1))
-
-
-class Conv1dNet(nn.Module):
-    """Two 1-D convolutions with max pooling between."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv1 = nn.Conv1d(3, 4, 3)
-        self.relu1 = nn.ReLU()
-        self.pool = nn.MaxPool1d(2)
-        self.conv2 = nn.Conv1d(4, 3, 2)
-        self.relu2 = nn.ReLU()
-        self.fc = nn.Linear(6, 3)
-
-    def forward(self, x):
-        x = self.pool(self.relu1(self.conv1(x)))
-        return self.fc(self.relu2(self.conv2(x)).flatten(1))
 
 
 MODELS = {"mlp": Mlp, "cnn": Cnn, "residual": Residual, "conv1d": Conv1dNet}

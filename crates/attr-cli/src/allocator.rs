@@ -40,7 +40,7 @@ fn checked(memory: *mut u8, size: usize) -> *mut u8 {
 }
 
 /// Keeps freed memory in the program. By default, glibc returns large blocks to the system at once,
-/// and the next operation waits while their pages are cleared again: image models take 1.2 to 1.3
+/// and the next operation waits while their pages are cleared again: image models take 1.2 to 1.4
 /// times as long.
 pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]

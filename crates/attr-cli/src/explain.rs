@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use attr_core::{Target, Value, Values};
 use attr_onnx::Port;
-use serde_json::{Value as Json, json as value};
+use serde_json::{Value as Json, json};
 
 use crate::args::ExplainArguments;
 use crate::error::Error;
@@ -301,15 +301,15 @@ fn check_outputs(arguments: &ExplainArguments) -> Result<(), Error> {
 /// Returns the index explained in each row, or null for a weighted sum.
 fn targets(target: &Target, output: &Value, rows: usize) -> Result<Vec<Json>, Error> {
     Ok(match target {
-        Target::Class(class) => vec![value!(class); rows],
-        Target::Classes(classes) => classes.iter().map(|class| value!(class)).collect(),
-        Target::Index(index) => vec![value!(index); rows],
-        Target::Indices(indices) => indices.iter().map(|index| value!(index)).collect(),
+        Target::Class(class) => vec![json!(class); rows],
+        Target::Classes(classes) => classes.iter().map(|class| json!(class)).collect(),
+        Target::Index(index) => vec![json!(index); rows],
+        Target::Indices(indices) => indices.iter().map(|index| json!(index)).collect(),
         Target::Predicted => {
             let classes = predicted(output)?.unwrap_or_else(|| vec![0; rows]);
-            classes.into_iter().map(|class| value!(class)).collect()
+            classes.into_iter().map(|class| json!(class)).collect()
         }
-        Target::Single => vec![value!(0); rows],
+        Target::Single => vec![json!(0); rows],
         Target::Region(_) | Target::Function(_) | Target::Weights(_) => vec![Json::Null; rows],
     })
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use serde_json::{Value, json as value};
+use serde_json::{Value, json};
 
 use crate::args::MethodsArguments;
 use crate::error::Error;
@@ -50,7 +50,7 @@ fn gives(entry: &Entry) -> Vec<&'static str> {
 }
 
 fn as_json(entry: &Entry) -> Value {
-    value!({
+    json!({
         "name": entry.name,
         "crate": entry.krate,
         "summary": entry.summary,

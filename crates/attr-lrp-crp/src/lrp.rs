@@ -1,8 +1,7 @@
 //! LRP as a method.
 
-use attr_core::build::Collected;
-use attr_core::walk::{Composite, Keep, Walk};
-use attr_core::{Error, Explanation, Kind, Method, Question, Value};
+use attr_core::walk::Composite;
+use attr_core::{ByRules, Error, Explanation, Method, Question};
 
 /// Propagates the target's score back to the input, by the rules of a composite.
 ///
@@ -40,7 +39,7 @@ use attr_core::{Error, Explanation, Kind, Method, Question, Value};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Lrp<C> {
-    composite: C,
+    rules: ByRules<C>,
     fold: bool,
 }
 
@@ -48,7 +47,7 @@ impl<C: Composite> Lrp<C> {
     /// Creates the method from a composite, such as [`epsilon_plus_flat`](crate::epsilon_plus_flat).
     pub fn new(composite: C) -> Self {
         Self {
-            composite,
+            rules: ByRules::new(composite).from_scores(),
             fold: true,
         }
     }
@@ -73,46 +72,9 @@ impl<C: Composite> Lrp<C> {
     }
 }
 
-/// Returns the relevance of each target at the output.
-fn start(seed: &Value, output: &Value) -> Result<Value, Error> {
-    seed.zip(output, |seed, output| seed * output)
-}
-
-/// Returns no relevance for an input that could get some.
-fn nothing(input: &Value, number: usize) -> Result<Value, Error> {
-    match input.kind() {
-        Kind::Float => Ok(input.zeros_like()),
-        _ => Err(Error::NoGradient { input: number }),
-    }
-}
-
 impl<C: Composite> Method for Lrp<C> {
     fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
-        self.canonized(question, |question| {
-            question.check_attributed()?;
-            let plan = question.plan(&self.composite)?;
-            let mut collected = question.collect();
-            question.for_rows(1, |rows| {
-                let pass = question.pass(&rows, None, &plan)?;
-                let output = pass.output()?;
-                let chosen = question.chosen(&output, &rows)?;
-                for (t, chosen) in chosen.into_iter().enumerate() {
-                    let walk = Walk::from_output(start(&chosen.seed, &output)?);
-                    let mut values = pass.walk(walk)?.inputs;
-                    for (i, value) in values.iter_mut().enumerate() {
-                        if !rows.attributed(i) {
-                            *value = None;
-                        } else if value.is_none() {
-                            // Rules may stop all relevance on the way, as at a gate.
-                            *value = Some(nothing(&rows.values()[i], i)?);
-                        }
-                    }
-                    collected.push(t, values, &chosen.scores);
-                }
-                Ok(())
-            })?;
-            collected.finish()
-        })
+        self.canonized(question, |question| self.rules.explain(question))
     }
 
     fn explain_layers(
@@ -121,24 +83,7 @@ impl<C: Composite> Method for Lrp<C> {
         layers: &[String],
     ) -> Result<Vec<Vec<Explanation>>, Error> {
         self.canonized(question, |question| {
-            let plan = question.plan(&self.composite)?.to_layers(layers)?;
-            let names: Vec<&str> = layers.iter().map(String::as_str).collect();
-            let mut collected = Collected::new(question.targets().len(), layers.len());
-            question.for_rows(1, |rows| {
-                let pass = question.pass(&rows, None, &plan)?;
-                let output = pass.output()?;
-                let chosen = question.chosen(&output, &rows)?;
-                for (t, chosen) in chosen.into_iter().enumerate() {
-                    let walk = Walk::from_output(start(&chosen.seed, &output)?);
-                    let values = pass
-                        .walk(walk.keep(Keep::Layers(&names)))?
-                        .reached(layers)?;
-                    collected.push(t, values.into_iter().map(Some).collect(), &chosen.scores);
-                }
-                Ok(())
-            })?;
-            let found = collected.finish()?.into_iter();
-            Ok(found.map(Explanation::split).collect())
+            self.rules.explain_layers(question, layers)
         })
     }
 }

@@ -20,6 +20,7 @@ mod functions;
 mod graph;
 mod host;
 mod item;
+mod limits;
 mod model;
 mod ops;
 mod plan;

@@ -12,7 +12,8 @@ use crate::Error;
 use crate::batch::Batch;
 use crate::file::{self, Parsed};
 use crate::graph::{Graph, Port, PortDim};
-use crate::item::{Item, Limits, MOST_STEPS};
+use crate::item::Item;
+use crate::limits::{Limits, MOST_STEPS};
 use crate::plan;
 use crate::run::{Runner, Scope};
 

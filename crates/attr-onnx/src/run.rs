@@ -9,7 +9,8 @@ use burn::tensor::Device;
 use crate::batch::Batch;
 use crate::call::Call;
 use crate::graph::{Graph, Node};
-use crate::item::{Compute, Item, Limits};
+use crate::item::{Compute, Item};
+use crate::limits::Limits;
 use crate::{Error, ops, plan};
 
 /// Values by name; a branch also sees those of its enclosing graph.

@@ -8,15 +8,16 @@ use attr_core::{Error, Value};
 
 use crate::Reduction;
 
+/// The mean of a number per row, from its sum and the count so far.
+pub type Mean<L> = Reduction<(f64, usize), Vec<L>, Add<L>, fn((f64, usize)) -> f64>;
+
+/// Adds the rows of a batch to the sum and the count.
+type Add<L> =
+    Box<dyn Fn((f64, usize), &Value, &Vec<L>) -> Result<(f64, usize), Error> + Send + Sync>;
+
 /// Returns the accuracy, a score: the share of rows whose largest output is at the label's place.
 /// Outputs have shape `[rows, classes]`; the first of equal outputs counts.
-#[allow(clippy::type_complexity)]
-pub fn accuracy() -> Reduction<
-    (f64, usize),
-    Vec<usize>,
-    impl Fn((f64, usize), &Value, &Vec<usize>) -> Result<(f64, usize), Error>,
-    impl Fn((f64, usize)) -> f64,
-> {
+pub fn accuracy() -> Mean<usize> {
     mean(classes, |row, &label| {
         let largest = row.iter().fold(f32::MIN, |m, &v| m.max(v));
         let first = row.iter().position(|&v| v == largest);
@@ -26,13 +27,7 @@ pub fn accuracy() -> Reduction<
 
 /// Returns the cross-entropy, a loss: the mean of `-log softmax(output)[label]`. Outputs are logits
 /// of shape `[rows, classes]`.
-#[allow(clippy::type_complexity)]
-pub fn cross_entropy() -> Reduction<
-    (f64, usize),
-    Vec<usize>,
-    impl Fn((f64, usize), &Value, &Vec<usize>) -> Result<(f64, usize), Error>,
-    impl Fn((f64, usize)) -> f64,
-> {
+pub fn cross_entropy() -> Mean<usize> {
     mean(classes, |row, &label| {
         let largest = row.iter().fold(f32::MIN, |m, &v| m.max(v));
         let terms = row.iter().map(|&v| f64::from(v - largest).exp());
@@ -41,24 +36,12 @@ pub fn cross_entropy() -> Reduction<
 }
 
 /// Returns the mean squared error, a loss. Outputs have one number per row.
-#[allow(clippy::type_complexity)]
-pub fn mean_squared_error() -> Reduction<
-    (f64, usize),
-    Vec<f32>,
-    impl Fn((f64, usize), &Value, &Vec<f32>) -> Result<(f64, usize), Error>,
-    impl Fn((f64, usize)) -> f64,
-> {
+pub fn mean_squared_error() -> Mean<f32> {
     mean(numbers, |row, &label| f64::from(row[0] - label).powi(2))
 }
 
 /// Returns the mean absolute error, a loss. Outputs have one number per row.
-#[allow(clippy::type_complexity)]
-pub fn mean_absolute_error() -> Reduction<
-    (f64, usize),
-    Vec<f32>,
-    impl Fn((f64, usize), &Value, &Vec<f32>) -> Result<(f64, usize), Error>,
-    impl Fn((f64, usize)) -> f64,
-> {
+pub fn mean_absolute_error() -> Mean<f32> {
     mean(numbers, |row, &label| f64::from((row[0] - label).abs()))
 }
 
@@ -97,26 +80,20 @@ pub fn r_squared() -> Reduction<
 }
 
 /// Returns the mean of a number per row. `check` returns the outputs, once they fit the labels.
-#[allow(clippy::type_complexity)]
-fn mean<L>(
-    check: impl Fn(&Value, &[L]) -> Result<Vec<f32>, Error>,
-    each: impl Fn(&[f32], &L) -> f64,
-) -> Reduction<
-    (f64, usize),
-    Vec<L>,
-    impl Fn((f64, usize), &Value, &Vec<L>) -> Result<(f64, usize), Error>,
-    impl Fn((f64, usize)) -> f64,
-> {
+fn mean<L: 'static>(
+    check: fn(&Value, &[L]) -> Result<Vec<f32>, Error>,
+    each: fn(&[f32], &L) -> f64,
+) -> Mean<L> {
     Reduction::new(
         (0.0, 0),
-        move |(sum, count), output: &Value, labels: &Vec<L>| {
+        Box::new(move |(sum, count), output: &Value, labels: &Vec<L>| {
             let outputs = check(output, labels)?;
             let width = outputs.len() / labels.len().max(1);
             let rows = outputs.chunks(width.max(1)).zip(labels);
             let own: f64 = rows.map(|(row, label)| each(row, label)).sum();
             Ok((sum + own, count + labels.len()))
-        },
-        |(sum, count): (f64, usize)| sum / count as f64,
+        }),
+        |(sum, count)| sum / count as f64,
     )
 }
 

@@ -3,13 +3,14 @@
 use super::Method;
 use crate::build::Collected;
 use crate::walk::{Composite, Keep, Walk};
-use crate::{Error, Explanation, Question};
+use crate::{Error, Explanation, Kind, Question, Value};
 
 /// Walks back from each target by the rules of a composite, and returns what arrives at the inputs
 /// or, [at layers](crate::Method::at_layers), at the layers.
 ///
-/// The walk starts with 1 at the target's output. This makes a rule of your own a method, with
-/// targets, memory budget and layers.
+/// The walk starts with 1 at the target's output, or [with the output
+/// itself](Self::from_scores). This makes a rule of your own a method, with targets, memory budget
+/// and layers.
 ///
 /// Shapes: the input's, `[batch, ...]`; at a layer, its activation's. One forward and one backward
 /// pass per row and target.
@@ -51,12 +52,32 @@ use crate::{Error, Explanation, Question};
 #[derive(Clone, Debug)]
 pub struct ByRules<C> {
     composite: C,
+    from_scores: bool,
 }
 
 impl<C: Composite> ByRules<C> {
     /// Creates the method from a composite, which may be a closure.
     pub fn new(composite: C) -> Self {
-        Self { composite }
+        Self {
+            composite,
+            from_scores: false,
+        }
+    }
+
+    /// Starts each walk with the output where the target is: with a class's score, as LRP does. An
+    /// input to which rules pass nothing then gets zeros instead of an error, unless it holds
+    /// integers.
+    pub fn from_scores(mut self) -> Self {
+        self.from_scores = true;
+        self
+    }
+
+    /// Returns what a walk starts with.
+    fn start(&self, seed: Value, output: &Value) -> Result<Value, Error> {
+        if !self.from_scores {
+            return Ok(seed);
+        }
+        seed.zip(output, |seed, output| seed * output)
     }
 }
 
@@ -67,14 +88,20 @@ impl<C: Composite> Method for ByRules<C> {
         let mut collected = question.collect();
         question.for_rows(1, |rows| {
             let pass = question.pass(&rows, None, &plan)?;
-            let chosen = question.chosen(&pass.output()?, &rows)?;
+            let output = pass.output()?;
+            let chosen = question.chosen(&output, &rows)?;
             for (t, chosen) in chosen.into_iter().enumerate() {
-                let mut values = pass.walk(Walk::from_output(chosen.seed))?.inputs;
+                let walk = Walk::from_output(self.start(chosen.seed, &output)?);
+                let mut values = pass.walk(walk)?.inputs;
                 for (i, value) in values.iter_mut().enumerate() {
+                    let input = &rows.values()[i];
                     if !rows.attributed(i) {
                         *value = None;
                     } else if value.is_none() {
-                        return Err(Error::NoGradient { input: i });
+                        if !self.from_scores || input.kind() != Kind::Float {
+                            return Err(Error::NoGradient { input: i });
+                        }
+                        *value = Some(input.zeros_like());
                     }
                 }
                 collected.push(t, values, &chosen.scores);
@@ -94,10 +121,13 @@ impl<C: Composite> Method for ByRules<C> {
         let mut collected = Collected::new(question.targets().len(), layers.len());
         question.for_rows(1, |rows| {
             let pass = question.pass(&rows, None, &plan)?;
-            let chosen = question.chosen(&pass.output()?, &rows)?;
+            let output = pass.output()?;
+            let chosen = question.chosen(&output, &rows)?;
             for (t, chosen) in chosen.into_iter().enumerate() {
-                let walk = Walk::from_output(chosen.seed).keep(Keep::Layers(&names));
-                let values = pass.walk(walk)?.reached(layers)?;
+                let walk = Walk::from_output(self.start(chosen.seed, &output)?);
+                let values = pass
+                    .walk(walk.keep(Keep::Layers(&names)))?
+                    .reached(layers)?;
                 let values = values.into_iter().map(Some).collect();
                 collected.push(t, values, &chosen.scores);
             }

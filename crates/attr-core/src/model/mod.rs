@@ -6,6 +6,7 @@
 //! traced.rs      Traced: a model as a graph; cuts, replays, plans, passes
 //! rows_apart.rs  whether a traced model keeps the rows of a batch apart
 //! graphs.rs      the graph used for given inputs
+//! memory.rs      how much memory its values take
 //! layer.rs       the summary of a layer, and layer names
 //! untyped.rs     a model as methods see it
 //! ```
@@ -13,6 +14,7 @@
 mod by_rows;
 mod graphs;
 mod layer;
+mod memory;
 mod rows_apart;
 mod traced;
 mod untyped;
@@ -31,7 +33,8 @@ use crate::{Error, Inputs, Kind, Value, Values};
 pub use by_rows::by_rows;
 pub(crate) use graphs::{check_devices, check_shapes};
 pub use layer::Layer;
-pub use traced::{Memory, Traced};
+pub use memory::Memory;
+pub use traced::Traced;
 pub(crate) use untyped::Untyped;
 
 /// Computes the seeds of the backward passes from a model's output: for each target, one weight

@@ -40,24 +40,11 @@ use crate::{Error, Inputs, Kind, Layer, Model, Output, Value, Values, Work};
 /// ```
 #[derive(Clone)]
 pub struct Traced {
-    graphs: Graphs,
+    pub(super) graphs: Graphs,
     /// Values from before the cut that a cut model still reads.
     constants: Vec<Value>,
     /// How much a row's output changes with the row beside it, once that was tried.
     pub(super) mixing: Arc<OnceLock<f32>>,
-}
-
-/// Memory that a traced model's values take, in bytes: estimates from their shapes, without inputs,
-/// parameters and results.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Memory {
-    /// The most at any moment of a forward pass over one row, or over the rows that the model
-    /// requires.
-    pub forward: usize,
-    /// All activations of such a pass, as a backward pass may need them.
-    pub activations: usize,
-    /// All activations of each additional row.
-    pub per_row: usize,
 }
 
 impl Traced {
@@ -339,18 +326,6 @@ impl Traced {
         let row = self.complete_values(row)?;
         let graph = self.graphs.folded().get(row.values())?;
         graph.nearby(row.values(), input, size)
-    }
-
-    /// Returns how much memory passes over inputs like these take; `None` for inputs that do not
-    /// fit.
-    pub fn memory(&self, inputs: &Values) -> Option<Memory> {
-        let graph = self.graphs.get(inputs.values()).ok()?;
-        let rows = graph.rows.unwrap_or(1);
-        Some(Memory {
-            forward: graph.peak_bytes(rows),
-            activations: graph.computed_bytes(rows),
-            per_row: graph.bytes_per_row(),
-        })
     }
 
     /// Returns the model from the outputs of `layers` on, the activations there, and the other
