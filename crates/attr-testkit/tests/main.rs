@@ -12,6 +12,8 @@ mod element_types;
 mod errors;
 mod golden;
 mod groups;
+#[cfg(feature = "flex")]
+mod intervals;
 mod lrp;
 mod maps;
 mod methods;
