@@ -35,11 +35,16 @@ impl Outputs {
             file.write_all(content).map_err(failed)?;
             written.push((file, path));
         }
-        let mut replaced: Vec<(PathBuf, Option<NamedTempFile<()>>)> = Vec::new();
+        let mut replaced: Vec<Replaced> = Vec::new();
         for (file, path) in written {
             // A second name keeps the old file until all new ones are in place.
             let link = |name: &Path| std::fs::hard_link(&path, name);
-            let old = named(&mut Builder::new()).make_in(folder(&path), link).ok();
+            let old = if path.exists() {
+                let link = named(&mut Builder::new()).make_in(folder(&path), link);
+                link.map_or(Old::Lost, Old::Kept)
+            } else {
+                Old::None
+            };
             if let Err(failed) = file.persist(&path) {
                 restore(replaced);
                 return Err(Error::other(format!(
@@ -48,18 +53,35 @@ impl Outputs {
                     failed.error
                 )));
             }
-            replaced.push((path, old));
+            replaced.push(Replaced { path, old });
         }
         Ok(())
     }
 }
 
+/// A file that has been written, and what was there before.
+struct Replaced {
+    path: PathBuf,
+    old: Old,
+}
+
+/// What a new file has replaced.
+enum Old {
+    None,
+    /// A file, which still has a second name.
+    Kept(NamedTempFile<()>),
+    /// A file, on a system without second names.
+    Lost,
+}
+
 /// Puts old files back in place of new ones, as far as the system allows.
-fn restore(replaced: Vec<(PathBuf, Option<NamedTempFile<()>>)>) {
-    for (path, old) in replaced {
+fn restore(replaced: Vec<Replaced>) {
+    for Replaced { path, old } in replaced {
         match old {
-            Some(old) => drop(old.persist(&path)),
-            None => drop(std::fs::remove_file(&path)),
+            Old::None => drop(std::fs::remove_file(&path)),
+            Old::Kept(old) => drop(old.persist(&path)),
+            // The new content is better than none.
+            Old::Lost => {}
         }
     }
 }

@@ -169,7 +169,7 @@ fn consecutive(inputs: &[Option<Numbers>]) -> Result<usize, Error> {
     let all = || inputs.iter().flatten().flat_map(|numbers| &numbers.ids);
     let ids = || all().filter(|&&id| id != FIXED);
     let elements = all().count();
-    if ids().next().is_none() {
+    if elements > 0 && ids().next().is_none() {
         return Err(Error::FeatureMask {
             number: 0,
             reason: "all numbers are negative, so no feature is left to perturb".into(),
