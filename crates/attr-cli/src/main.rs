@@ -2,26 +2,30 @@
 //!
 //! ```text
 //! args.rs       the arguments                  methods/       the available methods
-//! explain.rs, part.rs  layers.rs  list.rs  lrp.rs   the commands
+//! explain.rs, part.rs  layers.rs  list.rs  lrp.rs  crp.rs   the commands
 //! model.rs      the model, cut as requested    parameters.rs  --set, by each method's schema
 //! input.rs  npy.rs  reads arrays and images    target.rs  baseline.rs  mask.rs  their flags
 //! output.rs     writes all files or none       picture.rs     --image
 //! allocator.rs  keeps freed memory              json.rs        writes JSON
+//! memory.rs     --memory                        layout.rs      columns of printed tables
 //! summary.rs    printed and JSON summaries     device.rs  progress.rs  error.rs
 //! ```
 
 mod allocator;
 mod args;
 mod baseline;
+mod crp;
 mod device;
 mod error;
 mod explain;
 mod input;
 mod json;
 mod layers;
+mod layout;
 mod list;
 mod lrp;
 mod mask;
+mod memory;
 mod methods;
 mod model;
 mod npy;
@@ -77,6 +81,7 @@ fn run() -> Result<(), Error> {
         Err(help) => return print(&help.render().to_string()),
     };
     match arguments.command {
+        Command::Crp(arguments) => crp::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Layers(arguments) => layers::run(&arguments),
         Command::Lrp(arguments) => lrp::run(&arguments),
@@ -93,7 +98,7 @@ fn run() -> Result<(), Error> {
 fn usage(error: &clap::Error) -> Error {
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return Error::input(
-            "no command given; use explain, layers, methods or completions (try --help)",
+            "no command given; use explain, layers, lrp, crp, methods or completions (try --help)",
         );
     }
     let text = error.render().to_string();

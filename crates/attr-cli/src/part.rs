@@ -4,9 +4,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use attr_core::{
-    Budget, Explanation, Kind, LayerMethod, Method, Run, Target, Traced, Value, Values, Work,
-};
+use attr_core::{Explanation, Kind, LayerMethod, Method, Run, Target, Traced, Value, Values, Work};
 
 use crate::args::ExplainArguments;
 use crate::error::Error;
@@ -15,7 +13,7 @@ use crate::methods::{Built, Entry, Needs, Setup};
 use crate::model::Opened;
 use crate::parameters::Given;
 use crate::progress::Bar;
-use crate::{baseline, input, mask, target};
+use crate::{baseline, input, mask, memory, target};
 
 /// Splits the rows into groups: one for all, or groups of a model's fixed batch size.
 pub fn groups(model: &Traced, inputs: &Values) -> Result<Vec<Range<usize>>, Error> {
@@ -45,50 +43,6 @@ pub fn rows_of(target: &Target, rows: &Range<usize>) -> Target {
     }
 }
 
-/// The memory in MiB that a row may need without an explicit `--memory`.
-const DEFAULT_MEMORY: usize = 1024;
-
-/// Returns the budget that the command line gives to methods.
-fn budget(arguments: &ExplainArguments, model: &Traced) -> Budget {
-    match (model.rows(), arguments.memory) {
-        (Some(rows), _) => Budget::Rows(rows),
-        (None, Some(0)) => Budget::Rows(1),
-        (None, Some(memory)) => Budget::Bytes(memory.saturating_mul(1 << 20)),
-        (None, None) => Budget::Auto,
-    }
-}
-
-/// Refuses a model that needs more memory than allowed even for the fewest rows that it takes.
-fn check_memory(
-    arguments: &ExplainArguments,
-    needs: Needs,
-    model: &Traced,
-    inputs: &Values,
-) -> Result<(), Error> {
-    let allowed = arguments.memory.unwrap_or(DEFAULT_MEMORY);
-    let Some(memory) = model.memory(inputs).filter(|_| allowed > 0) else {
-        return Ok(());
-    };
-    // A backward pass needs the activations of the forward pass.
-    let kept = if needs.gradients {
-        memory.activations
-    } else {
-        0
-    };
-    let needed = (memory.forward.saturating_add(kept)).div_ceil(1 << 20);
-    if needed <= allowed {
-        return Ok(());
-    }
-    let rows = match model.rows() {
-        None | Some(1) => "one row needs".into(),
-        Some(rows) => format!("the {rows} rows that the model takes need"),
-    };
-    Err(Error::input(format!(
-        "{rows} about {needed} MiB, more than the {allowed} MiB allowed; allow it with --memory \
-         {needed}"
-    )))
-}
-
 /// A group of rows to explain: the model, its inputs and the method's settings.
 pub struct Part {
     model: Traced,
@@ -112,8 +66,8 @@ impl Part {
         let part = values.map(|value| value.slice_rows(rows.clone()));
         let inputs = Values::new(part.collect(), all.explained.clone());
         // Checked before anything runs.
-        check_memory(arguments, needs, whole, &inputs)?;
-        let run = Run::new().with_budget(budget(arguments, whole));
+        memory::check(arguments.memory, needs.gradients, whole, &inputs)?;
+        let run = Run::new().with_budget(memory::budget(arguments.memory, whole));
         let output = run.forward(whole, &inputs)?;
         let neuron = arguments
             .neuron
@@ -197,7 +151,7 @@ impl Part {
         bar: &Bar,
     ) -> Result<Explained, Error> {
         let method = entry.build(given, &self.setup)?;
-        let budget = budget(arguments, &self.model);
+        let budget = memory::budget(arguments.memory, &self.model);
         let run = Run::new().with_budget(budget).with_progress(bar);
         let explained = match method {
             Built::Inputs(method) => {

@@ -50,6 +50,15 @@ impl Composite for Mixed {
         names.join(" + ")
     }
 
+    fn for_model(&self, nodes: &[NodeInfo<'_>]) -> Result<Option<Arc<dyn Composite>>, Error> {
+        let fit = |composite: &Arc<dyn Composite>| -> Result<Arc<dyn Composite>, Error> {
+            let fitted = composite.for_model(nodes)?;
+            Ok(fitted.unwrap_or_else(|| composite.clone()))
+        };
+        let fitted: Vec<_> = self.0.iter().map(fit).collect::<Result<_, _>>()?;
+        Ok(Some(Arc::new(Self(fitted))))
+    }
+
     fn rule(&self, node: &NodeInfo<'_>) -> Result<Option<Arc<dyn Rule>>, Error> {
         self.first(|composite| composite.rule(node))
     }

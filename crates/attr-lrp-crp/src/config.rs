@@ -7,8 +7,10 @@ use attr_core::walk::Composite;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Lrp, Mixed, Preset, beta_smooth, deconvnet, epsilon_alpha2_beta1, epsilon_alpha2_beta1_flat,
-    epsilon_gamma_box, epsilon_plus, epsilon_plus_flat, excitation_backprop, guided_backprop,
+    Auto, Lrp, Mixed, Preset, Transformer, alpha1_beta0, alpha2_beta1, attnlrp, beta_smooth,
+    cp_lrp, deconvnet, deep_taylor, deep_taylor_bounded, epsilon, epsilon_alpha2_beta1,
+    epsilon_alpha2_beta1_flat, epsilon_gamma_box, epsilon_plus, epsilon_plus_flat,
+    excitation_backprop, flat, guided_backprop, w_square,
 };
 
 /// The parameters of [`Lrp`] with a composite by its name.
@@ -20,11 +22,12 @@ pub struct LrpConfig {
     pub composite: CompositeName,
     /// Epsilon of LRP-ε, for fully connected layers; default 1e-6, as in zennit.
     pub epsilon: f64,
-    /// Gamma of LRP-γ, for the convolutions of epsilon_gamma_box; default 0.25, as in zennit.
-    pub gamma: f64,
-    /// The smallest value of the input, which epsilon_gamma_box needs.
+    /// Gamma of LRP-γ, for the convolutions of epsilon_gamma_box (default 0.25, as in zennit) and the
+    /// linear layers of attnlrp and cp_lrp (default: LRP-ε).
+    pub gamma: Option<f64>,
+    /// The smallest value of the input, for epsilon_gamma_box, deep_taylor_bounded and auto.
     pub low: Option<f64>,
-    /// The largest value of the input, which epsilon_gamma_box needs.
+    /// The largest value of the input, for epsilon_gamma_box, deep_taylor_bounded and auto.
     pub high: Option<f64>,
     /// What is added to the denominators of all other rules; default 1e-6, as in zennit.
     pub stabilizer: f64,
@@ -38,7 +41,7 @@ impl Default for LrpConfig {
         Self {
             composite: CompositeName::default(),
             epsilon: 1e-6,
-            gamma: 0.25,
+            gamma: None,
             low: None,
             high: None,
             stabilizer: 1e-6,
@@ -47,7 +50,7 @@ impl Default for LrpConfig {
     }
 }
 
-/// zennit's composites.
+/// Composites by name: zennit's, iNNvestigate's, and those for transformers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -71,6 +74,28 @@ pub enum CompositeName {
     GuidedBackprop,
     /// The derivative of a smooth ReLU.
     BetaSmooth,
+    /// LRP-ε for all linear layers.
+    Epsilon,
+    /// z⁺ for all linear layers.
+    #[serde(rename = "alpha1_beta0")]
+    Alpha1Beta0,
+    /// LRP-α2β1 for all linear layers.
+    #[serde(rename = "alpha2_beta1")]
+    Alpha2Beta1,
+    /// The w² rule for all linear layers.
+    WSquare,
+    /// The flat rule for all linear layers.
+    Flat,
+    /// z⁺, and the w² rule for the first layers.
+    DeepTaylor,
+    /// z⁺, and the z-box rule for the first layers.
+    DeepTaylorBounded,
+    /// AttnLRP, for transformers.
+    Attnlrp,
+    /// CP-LRP, for transformers: values take all.
+    CpLrp,
+    /// attnlrp, epsilon_plus_flat, epsilon_gamma_box or epsilon, whichever suits the model.
+    Auto,
 }
 
 impl LrpConfig {
@@ -85,14 +110,16 @@ impl LrpConfig {
     /// Creates the composite.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for numbers out of range, and for epsilon_gamma_box without bounds.
+    /// [`Error::Parameter`] for numbers out of range, and for a composite without the bounds it
+    /// needs.
     pub fn composite(&self) -> Result<Mixed, Error> {
         let numbers = [
-            ("epsilon", self.epsilon),
+            ("epsilon", Some(self.epsilon)),
             ("gamma", self.gamma),
-            ("stabilizer", self.stabilizer),
+            ("stabilizer", Some(self.stabilizer)),
         ];
         for (name, value) in numbers {
+            let Some(value) = value else { continue };
             if !(value.is_finite() && value >= 0.0) {
                 return Err(Error::Parameter {
                     name,
@@ -107,22 +134,52 @@ impl LrpConfig {
             CompositeName::EpsilonAlpha2Beta1 => self.preset(epsilon_alpha2_beta1()),
             CompositeName::EpsilonAlpha2Beta1Flat => self.preset(epsilon_alpha2_beta1_flat()),
             CompositeName::EpsilonGammaBox => {
-                let low = bound("low", self.low)?;
-                let high = bound("high", self.high)?;
+                let [low, high] = self.bounds()?;
                 self.preset(epsilon_gamma_box(low, high))
             }
             CompositeName::ExcitationBackprop => Arc::new(excitation_backprop()),
             CompositeName::Deconvnet => Arc::new(deconvnet()),
             CompositeName::GuidedBackprop => Arc::new(guided_backprop()),
             CompositeName::BetaSmooth => Arc::new(beta_smooth()),
+            CompositeName::Epsilon => self.preset(epsilon()),
+            CompositeName::Alpha1Beta0 => self.preset(alpha1_beta0()),
+            CompositeName::Alpha2Beta1 => self.preset(alpha2_beta1()),
+            CompositeName::WSquare => self.preset(w_square()),
+            CompositeName::Flat => self.preset(flat()),
+            CompositeName::DeepTaylor => self.preset(deep_taylor()),
+            CompositeName::DeepTaylorBounded => {
+                let [low, high] = self.bounds()?;
+                self.preset(deep_taylor_bounded(low, high))
+            }
+            CompositeName::Attnlrp => self.transformer(attnlrp()),
+            CompositeName::CpLrp => self.transformer(cp_lrp()),
+            CompositeName::Auto => Arc::new(Auto::of(self.clone())),
         };
         Ok(Mixed::new(vec![composite]))
+    }
+
+    /// The bounds of the input.
+    fn bounds(&self) -> Result<[f64; 2], Error> {
+        Ok([bound("low", self.low)?, bound("high", self.high)?])
+    }
+
+    fn transformer(&self, mut composite: Transformer) -> Arc<dyn Composite> {
+        composite = composite
+            .with_epsilon(self.epsilon)
+            .with_stabilizer(self.stabilizer);
+        if let Some(gamma) = self.gamma {
+            composite = composite.with_gamma(gamma);
+        }
+        if self.zero_bias {
+            composite = composite.without_bias();
+        }
+        Arc::new(composite)
     }
 
     fn preset(&self, preset: Preset) -> Arc<dyn Composite> {
         let preset = preset
             .with_epsilon(self.epsilon)
-            .with_gamma(self.gamma)
+            .with_gamma(self.gamma.unwrap_or(0.25))
             .with_stabilizer(self.stabilizer);
         Arc::new(if self.zero_bias {
             preset.without_bias()
@@ -138,7 +195,7 @@ fn bound(name: &'static str, value: Option<f64>) -> Result<f64, Error> {
         other => Err(Error::Parameter {
             name,
             value: other.map_or("none".into(), |value| format!("{value:?}")),
-            expected: "epsilon_gamma_box needs finite bounds of the input, low and high",
+            expected: "the composite needs finite bounds of the input, low and high",
         }),
     }
 }

@@ -1,7 +1,11 @@
 //! LRP as a method.
 
-use attr_core::walk::Composite;
-use attr_core::{ByRules, Error, Explanation, Method, Question};
+use attr_core::build::ask;
+use attr_core::op::Op;
+use attr_core::walk::{Composite, Ledger, NodeInfo, Plan, Walk};
+use attr_core::{
+    ByRules, Error, Explanation, Inputs, Method, Model, Question, Run, Target, Traced,
+};
 
 /// Propagates the target's score back to the input, by the rules of a composite.
 ///
@@ -11,7 +15,8 @@ use attr_core::{ByRules, Error, Explanation, Method, Question};
 ///
 /// BatchNorms are folded into the layer before them first, which zennit leaves to canonizers;
 /// [`without_folding`](Self::without_folding) turns that off. Models need no other preparation: rules
-/// belong to the operations that the model runs, in the order in which they run.
+/// belong to the operations that the model runs, in the order in which they run. Fused attention is
+/// expanded into simple nodes.
 ///
 /// Shapes: the input's, `[batch, ...]`; at a layer, its activation's. One forward pass per row, with
 /// what rules add to it, and one walk back per row and target.
@@ -43,6 +48,17 @@ pub struct Lrp<C> {
     fold: bool,
 }
 
+/// Returns the model in the form that rules are made for: fused attention expanded into simple nodes
+/// and, if `fold` says so, BatchNorms folded into the layers before them.
+pub fn canonized(model: &Traced, fold: bool) -> Traced {
+    let model = if fold {
+        model.fold_batch_norm()
+    } else {
+        model.clone()
+    };
+    model.expand_attention()
+}
+
 impl<C: Composite> Lrp<C> {
     /// Creates the method from a composite, such as [`epsilon_plus_flat`](crate::epsilon_plus_flat).
     pub fn new(composite: C) -> Self {
@@ -58,18 +74,89 @@ impl<C: Composite> Lrp<C> {
         self
     }
 
-    /// Answers a question about the model with its BatchNorms folded, unless that is turned off.
+    /// Returns, for each row, where the relevance of the target's score has gone: what arrives at
+    /// the inputs, and what is lost at which layer to biases, to stabilisers, or because a rule
+    /// drops it. For tokens, relevance arrives at their embeddings.
+    ///
+    /// ```
+    /// use attr_core::Traced;
+    /// use attr_lrp_crp::{Lrp, epsilon};
+    /// use burn::nn::{Linear, LinearConfig};
+    /// use burn::tensor::{Device, Tensor, activation};
+    ///
+    /// # fn main() -> Result<(), attr_core::Error> {
+    /// let device = Device::default();
+    /// let net: Linear = LinearConfig::new(3, 2).init(&device);
+    /// let x = Tensor::<2>::ones([1, 3], &device);
+    /// let model = Traced::new(&net, |n: &Linear, x| n.forward(x), &x)?;
+    /// let ledger = &Lrp::new(epsilon()).ledgers(&model, &x, 1)?[0];
+    /// println!("{ledger}");
+    /// assert!(ledger.error() < 1e-5);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`attribute`](Method::attribute).
+    pub fn ledgers<I: Inputs>(
+        &self,
+        model: &impl Model<I>,
+        inputs: &I,
+        target: impl Into<Target>,
+    ) -> Result<Vec<Ledger>, Error> {
+        ask(
+            model,
+            inputs,
+            &[target.into()],
+            &Run::new(),
+            |question, _| {
+                self.canonized(question, |question| {
+                    let inputs = question.inputs();
+                    let mut plan = question.plan(self.rules.composite())?;
+                    if !(0..inputs.values().len()).any(|i| inputs.attributed(i)) {
+                        plan = plan.to_layers(&embeddings(&plan.reaching_all()))?;
+                    }
+                    let mut ledgers = Vec::with_capacity(inputs.rows());
+                    question.for_chunks(inputs.rows(), 0..inputs.rows(), 1, |row| {
+                        let row = inputs.slice(row[0]..row[0] + 1);
+                        let pass = question.pass(&row, None, &plan)?;
+                        let output = pass.output()?;
+                        let chosen = question.chosen(&output, &row)?.into_iter().next();
+                        let chosen =
+                            chosen.ok_or(Error::Internal("a question without a target"))?;
+                        let seed = chosen.seed.zip(&output, |seed, output| seed * output)?;
+                        let walked = pass.walk(Walk::from_output(seed).with_ledger())?;
+                        ledgers.extend(walked.ledger);
+                        Ok(())
+                    })?;
+                    Ok(ledgers)
+                })
+            },
+        )
+    }
+
+    /// Answers a question about the [canonized] model.
     fn canonized<T>(
         &self,
         question: &Question<'_>,
         answer: impl FnOnce(&Question<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        if !self.fold {
-            return answer(question);
-        }
-        let folded = question.traced()?.fold_batch_norm();
-        answer(&question.about(&folded, question.inputs().clone()))
+        let model = canonized(question.traced()?, self.fold);
+        answer(&question.about(&model, question.inputs().clone()))
     }
+}
+
+/// The layers that look rows of a table up by numbers from the inputs.
+fn embeddings(plan: &Plan) -> Vec<String> {
+    let looks_up = |node: &NodeInfo<'_>| {
+        let selects = matches!(
+            node.op(),
+            Op::Embedding | Op::Gather { .. } | Op::GatherNd | Op::Select { .. }
+        );
+        selects && !node.varies(0) && node.is_float(0) && node.varies(1)
+    };
+    let nodes = plan.nodes().filter(|(node, _)| looks_up(node));
+    nodes.map(|(node, _)| node.name().to_string()).collect()
 }
 
 impl<C: Composite> Method for Lrp<C> {

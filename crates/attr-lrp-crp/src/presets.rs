@@ -1,19 +1,19 @@
-//! The composites of zennit, by their names.
+//! Composites by their names in zennit and iNNvestigate.
 
 use std::sync::Arc;
 
 use attr_core::Error;
-use attr_core::op::{Binary, Op, Reduce};
 use attr_core::walk::{Composite, NodeInfo, Rule};
 
+use crate::other_layers::{self, check_derivative};
 use crate::rules::{
-    AlphaBeta, Bilinear, Bound, Epsilon, Flat, Gamma, Norm, Pass, ReLUBetaSmooth, ReLUDeconvNet,
-    ReLUGuidedBackprop, SignalTakesAll, ZBox, ZPlus,
+    AlphaBeta, Bound, Epsilon, Flat, Gamma, Norm, ReLUBetaSmooth, ReLUDeconvNet,
+    ReLUGuidedBackprop, WSquare, ZBox, ZPlus,
 };
 use crate::{LayerKind, Stabilizer};
 
-/// A composite with LRP-ε for fully connected layers and another rule for convolutions, made by
-/// [`epsilon_plus`] and its neighbours.
+/// A composite with one rule for fully connected layers, one for convolutions and perhaps one for
+/// first layers, made by [`epsilon_plus`] and its neighbours.
 ///
 /// All other layers have the same rules in each of them:
 ///
@@ -24,12 +24,13 @@ use crate::{LayerKind, Stabilizer};
 /// | products with constants | `Pass`; `Norm` where they broadcast |
 /// | products of a signal with a gate (a sigmoid, or of a smaller shape) | `SignalTakesAll` |
 /// | other products of activations | `Bilinear` |
-/// | max pooling, reshapes, slices, concatenations, padding, resizing | the derivative |
+/// | max pooling, reshapes, slices, concatenations, padding, resizing, added constants | the derivative |
 /// | softmax, fused attention, anything else | [`Error::Rule`], with the layer's name |
 #[derive(Clone, Debug)]
 pub struct Preset {
     name: &'static str,
-    convolution: Convolution,
+    dense: Linear,
+    convolution: Linear,
     first: First,
     epsilon: Stabilizer,
     gamma: f64,
@@ -37,65 +38,113 @@ pub struct Preset {
     zero_bias: bool,
 }
 
-/// The rule of convolutions.
+/// The rule of linear layers.
 #[derive(Clone, Copy, Debug)]
-enum Convolution {
+enum Linear {
+    Epsilon,
     Plus,
     Alpha2Beta1,
     Gamma,
+    WSquare,
+    Flat,
 }
 
 /// The rule of the layers that no other linear layer precedes.
 #[derive(Clone, Debug)]
 enum First {
     AsOthers,
-    /// The flat rule, for convolutions and fully connected layers.
-    Flat,
+    /// One rule for convolutions and fully connected layers.
+    All(Linear),
     /// The z-box rule with its bounds, for convolutions.
     Within(Box<[Bound; 2]>),
+    /// The same for fully connected layers, too.
+    AllWithin(Box<[Bound; 2]>),
 }
 
-/// Returns LRP-ε for fully connected layers and z⁺ for convolutions.
+/// Returns LRP-ε for all linear layers; LRP-0 for a tiny epsilon. iNNvestigate's `lrp.epsilon` and
+/// `lrp.z`.
+pub fn epsilon() -> Preset {
+    Preset::new("epsilon", Linear::Epsilon, Linear::Epsilon)
+}
+
+/// Returns LRP-ε for fully connected layers and z⁺ for convolutions. With an epsilon of 0.1,
+/// iNNvestigate's `lrp.sequential_preset_a`.
 pub fn epsilon_plus() -> Preset {
-    Preset::new("epsilon_plus", Convolution::Plus, First::AsOthers)
+    Preset::new("epsilon_plus", Linear::Epsilon, Linear::Plus)
 }
 
-/// Returns [`epsilon_plus`] with the flat rule for the first layers.
+/// Returns [`epsilon_plus`] with the flat rule for the first layers. With an epsilon of 0.1,
+/// iNNvestigate's `lrp.sequential_preset_a_flat`.
 pub fn epsilon_plus_flat() -> Preset {
-    Preset::new("epsilon_plus_flat", Convolution::Plus, First::Flat)
+    let preset = Preset::new("epsilon_plus_flat", Linear::Epsilon, Linear::Plus);
+    preset.starting_with(First::All(Linear::Flat))
 }
 
-/// Returns LRP-ε for fully connected layers and LRP-α2β1 for convolutions.
+/// Returns LRP-ε for fully connected layers and LRP-α2β1 for convolutions. With an epsilon of 0.1,
+/// iNNvestigate's `lrp.sequential_preset_b`.
 pub fn epsilon_alpha2_beta1() -> Preset {
-    Preset::new(
-        "epsilon_alpha2_beta1",
-        Convolution::Alpha2Beta1,
-        First::AsOthers,
-    )
+    Preset::new("epsilon_alpha2_beta1", Linear::Epsilon, Linear::Alpha2Beta1)
 }
 
-/// Returns [`epsilon_alpha2_beta1`] with the flat rule for the first layers.
+/// Returns [`epsilon_alpha2_beta1`] with the flat rule for the first layers. With an epsilon of 0.1,
+/// iNNvestigate's `lrp.sequential_preset_b_flat`.
 pub fn epsilon_alpha2_beta1_flat() -> Preset {
-    Preset::new(
-        "epsilon_alpha2_beta1_flat",
-        Convolution::Alpha2Beta1,
-        First::Flat,
-    )
+    let name = "epsilon_alpha2_beta1_flat";
+    let preset = Preset::new(name, Linear::Epsilon, Linear::Alpha2Beta1);
+    preset.starting_with(First::All(Linear::Flat))
 }
 
 /// Returns LRP-ε for fully connected layers, LRP-γ for convolutions, and the z-box rule for first
 /// convolutions, whose inputs lie between `low` and `high`.
 pub fn epsilon_gamma_box(low: impl Into<Bound>, high: impl Into<Bound>) -> Preset {
-    let first = First::Within(Box::new([low.into(), high.into()]));
-    Preset::new("epsilon_gamma_box", Convolution::Gamma, first)
+    let preset = Preset::new("epsilon_gamma_box", Linear::Epsilon, Linear::Gamma);
+    preset.starting_with(First::Within(Box::new([low.into(), high.into()])))
+}
+
+/// Returns LRP-α1β0, which is z⁺, for all linear layers. iNNvestigate's `lrp.alpha_1_beta_0`.
+pub fn alpha1_beta0() -> Preset {
+    Preset::new("alpha1_beta0", Linear::Plus, Linear::Plus)
+}
+
+/// Returns LRP-α2β1 for all linear layers. iNNvestigate's `lrp.alpha_2_beta_1`.
+pub fn alpha2_beta1() -> Preset {
+    Preset::new("alpha2_beta1", Linear::Alpha2Beta1, Linear::Alpha2Beta1)
+}
+
+/// Returns the w² rule for all linear layers. iNNvestigate's `lrp.w_square`.
+pub fn w_square() -> Preset {
+    Preset::new("w_square", Linear::WSquare, Linear::WSquare)
+}
+
+/// Returns the flat rule for all linear layers: how the architecture alone spreads relevance.
+/// iNNvestigate's `lrp.flat`.
+pub fn flat() -> Preset {
+    Preset::new("flat", Linear::Flat, Linear::Flat)
+}
+
+/// Returns deep Taylor decomposition for inputs of either sign: z⁺, and w² for the first layers.
+///
+/// Montavon et al., "Explaining NonLinear Classification Decisions with Deep Taylor Decomposition",
+/// 2017 (<https://doi.org/10.1016/j.patcog.2016.11.008>).
+pub fn deep_taylor() -> Preset {
+    let preset = Preset::new("deep_taylor", Linear::Plus, Linear::Plus);
+    preset.starting_with(First::All(Linear::WSquare))
+}
+
+/// Returns deep Taylor decomposition for inputs between `low` and `high`, such as pixels: z⁺, and
+/// the z-box rule for the first layers.
+pub fn deep_taylor_bounded(low: impl Into<Bound>, high: impl Into<Bound>) -> Preset {
+    let preset = Preset::new("deep_taylor_bounded", Linear::Plus, Linear::Plus);
+    preset.starting_with(First::AllWithin(Box::new([low.into(), high.into()])))
 }
 
 impl Preset {
-    fn new(name: &'static str, convolution: Convolution, first: First) -> Self {
+    fn new(name: &'static str, dense: Linear, convolution: Linear) -> Self {
         Self {
             name,
+            dense,
             convolution,
-            first,
+            first: First::AsOthers,
             epsilon: Stabilizer::default(),
             gamma: 0.25,
             stabilizer: Stabilizer::default(),
@@ -103,7 +152,12 @@ impl Preset {
         }
     }
 
-    /// Sets the epsilon of fully connected layers; 1e-6 by default.
+    fn starting_with(mut self, first: First) -> Self {
+        self.first = first;
+        self
+    }
+
+    /// Sets the epsilon of LRP-ε; 1e-6 by default.
     pub fn with_epsilon(mut self, epsilon: impl Into<Stabilizer>) -> Self {
         self.epsilon = epsilon.into();
         self
@@ -127,56 +181,43 @@ impl Preset {
         self
     }
 
-    fn dense(&self) -> Arc<dyn Rule> {
-        let rule = Epsilon::new(self.epsilon);
-        Arc::new(if self.zero_bias {
-            rule.without_bias()
-        } else {
-            rule
-        })
-    }
-
-    fn convolution(&self) -> Arc<dyn Rule> {
+    fn linear(&self, rule: Linear) -> Arc<dyn Rule> {
         let stabilizer = self.stabilizer;
-        match self.convolution {
-            Convolution::Plus => {
+        match (rule, self.zero_bias) {
+            (Linear::Epsilon, false) => Arc::new(Epsilon::new(self.epsilon)),
+            (Linear::Epsilon, true) => Arc::new(Epsilon::new(self.epsilon).without_bias()),
+            (Linear::Plus, zero_bias) => {
                 let rule = ZPlus::new().with_stabilizer(stabilizer);
-                Arc::new(if self.zero_bias {
-                    rule.without_bias()
-                } else {
-                    rule
-                })
+                Arc::new(if zero_bias { rule.without_bias() } else { rule })
             }
-            Convolution::Alpha2Beta1 => {
+            (Linear::Alpha2Beta1, zero_bias) => {
                 let rule = AlphaBeta::default().with_stabilizer(stabilizer);
-                Arc::new(if self.zero_bias {
-                    rule.without_bias()
-                } else {
-                    rule
-                })
+                Arc::new(if zero_bias { rule.without_bias() } else { rule })
             }
-            Convolution::Gamma => {
+            (Linear::Gamma, zero_bias) => {
                 let rule = Gamma::new(self.gamma).with_stabilizer(stabilizer);
-                Arc::new(if self.zero_bias {
-                    rule.without_bias()
-                } else {
-                    rule
-                })
+                Arc::new(if zero_bias { rule.without_bias() } else { rule })
             }
+            (Linear::WSquare, zero_bias) => {
+                let rule = WSquare::new().with_stabilizer(stabilizer);
+                Arc::new(if zero_bias { rule.without_bias() } else { rule })
+            }
+            (Linear::Flat, _) => Arc::new(Flat::new().with_stabilizer(stabilizer)),
         }
     }
 
     /// Returns the rule of a first layer, if it has one of its own.
     fn first(&self, kind: LayerKind) -> Option<Arc<dyn Rule>> {
-        match (&self.first, kind) {
-            (First::Flat, _) => Some(Arc::new(Flat::new().with_stabilizer(self.stabilizer))),
-            (First::Within(bounds), LayerKind::Convolution) => {
-                let [low, high] = &**bounds;
-                let rule = ZBox::new(low.clone(), high.clone());
-                Some(Arc::new(rule.with_stabilizer(self.stabilizer)))
+        let bounds = match (&self.first, kind) {
+            (First::All(rule), _) => return Some(self.linear(*rule)),
+            (First::Within(bounds), LayerKind::Convolution) | (First::AllWithin(bounds), _) => {
+                bounds
             }
-            _ => None,
-        }
+            _ => return None,
+        };
+        let [low, high] = &**bounds;
+        let rule = ZBox::new(low.clone(), high.clone());
+        Some(Arc::new(rule.with_stabilizer(self.stabilizer)))
     }
 }
 
@@ -196,112 +237,15 @@ impl Composite for Preset {
             return Ok(Some(rule));
         }
         Ok(Some(match kind {
-            LayerKind::Dense => self.dense(),
-            LayerKind::Convolution => self.convolution(),
-            other => around(node, other, self.stabilizer),
+            LayerKind::Dense => self.linear(self.dense),
+            LayerKind::Convolution => self.linear(self.convolution),
+            other => other_layers::rule(node, other, self.stabilizer),
         }))
     }
 
     fn group(&self, group: &NodeInfo<'_>) -> Result<Option<Arc<dyn Rule>>, Error> {
-        Ok(LayerKind::of(group).map(|kind| around(group, kind, self.stabilizer)))
-    }
-}
-
-/// Returns the rule of a layer that is not linear.
-fn around(node: &NodeInfo<'_>, kind: LayerKind, stabilizer: Stabilizer) -> Arc<dyn Rule> {
-    let like_output = |i: usize| node.shape(i) == node.output_shape();
-    match kind {
-        LayerKind::BatchNorm | LayerKind::Normalisation | LayerKind::Activation => Arc::new(Pass),
-        LayerKind::Scale if (0..node.operands()).all(|i| !node.varies(i) || like_output(i)) => {
-            Arc::new(Pass)
-        }
-        LayerKind::Product => product(node, stabilizer),
-        _ => Arc::new(Norm::new().with_stabilizer(stabilizer)),
-    }
-}
-
-/// Returns the rule of a product or quotient of two activations.
-fn product(node: &NodeInfo<'_>, stabilizer: Stabilizer) -> Arc<dyn Rule> {
-    let like_output = |i: usize| node.shape(i) == node.output_shape();
-    let signal = match (node.op(), like_output(0), like_output(1)) {
-        (Op::MatMul, ..) | (_, false, false) => None,
-        // What is divided is the signal.
-        (Op::Binary(Binary::Div), own, _) => own.then_some(0),
-        (_, true, false) => Some(0),
-        (_, false, true) => Some(1),
-        (_, true, true) => match (is_gate(node, 0), is_gate(node, 1)) {
-            (false, true) => Some(0),
-            (true, false) => Some(1),
-            _ => None,
-        },
-    };
-    match signal {
-        Some(signal) => Arc::new(SignalTakesAll::new(signal)),
-        None => Arc::new(Bilinear::new().with_stabilizer(stabilizer)),
-    }
-}
-
-/// Whether an operand is a number between 0 and 1 for each element, moved about at most.
-fn is_gate(node: &NodeInfo<'_>, i: usize) -> bool {
-    let mut producer = node.producer(i);
-    while let Some(node) = producer {
-        match node.op() {
-            Op::Sigmoid | Op::HardSigmoid { .. } | Op::Softmax { .. } => return true,
-            Op::Reshape(_) | Op::Expand(_) | Op::Permute(_) | Op::Slice(_) => {
-                producer = node.producer(0);
-            }
-            _ => return false,
-        }
-    }
-    false
-}
-
-/// Refuses a node where the derivative, which composites leave it to, does not conserve relevance.
-fn check_derivative(node: &NodeInfo<'_>, composite: &str) -> Result<(), Error> {
-    let refused = |reason: &str| {
-        Err(Error::Rule {
-            rule: composite.into(),
-            layer: node.name().into(),
-            reason: format!("it has no rule for {}: {reason}", node.op().name()),
-        })
-    };
-    match node.op() {
-        // Largest values take all; values that only move keep their relevance.
-        Op::MaxPool { .. }
-        | Op::Reduce(Reduce::Max | Reduce::Min | Reduce::MaxAbs, _)
-        | Op::ExtremeWithIndices { .. }
-        | Op::TopK { .. }
-        | Op::Sort { .. }
-        | Op::Reshape(_)
-        | Op::Expand(_)
-        | Op::Permute(_)
-        | Op::Flip(_)
-        | Op::Unfold { .. }
-        | Op::Unfold4d { .. }
-        | Op::Slice(_)
-        | Op::SliceAssign(_)
-        | Op::Select { .. }
-        | Op::Repeat { .. }
-        | Op::MaskWhere
-        | Op::MaskFill(_)
-        | Op::Cat { .. }
-        | Op::Gather { .. }
-        | Op::GatherNd
-        | Op::Embedding
-        | Op::Pad(..)
-        | Op::Interpolate { .. }
-        | Op::Cast(_)
-        | Op::Full { .. } => Ok(()),
-        // A constant that is added or subtracted takes nothing.
-        Op::Binary(Binary::Add | Binary::Sub) | Op::BinaryScalar(Binary::Add | Binary::Sub, _) => {
-            Ok(())
-        }
-        // Nothing flows through truth values and numbers of places.
-        Op::Compare(_) | Op::CompareScalar(..) | Op::Unary(_) => Ok(()),
-        Op::Softmax { .. } | Op::LogSoftmax { .. } | Op::Softmin { .. } => refused(
-            "explain the scores before it, with `model.logits()`, or give it a rule with `ByName`",
-        ),
-        _ => refused("give it a rule with `ByName` in front of the composite, in a `Mixed`"),
+        let kind = LayerKind::of(group);
+        Ok(kind.map(|kind| other_layers::rule(group, kind, self.stabilizer)))
     }
 }
 

@@ -1,9 +1,11 @@
 //! The conformance suite: one binary, run on every backend.
 
+mod attention;
 mod baselines;
 mod black_box_errors;
 mod black_boxes;
 mod captum;
+mod concepts;
 mod cut;
 mod deep_lift;
 mod defects;
@@ -14,6 +16,7 @@ mod golden;
 mod groups;
 #[cfg(feature = "flex")]
 mod intervals;
+mod ledger;
 mod lrp;
 mod maps;
 mod methods;

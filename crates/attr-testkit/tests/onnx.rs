@@ -10,24 +10,24 @@ use burn::tensor::{Int, Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors};
 
 /// One exported model, its inputs, and the reference results for them.
-struct Exported {
-    name: String,
-    model: OnnxModel,
-    inputs: Values,
-    output: String,
-    expected: Vec<f32>,
+pub(crate) struct Exported {
+    pub name: String,
+    pub model: OnnxModel,
+    pub inputs: Values,
+    pub output: String,
+    pub expected: Vec<f32>,
     /// The unit explained and its saliency, for models with a float input.
-    saliency: Option<(Vec<usize>, Vec<f32>)>,
+    pub saliency: Option<(Vec<usize>, Vec<f32>)>,
 }
 
-fn folder(name: &str) -> PathBuf {
+pub(crate) fn folder(name: &str) -> PathBuf {
     let here = std::env::var_os("CARGO_MANIFEST_DIR");
     PathBuf::from(here.expect("cargo runs the test"))
         .join("onnx")
         .join(name)
 }
 
-fn files(folder: &PathBuf, extension: &str) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &PathBuf, extension: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).expect("the folder is there");
     let mut files: Vec<PathBuf> = entries
         .map(|entry| entry.expect("is readable").path())
@@ -59,7 +59,7 @@ fn value(view: &safetensors::tensor::TensorView<'_>) -> Value {
     flat.reshape(view.shape())
 }
 
-fn load(path: &PathBuf) -> Exported {
+pub(crate) fn load(path: &PathBuf) -> Exported {
     let name = path
         .file_stem()
         .expect("has a name")

@@ -140,7 +140,7 @@ fn a_rule_sees_a_reference_pass() {
 
 #[test]
 fn a_gate_masks_what_arrives_in_each_row() {
-    let (_, x, traced) = traced();
+    let (model, x, traced) = traced();
     let plan = traced.plan(&GradientEverywhere, &x).unwrap();
     let plan = plan.recording(&["hidden"]).unwrap();
     let pass = traced.pass(&x, &plan).unwrap();
@@ -151,18 +151,26 @@ fn a_gate_masks_what_arrives_in_each_row() {
     };
     let masks: Value = Tensor::cat(vec![mask(1), mask(4), mask(0)], 0).into();
     let walk = Walk::from_output(seed(&pass, 0))
-        .gate("hidden", masks, Around::Keep)
+        .gate("hidden", masks.clone(), Around::Keep)
         .keep(Keep::Layers(&["hidden"]));
-    let hidden = pass.walk(walk).unwrap().layers[0]
-        .as_ref()
+    let walked = pass.walk(walk).unwrap();
+    // What arrives at the layer is reported as it arrives; what goes on is masked.
+    let arriving = walked.layers[0].as_ref().unwrap().matrix().unwrap();
+    let active = pass
+        .activation("hidden")
         .unwrap()
-        .to_vec()
-        .unwrap();
-    for (row, unit) in hidden.chunks(6).zip([1, 4, 0]) {
-        for (i, value) in row.iter().enumerate() {
-            assert_eq!(*value != 0.0, i == unit, "{row:?}");
-        }
-    }
+        .matrix()
+        .unwrap()
+        .greater_elem(0.0)
+        .float();
+    let on = arriving * masks.matrix().unwrap() * active;
+    let expected: Value = on.matmul(parameters(&model)[0].clone().transpose()).into();
+    assert_close(
+        "masked",
+        walked.inputs[0].as_ref().unwrap(),
+        &expected,
+        1e-6,
+    );
     let narrow: Value = mask(1).narrow(1, 0, 5).into();
     let refused = pass.walk(Walk::from_output(seed(&pass, 0)).gate("hidden", narrow, Around::Keep));
     assert!(matches!(refused, Err(Error::Shape { .. })));
@@ -259,7 +267,7 @@ fn sixty_four_channels_of_a_layer_are_one_walk() {
     let rows = [0; 64];
     let walk = Walk::from_layer(layer, arriving.select_rows(&rows))
         .on_rows(&rows)
-        .gate(layer, masks.clone().into(), Around::Drop)
+        .gate(layer, Value::from(masks.clone()), Around::Drop)
         .keep(Keep::Layers(&["layer1.1.bn2.relu"]));
     let walked = pass.walk(walk).unwrap();
     let maps = walked.inputs[0].clone().unwrap();
@@ -270,7 +278,7 @@ fn sixty_four_channels_of_a_layer_are_one_walk() {
     assert_eq!(work.backward_rows - before.backward_rows, 64);
     for channel in [0, 17, 63] {
         let mask = masks.clone().narrow(0, channel, 1);
-        let walk = Walk::from_output(seed(&pass, 3)).gate(layer, mask.into(), Around::Drop);
+        let walk = Walk::from_output(seed(&pass, 3)).gate(layer, Value::from(mask), Around::Drop);
         let alone = pass
             .walk(walk.keep(Keep::Layers(&["layer1.1.bn2.relu"])))
             .unwrap();

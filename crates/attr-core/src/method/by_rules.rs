@@ -64,6 +64,11 @@ impl<C: Composite> ByRules<C> {
         }
     }
 
+    /// The composite.
+    pub fn composite(&self) -> &C {
+        &self.composite
+    }
+
     /// Starts each walk with the output where the target is: with a class's score, as LRP does. An
     /// input to which rules pass nothing then gets zeros instead of an error, unless it holds
     /// integers.

@@ -104,8 +104,12 @@ pub struct Attribution<I: Inputs> {
 }
 
 impl<I: Inputs> Attribution<I> {
-    /// Creates an attribution of the first `given` inputs, with their types.
-    pub(crate) fn new(
+    /// Creates an attribution of the first `given` inputs, with their types. [`ask`](crate::build::ask)
+    /// says how many inputs the caller gave.
+    ///
+    /// # Errors
+    /// [`Error::Rank`] and [`Error::ElementKind`] for values that do not fit the inputs' types.
+    pub fn new(
         mut explanation: Explanation,
         given: usize,
         target: &Target,

@@ -18,6 +18,16 @@ pub trait Composite: Send + Sync {
         "custom".into()
     }
 
+    /// Returns the composite to use for a model with these nodes, in execution order, in place of
+    /// this one; `None` if this one serves every model.
+    ///
+    /// # Errors
+    /// The composite's own errors.
+    fn for_model(&self, nodes: &[NodeInfo<'_>]) -> Result<Option<Arc<dyn Composite>>, Error> {
+        let _ = nodes;
+        Ok(None)
+    }
+
     /// Returns the rule for `node`; `None` means [`Gradient`](super::Gradient).
     ///
     /// # Errors

@@ -90,6 +90,29 @@ impl<'a> NodeInfo<'a> {
         self.group.map(|group| &group.kind)
     }
 
+    /// The group of nodes that this node is the last of: the SiLU whose product it is.
+    pub fn ended_group(&self) -> Option<&'a GroupKind> {
+        let mut groups = self.graph.groups.iter();
+        let ended = groups.find(|group| group.nodes.last() == Some(&self.index));
+        ended.map(|group| &group.kind)
+    }
+
+    /// How many consecutive elements a normalisation of its operand's statistics normalises together:
+    /// the last dimensions of a LayerNorm, a group of channels with all positions; `None` for other
+    /// nodes.
+    pub fn normalised_together(&self) -> Option<usize> {
+        match (self.group, self.op()) {
+            (Some(group), _) => group.together,
+            (None, Op::LayerNorm { .. }) => {
+                let size = self.shape(0).last()?;
+                usize::try_from(size.fixed)
+                    .ok()
+                    .filter(|_| size.per_row == 0)
+            }
+            _ => None,
+        }
+    }
+
     /// The text that a plan prints in its operation column.
     pub(crate) fn kind(&self) -> String {
         self.group()
@@ -137,6 +160,12 @@ impl<'a> NodeInfo<'a> {
     pub fn shape(&self, i: usize) -> &'a [Dim] {
         self.operand(i)
             .map_or(&[], |slot| &self.graph.slots[slot].shape)
+    }
+
+    /// Whether operand `i` is floating point, so that relevance can flow to it.
+    pub fn is_float(&self, i: usize) -> bool {
+        self.operand(i)
+            .is_some_and(|slot| self.graph.slots[slot].dtype.is_float())
     }
 
     /// The shape of the first output; sizes may follow the batch.

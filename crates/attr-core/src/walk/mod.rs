@@ -14,12 +14,16 @@
 //! rule.rs       Rule: prepare, forward, backward
 //! view.rs       NodeView: what a rule sees of its node during a walk
 //! record.rs     walks recorded as models of their own
+//! gate.rs       gates: masks and directions at layers
+//! ledger.rs     Ledger: what was lost at which node
 //! traverse.rs   Walk: where a walk starts, what it masks and what it keeps; the walk itself
 //! stretches.rs  long walks, a stretch of rows at a time
 //! ```
 
 mod composite;
+mod gate;
 mod info;
+mod ledger;
 mod pass;
 mod plan;
 mod record;
@@ -31,10 +35,12 @@ mod traverse;
 mod view;
 
 pub use composite::{Composite, GradientEverywhere};
+pub use gate::{Around, Directions, Through};
 pub use info::{NodeInfo, Role};
+pub use ledger::{Entry, Ledger};
 pub use pass::Pass;
 pub use plan::Plan;
 pub use rule::{Gradient, Rule};
 pub use shares::{Reads, Shares};
-pub use traverse::{Around, Keep, Visitor, Walk, Walked};
+pub use traverse::{Keep, Visitor, Walk, Walked};
 pub use view::{LinearParts, NodeView};

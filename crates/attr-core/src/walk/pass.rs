@@ -4,7 +4,7 @@ use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use super::plan::Plan;
-use super::stand::{Forward, Stand};
+use super::stand::{Forward, Stand, not_kept};
 use super::stretches;
 use super::traverse::{Walk, Walked, traverse};
 use crate::graph::{Activations, Graph};
@@ -130,10 +130,7 @@ impl Pass {
 
     fn of_layer(&self, run: &Activations, layer: &str) -> Result<Value, Error> {
         let slot = self.graph().layer(layer)?;
-        let value = run.get(slot).map_err(|_| Error::Layer {
-            name: layer.into(),
-            reason: "its activation was not kept; add it with `Plan::recording`".into(),
-        })?;
+        let value = run.get(slot).map_err(|_| not_kept(layer))?;
         Ok(self.own(value.clone()))
     }
 

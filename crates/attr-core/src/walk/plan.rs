@@ -46,9 +46,19 @@ impl Plan {
         explained: Vec<SlotId>,
     ) -> Result<Self, Error> {
         let facts = Facts::of(&graph);
+        let infos = (0..graph.nodes.len()).map(|index| NodeInfo {
+            graph: &graph,
+            facts: &facts,
+            index,
+            group: None,
+        });
+        let fitted = composite.for_model(&infos.collect::<Vec<_>>())?;
+        let composite = fitted.as_deref().unwrap_or(composite);
         let mut rules = Vec::with_capacity(graph.nodes.len());
         for (index, node) in graph.nodes.iter().enumerate() {
-            let varies = node.outputs.iter().any(|&slot| facts.varies[slot]);
+            // Nothing flows through integers and truth values.
+            let flows = |&&slot: &&SlotId| facts.varies[slot] && graph.slots[slot].dtype.is_float();
+            let varies = node.outputs.iter().find(flows).is_some();
             let info = NodeInfo {
                 graph: &graph,
                 facts: &facts,
@@ -161,6 +171,18 @@ impl Plan {
                 let rule = self.choices.rules[index].as_deref();
                 (self.choices.info(index), rule)
             })
+    }
+
+    /// The node whose output a layer's name refers to; `None` for an input of the model.
+    ///
+    /// # Errors
+    /// [`Error::UnknownLayer`] with the nearest names.
+    pub fn node(&self, layer: &str) -> Result<Option<NodeInfo<'_>>, Error> {
+        let slot = self.choices.layer(layer)?;
+        Ok(match self.choices.graph.slots[slot].source {
+            Source::Node(index) => Some(self.choices.info(index)),
+            _ => None,
+        })
     }
 
     /// Whether walks pass a share to an operand of the node, or of the group that it ends.
@@ -297,6 +319,7 @@ impl Choices {
             prepared: &[],
             computed: Vec::new(),
             parts: Vec::new(),
+            accounting: false,
             place,
             others: None,
         };

@@ -35,9 +35,19 @@ impl Reads {
 pub struct Shares {
     pub(crate) shares: Vec<Option<Value>>,
     pub(crate) parts: Vec<Value>,
+    pub(crate) stabilized: Option<Value>,
 }
 
 impl Shares {
+    /// Says what stabilisers took, as a value whose elements add up to it. A rule that shares in
+    /// proportion to contributions says so if the walk [keeps a
+    /// ledger](super::NodeView::accounting); the rest of what it does not pass on then counts as
+    /// the share of the node's bias.
+    pub fn with_stabilized(mut self, taken: Value) -> Self {
+        self.stabilized = Some(taken);
+        self
+    }
+
     /// Attaches parts of the share of operand 0. The rule of the node that produced the operand
     /// reads them as [`NodeView::parts`](super::NodeView::parts). Parts are shaped like the share
     /// and masked with it. They are lost if other nodes also read that operand.
@@ -52,6 +62,7 @@ impl From<Vec<Option<Value>>> for Shares {
         Self {
             shares,
             parts: Vec::new(),
+            stabilized: None,
         }
     }
 }

@@ -55,6 +55,14 @@ impl Forward {
     }
 }
 
+/// The error for an activation that a plan does not record.
+pub(super) fn not_kept(layer: &str) -> Error {
+    Error::Layer {
+        name: layer.into(),
+        reason: "its activation was not kept; add it with `Plan::recording`".into(),
+    }
+}
+
 impl<'a> Views<'a> for Stand<'a> {
     fn view(&self, index: usize) -> Result<NodeView<'a>, Error> {
         let computed = self.computed(index)?;
@@ -119,9 +127,16 @@ impl<'a> Stand<'a> {
             prepared: choices.prepared(index)?,
             computed: Vec::new(),
             parts: Vec::new(),
+            accounting: false,
             place: self.place(),
             others: Some(Box::new(*self)),
         })
+    }
+
+    /// Returns the walk's rows of an activation that the plan records.
+    pub fn activation(&self, slot: SlotId, layer: &str) -> Result<Value, Error> {
+        let value = self.forward.run.get(slot).map_err(|_| not_kept(layer))?;
+        Ok(self.selected(slot, value))
     }
 
     fn values(&self, run: &Activations, slots: &[SlotId]) -> Vec<Value> {

@@ -26,6 +26,8 @@ fn largest(device: &DispatchDevice) -> usize {
 /// Walks on `rows` of a pass whose activations can be selected by row.
 pub(super) fn walk(forward: &Forward, rows: &[usize], walk: Walk<'_>) -> Result<Walked, Error> {
     let layers = match &walk.keep {
+        // A ledger has one entry for each node.
+        _ if walk.ledger => None,
         Keep::Inputs => Some(&[][..]),
         Keep::Layers(layers) => Some(*layers),
         // These show or give every node's rows together.
@@ -36,7 +38,7 @@ pub(super) fn walk(forward: &Forward, rows: &[usize], walk: Walk<'_>) -> Result<
         None => (&[][..], usize::MAX),
     };
     // The walk itself rejects what does not fit.
-    let mut masks = walk.gates.iter().map(|(_, mask, _)| mask.rows());
+    let mut masks = walk.gates.iter().map(|(_, through, _)| through.rows());
     let fits = walk.seed.rows() == rows.len() && masks.all(|own| own == 1 || own == rows.len());
     if rows.len() <= at_once || !fits {
         return traverse(Stand::on(forward, rows), walk);
@@ -45,7 +47,7 @@ pub(super) fn walk(forward: &Forward, rows: &[usize], walk: Walk<'_>) -> Result<
     let parts = starts.map(|start| {
         let range = start..rows.len().min(start + at_once);
         let own = &rows[range.clone()];
-        traverse(Stand::on(forward, own), walk.part(range, layers))
+        traverse(Stand::on(forward, own), walk.part(range, layers)?)
     });
     joined(parts.collect::<Result<_, _>>()?)
 }
@@ -90,6 +92,7 @@ fn joined(parts: Vec<Walked>) -> Result<Walked, Error> {
         inputs: of(|part| &part.inputs)?,
         layers: of(|part| &part.layers)?,
         nodes: Vec::new(),
+        ledger: None,
     })
 }
 

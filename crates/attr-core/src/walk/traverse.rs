@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use super::gate::{Around, Gate, Through};
 use super::info::NodeInfo;
+use super::ledger::{Ledger, sums};
 use super::plan::Choices;
 use super::rule::{Gradient, Rule};
 use super::shares::Shares;
@@ -11,16 +13,6 @@ use super::stand::Stand;
 use super::view::Views;
 use crate::graph::{self, Graph, SlotId, Source};
 use crate::{Error, Value};
-
-/// What happens to flow that bypasses a gate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Around {
-    /// It is dropped: only what passes the gate reaches the inputs (`exclude_parallel` in
-    /// zennit-crp).
-    Drop,
-    /// It flows on: the gate is a mask.
-    Keep,
-}
 
 /// A function that sees what arrives at a node's output during a walk.
 pub type Visitor<'a> = dyn FnMut(&NodeInfo<'_>, &Value) -> Result<(), Error> + 'a;
@@ -31,7 +23,7 @@ pub enum Keep<'a> {
     /// Nothing.
     #[default]
     Inputs,
-    /// What arrives at the outputs of these layers.
+    /// What arrives at the outputs of these layers, before any gate there.
     Layers(&'a [&'a str]),
     /// What arrives at every node's output.
     All,
@@ -45,8 +37,9 @@ pub struct Walk<'a> {
     layer: Option<&'a str>,
     pub(super) seed: Value,
     pub(super) rows: Option<&'a [usize]>,
-    pub(super) gates: Vec<(&'a str, Value, Around)>,
+    pub(super) gates: Vec<(&'a str, Through, Around)>,
     pub(super) keep: Keep<'a>,
+    pub(super) ledger: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -58,6 +51,7 @@ impl<'a> Walk<'a> {
             rows: None,
             gates: Vec::new(),
             keep: Keep::Inputs,
+            ledger: false,
         }
     }
 
@@ -77,10 +71,17 @@ impl<'a> Walk<'a> {
         self
     }
 
-    /// Multiplies what arrives at the output of `layer` by `mask`. The mask has the same rank, and
-    /// one row or as many as the walk; sizes of 1 are broadcast. Several gates form a chain.
-    pub fn gate(mut self, layer: &'a str, mask: Value, around: Around) -> Self {
-        self.gates.push((layer, mask, around));
+    /// Lets only a part of what arrives at the output of `layer` through: what a mask leaves, or what
+    /// lies along [`Directions`](super::Directions). Several gates form a chain.
+    pub fn gate(mut self, layer: &'a str, through: impl Into<Through>, around: Around) -> Self {
+        self.gates.push((layer, through.into(), around));
+        self
+    }
+
+    /// Keeps a [`Ledger`] of what is lost at each node. It reads every value on the host, so such a
+    /// walk is slow and cannot be recorded; its rows run together.
+    pub fn with_ledger(mut self) -> Self {
+        self.ledger = true;
         self
     }
 
@@ -99,38 +100,34 @@ impl<'a> Walk<'a> {
     }
 
     /// Returns the walk restricted to `rows` that keeps `layers`.
-    pub(super) fn part(&self, rows: Range<usize>, layers: &'a [&'a str]) -> Self {
-        let gates = self.gates.iter().map(|(layer, mask, around)| {
-            let each = mask.rows() != 1;
-            let mask = if each {
-                mask.slice_rows(rows.clone())
-            } else {
-                mask.clone()
-            };
-            (*layer, mask, *around)
+    pub(super) fn part(&self, rows: Range<usize>, layers: &'a [&'a str]) -> Result<Self, Error> {
+        let gates = self.gates.iter().map(|(layer, through, around)| {
+            let through = through.each(|value| Ok(value.slice_rows(rows.clone())))?;
+            Ok((*layer, through, *around))
         });
-        Self {
+        Ok(Self {
             layer: self.layer,
-            seed: self.seed.slice_rows(rows.clone()),
+            gates: gates.collect::<Result<_, Error>>()?,
+            seed: self.seed.slice_rows(rows),
             rows: None,
-            gates: gates.collect(),
             keep: Keep::Layers(layers),
-        }
+            ledger: false,
+        })
     }
 
     /// Returns the walk over a pass whose `rows` are padded to `to`; padding rows receive nothing.
     pub(super) fn padded(mut self, rows: usize, to: usize) -> Result<Self, Error> {
         if self.rows.is_none() {
-            let pad = |value: &mut Value| -> Result<(), Error> {
-                if value.rows() == rows && !value.shape().is_empty() {
-                    let more = value.select_rows(&vec![0; to - rows]).zeros_like();
-                    *value = Value::cat_rows(vec![value.clone(), more])?;
+            let pad = |value: &Value| -> Result<Value, Error> {
+                if value.rows() != rows || value.shape().is_empty() {
+                    return Ok(value.clone());
                 }
-                Ok(())
+                let more = value.select_rows(&vec![0; to - rows]).zeros_like();
+                Value::cat_rows(vec![value.clone(), more])
             };
-            pad(&mut self.seed)?;
-            for (_, mask, _) in self.gates.iter_mut().filter(|gate| gate.1.rows() != 1) {
-                pad(mask)?;
+            self.seed = pad(&self.seed)?;
+            for (_, through, _) in &mut self.gates {
+                *through = through.each(pad)?;
             }
         }
         Ok(self)
@@ -147,6 +144,8 @@ pub struct Walked {
     /// With [`Keep::All`], what arrives at the first output of each node that the walk reaches, by
     /// name, last node first.
     pub nodes: Vec<(String, Value)>,
+    /// With [`Walk::with_ledger`], what was lost on the way.
+    pub ledger: Option<Ledger>,
 }
 
 impl Walked {
@@ -176,9 +175,9 @@ impl Walked {
 
 /// What arrives at a slot, with the parts that its only reader attached.
 #[derive(Default)]
-struct Flow {
-    value: Option<Value>,
-    parts: Vec<Value>,
+pub(super) struct Flow {
+    pub value: Option<Value>,
+    pub parts: Vec<Value>,
 }
 
 impl Flow {
@@ -191,20 +190,17 @@ impl Flow {
     }
 }
 
-/// A gate at a slot.
-struct Gate {
-    slot: SlotId,
-    mask: Value,
-    around: Around,
-}
-
 /// Runs `walk` from its start to the inputs.
 pub(super) fn traverse(stand: Stand<'_>, walk: Walk<'_>) -> Result<Walked, Error> {
     let plan = &stand.forward.plan;
     let choices = stand.choices();
     let graph = &choices.graph;
     let start = walk.start(choices)?;
-    let gates = gates(stand, &walk, start)?;
+    let gates = walk.gates.iter();
+    let gates =
+        gates.map(|(layer, through, around)| Gate::new(stand, layer, through, *around, start));
+    let gates: Vec<Gate<'_>> = gates.collect::<Result<_, _>>()?;
+    let mut ledger = walk.ledger.then(Ledger::default);
     let (slots, mut visitor, all) = match walk.keep {
         Keep::Inputs => (Vec::new(), None, false),
         Keep::Layers(layers) => (reported(stand, layers)?, None, false),
@@ -218,16 +214,29 @@ pub(super) fn traverse(stand: Stand<'_>, walk: Walk<'_>) -> Result<Walked, Error
     let mut kept: HashMap<SlotId, Value> = HashMap::new();
     let mut nodes = Vec::new();
     let mut arriving: Vec<Flow> = graph.slots.iter().map(|_| Flow::default()).collect();
-    arriving[start].value = Some(seed(stand, walk.seed, start)?);
+    let seed = seed(stand, walk.seed, start)?;
+    if let Some(ledger) = &mut ledger {
+        ledger.start(&seed)?;
+    }
+    arriving[start].value = Some(seed);
     let after = producer(graph, start).map_or(0, |index| index + 1);
     for index in (0..after).rev() {
         let node = &graph.nodes[index];
+        // What arrives at a layer is reported as it arrives, before a gate there.
+        for &slot in node.outputs.iter().filter(|slot| slots.contains(slot)) {
+            kept.extend(arriving[slot].value.clone().map(|value| (slot, value)));
+        }
         // A gate applies even where nothing arrives: then it lets nothing through.
         for gate in gates
             .iter()
             .filter(|gate| node.outputs.contains(&gate.slot))
         {
-            gate.apply(&mut arriving)?;
+            pass_gate(gate, stand, &mut arriving, &mut ledger)?;
+            if gate.drops() {
+                // What arrived beside the gate was dropped.
+                let leads = graph.dependents(&[gate.slot]);
+                kept.retain(|&slot, _| leads[slot]);
+            }
         }
         let reached = |slot: &SlotId| plan.active[*slot] && arriving[*slot].value.is_some();
         if !node.outputs.iter().any(reached) {
@@ -242,23 +251,34 @@ pub(super) fn traverse(stand: Stand<'_>, walk: Walk<'_>) -> Result<Walked, Error
             }
         }
         let parts = std::mem::take(&mut arriving[node.outputs[0]].parts);
-        let here = node.outputs.iter().map(|&slot| {
-            let value = arriving[slot].value.take();
-            if let (true, Some(value)) = (slots.contains(&slot), &value) {
-                kept.insert(slot, value.clone());
-            }
-            value
-        });
+        let here = node.outputs.iter().map(|&slot| arriving[slot].value.take());
         let here: Vec<Option<Value>> = here.collect();
         // Walks end at this layer: nothing before it needs a share.
         if !plan.passes(index) {
+            if let Some(ledger) = &mut ledger {
+                here.iter().flatten().try_for_each(|v| ledger.arrive(v))?;
+            }
             continue;
         }
         let mut view = stand.view(index)?;
         view.parts = parts;
+        view.accounting = ledger.is_some();
+        let received = if ledger.is_some() {
+            total(here.iter().flatten())?
+        } else {
+            (0.0, 0.0)
+        };
         let rule = choices.rules[index].as_deref().unwrap_or(&Gradient);
         let given = graph::caught(&node.name, || rule.backward(&view, here))?;
         check(&given, &view, rule)?;
+        if let Some(ledger) = &mut ledger {
+            let info = view.info();
+            let active = |i: usize| plan.active[info.operand_slots()[i]];
+            let name = choices.rules[index]
+                .as_ref()
+                .map_or("gradient".into(), |r| r.name());
+            ledger.node(&info, name, received, &given, active)?;
+        }
         let operands = view.info().operand_slots();
         for (i, (&slot, share)) in operands.iter().zip(given.shares).enumerate() {
             if let (true, Some(share)) = (plan.active[slot], share) {
@@ -270,68 +290,62 @@ pub(super) fn traverse(stand: Stand<'_>, walk: Walk<'_>) -> Result<Walked, Error
             }
         }
     }
+    let at_inputs = slots
+        .iter()
+        .filter(|&&slot| producer(graph, slot).is_none());
+    for &slot in at_inputs {
+        kept.extend(arriving[slot].value.clone().map(|value| (slot, value)));
+    }
     for gate in gates
         .iter()
         .filter(|gate| producer(graph, gate.slot).is_none())
     {
-        gate.apply(&mut arriving)?;
+        pass_gate(gate, stand, &mut arriving, &mut ledger)?;
     }
-    let layers = slots.iter().map(|slot| {
-        let here = kept.get(slot).or(arriving[*slot].value.as_ref());
-        here.cloned()
-    });
-    let layers = layers.collect();
+    if let Some(ledger) = &mut ledger {
+        let inputs = graph
+            .inputs
+            .iter()
+            .filter_map(|&slot| arriving[slot].value.as_ref());
+        inputs
+            .into_iter()
+            .try_for_each(|value| ledger.arrive(value))?;
+    }
+    let layers = slots.iter().map(|slot| kept.get(slot).cloned()).collect();
     let inputs = graph.inputs.iter().map(|&slot| arriving[slot].value.take());
     Ok(Walked {
         inputs: inputs.collect(),
         layers,
         nodes,
+        ledger,
     })
 }
 
-impl Gate {
-    fn apply(&self, arriving: &mut [Flow]) -> Result<(), Error> {
-        let flow = std::mem::take(&mut arriving[self.slot]);
-        if self.around == Around::Drop {
-            // Nodes are in execution order, so all that can arrive here has arrived, and what has
-            // arrived elsewhere bypassed this layer.
-            arriving.fill_with(Flow::default);
-        }
-        if let Some(value) = flow.value {
-            let masked = |value: Value| value.times(&self.mask, "the mask of a gate");
-            let parts = flow.parts.into_iter().map(masked);
-            arriving[self.slot] = Flow {
-                parts: parts.collect::<Result<_, _>>()?,
-                value: Some(masked(value)?),
-            };
-        }
-        Ok(())
-    }
+/// Applies a gate, and adds what it drops to the ledger.
+fn pass_gate(
+    gate: &Gate<'_>,
+    stand: Stand<'_>,
+    arriving: &mut [Flow],
+    ledger: &mut Option<Ledger>,
+) -> Result<(), Error> {
+    let Some(ledger) = ledger else {
+        return gate.apply(stand, arriving);
+    };
+    let values = |flows: &[Flow]| total(flows.iter().filter_map(|flow| flow.value.as_ref()));
+    let before = values(arriving)?;
+    gate.apply(stand, arriving)?;
+    ledger.gate(gate.layer, before, values(arriving)?);
+    Ok(())
 }
 
-fn gates(stand: Stand<'_>, walk: &Walk<'_>, start: SlotId) -> Result<Vec<Gate>, Error> {
-    let graph = &stand.choices().graph;
-    let gates = walk.gates.iter().map(|(layer, mask, around)| {
-        let slot = stand.choices().layer(layer)?;
-        if producer(graph, slot) > producer(graph, start) {
-            return Err(Error::Layer {
-                name: (*layer).into(),
-                reason: "the gate lies after the layer at which the walk starts".into(),
-            });
-        }
-        let device = &graph.device;
-        let mask = mask.clone().checked(
-            format!("the mask for layer {layer:?}"),
-            graph.slots[slot].dtype,
-            device,
-        )?;
-        Ok(Gate {
-            slot,
-            mask,
-            around: *around,
-        })
-    });
-    gates.collect()
+/// The sum of all elements of some values, and of their absolute values.
+fn total<'v>(values: impl Iterator<Item = &'v Value>) -> Result<(f64, f64), Error> {
+    let mut total = (0.0, 0.0);
+    for value in values {
+        let (sum, absolute) = sums(value)?;
+        total = (total.0 + sum, total.1 + absolute);
+    }
+    Ok(total)
 }
 
 /// The slots of layers that a walk reports, which the plan must reach.
@@ -396,7 +410,7 @@ fn check(given: &Shares, view: &super::NodeView<'_>, rule: &dyn Rule) -> Result<
 }
 
 /// The node that produces a slot's value; `None` for inputs, parameters and constants.
-fn producer(graph: &Graph, slot: SlotId) -> Option<usize> {
+pub(super) fn producer(graph: &Graph, slot: SlotId) -> Option<usize> {
     match graph.slots[slot].source {
         Source::Node(index) => Some(index),
         _ => None,

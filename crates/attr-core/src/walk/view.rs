@@ -15,6 +15,7 @@ pub struct NodeView<'a> {
     pub(super) prepared: &'a [Value],
     pub(super) computed: Vec<Value>,
     pub(super) parts: Vec<Value>,
+    pub(super) accounting: bool,
     pub(super) place: Place,
     /// Makes the views of other nodes; `None` while a rule prepares.
     pub(super) others: Option<Box<dyn Views<'a> + 'a>>,
@@ -92,6 +93,12 @@ impl<'a> NodeView<'a> {
     /// [`Shares::with_parts`].
     pub fn parts(&self) -> &[Value] {
         &self.parts
+    }
+
+    /// Whether the walk keeps a [`Ledger`](super::Ledger), so that the rule should say what its
+    /// stabilisers take; see [`Shares::with_stabilized`].
+    pub fn accounting(&self) -> bool {
+        self.accounting
     }
 
     /// The operands of a linear layer (fully connected or convolution) whose weight does not depend

@@ -3,7 +3,7 @@
 use attr_core::walk::{NodeView, Rule, Shares};
 use attr_core::{Error, Value};
 
-use super::{Split, negative, parameters, positive, quotient, relevance};
+use super::{Split, Term, account, negative, parameters, positive, quotient, relevance};
 use crate::Stabilizer;
 
 /// Shares positive and negative contributions separately: `α` times what the positive ones get,
@@ -92,13 +92,20 @@ impl Rule for AlphaBeta {
     fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
         let (x, r) = (Split::of(node)?, relevance(&r)?);
         let (w, v) = (&node.prepared()[0], &node.prepared()[1]);
-        let scaled = |z: &Value, factor: f64| -> Result<Value, Error> {
-            quotient(self.stabilizer, r, z)?.map(|s| s * factor)
-        };
-        let mut shares = vec![x.share(node, [w, v], &scaled(&node.computed()[0], self.alpha)?)];
-        if let Some(z) = node.computed().get(1) {
-            shares.push(x.share(node, [v, w], &scaled(z, -self.beta())?));
+        let branches = [
+            (self.alpha, [w, v], node.computed().first()),
+            (-self.beta(), [v, w], node.computed().get(1)),
+        ];
+        let (mut shares, mut quotients) = (Vec::new(), Vec::new());
+        for (factor, weights, z) in branches {
+            let Some(z) = z else { continue };
+            let r = r.map(|r| r * factor)?;
+            let s = quotient(self.stabilizer, &r, z)?;
+            shares.push(x.share(node, weights, &s));
+            quotients.push((r, s, z));
         }
-        Ok(node.only_first(Value::sum(shares)?))
+        let shares = node.only_first(Value::sum(shares)?);
+        let terms = quotients.iter().map(|(r, s, z)| Term { r, s, z });
+        account(node, shares, &terms.collect::<Vec<_>>())
     }
 }

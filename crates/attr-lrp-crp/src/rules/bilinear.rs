@@ -3,7 +3,7 @@
 use attr_core::walk::{NodeView, Rule, Shares};
 use attr_core::{Error, Value};
 
-use super::{quotient, relevance, times_operands};
+use super::{in_proportion, relevance};
 use crate::Stabilizer;
 
 /// Gives each factor of a product half of the relevance, shared in proportion to contributions:
@@ -33,6 +33,6 @@ impl Bilinear {
 impl Rule for Bilinear {
     fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
         let doubled = node.outputs()[0].map(|z| z * 2.0)?;
-        times_operands(node, quotient(self.stabilizer, relevance(&r)?, &doubled)?)
+        in_proportion(node, self.stabilizer, relevance(&r)?, &doubled)
     }
 }

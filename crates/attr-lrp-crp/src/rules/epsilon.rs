@@ -3,7 +3,7 @@
 use attr_core::walk::{NodeInfo, NodeView, Reads, Rule, Shares};
 use attr_core::{Error, Value};
 
-use super::{parameters, quotient, relevance, times_operands};
+use super::{in_proportion, parameters, relevance};
 use crate::Stabilizer;
 
 /// `R_in = x ⊙ Wᵀ (R / stab(z))` with `z = W x + b`: LRP-ε, or LRP-0 for a tiny epsilon.
@@ -34,16 +34,23 @@ impl Epsilon {
     }
 }
 
+impl Epsilon {
+    /// Whether the denominators are not the layer's outputs.
+    fn leaves_bias_out(&self, node: &NodeInfo<'_>) -> bool {
+        self.zero_bias && node.is_linear() && node.operands() > 2
+    }
+}
+
 impl Rule for Epsilon {
-    fn reads(&self, _: &NodeInfo<'_>) -> Reads {
+    fn reads(&self, node: &NodeInfo<'_>) -> Reads {
         Reads {
             operands: true,
-            outputs: !self.zero_bias,
+            outputs: !self.leaves_bias_out(node),
         }
     }
 
     fn forward(&self, node: &NodeView<'_>) -> Result<Vec<Value>, Error> {
-        if !self.zero_bias {
+        if !self.leaves_bias_out(&node.info()) {
             return Ok(Vec::new());
         }
         let weight = parameters(node, "Epsilon", true)?.weight;
@@ -52,6 +59,6 @@ impl Rule for Epsilon {
 
     fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
         let z = node.computed().first().unwrap_or(&node.outputs()[0]);
-        times_operands(node, quotient(self.epsilon, relevance(&r)?, z)?)
+        in_proportion(node, self.epsilon, relevance(&r)?, z)
     }
 }

@@ -3,7 +3,7 @@
 use attr_core::walk::{NodeView, Rule, Shares};
 use attr_core::{Error, Value};
 
-use super::{Split, negative, parameters, positive, quotient, relevance};
+use super::{Split, Term, account, negative, parameters, positive, quotient, relevance};
 use crate::Stabilizer;
 
 /// Favours positive contributions where the output is positive, and negative ones where it is
@@ -86,9 +86,22 @@ impl Rule for Gamma {
         let (p, n) = (&node.prepared()[0], &node.prepared()[1]);
         let above = r.zip(z, |r, z| r.mask_fill(z.lower_equal_elem(0.0), 0.0))?;
         let below = r.zip(z, |r, z| r.mask_fill(z.greater_equal_elem(0.0), 0.0))?;
-        let above = quotient(self.stabilizer, &above, &node.computed()[0])?;
-        let below = quotient(self.stabilizer, &below, &node.computed()[1])?;
-        let shares = [x.share(node, [p, n], &above), x.share(node, [n, p], &below)];
-        Ok(node.only_first(Value::sum(shares)?))
+        let (up, down) = (&node.computed()[0], &node.computed()[1]);
+        let s_up = quotient(self.stabilizer, &above, up)?;
+        let s_down = quotient(self.stabilizer, &below, down)?;
+        let shares = [x.share(node, [p, n], &s_up), x.share(node, [n, p], &s_down)];
+        let terms = [
+            Term {
+                r: &above,
+                s: &s_up,
+                z: up,
+            },
+            Term {
+                r: &below,
+                s: &s_down,
+                z: down,
+            },
+        ];
+        account(node, node.only_first(Value::sum(shares)?), &terms)
     }
 }

@@ -11,9 +11,11 @@ mod epsilon;
 mod flat;
 mod gamma;
 mod norm;
+mod normalisation;
 mod pass;
 mod relu;
 mod signal;
+mod softmax;
 mod w_square;
 mod z_box;
 mod z_plus;
@@ -24,9 +26,11 @@ pub use epsilon::Epsilon;
 pub use flat::Flat;
 pub use gamma::Gamma;
 pub use norm::Norm;
+pub use normalisation::Normalisation;
 pub use pass::Pass;
 pub use relu::{ReLUBetaSmooth, ReLUDeconvNet, ReLUGuidedBackprop};
 pub use signal::SignalTakesAll;
+pub use softmax::Softmax;
 pub use w_square::WSquare;
 pub use z_box::{Bound, ZBox};
 pub use z_plus::ZPlus;
@@ -46,6 +50,25 @@ fn relevance(arriving: &[Option<Value>]) -> Result<&Value, Error> {
 fn quotient(stabilizer: Stabilizer, relevance: &Value, z: &Value) -> Result<Value, Error> {
     let z = stabilizer.apply(z.matrix()?);
     relevance.map(|relevance| relevance / z)
+}
+
+/// A quotient `S = R / stab(z)` of a rule.
+struct Term<'a> {
+    r: &'a Value,
+    s: &'a Value,
+    z: &'a Value,
+}
+
+/// Adds what stabilisers took, `Σ (R - z ⊙ S)`, to the shares, if the walk keeps a ledger.
+fn account(node: &NodeView<'_>, shares: Shares, terms: &[Term<'_>]) -> Result<Shares, Error> {
+    if !node.accounting() {
+        return Ok(shares);
+    }
+    let taken = terms.iter().map(|Term { r, s, z }| {
+        let z = z.matrix()?;
+        r.zip(s, |r, s| r - z * s)
+    });
+    Ok(shares.with_stabilized(Value::sum(taken)?))
 }
 
 fn positive(value: &Value) -> Result<Value, Error> {
@@ -125,7 +148,14 @@ impl Split {
     }
 }
 
-/// Returns `x ⊙ Jᵀ S` for every operand that gets a share, at the forward pass itself.
-fn times_operands(node: &NodeView<'_>, s: Value) -> Result<Shares, Error> {
-    node.times_operands(node.pull_back_here(vec![Some(s)])?)
+/// Returns `x ⊙ Jᵀ (R / stab(z))` for every operand that gets a share, at the forward pass itself.
+fn in_proportion(
+    node: &NodeView<'_>,
+    stabilizer: Stabilizer,
+    r: &Value,
+    z: &Value,
+) -> Result<Shares, Error> {
+    let s = quotient(stabilizer, r, z)?;
+    let shares = node.times_operands(node.pull_back_here(vec![Some(s.clone())])?)?;
+    account(node, shares, &[Term { r, s: &s, z }])
 }

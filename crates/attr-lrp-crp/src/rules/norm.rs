@@ -3,7 +3,7 @@
 use attr_core::walk::{NodeView, Rule, Shares};
 use attr_core::{Error, Value};
 
-use super::{quotient, relevance, times_operands};
+use super::{in_proportion, relevance};
 use crate::Stabilizer;
 
 /// Shares relevance in proportion to what each input adds: `R_in = x ⊙ Jᵀ (R / stab(z))` with the
@@ -30,7 +30,6 @@ impl Norm {
 
 impl Rule for Norm {
     fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
-        let s = quotient(self.stabilizer, relevance(&r)?, &node.outputs()[0])?;
-        times_operands(node, s)
+        in_proportion(node, self.stabilizer, relevance(&r)?, &node.outputs()[0])
     }
 }

@@ -3,7 +3,7 @@
 use attr_core::walk::{NodeInfo, NodeView, Reads, Rule, Shares};
 use attr_core::{Error, Value};
 
-use super::{parameters, quotient, relevance};
+use super::{Term, account, parameters, quotient, relevance};
 use crate::Stabilizer;
 
 /// Shares relevance in proportion to squared weights, whatever the input:
@@ -55,8 +55,10 @@ impl Rule for WSquare {
     }
 
     fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
-        let s = quotient(self.stabilizer, relevance(&r)?, &node.prepared()[1])?;
+        let (r, z) = (relevance(&r)?, &node.prepared()[1]);
+        let s = quotient(self.stabilizer, r, z)?;
         let operands = [node.operands()[0].clone(), node.prepared()[0].clone()];
-        Ok(node.only_first(node.pull_back_first(&operands, s)?))
+        let shares = node.only_first(node.pull_back_first(&operands, s.clone())?);
+        account(node, shares, &[Term { r, s: &s, z }])
     }
 }

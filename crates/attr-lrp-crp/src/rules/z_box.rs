@@ -5,7 +5,7 @@ use attr_core::walk::{NodeView, Rule, Shares};
 use attr_core::{Error, Value};
 use burn::tensor::Tensor;
 
-use super::{negative, parameters, positive, quotient, relevance};
+use super::{Term, account, negative, parameters, positive, quotient, relevance};
 use crate::Stabilizer;
 
 /// For a first layer whose input lies between two bounds `l` and `h`, such as pixels:
@@ -124,13 +124,15 @@ impl Rule for ZBox {
     }
 
     fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
-        let s = quotient(self.stabilizer, relevance(&r)?, &node.computed()[0])?;
+        let (r, z) = (relevance(&r)?, &node.computed()[0]);
+        let s = quotient(self.stabilizer, r, z)?;
         let [x, low, high] = self.pairs(node)?;
         let shares = [
             node.contribution(&x, s.clone())?,
             node.contribution(&low, s.clone())?,
-            node.contribution(&high, s)?,
+            node.contribution(&high, s.clone())?,
         ];
-        Ok(node.only_first(without(shares)?))
+        let shares = node.only_first(without(shares)?);
+        account(node, shares, &[Term { r, s: &s, z }])
     }
 }

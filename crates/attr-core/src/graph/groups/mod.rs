@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use activation::activation;
-use norm::norm;
+use norm::{Norm, norm};
 use pattern::{Pattern, producers};
 
 use super::run::{self, Place};
@@ -194,6 +194,8 @@ pub(crate) struct Group {
     /// x first, then parameters: scale and shift of a normalisation.
     pub operands: Vec<SlotId>,
     pub output: SlotId,
+    /// How many consecutive elements a normalisation normalises together, if that is fixed.
+    pub together: Option<usize>,
     /// The name of the node that reads the parameters, which is the module's; without parameters,
     /// the name of the last node.
     pub name: String,
@@ -233,9 +235,18 @@ pub(super) fn find(graph: &Graph) -> Vec<Group> {
         }
         let mut pattern = Pattern::new(graph, &producers);
         let found = activation(&mut pattern, output)
-            .map(|(kind, x)| (kind, vec![x]))
+            .map(|(kind, x)| Norm {
+                kind,
+                operands: vec![x],
+                together: None,
+            })
             .or_else(|| norm(&mut pattern, output));
-        let Some((kind, operands)) = found else {
+        let Some(Norm {
+            kind,
+            operands,
+            together,
+        }) = found
+        else {
             continue;
         };
         let mut nodes = pattern.nodes;
@@ -257,6 +268,7 @@ pub(super) fn find(graph: &Graph) -> Vec<Group> {
             nodes,
             operands,
             output,
+            together,
         });
     }
     groups.reverse();

@@ -5,9 +5,16 @@ use super::pattern::Pattern;
 use crate::graph::SlotId;
 use crate::graph::op::{Binary, Op, Unary};
 
-/// The normalisation whose output is `slot`, and its operands: x, then the scale and the shift if
-/// it has them.
-pub(super) fn norm(p: &mut Pattern<'_>, slot: SlotId) -> Option<(GroupKind, Vec<SlotId>)> {
+/// A normalisation: its kind, its operands (x, then the scale and the shift if it has them), and how
+/// many elements are normalised together.
+pub(super) struct Norm {
+    pub kind: GroupKind,
+    pub operands: Vec<SlotId>,
+    pub together: Option<usize>,
+}
+
+/// The normalisation whose output is `slot`.
+pub(super) fn norm(p: &mut Pattern<'_>, slot: SlotId) -> Option<Norm> {
     // The operation of the last node tells whether it can be one at all.
     let last = |op: &Op| match op {
         Op::Binary(Binary::Add | Binary::Mul | Binary::Div) | Op::Reshape(_) | Op::Cast(_) => {
@@ -22,18 +29,14 @@ pub(super) fn norm(p: &mut Pattern<'_>, slot: SlotId) -> Option<(GroupKind, Vec<
         .or_else(|| p.attempt(|p| whole(p, slot, &[])))
 }
 
-fn shifted(p: &mut Pattern<'_>, slot: SlotId) -> Option<(GroupKind, Vec<SlotId>)> {
+fn shifted(p: &mut Pattern<'_>, slot: SlotId) -> Option<Norm> {
     p.either(slot, Binary::Add, |p, beta, rest| {
         p.is_given(beta).then_some(())?;
         scaled(p, rest, Some(beta))
     })
 }
 
-fn scaled(
-    p: &mut Pattern<'_>,
-    slot: SlotId,
-    beta: Option<SlotId>,
-) -> Option<(GroupKind, Vec<SlotId>)> {
+fn scaled(p: &mut Pattern<'_>, slot: SlotId, beta: Option<SlotId>) -> Option<Norm> {
     p.either(slot, Binary::Mul, |p, gamma, rest| {
         p.is_given(gamma).then_some(())?;
         let affine = [Some(gamma), beta];
@@ -53,7 +56,7 @@ struct Core {
 }
 
 /// The normalisation that produces `slot`, before the affine part.
-fn whole(p: &mut Pattern<'_>, slot: SlotId, affine: &[SlotId]) -> Option<(GroupKind, Vec<SlotId>)> {
+fn whole(p: &mut Pattern<'_>, slot: SlotId, affine: &[SlotId]) -> Option<Norm> {
     let (core, x) = p
         .attempt(|p| {
             let uncast = p.uncast(slot);
@@ -67,8 +70,12 @@ fn whole(p: &mut Pattern<'_>, slot: SlotId, affine: &[SlotId]) -> Option<(GroupK
         return None;
     }
     let kind = kind(p, &core, x, affine)?;
-    let operands = std::iter::once(x).chain(affine.iter().copied()).collect();
-    Some((kind, operands))
+    let sizes = core.dims.iter().map(|&dim| p.size(core.inner, dim));
+    Some(Norm {
+        kind,
+        operands: std::iter::once(x).chain(affine.iter().copied()).collect(),
+        together: sizes.product(),
+    })
 }
 
 fn reshape(op: &Op) -> Option<()> {
