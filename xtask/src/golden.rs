@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Runs every script of `tools/golden`, rewrites the exported models of `tools/onnx`, and compares
+/// Runs every script of `tools/golden` and `tools/concepts`, rewrites the exported models of `tools/onnx`, and compares
 /// `attrx` with ONNX Runtime and PyTorch on full-sized models and single operators.
 pub fn run() -> Result<(), String> {
     let python = environment("golden")?;
@@ -18,6 +18,10 @@ pub fn run() -> Result<(), String> {
             crate::run(Command::new(&python).arg(path))?;
         }
     }
+
+    // zennit-crp needs older libraries than the rest.
+    let python = environment("concepts")?;
+    crate::run(Command::new(&python).arg(crate::root().join("tools/concepts/concepts.py")))?;
 
     let python = environment("onnx")?;
     let script = |name: &str| {

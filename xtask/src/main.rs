@@ -72,13 +72,19 @@ fn bench() -> Result<(), String> {
     for name in ["walk_back", "budgets"] {
         cargo(&["bench", "--workspace", "--bench", name])?;
     }
-    let mut black_boxes = Command::new(env!("CARGO"));
-    black_boxes.args(["bench", "--workspace", "--bench", "black_boxes"]);
-    match golden::environment("bench") {
-        Ok(python) => drop(black_boxes.env("ATTR_PEER_PYTHON", python)),
-        Err(error) => eprintln!("without the peer: {error}"),
+    let python = golden::environment("bench");
+    if let Err(error) = &python {
+        eprintln!("without the peers: {error}");
     }
-    run(&mut black_boxes)
+    for name in ["black_boxes", "relevance"] {
+        let mut beside = Command::new(env!("CARGO"));
+        beside.args(["bench", "--workspace", "--bench", name]);
+        if let Ok(python) = &python {
+            beside.env("ATTR_PEER_PYTHON", python);
+        }
+        run(&mut beside)?;
+    }
+    Ok(())
 }
 
 /// Fuzzes the reader of model files. Plain builds, without a sanitizer, need no nightly compiler.

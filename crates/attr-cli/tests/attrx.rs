@@ -800,7 +800,7 @@ fn relevance_is_planned_and_propagated() {
         serde_json::from_str(&succeeds(&[&plan[..], &["--json"]].concat())).unwrap();
     assert_eq!(listed[0]["rule"], "Flat");
     for (set, expected) in [
-        ("composite=epsilon", "epsilon_plus_flat"),
+        ("composite=best", "epsilon_plus_flat"),
         ("composite=epsilon_gamma_box", "low = none"),
         ("gamma=-1", "gamma = -1"),
         ("lambda=1", "it has composite"),
@@ -820,6 +820,151 @@ fn relevance_is_planned_and_propagated() {
 }
 
 #[test]
+fn a_check_says_where_relevance_goes() {
+    let (model, seven) = (asset("digits.onnx"), asset("seven.png"));
+    let check = ["lrp", "check", "--model", &model, "--input", &seven];
+    let text = succeeds(&check);
+    for expected in [
+        "epsilon_plus_flat: 1 Epsilon",
+        "row 0: score 9.8",
+        "+ bias",
+        "suggestion",
+    ] {
+        assert!(text.contains(expected), "{expected} in {text}");
+    }
+    let set = ["--set", "composite=epsilon_alpha2_beta1", "--json"];
+    let report: Value = serde_json::from_str(&succeeds(&[&check[..], &set].concat())).unwrap();
+    let row = &report["rows"][0];
+    let number = |key: &str| row[key].as_f64().unwrap();
+    let arrived = number("arrived") + number("bias") + number("stabilizer") + number("stopped");
+    assert!((number("started") - arrived).abs() < 1e-4, "{row}");
+    assert!(number("error") < 1e-5);
+    let suggestion = report["suggestion"]["set"].as_array().unwrap();
+    assert!(
+        !suggestion.is_empty() && report["rules"]["AlphaBeta"] == 3,
+        "{report}"
+    );
+
+    // Tokens: relevance arrives at their embeddings.
+    let bert = exported("bert_tiny_legacy14.onnx");
+    let bench = Bench::new();
+    let tokens = bench.array("tokens.npy", &[1, 7], vec![1i64, 5, 3, 2, 4, 6, 7]);
+    let ones = bench.array("ones.npy", &[1, 7], vec![1i64; 7]);
+    let ids = format!("input_ids={tokens}");
+    let mask = format!("attention_mask={ones}");
+    let auto = ["--set", "composite=auto", "--target", "0"];
+    let check = [
+        "lrp",
+        "check",
+        "--model",
+        &bert,
+        "--input",
+        &ids,
+        "--constant",
+        &mask,
+    ];
+    let text = succeeds(&[&check[..], &auto].concat());
+    assert!(text.contains("auto: attnlrp (attention)"), "{text}");
+    assert!(text.contains("= embeddings "), "{text}");
+    let error = fails(&[&check[..], &["--set", "composite=best"]].concat());
+    assert!(error.contains("it takes one of"), "{error}");
+}
+
+#[test]
+fn concepts_are_conditions_rankings_and_graphs() {
+    let (model, seven) = (asset("digits.onnx"), asset("seven.png"));
+    let bench = Bench::new();
+    let crp = |command: &'static str| ["crp", command, "--model", &model, "--input", &seven];
+    let (out, image, kept) = (
+        bench.path("m.npy"),
+        bench.path("m.png"),
+        bench.path("r.safetensors"),
+    );
+    let more = [
+        "--condition",
+        "relu3=3",
+        "--condition",
+        "relu3=20,0;relu1=4",
+        "--condition",
+        "relu3=",
+        "--record",
+        "relu1",
+        "--record-out",
+        &kept,
+        "--out",
+        &out,
+        "--image",
+        &image,
+    ];
+    let text = succeeds(&[&crp("explain")[..], &more].concat());
+    assert!(text.contains("relu3=20,0;relu1=4"), "{text}");
+    let (shape, maps) = bench.read("m.npy");
+    assert_eq!(shape, [3, 1, 8, 8]);
+    assert!(maps[..64].iter().any(|v| *v != 0.0));
+    assert!(
+        maps[128..].iter().all(|v| *v == 0.0),
+        "nothing passes an empty condition"
+    );
+    assert_eq!(bench.files(), ["m.npy", "m.png", "r.safetensors"]);
+    // Without a condition: that of the method lrp.
+    let plain = ["--out", &out, "--sum-channels", "--quiet"];
+    succeeds(&[&crp("explain")[..], &plain].concat());
+    let (shape, whole) = bench.read("m.npy");
+    assert_eq!(shape, [1, 8, 8]);
+    let lrp = ["--method", "lrp", "--out", &out];
+    succeeds(&explain_seven(&lrp));
+    assert_eq!(bench.read("m.npy").1, whole);
+    // From the start layer's activation; a neuron.
+    let start = [
+        "--start-layer",
+        "relu3",
+        "--condition",
+        "relu3=3:2:1",
+        "--out",
+        &out,
+    ];
+    succeeds(&[&crp("explain")[..], &start].concat());
+
+    let top = [
+        "--layer",
+        "relu3",
+        "--top",
+        "2",
+        "--receptive-fields",
+        "--json",
+    ];
+    let ranked: Value =
+        serde_json::from_str(&succeeds(&[&crp("concepts")[..], &top].concat())).unwrap();
+    let concepts = ranked[0]["concepts"].as_array().unwrap();
+    assert_eq!(concepts.len(), 2);
+    assert_eq!(concepts[0]["receptive_field"].as_array().unwrap().len(), 3);
+    let under = ["--layer", "relu1", "--condition", "relu3=3"];
+    assert!(succeeds(&[&crp("concepts")[..], &under].concat()).contains("share"));
+
+    let dot = bench.path("g.dot");
+    let graph = [
+        "--layer", "relu3", "--layer", "relu1", "--top", "2", "--dot", &dot,
+    ];
+    let text = succeeds(&[&crp("graph")[..], &graph].concat());
+    assert!(text.contains("contributes to"), "{text}");
+    assert!(
+        std::fs::read_to_string(&dot)
+            .unwrap()
+            .starts_with("digraph")
+    );
+
+    for (condition, expected) in [
+        ("relu3=99", "no channel 99"),
+        ("relu9=1", "nearest names"),
+        ("relu3", "it has no ="),
+        ("relu3=a", "no channel and no neuron"),
+    ] {
+        let error = fails(&[&crp("explain")[..], &["--condition", condition]].concat());
+        assert!(error.contains(expected), "{expected:?} in {error:?}");
+    }
+}
+
+#[test]
 fn help_and_completions() {
     for command in ["explain", "layers", "methods", "completions"] {
         let help = succeeds(&[command, "--help"]);
@@ -827,6 +972,16 @@ fn help_and_completions() {
             help.contains("attrx ") && help.contains("xample:"),
             "{help}"
         );
+    }
+    for command in [
+        ["lrp", "plan"],
+        ["lrp", "check"],
+        ["crp", "explain"],
+        ["crp", "concepts"],
+        ["crp", "graph"],
+    ] {
+        let help = succeeds(&[&command[..], &["--help"]].concat());
+        assert!(help.contains("xample:") && help.contains("--set"), "{help}");
     }
     assert!(succeeds(&["completions", "bash"]).contains("--method"));
     assert!(succeeds(&["--version"]).starts_with("attrx "));

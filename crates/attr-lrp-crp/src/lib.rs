@@ -3,6 +3,7 @@
 
 mod attention;
 mod auto;
+mod bilrp;
 mod composite;
 mod config;
 mod crp;
@@ -15,6 +16,7 @@ mod stabilizer;
 
 pub use attention::{Transformer, attnlrp, cp_lrp};
 pub use auto::{Auto, auto};
+pub use bilrp::bilrp;
 pub use composite::{ByKind, ByName, Mixed};
 pub use config::{CompositeName, LrpConfig};
 pub use crp::{

@@ -4,8 +4,11 @@ use attr_core::build::ask;
 use attr_core::op::Op;
 use attr_core::walk::{Composite, Ledger, NodeInfo, Plan, Walk};
 use attr_core::{
-    ByRules, Error, Explanation, Inputs, Method, Model, Question, Run, Target, Traced,
+    ByRules, Error, Explanation, Inputs, Method, Model, Question, Run, Target, Traced, Value,
 };
+
+use crate::crp::Found;
+use crate::{Condition, Crp};
 
 /// Propagates the target's score back to the input, by the rules of a composite.
 ///
@@ -46,6 +49,7 @@ use attr_core::{
 pub struct Lrp<C> {
     rules: ByRules<C>,
     fold: bool,
+    condition: Option<Condition>,
 }
 
 /// Returns the model in the form that rules are made for: fused attention expanded into simple nodes
@@ -65,7 +69,43 @@ impl<C: Composite> Lrp<C> {
         Self {
             rules: ByRules::new(composite).from_scores(),
             fold: true,
+            condition: None,
         }
+    }
+
+    /// Lets relevance flow only through the concepts of a condition, as [`Crp`] does for several.
+    /// The score sets out, whatever [`starting_with`](Self::starting_with) says.
+    pub fn under(mut self, condition: Condition) -> Self {
+        self.condition = Some(condition);
+        self
+    }
+
+    /// Starts with what a function makes of the target's seed (1 at a class, 0 elsewhere) and of the
+    /// output, both `[batch, ...]`, instead of their product: other relevance at the output, such
+    /// as that of a segmentation mask.
+    pub fn starting_with(
+        mut self,
+        relevance: impl Fn(&Value, &Value) -> Result<Value, Error> + Send + Sync + 'static,
+    ) -> Self {
+        self.rules = self.rules.starting_with(relevance);
+        self
+    }
+
+    /// Starts with the score at the target's class, and with the same amount, negative and spread
+    /// evenly, at all other classes: what speaks for this class rather than for another.
+    ///
+    /// Gu et al., "Understanding Individual Decisions of CNNs via Contrastive Backpropagation", 2018
+    /// (<https://arxiv.org/abs/1812.02100>), CLRP1 without its final ReLU. For language models, whose
+    /// vocabulary is large, `Target::weights` with `-1/V` everywhere and 1 at the token is usual.
+    pub fn contrastive(self) -> Self {
+        self.starting_with(|seed, output| {
+            seed.zip(output, |seed, output| {
+                let score = (seed.clone() * output).sum_dim(1);
+                let others = (seed.dims()[1].max(2) - 1) as f64;
+                let rest = seed.ones_like() - seed.clone();
+                seed * score.clone() - rest * score / others
+            })
+        })
     }
 
     /// Leaves BatchNorms as layers of their own.
@@ -159,8 +199,36 @@ fn embeddings(plan: &Plan) -> Vec<String> {
     nodes.map(|(node, _)| node.name().to_string()).collect()
 }
 
+impl<C: Composite> Lrp<C> {
+    /// Returns what arrives under a condition for each target, at the inputs and at `layers`.
+    fn conditional(
+        &self,
+        condition: &Condition,
+        question: &Question<'_>,
+        layers: &[String],
+    ) -> Result<Vec<Found>, Error> {
+        let composite: &dyn Composite = self.rules.composite();
+        let mut crp = Crp::new(composite).with_condition(condition.clone());
+        if !self.fold {
+            crp = crp.without_folding();
+        }
+        let each = question.targets().iter().map(|target| {
+            let found = crp.explain(&question.with_targets(vec![target.clone()]), layers)?;
+            let first = found.into_iter().next();
+            first.ok_or(Error::Internal("a condition without a result"))
+        });
+        each.collect()
+    }
+}
+
 impl<C: Composite> Method for Lrp<C> {
     fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
+        if let Some(condition) = &self.condition {
+            let found = self.conditional(condition, question, &[])?.into_iter();
+            return Ok(found
+                .map(|f| Explanation::new(f.inputs, f.scores))
+                .collect());
+        }
         self.canonized(question, |question| self.rules.explain(question))
     }
 
@@ -169,6 +237,17 @@ impl<C: Composite> Method for Lrp<C> {
         question: &Question<'_>,
         layers: &[String],
     ) -> Result<Vec<Vec<Explanation>>, Error> {
+        if let Some(condition) = &self.condition {
+            let found = self.conditional(condition, question, layers)?.into_iter();
+            return Ok(found
+                .map(|found| {
+                    let layers = found.layers.into_iter();
+                    layers
+                        .map(|value| Explanation::new(vec![Some(value)], found.scores.clone()))
+                        .collect()
+                })
+                .collect());
+        }
         self.canonized(question, |question| {
             self.rules.explain_layers(question, layers)
         })

@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use crate::captum::Case;
 
-/// zennit-crp 0.6.0's results; `tools/golden/concepts.py` writes them.
+/// zennit-crp 0.6.0's results; `tools/concepts/concepts.py` writes them.
 #[derive(Deserialize)]
 struct Golden {
     toy: Toy,

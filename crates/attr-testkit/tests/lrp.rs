@@ -5,19 +5,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use attr_core::walk::{Composite, NodeInfo, Rule};
-use attr_core::{Error, Method, Target, Traced, Value};
+use attr_core::{Error, Inputs, Method, Target, Traced, Value};
 use attr_lrp_crp::rules::{
     AlphaBeta, Epsilon, Flat, Gamma, Pass, SignalTakesAll, WSquare, ZBox, ZPlus,
 };
 use attr_lrp_crp::{
-    ByKind, ByName, LayerKind, Lrp, LrpConfig, Mixed, Preset, epsilon_alpha2_beta1,
+    ByKind, ByName, LayerKind, Lrp, LrpConfig, Mixed, Preset, bilrp, epsilon, epsilon_alpha2_beta1,
     epsilon_alpha2_beta1_flat, epsilon_gamma_box, epsilon_plus, epsilon_plus_flat,
 };
 use attr_testkit::compare::assert_close_slices;
 use attr_testkit::device;
 use attr_testkit::golden::{fill, path};
 use attr_testkit::models::{Cnn, Conv1dNet, Mlp, ResNet18, Residual, TwoInputs, input, seeded};
-use burn::module::Module;
+use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::conv::{
     Conv1dConfig, Conv2dConfig, Conv3dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig,
     ConvTranspose3dConfig,
@@ -26,7 +26,7 @@ use burn::nn::{
     BatchNorm, BatchNormConfig, Linear, LinearConfig, PaddingConfig1d, PaddingConfig2d,
     PaddingConfig3d,
 };
-use burn::tensor::{Tensor, TensorData, activation};
+use burn::tensor::{DType, Tensor, TensorData, activation};
 
 use crate::captum::Case;
 
@@ -36,8 +36,39 @@ struct Dense {
     bias: Vec<f64>,
 }
 
-fn doubles(values: Vec<f32>) -> Vec<f64> {
-    values.into_iter().map(f64::from).collect()
+fn doubles(value: &Value) -> Vec<f64> {
+    value.to_data().unwrap().iter().collect()
+}
+
+/// Casts every parameter.
+struct Cast(DType);
+
+impl ModuleMapper for Cast {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (id, tensor, mapper) = param.consume();
+        Param::from_mapped_value(id, tensor.cast(self.0), mapper)
+    }
+}
+
+/// Double precision where the device has it, and how close results must come to the formulas.
+fn precision() -> (DType, f64) {
+    if device().supports_dtype(DType::F64) {
+        (DType::F64, 1e-6)
+    } else {
+        (DType::F32, 2e-4)
+    }
+}
+
+/// Compares in units of the largest expected number.
+fn assert_close_doubles(what: &str, got: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    let largest = expected.iter().fold(1e-12f64, |m, v| m.max(v.abs()));
+    let pairs = got.iter().zip(expected);
+    let off = pairs.fold(0f64, |m, (a, b)| m.max((a - b).abs())) / largest;
+    assert!(
+        off <= tolerance,
+        "{what}: off by {off:e}\n{got:?}\n{expected:?}"
+    );
 }
 
 impl Dense {
@@ -46,9 +77,10 @@ impl Dense {
         layer: &dyn Fn(Tensor<D>) -> Tensor<E>,
         shape: [usize; D],
     ) -> Self {
-        let run = |x: Vec<f32>| {
-            let x = Tensor::<D>::from_data(TensorData::new(x, shape), &device());
-            doubles(Value::from(layer(x)).to_vec().unwrap())
+        let (dtype, _) = precision();
+        let run = |x: Vec<f64>| {
+            let x = TensorData::new(x, shape).convert_dtype(dtype);
+            doubles(&layer(Tensor::<D>::from_data(x, (&device(), dtype))).into())
         };
         let inputs: usize = shape.iter().product();
         let bias = run(vec![0.0; inputs]);
@@ -198,11 +230,12 @@ fn check_layer<M, const D: usize, const E: usize>(
 ) where
     M: Module + Sync + 'static,
 {
-    let layer = seeded(layer, 7);
+    let (dtype, tolerance) = precision();
+    let layer = seeded(layer, 7).map(&mut Cast(dtype));
     let mut one = shape;
     one[0] = 1;
     let dense = Dense::of(&|x| forward(&layer, x), one);
-    let x = input::<D>(shape, 11) * 2.0;
+    let x = (input::<D>(shape, 11) * 2.0).cast(dtype);
     for rectified in [false, true] {
         let seen = if rectified {
             activation::relu(x.clone())
@@ -210,14 +243,7 @@ fn check_layer<M, const D: usize, const E: usize>(
             x.clone()
         };
         let rows: Vec<Vec<f64>> = (0..shape[0])
-            .map(|row| {
-                doubles(
-                    Value::from(seen.clone())
-                        .slice_rows(row..row + 1)
-                        .to_vec()
-                        .unwrap(),
-                )
-            })
+            .map(|row| doubles(&Value::from(seen.clone()).slice_rows(row..row + 1)))
             .collect();
         let run = move |m: &M, x: Tensor<D>| {
             let x = if rectified { activation::relu(x) } else { x };
@@ -225,8 +251,8 @@ fn check_layer<M, const D: usize, const E: usize>(
         };
         let model = Traced::new(&layer, run, &x).unwrap();
         let outputs = dense.bias.len();
-        let weights: Tensor<2> = input([shape[0], outputs], 13);
-        let seeds = doubles(Value::from(weights.clone()).to_vec().unwrap());
+        let weights = input::<2>([shape[0], outputs], 13).cast(dtype);
+        let seeds = doubles(&weights.clone().into());
         for (rule_name, rule, oracle) in rules() {
             let composite = ByKind::new()
                 .with(LayerKind::Dense, rule.clone())
@@ -234,16 +260,16 @@ fn check_layer<M, const D: usize, const E: usize>(
                 .with(LayerKind::Activation, Arc::new(Pass));
             let target = Target::weights(weights.clone());
             let found = Lrp::new(composite).attribute(&model, &x, target).unwrap();
-            let got = Value::from(found.attribution().clone()).to_vec().unwrap();
+            let got = doubles(&found.attribution().into());
             let expected = rows.iter().enumerate().flat_map(|(row, x)| {
                 let y = dense.output(x, &same, &same);
                 let seeds = &seeds[row * outputs..(row + 1) * outputs];
                 let r: Vec<f64> = y.iter().zip(seeds).map(|(y, seed)| y * seed).collect();
                 oracle(&dense, x, &r)
             });
-            let expected: Vec<f32> = expected.map(|v| v as f32).collect();
+            let expected: Vec<f64> = expected.collect();
             let what = format!("{name}, {rule_name}, rectified {rectified}");
-            assert_close_slices(&what, &got, &expected, 2e-4);
+            assert_close_doubles(&what, &got, &expected, tolerance);
         }
     }
 }
@@ -381,6 +407,89 @@ fn relevance_is_conserved_on_a_resnet() {
             assert!(off < bound, "{name}: {sum} of {score} arrives");
         }
     }
+}
+
+/// Returns the relevance of an MLP with three outputs by a method.
+fn relevance(lrp: &Lrp<Preset>, target: Target) -> (Traced, Tensor<2>, Vec<f32>) {
+    let case = Case::load("mlp");
+    let module = fill(Mlp::new(&device()), &case.parameters);
+    let x = case.inputs().values()[0].tensor::<2>().unwrap();
+    let model = Traced::new(&module, |m: &Mlp, x| m.forward(x), &x).unwrap();
+    let found = lrp.attribute(&model, &x, target).unwrap();
+    let values = Value::from(found.attribution()).to_vec().unwrap();
+    (model, x, values)
+}
+
+#[test]
+fn relevance_may_start_otherwise() {
+    // The score of one class minus half of it at each of the two others.
+    let contrast = Lrp::new(epsilon()).contrastive();
+    let (model, x, got) = relevance(&contrast, 1.into());
+    let lrp = Lrp::new(epsilon());
+    let scores: Vec<f32> = model.forward(&x).unwrap().to_vec().unwrap();
+    // By linearity: relevance per unit of each output, times what is there.
+    let each: Vec<Vec<f32>> = (0..3)
+        .map(|class| relevance(&lrp, class.into()).2)
+        .collect();
+    let size = x.dims()[1];
+    let expected: Vec<f32> = (0..got.len())
+        .map(|i| {
+            let row = &scores[i / size * 3..][..3];
+            let unit = |class: usize| each[class][i] / row[class];
+            row[1] * (unit(1) - unit(0) / 2.0 - unit(2) / 2.0)
+        })
+        .collect();
+    assert_close_slices("contrastive", &got, &expected, 1e-4);
+
+    // A given relevance, and the difference of two scores as a target.
+    let doubled = Lrp::new(epsilon())
+        .starting_with(|seed, output| seed.zip(output, |seed, output| seed * output * 2.0));
+    let doubled = relevance(&doubled, 0.into()).2;
+    let twice: Vec<f32> = each[0].iter().map(|v| 2.0 * v).collect();
+    assert_close_slices("doubled", &doubled, &twice, 1e-5);
+    let difference = Target::function(|output: Tensor<2>| {
+        (output.clone().narrow(1, 2, 1) - output.narrow(1, 0, 1)).squeeze_dim::<1>(1)
+    });
+    let got = relevance(&lrp, difference).2;
+    let expected: Vec<f32> = each[2].iter().zip(&each[0]).map(|(a, b)| a - b).collect();
+    assert_close_slices("a difference of scores", &got, &expected, 1e-4);
+}
+
+#[test]
+fn explaining_leaves_the_model_as_it_was() {
+    let net = seeded(ResNet18::new(10, &device()), 3);
+    let x = input([2, 3, 32, 32], 4);
+    let model = Traced::new(&net, |m: &ResNet18, x| m.forward(x), &x).unwrap();
+    let outputs = || {
+        let traced = model.forward(&x).unwrap().to_vec().unwrap();
+        let own = Value::from(net.valid().forward(x.clone()))
+            .to_vec()
+            .unwrap();
+        (traced, own)
+    };
+    let before = outputs();
+    let lrp = Lrp::new(epsilon_gamma_box(-1.0, 1.0));
+    lrp.attribute(&model, &x, 0).unwrap();
+    assert_eq!(outputs(), before);
+}
+
+#[test]
+fn similarity_is_explained_by_pairs_of_features() {
+    let layer: Linear = LinearConfig::new(4, 3).with_bias(false).init(&device());
+    let layer = seeded(layer, 2);
+    let x = input::<2>([2, 4], 3);
+    let forward = |m: &Linear, x: Tensor<2>| activation::relu(m.forward(x));
+    let model = Traced::new(&layer, forward, &x).unwrap();
+    let (a, b) = (x.clone().narrow(0, 0, 1), x.narrow(0, 1, 1));
+    let pairs = bilrp(&Lrp::new(epsilon()), &model, &a.to_values(), &b.to_values()).unwrap();
+    assert_eq!(pairs.dims(), [4, 4]);
+    let (za, zb) = (forward(&layer, a.clone()), forward(&layer, b));
+    let similarity: f32 = (za * zb).sum().into_scalar();
+    let sum: f32 = pairs.sum().into_scalar();
+    assert!((sum - similarity).abs() < 1e-4, "{sum} of {similarity}");
+    let two = Tensor::cat(vec![a.clone(), a.clone()], 0).to_values();
+    let refused = bilrp(&Lrp::new(epsilon()), &model, &two, &a.to_values());
+    assert!(matches!(refused, Err(Error::Shape { .. })));
 }
 
 #[test]

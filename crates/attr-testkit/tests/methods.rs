@@ -17,7 +17,7 @@ use attr_gradient::{
     Quadrature, Saliency, ScoreCam, ShapleyCam, XGradCam, Xrai,
 };
 use attr_lrp_crp::rules::Pass;
-use attr_lrp_crp::{Lrp, Mixed, Preset, epsilon_gamma_box, epsilon_plus_flat};
+use attr_lrp_crp::{Condition, Lrp, Mixed, Preset, epsilon_gamma_box, epsilon_plus_flat};
 use attr_perturb::{
     FeatureAblation, FeaturePermutation, HsicAttribution, Occlusion, PartitionShap,
     PermutationShap, Rise, ShapleyValueSampling, ShapleyValues, SobolAttribution,
@@ -189,6 +189,12 @@ fn methods() -> Vec<Entry> {
             .nonlinear(),
         Entry::new("lrp", relevance(epsilon_plus_flat())).graph(),
         Entry::new("lrp, gamma", relevance(epsilon_gamma_box(-1.0, 1.0))).graph(),
+        Entry::new(
+            "lrp under a condition",
+            relevance(epsilon_plus_flat()).under(Condition::at("conv", [0, 2])),
+        )
+        .graph()
+        .images(),
         Entry::new(
             "feature ablation",
             FeatureAblation::new().with_baseline(0.1),

@@ -9,9 +9,13 @@ use attr_core::walk::{
 };
 use attr_core::{Error, Inputs, Target, Traced, Value};
 use attr_gradient::{DeepLiftConfig, DeepLiftRule};
+use attr_lrp_crp::{
+    attnlrp, cp_lrp, deep_taylor_bounded, epsilon, epsilon_alpha2_beta1, epsilon_gamma_box,
+    epsilon_plus_flat, w_square,
+};
 use attr_testkit::compare::assert_close;
 use attr_testkit::device;
-use attr_testkit::models::{FunctionalRelu, ResNet18, SmallCnn, input, seeded};
+use attr_testkit::models::{FunctionalRelu, ResNet18, SmallCnn, Vit, input, seeded};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::pool::MaxPool2dConfig;
 use burn::tensor::{Tensor, TensorData, activation};
@@ -400,6 +404,38 @@ fn recorded_equals_direct<const D: usize>(
             }
         };
         assert_close(&format!("{name}, {rows} rows"), &replayed, &direct, 1e-4);
+    }
+}
+
+#[test]
+fn relevance_is_recorded_and_replayed() {
+    let d = &device();
+    let conv = seeded(Conv2dConfig::new([2, 3], [3, 2]).init(d), 1);
+    let image = input([3, 2, 6, 5], 2);
+    let forward = |m: &Conv2d, x: Tensor<4>| {
+        let hidden = activation::relu(m.forward(x));
+        let gate = activation::sigmoid(hidden.clone().mean_dim(2).mean_dim(3));
+        let pool = MaxPool2dConfig::new([2, 2]).init();
+        pool.forward(hidden * gate).flatten::<2>(1, 3)
+    };
+    let traced = Traced::new(&conv, forward, &image).unwrap();
+    let presets = [
+        epsilon(),
+        epsilon_plus_flat(),
+        epsilon_alpha2_beta1(),
+        epsilon_gamma_box(-1.0, 1.0),
+        w_square(),
+        deep_taylor_bounded(-1.0, 1.0),
+    ];
+    for preset in presets {
+        recorded_equals_direct(&preset.name(), &traced, &preset, (&image, None));
+    }
+    let vit = seeded(Vit::new(d), 1);
+    let image = input([3, 1, 8, 8], 2);
+    let traced = Traced::new(&vit, |m: &Vit, x| m.forward(x), &image).unwrap();
+    let traced = traced.expand_attention();
+    for composite in [attnlrp(), cp_lrp(), attnlrp().with_gamma(0.25)] {
+        recorded_equals_direct(&composite.name(), &traced, &composite, (&image, None));
     }
 }
 

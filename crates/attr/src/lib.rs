@@ -25,7 +25,10 @@ pub mod prelude {
     #[cfg(feature = "gradient")]
     pub use attr_gradient::*;
     #[cfg(feature = "lrp")]
-    pub use attr_lrp_crp::{Lrp, epsilon_gamma_box, epsilon_plus, epsilon_plus_flat};
+    pub use attr_lrp_crp::{
+        Concepts, Condition, Crp, Lrp, attnlrp, auto, epsilon_gamma_box, epsilon_plus,
+        epsilon_plus_flat,
+    };
     #[cfg(feature = "onnx")]
     pub use attr_onnx::OnnxModel;
     #[cfg(feature = "perturb")]

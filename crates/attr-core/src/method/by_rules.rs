@@ -1,5 +1,8 @@
 //! A composite of rules as a method: what its walk brings back from a target.
 
+use std::fmt;
+use std::sync::Arc;
+
 use super::Method;
 use crate::build::Collected;
 use crate::walk::{Composite, Keep, Walk};
@@ -52,7 +55,27 @@ use crate::{Error, Explanation, Kind, Question, Value};
 #[derive(Clone, Debug)]
 pub struct ByRules<C> {
     composite: C,
-    from_scores: bool,
+    start: Start,
+}
+
+/// What a walk starts with.
+#[derive(Clone)]
+enum Start {
+    /// The target's seed: 1 at a class.
+    Seed,
+    /// A function of the target's seed and the output.
+    Function(Arc<Relevance>),
+}
+
+type Relevance = dyn Fn(&Value, &Value) -> Result<Value, Error> + Send + Sync;
+
+impl fmt::Debug for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Seed => "Seed",
+            Self::Function(_) => "Function",
+        })
+    }
 }
 
 impl<C: Composite> ByRules<C> {
@@ -60,7 +83,7 @@ impl<C: Composite> ByRules<C> {
     pub fn new(composite: C) -> Self {
         Self {
             composite,
-            from_scores: false,
+            start: Start::Seed,
         }
     }
 
@@ -72,17 +95,30 @@ impl<C: Composite> ByRules<C> {
     /// Starts each walk with the output where the target is: with a class's score, as LRP does. An
     /// input to which rules pass nothing then gets zeros instead of an error, unless it holds
     /// integers.
-    pub fn from_scores(mut self) -> Self {
-        self.from_scores = true;
+    pub fn from_scores(self) -> Self {
+        self.starting_with(|seed, output| seed.zip(output, |seed, output| seed * output))
+    }
+
+    /// Starts each walk with what a function makes of the target's seed (1 at a class, 0 elsewhere)
+    /// and of the output; all three have the output's shape, `[batch, ...]`. Inputs to which rules
+    /// pass nothing get zeros, as with [`from_scores`](Self::from_scores).
+    pub fn starting_with(
+        mut self,
+        relevance: impl Fn(&Value, &Value) -> Result<Value, Error> + Send + Sync + 'static,
+    ) -> Self {
+        self.start = Start::Function(Arc::new(relevance));
         self
     }
 
     /// Returns what a walk starts with.
-    fn start(&self, seed: Value, output: &Value) -> Result<Value, Error> {
-        if !self.from_scores {
-            return Ok(seed);
+    ///
+    /// # Errors
+    /// Those of the function given to [`starting_with`](Self::starting_with).
+    pub fn start(&self, seed: Value, output: &Value) -> Result<Value, Error> {
+        match &self.start {
+            Start::Seed => Ok(seed),
+            Start::Function(relevance) => relevance(&seed, output),
         }
-        seed.zip(output, |seed, output| seed * output)
     }
 }
 
@@ -103,7 +139,8 @@ impl<C: Composite> Method for ByRules<C> {
                     if !rows.attributed(i) {
                         *value = None;
                     } else if value.is_none() {
-                        if !self.from_scores || input.kind() != Kind::Float {
+                        let zero = matches!(self.start, Start::Function(_));
+                        if !zero || input.kind() != Kind::Float {
                             return Err(Error::NoGradient { input: i });
                         }
                         *value = Some(input.zeros_like());

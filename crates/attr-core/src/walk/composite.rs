@@ -54,6 +54,24 @@ where
     }
 }
 
+impl Composite for &dyn Composite {
+    fn name(&self) -> String {
+        (**self).name()
+    }
+
+    fn for_model(&self, nodes: &[NodeInfo<'_>]) -> Result<Option<Arc<dyn Composite>>, Error> {
+        (**self).for_model(nodes)
+    }
+
+    fn rule(&self, node: &NodeInfo<'_>) -> Result<Option<Arc<dyn Rule>>, Error> {
+        (**self).rule(node)
+    }
+
+    fn group(&self, group: &NodeInfo<'_>) -> Result<Option<Arc<dyn Rule>>, Error> {
+        (**self).group(group)
+    }
+}
+
 /// The true derivative at every node.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GradientEverywhere;

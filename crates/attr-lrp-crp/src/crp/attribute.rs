@@ -30,7 +30,7 @@ impl<I: Inputs> ConditionalAttribution<I> {
 }
 
 /// What arrived under one condition: at the inputs, and at the recorded layers.
-pub(super) struct Found {
+pub(crate) struct Found {
     pub inputs: Vec<Option<Value>>,
     pub layers: Vec<Value>,
     pub scores: Vec<f32>,
@@ -83,7 +83,7 @@ impl<C: Composite> Crp<C> {
 
     /// Answers a question about the model with what arrived under each condition, at the inputs and
     /// at `layers`.
-    pub(super) fn explain(
+    pub(crate) fn explain(
         &self,
         question: &Question<'_>,
         layers: &[String],

@@ -14,6 +14,7 @@ mod condition;
 mod graph;
 
 pub use attribute::ConditionalAttribution;
+pub(crate) use attribute::Found;
 pub use concepts::{Concept, ConceptRanking, bounding_box};
 pub use condition::{Concepts, Condition};
 pub use graph::{ConceptGraph, ConceptNode, Edge};

@@ -7,6 +7,7 @@ pub mod published;
 mod resnet;
 mod small;
 mod transformer;
+mod vgg;
 
 pub use golden::{Cnn, Conv1dNet, EmbeddingClassifier, Mlp, Residual, Vit};
 pub use gru::TextGru;
@@ -14,6 +15,7 @@ pub use lstm::LstmClassifier;
 pub use resnet::ResNet18;
 pub use small::{FunctionalRelu, Reused, SmallCnn, TwoInputs};
 pub use transformer::TokenClassifier;
+pub use vgg::Vgg11;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Tensor, TensorData};

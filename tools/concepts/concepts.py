@@ -1,4 +1,4 @@
-"""Write zennit-crp's Concept Relevance Propagation for two of the models of `relevance.py`.
+"""Write zennit-crp's Concept Relevance Propagation for two of the models of `golden/relevance.py`.
 
 The CNN in the manner of VGG and the residual block, under two composites, with a canonizer that
 merges the BatchNorms. A condition names channels of the outputs of layers, which are the models'
@@ -18,17 +18,21 @@ twice where relevance restarts at the layer. So it has an environment of its own
 3.11 at most; zennit 0.4.6 is the newest that it allows. Everything is in float64. Results go to
 `crates/attr-testkit/golden/crp.json`.
 
-    pip install -r requirements-concepts.txt
+    pip install -r requirements.txt
     python concepts.py
 """
 
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import torch
 from crp.attribution import CondAttribution
 from crp.concepts import ChannelConcept
-from relevance import GOLDEN, load
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "golden"))
+from relevance import GOLDEN, load  # noqa: E402
 from torch import nn
 from zennit.canonizers import SequentialMergeBatchNorm
 from zennit.composites import COMPOSITES, EpsilonPlus
