@@ -22,7 +22,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let net = DigitsNet::trained(&device)?;
     let model = Traced::new(&net, |net: &DigitsNet, x| net.forward(x), &images)?;
 
-    let crp = Crp::new(epsilon_plus_flat());
+    // Grey levels lie between 0 and 1.
+    let crp = Crp::new(epsilon_gamma_box(0.0, 1.0));
     let rankings = crp.concepts(&model, &images, Target::Predicted, LAYER)?;
     let ranks = (1..=TOP).map(|rank| format!("channel {rank}"));
     let mut panel = Panel::new(["digit", "LRP"].map(String::from).into_iter().chain(ranks));

@@ -104,20 +104,23 @@ def check(name, composite, program, arguments, inputs):
         return False
     report = json.loads(text)
     (row,) = report["rows"]
+    # JSON has no number for what is infinite.
+    row = {key: np.nan if value is None else value for key, value in row.items()}
     score, nodes = row["started"], sum(report["rules"].values())
     keys = ("arrived", "bias", "stabilizer", "stopped")
     shares = " | ".join(f"{100 * row[key] / score:.4g}" for key in keys)
     served = nodes - report["rules"].get("derivative", 0)
+    fine = row["error"] <= TOLERANCE
     print(
         f"| {name} | {composite} | {served} / {nodes} | {shares}"
-        f" | {row['growth']:.3g} | {row['error']:.1e} |",
+        f" | {row['growth']:.3g} | {row['error']:.1e}{'' if fine else ' OFF'} |",
         flush=True,
     )
     print(
         f"{name}, {composite}: score {score:.4f}, {seconds:.1f} s, {megabytes:.0f} MB",
         file=sys.stderr,
     )
-    return row["error"] <= TOLERANCE
+    return fine
 
 
 def main():

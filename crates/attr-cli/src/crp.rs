@@ -1,10 +1,9 @@
 //! Runs `attrx crp`.
 
-use std::ops::Range;
 use std::path::Path;
 
 use attr_core::{Run, Target, Traced, Value, Values};
-use attr_lrp_crp::{ConceptRanking, Concepts, Condition, Crp, LrpConfig, Mixed};
+use attr_lrp_crp::{ConceptRanking, Concepts, Condition, Crp, LrpConfig, Mixed, Region};
 use serde::Serialize;
 
 use crate::args::{
@@ -326,7 +325,7 @@ fn concepts(arguments: &ConceptsArguments) -> Result<(), Error> {
         .map(|r: &ConceptRanking| r.top(arguments.top))
         .collect();
     // Channels differ between rows: each row's own are looked up one by one.
-    let field = |row: usize, channel: usize| -> Result<Option<Vec<Range<usize>>>, Error> {
+    let field = |row: usize, channel: usize| -> Result<Option<Region>, Error> {
         let one = asked.values().slice(row..row + 1).renumbered();
         let target = target.select(&[row]);
         let fields = asked

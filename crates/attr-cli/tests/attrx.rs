@@ -852,6 +852,8 @@ fn a_check_says_where_relevance_goes() {
     let ones = bench.array("ones.npy", &[1, 7], vec![1i64; 7]);
     let ids = format!("input_ids={tokens}");
     let mask = format!("attention_mask={ones}");
+    let zeros = bench.array("zeros.npy", &[1, 7], vec![0i64; 7]);
+    let types = format!("token_type_ids={zeros}");
     let auto = ["--set", "composite=auto", "--target", "0"];
     let check = [
         "lrp",
@@ -862,6 +864,8 @@ fn a_check_says_where_relevance_goes() {
         &ids,
         "--constant",
         &mask,
+        "--constant",
+        &types,
     ];
     let text = succeeds(&[&check[..], &auto].concat());
     assert!(text.contains("auto: attnlrp (attention)"), "{text}");

@@ -37,6 +37,9 @@ pub struct Concept {
     pub strongest: Vec<usize>,
 }
 
+/// A box in an input: a range for each dimension after the batch.
+pub type Region = Vec<Range<usize>>;
+
 impl ConceptRanking {
     /// Ranks the channels of one row's relevance, whose shape has no batch; `dim` is their
     /// dimension there.
@@ -165,7 +168,7 @@ impl<C: Composite + Clone> Crp<C> {
         target: impl Into<Target>,
         layer: &str,
         channels: &[usize],
-    ) -> Result<Vec<Vec<Option<Vec<Range<usize>>>>>, Error> {
+    ) -> Result<Vec<Vec<Option<Region>>>, Error> {
         let target = target.into();
         let rankings = self.concepts(model, inputs, target.clone(), layer)?;
         let mut fields: Vec<Vec<_>> = vec![Vec::new(); rankings.len()];
@@ -229,10 +232,10 @@ pub(super) fn rankings(
 ///
 /// # Errors
 /// [`Error::Device`] when reading from the device fails.
-pub fn bounding_box(row: &Value) -> Result<Option<Vec<Range<usize>>>, Error> {
+pub fn bounding_box(row: &Value) -> Result<Option<Region>, Error> {
     let shape = row.shape();
     let data = row.to_vec()?;
-    let mut found: Option<Vec<Range<usize>>> = None;
+    let mut found: Option<Region> = None;
     for (flat, _) in data.iter().enumerate().filter(|(_, value)| **value != 0.0) {
         let at = index(flat, &shape[1..]);
         match &mut found {

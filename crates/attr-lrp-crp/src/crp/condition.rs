@@ -13,14 +13,17 @@ pub enum Concepts {
     /// Neurons, by their index in the layer's output without the batch: `[channel, y, x]` in a
     /// convolution's, `[token, unit]` in a transformer's.
     Neurons(Vec<Vec<usize>>),
-    /// Directions in the space of channels: what reads how present each is, and what it adds to the
-    /// activation, both `[directions, channels]`.
-    Directions {
-        /// Reads how strongly each direction is present.
-        encoder: Value,
-        /// Says what each direction adds to the activation.
-        decoder: Value,
-    },
+    /// Directions in the space of channels.
+    Directions(Box<Dictionary>),
+}
+
+/// Directions in the space of a layer's channels, `[directions, channels]` both.
+#[derive(Clone, Debug)]
+pub struct Dictionary {
+    /// Reads how strongly each direction is present.
+    pub encoder: Value,
+    /// Says what each direction adds to the activation.
+    pub decoder: Value,
 }
 
 impl Concepts {
@@ -35,10 +38,10 @@ impl Concepts {
     /// factorisation or other atoms that are not orthogonal, the encoder is the pseudoinverse of
     /// the decoder; a sparse autoencoder brings its own.
     pub fn dictionary(encoder: Tensor<2>, decoder: Tensor<2>) -> Self {
-        Self::Directions {
+        Self::Directions(Box::new(Dictionary {
             encoder: encoder.into(),
             decoder: decoder.into(),
-        }
+        }))
     }
 }
 
@@ -101,7 +104,7 @@ impl Condition {
         let layers = self.layers.iter();
         layers
             .map(|(layer, concepts)| {
-                let directions = matches!(concepts, Concepts::Directions { .. });
+                let directions = matches!(concepts, Concepts::Directions(_));
                 (layer.as_str(), directions)
             })
             .collect()
@@ -212,7 +215,7 @@ impl Space<'_> {
                     mask[flat.fold(0, |flat, (i, size)| flat * size + i)] = 1.0;
                 }
             }
-            Concepts::Directions { .. } => {
+            Concepts::Directions(_) => {
                 return Err(Error::Internal("directions are no mask"));
             }
         }
@@ -223,9 +226,10 @@ impl Space<'_> {
     fn directions(&self, concepts: &[&Concepts], rows: usize) -> Result<Option<Directions>, Error> {
         let (mut encoders, mut decoders) = (Vec::new(), Vec::new());
         for concepts in concepts {
-            let Concepts::Directions { encoder, decoder } = concepts else {
+            let Concepts::Directions(directions) = concepts else {
                 return Ok(None);
             };
+            let Dictionary { encoder, decoder } = &**directions;
             for value in [encoder, decoder] {
                 let fits = value.shape().len() == 2
                     && value.shape()[1] == self.channels()

@@ -113,7 +113,7 @@ impl<C: Composite + Clone> Crp<C> {
         ask(
             model,
             inputs,
-            &[target.clone()],
+            std::slice::from_ref(&target),
             &Run::new(),
             |question, _| {
                 let first = question.inputs().slice(0..1);

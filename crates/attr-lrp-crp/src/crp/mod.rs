@@ -15,8 +15,8 @@ mod graph;
 
 pub use attribute::ConditionalAttribution;
 pub(crate) use attribute::Found;
-pub use concepts::{Concept, ConceptRanking, bounding_box};
-pub use condition::{Concepts, Condition};
+pub use concepts::{Concept, ConceptRanking, Region, bounding_box};
+pub use condition::{Concepts, Condition, Dictionary};
 pub use graph::{ConceptGraph, ConceptNode, Edge};
 
 use attr_core::Value;
