@@ -1,15 +1,15 @@
 """Check where `attrx lrp check` says relevance goes on full-sized models.
 
-Exports the models of compare_models.py, a full-sized vision transformer and a model with
-two inputs, and checks each with the composites that are meant for its kind. Prints a table
-in Markdown, and scores, seconds and peak memory on standard error; exits with 1 if a ledger
-does not close or `attrx` fails.
+Exports the models of compare_models.py, a full-sized vision transformer and a model
+with two inputs, and checks each with the composites that are meant for its kind. Prints
+a table in Markdown, and scores, seconds and peak memory on standard error; exits with 1
+if a ledger does not close or `attrx` fails.
 
     pip install -r requirements.txt
     python check_relevance.py --attrx PATH [--only NAME ...] [--exporter legacy]
 
-Shares are of the score; "growth" is the absolute relevance at the inputs over the score's,
-and "off by" what the ledger leaves unexplained, as a fraction of the score.
+Shares are of the score; "growth" is the absolute relevance at the inputs over the
+score's, and "off by" what the ledger leaves unexplained, as a fraction of the score.
 """
 
 import argparse
@@ -107,7 +107,7 @@ def check(name, composite, program, arguments, inputs):
     # JSON has no number for what is infinite.
     row = {key: np.nan if value is None else value for key, value in row.items()}
     score, nodes = row["started"], sum(report["rules"].values())
-    keys = ("arrived", "bias", "stabilizer", "stopped")
+    keys = ("arrived", "bias", "stabilizer", "stopped", "rounding")
     shares = " | ".join(f"{100 * row[key] / score:.4g}" for key in keys)
     served = nodes - report["rules"].get("derivative", 0)
     fine = row["error"] <= TOLERANCE
@@ -131,8 +131,8 @@ def main():
     options = parser.parse_args()
     warnings.filterwarnings("ignore", message="TF32")
     print("| model | composite | nodes with a rule | arrives (%) | bias (%)", end="")
-    print(" | stabiliser (%) | stopped (%) | growth | off by |")
-    print("|---" * 9 + "|")
+    print(" | stabiliser (%) | stopped (%) | rounding (%) | growth | off by |")
+    print("|---" * 10 + "|")
     fine = True
     for name in options.only or CHECKS:
         full = (MODELS | EXTRA)[name]

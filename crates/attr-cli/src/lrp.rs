@@ -107,6 +107,7 @@ struct Row {
     bias: f64,
     stabilizer: f64,
     stopped: f64,
+    rounding: f64,
     /// How far the ledger is from closing.
     error: f64,
     /// The sum of absolute relevance at the inputs, as a multiple of the score's.
@@ -127,6 +128,7 @@ impl Row {
             bias: ledger.bias(),
             stabilizer: ledger.stabilizer(),
             stopped: ledger.stopped(),
+            rounding: ledger.rounding(),
             error: ledger.error(),
             growth: growth(&ledger),
             ledger,
@@ -141,6 +143,18 @@ fn growth(ledger: &Ledger) -> f64 {
 /// The part of the score that does not arrive, or arrives too much.
 fn lost(ledger: &Ledger) -> f64 {
     (ledger.started - ledger.arrived).abs() / ledger.started.abs().max(f64::MIN_POSITIVE)
+}
+
+/// The largest number of any row; NaN counts as the largest of all.
+fn worst(ledgers: &[Ledger], of: fn(&Ledger) -> f64) -> f64 {
+    let each = ledgers.iter().map(of);
+    each.fold(0.0, |most, own| {
+        if own.is_nan() {
+            f64::MAX
+        } else {
+            most.max(own)
+        }
+    })
 }
 
 /// How bad a set of ledgers is: the part of the score that is lost, and orders of magnitude by which
@@ -184,12 +198,15 @@ fn check(arguments: &CheckArguments) -> Result<(), Error> {
                 // The composite has no rule for one of the layers.
                 continue;
             };
-            if badness(&found) < 0.8 * best {
+            // A remedy for one must not make the other worse.
+            let worse = worst(&found, lost) > worst(&ledgers, lost) + 0.01
+                || worst(&found, growth) > 1.1 * worst(&ledgers, growth);
+            if !worse && badness(&found) < 0.8 * best {
                 best = badness(&found);
                 suggestion = Some(Suggestion {
                     set: differences(&config, &other),
-                    lost: found.iter().map(lost).fold(0.0, f64::max),
-                    growth: found.iter().map(growth).fold(0.0, f64::max),
+                    lost: worst(&found, lost),
+                    growth: worst(&found, growth),
                 });
             }
         }
@@ -272,8 +289,14 @@ fn described(report: &Report, top: usize, tokens: bool) -> String {
         let _ = writeln!(
             text,
             "row {i}: score {:.6} = {place} {:.6} + bias {:.6} + stabilizer {:.6} + stopped {:.6} \
-             (off by {:.1e})",
-            ledger.started, ledger.arrived, row.bias, row.stabilizer, row.stopped, row.error
+             + rounding {:.6} (off by {:.1e})",
+            ledger.started,
+            ledger.arrived,
+            row.bias,
+            row.stabilizer,
+            row.stopped,
+            row.rounding,
+            row.error
         );
         let _ = writeln!(
             text,

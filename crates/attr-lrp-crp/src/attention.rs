@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use attr_core::Error;
-use attr_core::op::{Binary, GroupKind, Op};
+use attr_core::op::{GroupKind, Op};
 use attr_core::walk::{Composite, NodeInfo, Rule};
 
-use crate::other_layers::{check_derivative, comes_from, rule, signal_takes_all};
-use crate::rules::{Bilinear, Epsilon, Gamma, Normalisation, Pass, Softmax};
+use crate::other_layers::{added_constant, check_derivative, comes_from, rule, signal_takes_all};
+use crate::rules::{Bilinear, Epsilon, Gamma, Softmax};
 use crate::{LayerKind, Stabilizer};
 
 /// A composite for transformers, made by [`attnlrp`] or [`cp_lrp`].
@@ -128,13 +128,6 @@ impl Transformer {
             _ => rule(node, LayerKind::Product, self.stabilizer),
         }
     }
-
-    fn normalisation(&self, kind: Option<&GroupKind>) -> Arc<dyn Rule> {
-        match kind {
-            Some(GroupKind::RmsNorm { .. }) => Arc::new(Pass),
-            _ => Arc::new(Normalisation::new().with_stabilizer(self.stabilizer)),
-        }
-    }
 }
 
 /// Whether an operand is the output of an activation function.
@@ -155,16 +148,12 @@ impl Composite for Transformer {
     }
 
     fn rule(&self, node: &NodeInfo<'_>) -> Result<Option<Arc<dyn Rule>>, Error> {
-        let adds = match node.op() {
-            Op::Binary(Binary::Add | Binary::Sub) => true,
-            Op::BinaryScalar(Binary::Add | Binary::Sub, _) => true,
-            Op::Softmax { .. } if node.readers().next().is_some() => {
-                return Ok(Some(Arc::new(Softmax)));
-            }
-            _ => false,
-        };
-        if adds {
-            return Ok(Some(rule(node, LayerKind::Sum, self.stabilizer)));
+        if matches!(node.op(), Op::Softmax { .. }) && node.readers().next().is_some() {
+            return Ok(Some(Arc::new(Softmax)));
+        }
+        let constant = added_constant(node, self.stabilizer, self.zero_bias);
+        if constant.is_some() {
+            return Ok(constant);
         }
         let Some(kind) = LayerKind::of(node) else {
             return check_derivative(node, &self.name()).map(|()| None);
@@ -172,15 +161,11 @@ impl Composite for Transformer {
         Ok(Some(match kind {
             LayerKind::Dense | LayerKind::Convolution => self.linear(),
             LayerKind::Product => self.product(node),
-            LayerKind::Normalisation => self.normalisation(None),
             other => rule(node, other, self.stabilizer),
         }))
     }
 
     fn group(&self, group: &NodeInfo<'_>) -> Result<Option<Arc<dyn Rule>>, Error> {
-        Ok(LayerKind::of(group).map(|kind| match kind {
-            LayerKind::Normalisation => self.normalisation(group.group()),
-            kind => rule(group, kind, self.stabilizer),
-        }))
+        Ok(LayerKind::of(group).map(|kind| rule(group, kind, self.stabilizer)))
     }
 }

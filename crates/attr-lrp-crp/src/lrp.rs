@@ -175,6 +175,55 @@ impl<C: Composite> Lrp<C> {
         )
     }
 
+    /// Returns how much of the target's relevance flows through each element of the weights of linear
+    /// layers, by the path of the parameter: what to keep when a network is pruned. Summed over
+    /// rows and positions; a weight used twice counts both uses. Where BatchNorms are folded, the
+    /// folded weight's.
+    ///
+    /// The sum over a weight is what its layer passes on to its input. Yeom et al., "Pruning by
+    /// Explaining", 2021 (<https://arxiv.org/abs/1912.08881>).
+    ///
+    /// # Errors
+    /// As [`attribute`](Method::attribute).
+    pub fn weights<I: Inputs>(
+        &self,
+        model: &impl Model<I>,
+        inputs: &I,
+        target: impl Into<Target>,
+    ) -> Result<Vec<(String, Value)>, Error> {
+        ask(
+            model,
+            inputs,
+            &[target.into()],
+            &Run::new(),
+            |question, _| {
+                self.canonized(question, |question| {
+                    let plan = question.plan(self.rules.composite())?.reaching_all();
+                    let mut found: Vec<(String, Value)> = Vec::new();
+                    question.for_rows(1, |rows| {
+                        let pass = question.pass(&rows, None, &plan)?;
+                        let output = pass.output()?;
+                        let chosen = question.chosen(&output, &rows)?.into_iter().next();
+                        let chosen =
+                            chosen.ok_or(Error::Internal("a question without a target"))?;
+                        let seed = self.rules.start(chosen.seed, &output)?;
+                        let walked = pass.walk(Walk::from_output(seed).with_weights())?;
+                        for (path, share) in walked.weights {
+                            match found.iter_mut().find(|(known, _)| *known == path) {
+                                Some((_, sum)) => {
+                                    *sum = sum.zip(&share, |sum, share| sum + share)?
+                                }
+                                None => found.push((path, share)),
+                            }
+                        }
+                        Ok(())
+                    })?;
+                    Ok(found)
+                })
+            },
+        )
+    }
+
     /// Answers a question about the [canonized] model.
     fn canonized<T>(
         &self,

@@ -3,17 +3,22 @@
 use std::sync::Arc;
 
 use attr_core::Error;
-use attr_core::op::{Binary, Op, Reduce, Unary};
+use attr_core::op::{Binary, GroupKind, Op, Reduce, Unary};
 use attr_core::walk::{NodeInfo, Rule};
 
-use crate::rules::{Bilinear, Norm, Pass, SignalTakesAll};
+use crate::rules::{Bilinear, Norm, Normalisation, Pass, SignalTakesAll};
 use crate::{LayerKind, Stabilizer};
 
 /// Returns the rule of a layer that is not linear.
 pub(crate) fn rule(node: &NodeInfo<'_>, kind: LayerKind, stabilizer: Stabilizer) -> Arc<dyn Rule> {
     let like_output = |i: usize| node.shape(i) == node.output_shape();
     match kind {
-        LayerKind::BatchNorm | LayerKind::Normalisation | LayerKind::Activation => Arc::new(Pass),
+        LayerKind::BatchNorm | LayerKind::Activation => Arc::new(Pass),
+        LayerKind::Normalisation => match node.group() {
+            // It subtracts no mean: each element gets what it had.
+            Some(GroupKind::RmsNorm { .. }) => Arc::new(Pass),
+            _ => Arc::new(Normalisation::new().with_stabilizer(stabilizer)),
+        },
         LayerKind::Scale if (0..node.operands()).all(|i| !node.varies(i) || like_output(i)) => {
             Arc::new(Pass)
         }
@@ -23,6 +28,28 @@ pub(crate) fn rule(node: &NodeInfo<'_>, kind: LayerKind, stabilizer: Stabilizer)
         },
         _ => Arc::new(Norm::new().with_stabilizer(stabilizer)),
     }
+}
+
+/// Returns the rule of a node that adds or subtracts a constant; `None` for other nodes. The constant
+/// gets its share, as a bias does: an exported fully connected layer is a product and a sum. Without
+/// biases it gets nothing.
+pub(crate) fn added_constant(
+    node: &NodeInfo<'_>,
+    stabilizer: Stabilizer,
+    zero_bias: bool,
+) -> Option<Arc<dyn Rule>> {
+    let sum = matches!(
+        node.op(),
+        Op::Binary(Binary::Add | Binary::Sub) | Op::BinaryScalar(Binary::Add | Binary::Sub, _)
+    );
+    let constant = !(node.varies(0) && node.varies(1));
+    (sum && constant).then(|| -> Arc<dyn Rule> {
+        if zero_bias {
+            Arc::new(Pass)
+        } else {
+            Arc::new(Norm::new().with_stabilizer(stabilizer))
+        }
+    })
 }
 
 pub(crate) fn signal_takes_all(signal: usize, stabilizer: Stabilizer) -> Arc<dyn Rule> {
@@ -124,10 +151,6 @@ pub(crate) fn check_derivative(node: &NodeInfo<'_>, composite: &str) -> Result<(
         | Op::Interpolate { .. }
         | Op::Cast(_)
         | Op::Full { .. } => Ok(()),
-        // A constant that is added or subtracted takes nothing.
-        Op::Binary(Binary::Add | Binary::Sub) | Op::BinaryScalar(Binary::Add | Binary::Sub, _) => {
-            Ok(())
-        }
         // Nothing flows through truth values and numbers of places.
         Op::Compare(_) | Op::CompareScalar(..) | Op::Unary(_) => Ok(()),
         Op::Softmax { .. } | Op::LogSoftmax { .. } | Op::Softmin { .. }

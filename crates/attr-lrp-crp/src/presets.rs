@@ -19,12 +19,13 @@ use crate::{LayerKind, Stabilizer};
 ///
 /// | Layer | Rule |
 /// |---|---|
-/// | activation functions, normalisations, BatchNorms that are not folded | `Pass` |
-/// | sums of activations, average pooling, means | `Norm` |
+/// | activation functions, RMSNorms, BatchNorms that are not folded | `Pass` |
+/// | LayerNorm, GroupNorm, InstanceNorm | `Normalisation` |
+/// | sums of activations, average pooling, means, added constants | `Norm` |
 /// | products with constants | `Pass`; `Norm` where they broadcast |
 /// | products of a signal with a gate (a sigmoid, or of a smaller shape) | `SignalTakesAll` |
 /// | other products of activations | `Bilinear` |
-/// | max pooling, reshapes, slices, concatenations, padding, resizing, added constants | the derivative |
+/// | max pooling, reshapes, slices, concatenations, padding, resizing | the derivative |
 /// | softmax, fused attention, anything else | [`Error::Rule`], with the layer's name |
 #[derive(Clone, Debug)]
 pub struct Preset {
@@ -227,6 +228,10 @@ impl Composite for Preset {
     }
 
     fn rule(&self, node: &NodeInfo<'_>) -> Result<Option<Arc<dyn Rule>>, Error> {
+        let constant = other_layers::added_constant(node, self.stabilizer, self.zero_bias);
+        if constant.is_some() {
+            return Ok(constant);
+        }
         let Some(kind) = LayerKind::of(node) else {
             return check_derivative(node, self.name).map(|()| None);
         };

@@ -11,7 +11,7 @@ use attr_lrp_crp::rules::{
 };
 use attr_lrp_crp::{
     ByKind, ByName, LayerKind, Lrp, LrpConfig, Mixed, Preset, bilrp, epsilon, epsilon_alpha2_beta1,
-    epsilon_alpha2_beta1_flat, epsilon_gamma_box, epsilon_plus, epsilon_plus_flat,
+    epsilon_alpha2_beta1_flat, epsilon_gamma_box, epsilon_plus, epsilon_plus_flat, w_square,
 };
 use attr_testkit::compare::assert_close_slices;
 use attr_testkit::device;
@@ -453,6 +453,64 @@ fn relevance_may_start_otherwise() {
     let got = relevance(&lrp, difference).2;
     let expected: Vec<f32> = each[2].iter().zip(&each[0]).map(|(a, b)| a - b).collect();
     assert_close_slices("a difference of scores", &got, &expected, 1e-4);
+}
+
+#[test]
+fn weights_have_the_relevance_that_flows_through_them() {
+    let case = Case::load("cnn");
+    let module = fill(Cnn::new(&device()), &case.parameters);
+    let x = case.inputs().values()[0].tensor::<4>().unwrap();
+    let model = Traced::new(&module, |m: &Cnn, x| m.forward(x), &x).unwrap();
+    let presets = [
+        epsilon(),
+        epsilon_plus(),
+        epsilon_plus_flat(),
+        epsilon_alpha2_beta1(),
+        epsilon_gamma_box(-3.0, 3.0),
+        w_square(),
+    ];
+    for preset in presets {
+        let name = preset.name();
+        let lrp = Lrp::new(preset);
+        let weights = lrp.weights(&model, &x, 1).unwrap();
+        let paths: Vec<&str> = weights.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(
+            paths,
+            ["fc.weight", "conv2.weight", "conv1.weight"],
+            "{name}"
+        );
+        // What flows through a layer's weight is what the layer passes on.
+        let ledgers = lrp.ledgers(&model, &x, 1).unwrap();
+        for (path, share) in &weights {
+            let layer = path.strip_suffix(".weight").unwrap();
+            let entries = ledgers.iter().flat_map(|ledger| &ledger.entries);
+            let passed: f64 = entries
+                .filter(|entry| entry.layer == layer)
+                .map(|entry| entry.passed)
+                .sum();
+            let sum: f64 = doubles(share).iter().sum();
+            let off = (sum - passed).abs();
+            assert!(
+                off < 1e-3 * passed.abs().max(0.1),
+                "{name}, {path}: {sum} of {passed}"
+            );
+        }
+    }
+    // One weight by hand: R_ij = x_i w_ij R_j / z_j.
+    let layer: Linear = seeded(LinearConfig::new(2, 3).with_bias(false).init(&device()), 4);
+    let x = input::<2>([1, 2], 5);
+    let model = Traced::new(&layer, |m: &Linear, x| m.forward(x), &x).unwrap();
+    let found = Lrp::new(epsilon())
+        .weights(&model, &x, 2)
+        .unwrap()
+        .remove(0)
+        .1;
+    let weight = layer.weight.val();
+    let column = x.transpose() * weight.clone().narrow(1, 2, 1);
+    let zeros = Tensor::<2>::zeros([2, 2], &device());
+    let expected = Value::from(Tensor::cat(vec![zeros, column], 1));
+    let (got, expected) = (found.to_vec().unwrap(), expected.to_vec().unwrap());
+    assert_close_slices("one layer", &got, &expected, 1e-4);
 }
 
 #[test]

@@ -220,6 +220,7 @@ impl<'a> Gate<'a> {
                 Flow {
                     parts: parts.collect::<Result<_, _>>()?,
                     value: Some(masked(value)?),
+                    shares: flow.shares,
                 }
             }
             Through::Directions(directions) => {
@@ -228,6 +229,7 @@ impl<'a> Gate<'a> {
                 Flow {
                     parts: Vec::new(),
                     value: Some(part),
+                    shares: flow.shares,
                 }
             }
         };

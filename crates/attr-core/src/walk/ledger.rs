@@ -11,9 +11,9 @@ use crate::{Error, Value};
 
 /// Where what a walk started with has gone.
 ///
-/// `started = arrived + bias + stabilizer + stopped`, up to rounding ([`error`](Self::error)). All
-/// numbers are sums over the elements of all rows of the walk, in 64 bits; walk row by row to see
-/// rows apart.
+/// `started = arrived + bias + stabilizer + stopped + rounding`; [`error`](Self::error) says how far
+/// that is from being so. All numbers are sums over the elements of all rows of the walk, in 64
+/// bits; walk row by row to see rows apart.
 ///
 /// Prints as a table of the nodes where something was lost.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -24,6 +24,8 @@ pub struct Ledger {
     pub arrived: f64,
     /// The same as a sum of absolute values.
     pub arrived_absolute: f64,
+    /// What the sums of shares in the model's own precision lost at the inputs; nodes have theirs.
+    pub arrived_rounding: f64,
     /// One entry for each node that the walk passed, and for each gate; last node first.
     pub entries: Vec<Entry>,
 }
@@ -52,12 +54,14 @@ pub struct Entry {
     /// What rules dropped, or passed to operands that do not lead to where the walk ends. Negative
     /// where a rule adds to what arrives, as a derivative may.
     pub stopped: f64,
+    /// What rounding lost when the shares of several readers were added.
+    pub rounding: f64,
 }
 
 impl Entry {
     /// What was lost at this node, whatever the reason.
     pub fn lost(&self) -> f64 {
-        self.bias + self.stabilizer + self.stopped
+        self.bias + self.stabilizer + self.stopped + self.rounding
     }
 
     /// How much the sum of absolute values grew at this node; 1 where nothing arrived.
@@ -86,12 +90,17 @@ impl Ledger {
         self.entries.iter().map(|entry| entry.stopped).sum()
     }
 
-    /// How far the ledger is from closing, as a fraction of what the walk started with:
-    /// `|started - arrived - bias - stabilizer - stopped| / |started|`. Rounding alone makes it
-    /// differ from 0.
+    /// What rounding lost, in all sums of shares. A large part of the score means that relevance
+    /// cancels so much that its digits are gone.
+    pub fn rounding(&self) -> f64 {
+        let nodes: f64 = self.entries.iter().map(|entry| entry.rounding).sum();
+        nodes + self.arrived_rounding
+    }
+
+    /// How far the ledger is from closing, as a fraction of what the walk started with.
     pub fn error(&self) -> f64 {
         let lost: f64 = self.entries.iter().map(Entry::lost).sum();
-        let off = (self.started - self.arrived - lost).abs();
+        let off = (self.started - self.arrived - self.arrived_rounding - lost).abs();
         if off == 0.0 {
             0.0
         } else {
@@ -105,32 +114,38 @@ impl Ledger {
         Ok(())
     }
 
-    /// Adds what arrived at an input, or at a layer where walks end.
-    pub(super) fn arrive(&mut self, value: &Value) -> Result<(), Error> {
+    /// Adds what arrived at an input, or at a layer where walks end: a sum of shares, which add up to
+    /// `shares`.
+    pub(super) fn arrive(&mut self, value: &Value, shares: f64) -> Result<(), Error> {
         let (sum, absolute) = sums(value)?;
         self.arrived += sum;
         self.arrived_absolute += absolute;
+        self.arrived_rounding += shares - sum;
         Ok(())
     }
 
-    /// Adds what a node received, and what its rule gave to the operands that are `active`.
+    /// Adds what a node received, a sum of shares that add up to `shares`, and what its rule gave to
+    /// each operand. Returns the sum of each share.
     pub(super) fn node(
         &mut self,
         info: &NodeInfo<'_>,
         rule: String,
-        received: (f64, f64),
+        (received, shares): ((f64, f64), f64),
         given: &Shares,
         active: impl Fn(usize) -> bool,
-    ) -> Result<(), Error> {
-        let mut passed = (0.0, 0.0);
+    ) -> Result<Vec<f64>, Error> {
+        let (mut passed, mut each) = ((0.0, 0.0), vec![0.0; given.shares.len()]);
         for (i, share) in given.shares.iter().enumerate() {
             if let (true, Some(share)) = (active(i), share) {
                 let (sum, absolute) = sums(share)?;
                 passed = (passed.0 + sum, passed.1 + absolute);
+                each[i] = sum;
             }
         }
         let lost = received.0 - passed.0;
         let (stabilizer, bias, stopped) = match &given.stabilized {
+            // The share of constants, such as a class token, that the derivative leaves to them.
+            None if matches!(info.op(), Op::Cat { .. }) && adds_constant(info) => (0.0, lost, 0.0),
             None => (0.0, 0.0, lost),
             Some(taken) => {
                 let taken = sums(taken)?.0;
@@ -152,8 +167,9 @@ impl Ledger {
             bias,
             stabilizer,
             stopped,
+            rounding: shares - received.0,
         });
-        Ok(())
+        Ok(each)
     }
 
     /// Adds what a gate dropped.
@@ -169,6 +185,7 @@ impl Ledger {
             bias: 0.0,
             stabilizer: 0.0,
             stopped: before.0 - after.0,
+            rounding: 0.0,
         });
     }
 }
@@ -201,7 +218,7 @@ impl fmt::Display for Ledger {
         // Rounding is no loss.
         let tiny = 1e-6 * self.started.abs();
         for entry in &self.entries {
-            let lost = [entry.bias, entry.stabilizer, entry.stopped];
+            let lost = [entry.bias, entry.stabilizer, entry.stopped, entry.rounding];
             if lost.iter().all(|lost| lost.abs() <= tiny) {
                 continue;
             }
@@ -219,12 +236,14 @@ impl fmt::Display for Ledger {
         }
         writeln!(
             f,
-            "started {:.6} = arrived {:.6} + bias {:.6} + stabilizer {:.6} + stopped {:.6}",
+            "started {:.6} = arrived {:.6} + bias {:.6} + stabilizer {:.6} + stopped {:.6} + rounding \
+             {:.6}",
             self.started,
             self.arrived,
             self.bias(),
             self.stabilizer(),
-            self.stopped()
+            self.stopped(),
+            self.rounding()
         )
     }
 }

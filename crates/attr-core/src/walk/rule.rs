@@ -87,6 +87,21 @@ pub trait Rule: Send + Sync {
     /// # Errors
     /// The rule's own errors, for a node that it cannot serve.
     fn backward(&self, node: &NodeView<'_>, arriving: Vec<Option<Value>>) -> Result<Shares, Error>;
+
+    /// Returns how much flows through each element of the weight of a linear layer, summed over
+    /// rows and positions; `None` for rules and nodes to which that means nothing. Only asked for by
+    /// walks [with weights](super::Walk::with_weights).
+    ///
+    /// # Errors
+    /// As [`backward`](Self::backward).
+    fn weight_share(
+        &self,
+        node: &NodeView<'_>,
+        arriving: &[Option<Value>],
+    ) -> Result<Option<Value>, Error> {
+        let _ = (node, arriving);
+        Ok(None)
+    }
 }
 
 /// The true derivative.

@@ -26,8 +26,8 @@ fn largest(device: &DispatchDevice) -> usize {
 /// Walks on `rows` of a pass whose activations can be selected by row.
 pub(super) fn walk(forward: &Forward, rows: &[usize], walk: Walk<'_>) -> Result<Walked, Error> {
     let layers = match &walk.keep {
-        // A ledger has one entry for each node.
-        _ if walk.ledger => None,
+        // A ledger has one entry for each node, weights one share.
+        _ if walk.ledger || walk.weights => None,
         Keep::Inputs => Some(&[][..]),
         Keep::Layers(layers) => Some(*layers),
         // These show or give every node's rows together.
@@ -93,6 +93,7 @@ fn joined(parts: Vec<Walked>) -> Result<Walked, Error> {
         layers: of(|part| &part.layers)?,
         nodes: Vec::new(),
         ledger: None,
+        weights: Vec::new(),
     })
 }
 

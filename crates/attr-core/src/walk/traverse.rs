@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::gate::{Around, Gate, Through};
-use super::info::NodeInfo;
+use super::info::{NodeInfo, Role};
 use super::ledger::{Ledger, sums};
 use super::plan::Choices;
 use super::rule::{Gradient, Rule};
@@ -40,6 +40,7 @@ pub struct Walk<'a> {
     pub(super) gates: Vec<(&'a str, Through, Around)>,
     pub(super) keep: Keep<'a>,
     pub(super) ledger: bool,
+    pub(super) weights: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -52,6 +53,7 @@ impl<'a> Walk<'a> {
             gates: Vec::new(),
             keep: Keep::Inputs,
             ledger: false,
+            weights: false,
         }
     }
 
@@ -91,6 +93,13 @@ impl<'a> Walk<'a> {
         self
     }
 
+    /// Keeps what flows through each element of the weights of linear layers, where rules
+    /// [say so](super::Rule::weight_share). The rows of such a walk run together.
+    pub fn with_weights(mut self) -> Self {
+        self.weights = true;
+        self
+    }
+
     /// The slot at which the walk starts.
     pub(super) fn start(&self, choices: &Choices) -> Result<SlotId, Error> {
         match self.layer {
@@ -112,6 +121,7 @@ impl<'a> Walk<'a> {
             rows: None,
             keep: Keep::Layers(layers),
             ledger: false,
+            weights: false,
         })
     }
 
@@ -146,6 +156,9 @@ pub struct Walked {
     pub nodes: Vec<(String, Value)>,
     /// With [`Walk::with_ledger`], what was lost on the way.
     pub ledger: Option<Ledger>,
+    /// With [`Walk::with_weights`], what flows through the weight of each linear layer, summed over
+    /// rows, by the parameter's path (the layer's name for other weights); last layer first.
+    pub weights: Vec<(String, Value)>,
 }
 
 impl Walked {
@@ -178,6 +191,8 @@ impl Walked {
 pub(super) struct Flow {
     pub value: Option<Value>,
     pub parts: Vec<Value>,
+    /// What the shares add up to in 64 bits, for the ledger.
+    pub shares: f64,
 }
 
 impl Flow {
@@ -201,6 +216,7 @@ pub(super) fn traverse(stand: Stand<'_>, walk: Walk<'_>) -> Result<Walked, Error
         gates.map(|(layer, through, around)| Gate::new(stand, layer, through, *around, start));
     let gates: Vec<Gate<'_>> = gates.collect::<Result<_, _>>()?;
     let mut ledger = walk.ledger.then(Ledger::default);
+    let mut weights = Vec::new();
     let (slots, mut visitor, all) = match walk.keep {
         Keep::Inputs => (Vec::new(), None, false),
         Keep::Layers(layers) => (reported(stand, layers)?, None, false),
@@ -217,6 +233,7 @@ pub(super) fn traverse(stand: Stand<'_>, walk: Walk<'_>) -> Result<Walked, Error
     let seed = seed(stand, walk.seed, start)?;
     if let Some(ledger) = &mut ledger {
         ledger.start(&seed)?;
+        arriving[start].shares = ledger.started;
     }
     arriving[start].value = Some(seed);
     let after = producer(graph, start).map_or(0, |index| index + 1);
@@ -251,12 +268,19 @@ pub(super) fn traverse(stand: Stand<'_>, walk: Walk<'_>) -> Result<Walked, Error
             }
         }
         let parts = std::mem::take(&mut arriving[node.outputs[0]].parts);
+        let shares: Vec<f64> = node
+            .outputs
+            .iter()
+            .map(|&slot| arriving[slot].shares)
+            .collect();
         let here = node.outputs.iter().map(|&slot| arriving[slot].value.take());
         let here: Vec<Option<Value>> = here.collect();
         // Walks end at this layer: nothing before it needs a share.
         if !plan.passes(index) {
             if let Some(ledger) = &mut ledger {
-                here.iter().flatten().try_for_each(|v| ledger.arrive(v))?;
+                for (value, shares) in here.iter().zip(shares) {
+                    value.iter().try_for_each(|v| ledger.arrive(v, shares))?;
+                }
             }
             continue;
         }
@@ -264,11 +288,19 @@ pub(super) fn traverse(stand: Stand<'_>, walk: Walk<'_>) -> Result<Walked, Error
         view.parts = parts;
         view.accounting = ledger.is_some();
         let received = if ledger.is_some() {
-            total(here.iter().flatten())?
+            (total(here.iter().flatten())?, shares.iter().sum())
         } else {
-            (0.0, 0.0)
+            ((0.0, 0.0), 0.0)
         };
         let rule = choices.rules[index].as_deref().unwrap_or(&Gradient);
+        if walk.weights && view.info().is_linear() {
+            let share = graph::caught(&node.name, || rule.weight_share(&view, &here))?;
+            let name = match view.role(1) {
+                Role::Parameter(path) => path,
+                _ => view.name(),
+            };
+            weights.extend(share.map(|share| (name.to_string(), share)));
+        }
         let given = graph::caught(&node.name, || rule.backward(&view, here))?;
         check(&given, &view, rule)?;
         if let Some(ledger) = &mut ledger {
@@ -277,7 +309,10 @@ pub(super) fn traverse(stand: Stand<'_>, walk: Walk<'_>) -> Result<Walked, Error
             let name = choices.rules[index]
                 .as_ref()
                 .map_or("gradient".into(), |r| r.name());
-            ledger.node(&info, name, received, &given, active)?;
+            let each = ledger.node(&info, name, received, &given, active)?;
+            for (&slot, share) in info.operand_slots().iter().zip(each) {
+                arriving[slot].shares += share;
+            }
         }
         let operands = view.info().operand_slots();
         for (i, (&slot, share)) in operands.iter().zip(given.shares).enumerate() {
@@ -303,13 +338,10 @@ pub(super) fn traverse(stand: Stand<'_>, walk: Walk<'_>) -> Result<Walked, Error
         pass_gate(gate, stand, &mut arriving, &mut ledger)?;
     }
     if let Some(ledger) = &mut ledger {
-        let inputs = graph
-            .inputs
-            .iter()
-            .filter_map(|&slot| arriving[slot].value.as_ref());
-        inputs
-            .into_iter()
-            .try_for_each(|value| ledger.arrive(value))?;
+        for &slot in &graph.inputs {
+            let Flow { value, shares, .. } = &arriving[slot];
+            value.iter().try_for_each(|v| ledger.arrive(v, *shares))?;
+        }
     }
     let layers = slots.iter().map(|slot| kept.get(slot).cloned()).collect();
     let inputs = graph.inputs.iter().map(|&slot| arriving[slot].value.take());
@@ -318,6 +350,7 @@ pub(super) fn traverse(stand: Stand<'_>, walk: Walk<'_>) -> Result<Walked, Error
         layers,
         nodes,
         ledger,
+        weights,
     })
 }
 
@@ -335,6 +368,9 @@ fn pass_gate(
     let before = values(arriving)?;
     gate.apply(stand, arriving)?;
     ledger.gate(gate.layer, before, values(arriving)?);
+    // What the gate lets through counts anew.
+    let flow = &mut arriving[gate.slot];
+    flow.shares = total(flow.value.iter())?.0;
     Ok(())
 }
 

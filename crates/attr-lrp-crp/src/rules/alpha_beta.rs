@@ -90,22 +90,55 @@ impl Rule for AlphaBeta {
     }
 
     fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
-        let (x, r) = (Split::of(node)?, relevance(&r)?);
-        let (w, v) = (&node.prepared()[0], &node.prepared()[1]);
-        let branches = [
-            (self.alpha, [w, v], node.computed().first()),
-            (-self.beta(), [v, w], node.computed().get(1)),
-        ];
-        let (mut shares, mut quotients) = (Vec::new(), Vec::new());
-        for (factor, weights, z) in branches {
-            let Some(z) = z else { continue };
-            let r = r.map(|r| r * factor)?;
-            let s = quotient(self.stabilizer, &r, z)?;
-            shares.push(x.share(node, weights, &s));
-            quotients.push((r, s, z));
-        }
+        let x = Split::of(node)?;
+        let branches = self.branches(node, relevance(&r)?)?;
+        let shares = branches
+            .iter()
+            .map(|own| x.share(node, own.weights, &own.s));
         let shares = node.only_first(Value::sum(shares)?);
-        let terms = quotients.iter().map(|(r, s, z)| Term { r, s, z });
+        let terms = branches
+            .iter()
+            .map(|Branch { r, s, z, .. }| Term { r, s, z });
         account(node, shares, &terms.collect::<Vec<_>>())
+    }
+
+    fn weight_share(
+        &self,
+        node: &NodeView<'_>,
+        r: &[Option<Value>],
+    ) -> Result<Option<Value>, Error> {
+        let x = Split::of(node)?;
+        let branches = self.branches(node, relevance(r)?)?;
+        let shares = branches
+            .iter()
+            .map(|own| x.weight_share(node, own.weights, &own.s));
+        Value::sum(shares).map(Some)
+    }
+}
+
+/// One side of the rule: what of the relevance it shares, by which weights of `x⁺` and `x⁻`.
+struct Branch<'a> {
+    weights: [&'a Value; 2],
+    r: Value,
+    s: Value,
+    z: &'a Value,
+}
+
+impl AlphaBeta {
+    /// The side of `α` and, if there is one, that of `β`.
+    fn branches<'v>(
+        &self,
+        node: &'v NodeView<'_>,
+        relevance: &Value,
+    ) -> Result<Vec<Branch<'v>>, Error> {
+        let (w, v) = (&node.prepared()[0], &node.prepared()[1]);
+        let sides = [(self.alpha, [w, v]), (-self.beta(), [v, w])];
+        let sides = sides.into_iter().zip(node.computed());
+        let branches = sides.map(|((factor, weights), z)| {
+            let r = relevance.map(|r| r * factor)?;
+            let s = quotient(self.stabilizer, &r, z)?;
+            Ok(Branch { weights, r, s, z })
+        });
+        branches.collect()
     }
 }

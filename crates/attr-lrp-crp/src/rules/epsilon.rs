@@ -3,7 +3,7 @@
 use attr_core::walk::{NodeInfo, NodeView, Reads, Rule, Shares};
 use attr_core::{Error, Value};
 
-use super::{in_proportion, parameters, relevance};
+use super::{in_proportion, parameters, quotient, relevance, through_weight};
 use crate::Stabilizer;
 
 /// `R_in = x ⊙ Wᵀ (R / stab(z))` with `z = W x + b`: LRP-ε, or LRP-0 for a tiny epsilon.
@@ -60,5 +60,18 @@ impl Rule for Epsilon {
     fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
         let z = node.computed().first().unwrap_or(&node.outputs()[0]);
         in_proportion(node, self.epsilon, relevance(&r)?, z)
+    }
+
+    fn weight_share(
+        &self,
+        node: &NodeView<'_>,
+        r: &[Option<Value>],
+    ) -> Result<Option<Value>, Error> {
+        let Some(linear) = node.linear() else {
+            return Ok(None);
+        };
+        let z = node.computed().first().unwrap_or(&node.outputs()[0]);
+        let s = quotient(self.epsilon, relevance(r)?, z)?;
+        through_weight(node, [&linear.x, &linear.weight], &s).map(Some)
     }
 }

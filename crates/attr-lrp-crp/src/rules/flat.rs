@@ -3,7 +3,7 @@
 use attr_core::walk::{NodeInfo, NodeView, Reads, Rule, Shares};
 use attr_core::{Error, Value};
 
-use super::{Term, account, parameters, quotient, relevance};
+use super::{Term, account, parameters, quotient, relevance, through_weight};
 use crate::Stabilizer;
 
 /// Shares relevance equally among the inputs of a unit, whatever their values and weights:
@@ -49,5 +49,16 @@ impl Rule for Flat {
         let operands = [node.operands()[0].clone(), node.prepared()[0].clone()];
         let shares = node.only_first(node.pull_back_first(&operands, s.clone())?);
         account(node, shares, &[Term { r, s: &s, z }])
+    }
+
+    fn weight_share(
+        &self,
+        node: &NodeView<'_>,
+        r: &[Option<Value>],
+    ) -> Result<Option<Value>, Error> {
+        let (weight, z) = (&node.prepared()[0], &node.prepared()[1]);
+        let s = quotient(self.stabilizer, relevance(r)?, z)?;
+        let ones = node.operands()[0].map(|x| x.ones_like())?;
+        through_weight(node, [&ones, weight], &s).map(Some)
     }
 }

@@ -82,26 +82,52 @@ impl Rule for Gamma {
     }
 
     fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
-        let (x, r, z) = (Split::of(node)?, relevance(&r)?, &node.outputs()[0]);
+        let x = Split::of(node)?;
+        let sides = self.sides(node, relevance(&r)?)?;
+        let shares = sides
+            .iter()
+            .map(|side| x.share(node, side.weights, &side.s));
+        let shares = node.only_first(Value::sum(shares)?);
+        let terms = sides.iter().map(|Side { r, s, z, .. }| Term { r, s, z });
+        account(node, shares, &terms.collect::<Vec<_>>())
+    }
+
+    fn weight_share(
+        &self,
+        node: &NodeView<'_>,
+        r: &[Option<Value>],
+    ) -> Result<Option<Value>, Error> {
+        let x = Split::of(node)?;
+        let sides = self.sides(node, relevance(r)?)?;
+        let shares = sides
+            .iter()
+            .map(|side| x.weight_share(node, side.weights, &side.s));
+        Value::sum(shares).map(Some)
+    }
+}
+
+/// What arrives at outputs of one sign, and the weights of `x⁺` and `x⁻` that share it.
+struct Side<'a> {
+    weights: [&'a Value; 2],
+    r: Value,
+    s: Value,
+    z: &'a Value,
+}
+
+impl Gamma {
+    /// The outputs above zero, and those below.
+    fn sides<'v>(&self, node: &'v NodeView<'_>, relevance: &Value) -> Result<[Side<'v>; 2], Error> {
+        let z = &node.outputs()[0];
         let (p, n) = (&node.prepared()[0], &node.prepared()[1]);
-        let above = r.zip(z, |r, z| r.mask_fill(z.lower_equal_elem(0.0), 0.0))?;
-        let below = r.zip(z, |r, z| r.mask_fill(z.greater_equal_elem(0.0), 0.0))?;
-        let (up, down) = (&node.computed()[0], &node.computed()[1]);
-        let s_up = quotient(self.stabilizer, &above, up)?;
-        let s_down = quotient(self.stabilizer, &below, down)?;
-        let shares = [x.share(node, [p, n], &s_up), x.share(node, [n, p], &s_down)];
-        let terms = [
-            Term {
-                r: &above,
-                s: &s_up,
-                z: up,
-            },
-            Term {
-                r: &below,
-                s: &s_down,
-                z: down,
-            },
-        ];
-        account(node, node.only_first(Value::sum(shares)?), &terms)
+        let above = relevance.zip(z, |r, z| r.mask_fill(z.lower_equal_elem(0.0), 0.0))?;
+        let below = relevance.zip(z, |r, z| r.mask_fill(z.greater_equal_elem(0.0), 0.0))?;
+        let side = |weights, r: Value, z| -> Result<Side<'v>, Error> {
+            let s = quotient(self.stabilizer, &r, z)?;
+            Ok(Side { weights, r, s, z })
+        };
+        Ok([
+            side([p, n], above, &node.computed()[0])?,
+            side([n, p], below, &node.computed()[1])?,
+        ])
     }
 }

@@ -52,6 +52,21 @@ fn quotient(stabilizer: Stabilizer, relevance: &Value, z: &Value) -> Result<Valu
     relevance.map(|relevance| relevance / z)
 }
 
+/// Returns `W ⊙ J_Wᵀ S`: what flows through each element of a weight, of an input with a weight.
+fn through_weight(
+    node: &NodeView<'_>,
+    [x, weight]: [&Value; 2],
+    s: &Value,
+) -> Result<Value, Error> {
+    let operands = [x.clone(), weight.clone()];
+    let shares = node.pull_back(&operands, vec![Some(s.clone())], &[false, true])?;
+    let back = shares.into_iter().nth(1).flatten();
+    let back = back.ok_or(Error::Internal(
+        "a linear layer without a weight's derivative",
+    ))?;
+    back.zip(weight, |back, weight| back * weight)
+}
+
 /// A quotient `S = R / stab(z)` of a rule.
 struct Term<'a> {
     r: &'a Value,
@@ -66,7 +81,11 @@ fn account(node: &NodeView<'_>, shares: Shares, terms: &[Term<'_>]) -> Result<Sh
     }
     let taken = terms.iter().map(|Term { r, s, z }| {
         let z = z.matrix()?;
-        r.zip(s, |r, s| r - z * s)
+        // Where nothing is shared, z may be -∞: a masked score.
+        r.zip(s, |r, s| {
+            let nothing = s.clone().equal_elem(0.0);
+            r - (z * s).mask_fill(nothing, 0.0)
+        })
     });
     Ok(shares.with_stabilized(Value::sum(taken)?))
 }
@@ -135,6 +154,19 @@ impl Split {
         let first = node.output_at(&operands);
         let second = self.negative.as_ref();
         let second = second.map(|x| node.output_at(&[x.clone(), weights[1].clone()]));
+        Value::sum(std::iter::once(first).chain(second))
+    }
+
+    /// Returns what flows through each element of the weight: `W₁ ⊙ J(x⁺)ᵀ S + W₂ ⊙ J(x⁻)ᵀ S`.
+    fn weight_share(
+        &self,
+        node: &NodeView<'_>,
+        weights: [&Value; 2],
+        s: &Value,
+    ) -> Result<Value, Error> {
+        let first = through_weight(node, [&self.positive, weights[0]], s);
+        let second = self.negative.as_ref();
+        let second = second.map(|x| through_weight(node, [x, weights[1]], s));
         Value::sum(std::iter::once(first).chain(second))
     }
 

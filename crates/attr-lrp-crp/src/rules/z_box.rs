@@ -5,7 +5,7 @@ use attr_core::walk::{NodeView, Rule, Shares};
 use attr_core::{Error, Value};
 use burn::tensor::Tensor;
 
-use super::{Term, account, negative, parameters, positive, quotient, relevance};
+use super::{Term, account, negative, parameters, positive, quotient, relevance, through_weight};
 use crate::Stabilizer;
 
 /// For a first layer whose input lies between two bounds `l` and `h`, such as pixels:
@@ -134,5 +134,16 @@ impl Rule for ZBox {
         ];
         let shares = node.only_first(without(shares)?);
         account(node, shares, &[Term { r, s: &s, z }])
+    }
+
+    fn weight_share(
+        &self,
+        node: &NodeView<'_>,
+        r: &[Option<Value>],
+    ) -> Result<Option<Value>, Error> {
+        let s = quotient(self.stabilizer, relevance(r)?, &node.computed()[0])?;
+        let [x, low, high] = self.pairs(node)?;
+        let through = |[x, weight]: &[Value; 2]| through_weight(node, [x, weight], &s);
+        without([through(&x)?, through(&low)?, through(&high)?]).map(Some)
     }
 }

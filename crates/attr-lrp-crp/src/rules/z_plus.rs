@@ -50,4 +50,12 @@ impl Rule for ZPlus {
     fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
         self.0.backward(node, r)
     }
+
+    fn weight_share(
+        &self,
+        node: &NodeView<'_>,
+        r: &[Option<Value>],
+    ) -> Result<Option<Value>, Error> {
+        self.0.weight_share(node, r)
+    }
 }
