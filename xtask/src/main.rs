@@ -72,15 +72,19 @@ fn bench() -> Result<(), String> {
     for name in ["walk_back", "budgets"] {
         cargo(&["bench", "--workspace", "--bench", name])?;
     }
-    let python = golden::environment("bench");
-    if let Err(error) = &python {
-        eprintln!("without the peers: {error}");
-    }
+    let peers = [
+        ("ATTR_PEER_PYTHON", golden::environment("bench")),
+        // zennit-crp needs older libraries than the rest.
+        ("ATTR_CONCEPTS_PYTHON", golden::environment("concepts")),
+    ];
     for name in ["black_boxes", "relevance"] {
         let mut beside = Command::new(env!("CARGO"));
         beside.args(["bench", "--workspace", "--bench", name]);
-        if let Ok(python) = &python {
-            beside.env("ATTR_PEER_PYTHON", python);
+        for (variable, python) in &peers {
+            match python {
+                Ok(python) => drop(beside.env(variable, python)),
+                Err(error) => eprintln!("without a peer: {error}"),
+            }
         }
         run(&mut beside)?;
     }

@@ -2,9 +2,10 @@
 
 use attr_core::build::ask;
 use attr_core::op::Op;
-use attr_core::walk::{Composite, Ledger, NodeInfo, Plan, Walk};
+use attr_core::walk::{Composite, Ledger, NodeInfo, Pass, Plan, Walk};
 use attr_core::{
     ByRules, Error, Explanation, Inputs, Method, Model, Question, Run, Target, Traced, Value,
+    Values,
 };
 
 use crate::crp::Found;
@@ -151,20 +152,13 @@ impl<C: Composite> Lrp<C> {
             &Run::new(),
             |question, _| {
                 self.canonized(question, |question| {
+                    let plan = self.plan_to_floats(question)?;
                     let inputs = question.inputs();
-                    let mut plan = question.plan(self.rules.composite())?;
-                    if !(0..inputs.values().len()).any(|i| inputs.attributed(i)) {
-                        plan = plan.to_layers(&embeddings(&plan.reaching_all()))?;
-                    }
                     let mut ledgers = Vec::with_capacity(inputs.rows());
                     question.for_chunks(inputs.rows(), 0..inputs.rows(), 1, |row| {
                         let row = inputs.slice(row[0]..row[0] + 1);
                         let pass = question.pass(&row, None, &plan)?;
-                        let output = pass.output()?;
-                        let chosen = question.chosen(&output, &row)?.into_iter().next();
-                        let chosen =
-                            chosen.ok_or(Error::Internal("a question without a target"))?;
-                        let seed = chosen.seed.zip(&output, |seed, output| seed * output)?;
+                        let seed = self.seed(question, &pass, &row)?;
                         let walked = pass.walk(Walk::from_output(seed).with_ledger())?;
                         ledgers.extend(walked.ledger);
                         Ok(())
@@ -198,15 +192,11 @@ impl<C: Composite> Lrp<C> {
             &Run::new(),
             |question, _| {
                 self.canonized(question, |question| {
-                    let plan = question.plan(self.rules.composite())?.reaching_all();
+                    let plan = self.plan_to_floats(question)?;
                     let mut found: Vec<(String, Value)> = Vec::new();
                     question.for_rows(1, |rows| {
                         let pass = question.pass(&rows, None, &plan)?;
-                        let output = pass.output()?;
-                        let chosen = question.chosen(&output, &rows)?.into_iter().next();
-                        let chosen =
-                            chosen.ok_or(Error::Internal("a question without a target"))?;
-                        let seed = self.rules.start(chosen.seed, &output)?;
+                        let seed = self.seed(question, &pass, &rows)?;
                         let walked = pass.walk(Walk::from_output(seed).with_weights())?;
                         for (path, share) in walked.weights {
                             match found.iter_mut().find(|(known, _)| *known == path) {
@@ -222,6 +212,29 @@ impl<C: Composite> Lrp<C> {
                 })
             },
         )
+    }
+
+    /// Assigns the rules, for walks to the inputs or, if all of them are integers, to where these are
+    /// looked up.
+    fn plan_to_floats(&self, question: &Question<'_>) -> Result<Plan, Error> {
+        let inputs = question.inputs();
+        let plan = question.plan(self.rules.composite())?;
+        if (0..inputs.values().len()).any(|i| inputs.attributed(i)) {
+            return Ok(plan);
+        }
+        let ends = embeddings(&plan.reaching_all());
+        if ends.is_empty() {
+            return Err(Error::NoGradient { input: 0 });
+        }
+        plan.to_layers(&ends)
+    }
+
+    /// The relevance at the output for the question's first target.
+    fn seed(&self, question: &Question<'_>, pass: &Pass, rows: &Values) -> Result<Value, Error> {
+        let output = pass.output()?;
+        let chosen = question.chosen(&output, rows)?.into_iter().next();
+        let chosen = chosen.ok_or(Error::Internal("a question without a target"))?;
+        self.rules.start(chosen.seed, &output)
     }
 
     /// Answers a question about the [canonized] model.

@@ -60,22 +60,36 @@ impl Stabilizer {
 
     /// Stabilises denominators `[rows, elements]`.
     pub(crate) fn apply(&self, z: Tensor<2>) -> Tensor<2> {
-        let sign = z.clone().greater_equal_elem(0.0).float() * 2.0 - 1.0;
-        let sign = sign.cast(z.dtype());
-        let epsilon = if self.norm_scale {
-            (z.clone() * z.clone()).mean_dim(1).sqrt() * self.epsilon
-        } else {
-            z.clone()
-                .slice([0..z.dims()[0], 0..1])
-                .full_like(self.epsilon)
-        };
-        if self.clip {
-            let size = z.abs();
-            let small = size.clone().lower(epsilon.clone());
-            size.mask_where(small, epsilon.expand(sign.shape())) * sign
-        } else {
-            z + sign * epsilon
+        let below = z.clone().lower_elem(0.0);
+        self.moved(z.clone(), 1.0)
+            .mask_where(below, self.moved(z, -1.0))
+    }
+
+    /// Stabilises denominators of which all have this sign, 1 or -1, or are 0.
+    pub(crate) fn apply_signed(&self, z: Tensor<2>, sign: f64) -> Tensor<2> {
+        self.moved(z, sign)
+    }
+
+    /// Moves denominators of this sign away from zero.
+    fn moved(&self, z: Tensor<2>, sign: f64) -> Tensor<2> {
+        match (self.clip, self.norm_scale) {
+            (false, false) => z + sign * self.epsilon,
+            (true, false) if sign > 0.0 => z.clamp_min(self.epsilon),
+            (true, false) => z.clamp_max(-self.epsilon),
+            (false, true) => {
+                let epsilon = self.scaled(z.clone()) * sign;
+                z + epsilon
+            }
+            (true, true) => {
+                let epsilon = self.scaled(z.clone()).expand(z.shape());
+                (z * sign).max_pair(epsilon) * sign
+            }
         }
+    }
+
+    /// Epsilon times the root mean square of each row.
+    fn scaled(&self, z: Tensor<2>) -> Tensor<2> {
+        (z.clone() * z).mean_dim(1).sqrt() * self.epsilon
     }
 }
 

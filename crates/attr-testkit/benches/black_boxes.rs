@@ -72,7 +72,7 @@ fn main() {
     save(&folder.join("image_x.npy"), &image.clone().into());
 
     let model = Traced::new(&network, |m: &Tabular, x| m.forward(x), &x).expect("it traces");
-    let mut peer = Peer::start("captum_peer.py", &folder, &[]);
+    let mut peer = Peer::start("captum_peer.py", "ATTR_PEER_PYTHON", &folder, &[]);
     let groups = |count: usize| -> FeatureMask {
         let ids: Vec<i64> = (0..30).map(|i| (i * count / 30) as i64).collect();
         Tensor::<2, Int>::from_data(TensorData::new(ids, [1, 30]), &device).into()
@@ -160,7 +160,12 @@ fn main() {
         &case(4),
     );
     drop(peer);
-    let mut peer = Peer::start("captum_peer.py", &folder, &["--channels-last"]);
+    let mut peer = Peer::start(
+        "captum_peer.py",
+        "ATTR_PEER_PYTHON",
+        &folder,
+        &["--channels-last"],
+    );
     if peer.is_some() {
         compare(
             "the same, Captum channels last",

@@ -2,14 +2,14 @@
 //!
 //! `cargo xtask bench` prints medians and ratios for ResNet-18 and VGG-11 at 224x224: what a
 //! composite costs in gradients, and 64 conditions at one layer. `tools/bench/zennit_peer.py` runs
-//! zennit's side in the Python that `ATTR_PEER_PYTHON` names. Without it, only attr's own times are
-//! printed.
+//! zennit's side in the Python that `ATTR_PEER_PYTHON` names, and zennit-crp's in that of
+//! `ATTR_CONCEPTS_PYTHON`. Without them, only attr's own times are printed.
 
 mod peer;
 
 use std::time::Instant;
 
-use attr_core::walk::Composite;
+use attr_core::walk::GradientEverywhere;
 use attr_core::{ByRules, Method, Traced, Value};
 use attr_lrp_crp::{
     Condition, Crp, Lrp, Preset, epsilon, epsilon_alpha2_beta1, epsilon_gamma_box, epsilon_plus,
@@ -28,10 +28,10 @@ fn first(value: &Option<Value>) -> Vec<f32> {
 }
 
 /// Times every composite on one network.
-fn relevance(name: &str, model: &Traced, x: &Tensor<4>, layer: &str, peer: &mut Option<Peer>) {
+fn relevance(name: &str, model: &Traced, x: &Tensor<4>, peer: &mut Option<Peer>) {
     println!("{name}:");
     let model = &model.fold_batch_norm();
-    let gradient = ByRules::new(attr_core::walk::GradientEverywhere);
+    let gradient = ByRules::new(GradientEverywhere);
     let gradient = || {
         let found = gradient
             .attribute(model, x, 281)
@@ -68,19 +68,11 @@ fn relevance(name: &str, model: &Traced, x: &Tensor<4>, layer: &str, peer: &mut 
     }
     let case = json!({"case": "gradient", "model": name, "target": 281});
     compare("  gradient", 7, &gradient, peer, &case);
-    conditions(name, model, x, layer, epsilon_plus(), peer);
 }
 
 /// Times 64 conditions at one layer.
-fn conditions(
-    name: &str,
-    model: &Traced,
-    x: &Tensor<4>,
-    layer: &str,
-    composite: impl Composite,
-    peer: &mut Option<Peer>,
-) {
-    let crp = Crp::new(composite).with_conditions((0..64).map(|c| Condition::at(layer, c)));
+fn conditions(name: &str, model: &Traced, x: &Tensor<4>, layer: &str, peer: &mut Option<Peer>) {
+    let crp = Crp::new(epsilon_plus()).with_conditions((0..64).map(|c| Condition::at(layer, c)));
     let ours = || {
         let found = crp.attribute(model, x, 281).expect("it is explained");
         let maps = found.maps().iter();
@@ -107,11 +99,20 @@ fn main() {
     let vgg = seeded(Vgg11::new(1000, &device), 1).valid();
     vgg.visit(&mut Export::new(&folder, "vgg."));
 
-    let mut peer = Peer::start("zennit_peer.py", &folder, &[]);
-    let model = Traced::new(&resnet, |m: &ResNet18, x| m.forward(x), &x).expect("it traces");
-    relevance("resnet", &model, &x, "layer3.1.conv1", &mut peer);
-    let model = Traced::new(&vgg, |m: &Vgg11, x| m.forward(x), &x).expect("it traces");
-    relevance("vgg", &model, &x, "features.8", &mut peer);
+    let mut zennit = Peer::start("zennit_peer.py", "ATTR_PEER_PYTHON", &folder, &[]);
+    let resnet = Traced::new(&resnet, |m: &ResNet18, x| m.forward(x), &x).expect("it traces");
+    relevance("resnet", &resnet, &x, &mut zennit);
+    let vgg = Traced::new(&vgg, |m: &Vgg11, x| m.forward(x), &x).expect("it traces");
+    relevance("vgg", &vgg, &x, &mut zennit);
+    drop(zennit);
+    // zennit-crp needs older libraries.
+    let mut peer = Peer::start("zennit_peer.py", "ATTR_CONCEPTS_PYTHON", &folder, &[]);
+    for (name, model, layer) in [
+        ("resnet", &resnet, "layer3.1.conv1"),
+        ("vgg", &vgg, "features.8"),
+    ] {
+        conditions(name, model, &x, layer, &mut peer);
+    }
     drop(peer);
     std::fs::remove_dir_all(&folder).expect("the folder is ours");
 }

@@ -3,7 +3,7 @@
 use attr_core::walk::{NodeView, Rule, Shares};
 use attr_core::{Error, Value};
 
-use super::{Split, Term, account, negative, parameters, positive, quotient, relevance};
+use super::{Split, Term, account, negative, parameters, positive, relevance, signed_quotient};
 use crate::Stabilizer;
 
 /// Shares positive and negative contributions separately: `α` times what the positive ones get,
@@ -92,10 +92,8 @@ impl Rule for AlphaBeta {
     fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
         let x = Split::of(node)?;
         let branches = self.branches(node, relevance(&r)?)?;
-        let shares = branches
-            .iter()
-            .map(|own| x.share(node, own.weights, &own.s));
-        let shares = node.only_first(Value::sum(shares)?);
+        let pairs = branches.iter().map(|own| (own.weights, &own.s));
+        let shares = node.only_first(x.share(node, &pairs.collect::<Vec<_>>())?);
         let terms = branches
             .iter()
             .map(|Branch { r, s, z, .. }| Term { r, s, z });
@@ -135,8 +133,13 @@ impl AlphaBeta {
         let sides = [(self.alpha, [w, v]), (-self.beta(), [v, w])];
         let sides = sides.into_iter().zip(node.computed());
         let branches = sides.map(|((factor, weights), z)| {
-            let r = relevance.map(|r| r * factor)?;
-            let s = quotient(self.stabilizer, &r, z)?;
+            let r = if factor == 1.0 {
+                relevance.clone()
+            } else {
+                relevance.map(|r| r * factor)?
+            };
+            // Positive contributions alone on the side of α, negative ones on that of β.
+            let s = signed_quotient(self.stabilizer, &r, z, factor.signum())?;
             Ok(Branch { weights, r, s, z })
         });
         branches.collect()

@@ -84,10 +84,8 @@ impl Rule for Gamma {
     fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
         let x = Split::of(node)?;
         let sides = self.sides(node, relevance(&r)?)?;
-        let shares = sides
-            .iter()
-            .map(|side| x.share(node, side.weights, &side.s));
-        let shares = node.only_first(Value::sum(shares)?);
+        let pairs = sides.each_ref().map(|side| (side.weights, &side.s));
+        let shares = node.only_first(x.share(node, &pairs)?);
         let terms = sides.iter().map(|Side { r, s, z, .. }| Term { r, s, z });
         account(node, shares, &terms.collect::<Vec<_>>())
     }

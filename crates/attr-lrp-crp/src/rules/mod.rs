@@ -90,6 +90,17 @@ fn account(node: &NodeView<'_>, shares: Shares, terms: &[Term<'_>]) -> Result<Sh
     Ok(shares.with_stabilized(Value::sum(taken)?))
 }
 
+/// As [`quotient`], where no `z` has another sign than this, 1 or -1.
+fn signed_quotient(
+    stabilizer: Stabilizer,
+    relevance: &Value,
+    z: &Value,
+    sign: f64,
+) -> Result<Value, Error> {
+    let z = stabilizer.apply_signed(z.matrix()?, sign);
+    relevance.map(|relevance| relevance / z)
+}
+
 fn positive(value: &Value) -> Result<Value, Error> {
     value.map(|value| value.clamp_min(0.0))
 }
@@ -170,13 +181,17 @@ impl Split {
         Value::sum(std::iter::once(first).chain(second))
     }
 
-    /// Returns `x⁺ ⊙ W₁ᵀ S + x⁻ ⊙ W₂ᵀ S`.
-    fn share(&self, node: &NodeView<'_>, weights: [&Value; 2], s: &Value) -> Result<Value, Error> {
-        let operands = [self.positive.clone(), weights[0].clone()];
-        let first = node.contribution(&operands, s.clone());
-        let second = self.negative.as_ref();
-        let second = second.map(|x| node.contribution(&[x.clone(), weights[1].clone()], s.clone()));
-        Value::sum(std::iter::once(first).chain(second))
+    /// Returns `x⁺ ⊙ Σ W₁ᵀ S + x⁻ ⊙ Σ W₂ᵀ S`, summed over pairs of weights, each with its quotient.
+    fn share(&self, node: &NodeView<'_>, pairs: &[([&Value; 2], &Value)]) -> Result<Value, Error> {
+        let of = |x: &Value, which: usize| -> Result<Value, Error> {
+            let back = pairs.iter().map(|(weights, s)| {
+                let operands = [x.clone(), weights[which].clone()];
+                node.pull_back_first(&operands, (*s).clone())
+            });
+            Value::sum(back)?.zip(x, |back, x| back * x)
+        };
+        let negative = self.negative.as_ref().map(|x| of(x, 1));
+        Value::sum(std::iter::once(of(&self.positive, 0)).chain(negative))
     }
 }
 

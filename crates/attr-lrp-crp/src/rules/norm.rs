@@ -2,9 +2,8 @@
 
 use attr_core::walk::{NodeView, Rule, Shares};
 use attr_core::{Error, Value};
-use burn::tensor::Tensor;
 
-use super::{Term, account, quotient, relevance};
+use super::{in_proportion, relevance};
 use crate::Stabilizer;
 
 /// Shares relevance in proportion to what each input adds: `R_in = x ⊙ Jᵀ (R / stab(z))` with the
@@ -31,22 +30,6 @@ impl Norm {
 
 impl Rule for Norm {
     fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
-        let (r, z) = (relevance(&r)?, &node.outputs()[0]);
-        let s = quotient(self.stabilizer, r, z)?;
-        let back = node.pull_back_here(vec![Some(s.clone())])?;
-        let pairs = back.into_iter().zip(node.operands());
-        let shares = pairs.map(|(back, operand)| {
-            let back = back.as_ref();
-            back.map(|back| back.zip(operand, |back, x| product(x, back)))
-                .transpose()
-        });
-        let shares: Vec<Option<Value>> = shares.collect::<Result<_, Error>>()?;
-        account(node, shares.into(), &[Term { r, s: &s, z }])
+        in_proportion(node, self.stabilizer, relevance(&r)?, &node.outputs()[0])
     }
-}
-
-/// Multiplies by what arrives. What gets nothing may be -∞: the mask of a score.
-fn product(x: Tensor<2>, back: Tensor<2>) -> Tensor<2> {
-    let nothing = back.clone().equal_elem(0.0);
-    (x * back).mask_fill(nothing, 0.0)
 }

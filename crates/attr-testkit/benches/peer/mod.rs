@@ -19,9 +19,9 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Starts a script of `tools/bench` in the Python that `ATTR_PEER_PYTHON` names, if it does.
-    pub fn start(script: &str, folder: &Path, extra: &[&str]) -> Option<Self> {
-        let python = std::env::var_os("ATTR_PEER_PYTHON")?;
+    /// Starts a script of `tools/bench` in the Python that an environment variable names, if it does.
+    pub fn start(script: &str, python: &str, folder: &Path, extra: &[&str]) -> Option<Self> {
+        let python = std::env::var_os(python)?;
         let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs this");
         let script = Path::new(&package).join("../../tools/bench").join(script);
         // `drop` waits for it.
