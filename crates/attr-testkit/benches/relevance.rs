@@ -13,6 +13,7 @@ use attr_core::walk::GradientEverywhere;
 use attr_core::{ByRules, Method, Traced, Value};
 use attr_lrp_crp::{
     Condition, Crp, Lrp, Preset, epsilon, epsilon_alpha2_beta1, epsilon_gamma_box, epsilon_plus,
+    epsilon_plus_flat,
 };
 use attr_testkit::device;
 use attr_testkit::models::{ResNet18, Vgg11, input, seeded};
@@ -38,9 +39,10 @@ fn relevance(name: &str, model: &Traced, x: &Tensor<4>, peer: &mut Option<Peer>)
             .expect("it has a gradient");
         first(&found.values()[0])
     };
-    let presets: [(&str, Preset); 4] = [
+    let presets: [(&str, Preset); 5] = [
         ("epsilon", epsilon()),
         ("epsilon_plus", epsilon_plus()),
+        ("epsilon_plus_flat", epsilon_plus_flat()),
         ("epsilon_alpha2_beta1", epsilon_alpha2_beta1()),
         ("epsilon_gamma_box", epsilon_gamma_box(-3.0, 3.0)),
     ];

@@ -54,30 +54,47 @@ impl Gamma {
     }
 }
 
+impl Gamma {
+    /// Whether `z` itself has all that `z⁺` and `z⁻` need. They have no bias where it is left out.
+    fn from_output(&self, node: &NodeView<'_>) -> bool {
+        !self.zero_bias || node.info().operands() < 3
+    }
+}
+
 impl Rule for Gamma {
-    /// `P` and `N`, then the biases of `z⁺` and `z⁻`.
+    /// `P` and `N`, then `W⁺`, `W⁻` and `b⁺` unless the bias is left out.
     fn prepare(&self, node: &NodeView<'_>) -> Result<Vec<Value>, Error> {
         let own = parameters(node, "Gamma", self.zero_bias)?;
-        let favour = |value: &Value, part: Value| -> Result<Value, Error> {
-            value.zip(&part, |value, part| value + part * self.gamma)
+        let (w, v) = (positive(&own.weight)?, negative(&own.weight)?);
+        let favour = |part: &Value| -> Result<Value, Error> {
+            own.weight
+                .zip(part, |weight, part| weight + part * self.gamma)
         };
-        let mut prepared = vec![
-            favour(&own.weight, positive(&own.weight)?)?,
-            favour(&own.weight, negative(&own.weight)?)?,
-        ];
-        if let Some(bias) = &own.bias {
-            prepared.push(favour(bias, positive(bias)?)?);
-            prepared.push(favour(bias, negative(bias)?)?);
+        let mut prepared = vec![favour(&w)?, favour(&v)?];
+        if self.from_output(node) {
+            prepared.extend([w, v]);
+            prepared.extend(own.bias.as_ref().map(positive).transpose()?);
         }
         Ok(prepared)
     }
 
+    /// `z⁺` and `z⁻`. With the positive contributions `a = W⁺ x⁺ + W⁻ x⁻ + b⁺`, `z⁺ = z + γ a` and
+    /// `z⁻ = z + γ (z - a)`. Nothing cancels where these are used: `a` is not negative, so it has
+    /// the sign of `z` where `z` is positive, and `z - a` that of `z` where it is negative.
     fn forward(&self, node: &NodeView<'_>) -> Result<Vec<Value>, Error> {
         let (x, prepared) = (Split::of(node)?, node.prepared());
         let (p, n) = (&prepared[0], &prepared[1]);
+        if !self.from_output(node) {
+            return Ok(vec![
+                x.output(node, [p, n], None)?,
+                x.output(node, [n, p], None)?,
+            ]);
+        }
+        let z = &node.outputs()[0];
+        let a = x.output(node, [&prepared[2], &prepared[3]], prepared.get(4))?;
         Ok(vec![
-            x.output(node, [p, n], prepared.get(2))?,
-            x.output(node, [n, p], prepared.get(3))?,
+            z.zip(&a, |z, a| z + a * self.gamma)?,
+            z.zip(&a, |z, a| z.clone() + (z - a) * self.gamma)?,
         ])
     }
 

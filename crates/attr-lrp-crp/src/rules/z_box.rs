@@ -5,13 +5,13 @@ use attr_core::walk::{NodeView, Rule, Shares};
 use attr_core::{Error, Value};
 use burn::tensor::Tensor;
 
-use super::{Term, account, negative, parameters, positive, quotient, relevance, through_weight};
+use super::{Split, Term, account, negative, parameters, positive, quotient, relevance};
 use crate::Stabilizer;
 
 /// For a first layer whose input lies between two bounds `l` and `h`, such as pixels:
 /// `R_in = x ⊙ Wᵀ S - l ⊙ W⁺ᵀ S - h ⊙ W⁻ᵀ S` with `S = R / stab(W x - W⁺ l - W⁻ h)`.
 ///
-/// The bias cancels. Montavon et al., "Explaining NonLinear Classification Decisions with Deep
+/// The bias cancels. Computed as `(x - l) ⊙ W⁺ᵀ S + (x - h) ⊙ W⁻ᵀ S`, which is the same. Montavon et al., "Explaining NonLinear Classification Decisions with Deep
 /// Taylor Decomposition", 2017 (<https://doi.org/10.1016/j.patcog.2016.11.008>).
 #[derive(Clone, Debug)]
 pub struct ZBox {
@@ -89,51 +89,42 @@ impl ZBox {
         self
     }
 
-    /// Returns `x`, `l` and `h`, each with its weight.
-    fn pairs(&self, node: &NodeView<'_>) -> Result<[[Value; 2]; 3], Error> {
-        let (x, prepared) = (&node.operands()[0], node.prepared());
-        Ok([
-            [x.clone(), prepared[0].clone()],
-            [self.low.like(x, node.name())?, prepared[1].clone()],
-            [self.high.like(x, node.name())?, prepared[2].clone()],
-        ])
+    /// Returns `x - l`, which goes with `W⁺`, and `x - h`, which goes with `W⁻`.
+    fn split(&self, node: &NodeView<'_>) -> Result<Split, Error> {
+        let x = &node.operands()[0];
+        let (low, high) = (
+            self.low.like(x, node.name())?,
+            self.high.like(x, node.name())?,
+        );
+        Ok(Split {
+            positive: x.zip(&low, |x, low| x - low)?,
+            negative: Some(x.zip(&high, |x, high| x - high)?),
+        })
     }
 }
 
-/// Returns `first - second - third`.
-fn without([first, second, third]: [Value; 3]) -> Result<Value, Error> {
-    let rest = second.zip(&third, |a, b| a + b)?;
-    first.zip(&rest, |a, b| a - b)
+/// `W⁺` and `W⁻`.
+fn weights<'v>(node: &'v NodeView<'_>) -> [&'v Value; 2] {
+    [&node.prepared()[0], &node.prepared()[1]]
 }
 
 impl Rule for ZBox {
-    /// `W`, `W⁺`, `W⁻`.
+    /// `W⁺`, `W⁻`.
     fn prepare(&self, node: &NodeView<'_>) -> Result<Vec<Value>, Error> {
         let weight = parameters(node, "ZBox", true)?.weight;
-        Ok(vec![weight.clone(), positive(&weight)?, negative(&weight)?])
+        Ok(vec![positive(&weight)?, negative(&weight)?])
     }
 
+    /// `z = W⁺ (x - l) + W⁻ (x - h)`.
     fn forward(&self, node: &NodeView<'_>) -> Result<Vec<Value>, Error> {
-        let [x, low, high] = self.pairs(node)?;
-        let outputs = [
-            node.output_at(&x)?,
-            node.output_at(&low)?,
-            node.output_at(&high)?,
-        ];
-        Ok(vec![without(outputs)?])
+        Ok(vec![self.split(node)?.output(node, weights(node), None)?])
     }
 
     fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
         let (r, z) = (relevance(&r)?, &node.computed()[0]);
         let s = quotient(self.stabilizer, r, z)?;
-        let [x, low, high] = self.pairs(node)?;
-        let shares = [
-            node.contribution(&x, s.clone())?,
-            node.contribution(&low, s.clone())?,
-            node.contribution(&high, s.clone())?,
-        ];
-        let shares = node.only_first(without(shares)?);
-        account(node, shares, &[Term { r, s: &s, z }])
+        let share = self.split(node)?.share(node, &[(weights(node), &s)])?;
+        account(node, node.only_first(share), &[Term { r, s: &s, z }])
     }
 
     fn weight_share(
@@ -142,8 +133,7 @@ impl Rule for ZBox {
         r: &[Option<Value>],
     ) -> Result<Option<Value>, Error> {
         let s = quotient(self.stabilizer, relevance(r)?, &node.computed()[0])?;
-        let [x, low, high] = self.pairs(node)?;
-        let through = |[x, weight]: &[Value; 2]| through_weight(node, [x, weight], &s);
-        without([through(&x)?, through(&low)?, through(&high)?]).map(Some)
+        let share = self.split(node)?.weight_share(node, weights(node), &s)?;
+        Ok(Some(share))
     }
 }
