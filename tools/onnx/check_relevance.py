@@ -109,7 +109,7 @@ def check(name, composite, program, arguments, inputs):
     score, nodes = row["started"], sum(report["rules"].values())
     keys = ("arrived", "bias", "stabilizer", "stopped", "rounding")
     shares = " | ".join(f"{100 * row[key] / score:.4g}" for key in keys)
-    served = nodes - report["rules"].get("derivative", 0)
+    served = nodes - report["rules"].get("gradient", 0)
     fine = row["error"] <= TOLERANCE
     print(
         f"| {name} | {composite} | {served} / {nodes} | {shares}"

@@ -231,7 +231,8 @@ pub enum LrpCommand {
 }
 
 /// Checks where the relevance of a prediction goes: how much reaches the input, which layers lose it
-/// to biases, stabilisers or rules that drop it, and where it grows. Suggests a better composite.
+/// to biases, to stabilisers of denominators, because a rule stops it, or to rounding, and where the
+/// sum of its absolute values grows. Suggests a better composite for all rows.
 ///
 /// Example:
 ///
@@ -298,7 +299,7 @@ pub struct ConceptualArguments {
 }
 
 /// Computes one map for each condition: relevance flows back as with lrp, but at the condition's
-/// layers only that of its channels flows on.
+/// layers only that of its channels flows on. Transformers need --set composite=auto or attnlrp.
 ///
 /// A condition is LAYER=CHANNELS, with layers named as in `attrx layers` and separated by
 /// semicolons: `conv3=50,51;conv1=3`. A neuron is CHANNEL:Y:X. LAYER= lets nothing through.
@@ -307,6 +308,8 @@ pub struct ConceptualArguments {
 ///
 ///   attrx crp explain --model net.onnx --input cat.png --condition conv3=50 \
 ///       --condition conv3=51 --out maps.npy --image maps.png
+///   attrx crp explain --model net.onnx --input cat.png --condition 'conv3=50;conv1=3' \
+///       --condition conv3=50:2:1 --image maps.png
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub struct ConditionalArguments {
@@ -348,7 +351,8 @@ pub struct ConditionalArguments {
     pub image: Option<PathBuf>,
 }
 
-/// Ranks the channels of a layer by how much they contribute to a prediction.
+/// Ranks the channels of a layer by how much they contribute to a prediction. A channel's share is
+/// its relevance as a fraction of the sum of all channels' absolute relevance.
 ///
 /// Example:
 ///
@@ -410,8 +414,9 @@ pub struct GraphArguments {
     pub json: bool,
 }
 
-/// Prints which rule each layer gets. BatchNorms are folded into the layer before them, and fused
-/// attention is expanded, first.
+/// Prints which rule each layer gets. BatchNorms are folded into the layer before them, whose name
+/// stands in parentheses, and fused attention is expanded, first. The default composite is
+/// epsilon_plus_flat; transformers need composite=auto or attnlrp.
 ///
 /// Example:
 ///

@@ -18,6 +18,7 @@ use crate::output::{self, Outputs};
 use crate::parameters::{self, Given};
 use crate::picture::{self, Drawn};
 use crate::progress::Bar;
+use crate::summary::predicted;
 use crate::{json, memory, print, target};
 
 /// Runs the subcommand.
@@ -51,6 +52,14 @@ impl Asked {
         let run = Run::new().with_budget(memory::budget(arguments.memory, &model));
         let output = run.forward(&model, &inputs.values)?;
         let target = target::parse(arguments.target.as_deref(), &output.shape())?;
+        // Said as the class that it is.
+        let target = match (&target, predicted(&output)?) {
+            (Target::Predicted, Some(classes)) => match classes[..] {
+                [class] => Target::Class(class),
+                _ => Target::Classes(classes),
+            },
+            _ => target,
+        };
         Ok(Self {
             crp,
             opened,
@@ -68,6 +77,11 @@ impl Asked {
 /// Computes conditional maps.
 fn explain(arguments: &ConditionalArguments) -> Result<(), Error> {
     check_outputs(arguments)?;
+    if arguments.start_layer.is_some() && arguments.common.target.is_some() {
+        return Err(Error::input(
+            "--start-layer says where relevance sets out; leave out --target",
+        ));
+    }
     let conditions: Vec<Condition> = arguments
         .condition
         .iter()
@@ -120,6 +134,12 @@ fn explain(arguments: &ConditionalArguments) -> Result<(), Error> {
                 "crp gives NaN or infinity at {name:?}"
             )));
         }
+    }
+    if maps.is_empty() && (arguments.out.is_some() || arguments.image.is_some()) {
+        return Err(Error::input(
+            "--out: tokens have no relevance of their own; write that of their embedding, with \
+             --record and its name from `attrx layers`",
+        ));
     }
     let scores = found.maps().first().map_or(&[][..], |map| map.scores());
     let (lines, labels) = described(arguments, &maps, scores, count)?;
@@ -178,7 +198,10 @@ fn described(
     let mut labels = Vec::new();
     for (i, sum) in sums.iter().enumerate() {
         let (row, k) = (i / count, i % count);
-        let condition = arguments.condition.get(k).map_or("none", String::as_str);
+        let condition = arguments
+            .condition
+            .get(k)
+            .map_or("no condition", String::as_str);
         lines.push(vec![
             row.to_string(),
             condition.into(),
@@ -263,6 +286,9 @@ fn condition(text: &str) -> Result<Condition, Error> {
     };
     let mut condition = Condition::none();
     for part in text.split(';') {
+        if part.trim().is_empty() {
+            return Err(bad("a part between semicolons is empty"));
+        }
         let (layer, concepts) = part.rsplit_once('=').ok_or_else(|| bad("it has no ="))?;
         let layer = layer.trim();
         if layer.is_empty() {
@@ -276,7 +302,7 @@ fn condition(text: &str) -> Result<Condition, Error> {
                 .map(|part| part.trim().parse::<usize>().ok());
             let index: Vec<usize> = index
                 .collect::<Option<_>>()
-                .ok_or_else(|| bad(&format!("{item:?} is no channel and no neuron")))?;
+                .ok_or_else(|| bad(&format!("{item:?} is neither a channel nor a neuron")))?;
             match index[..] {
                 [channel] => channels.push(channel),
                 _ => neurons.push(index),
@@ -292,6 +318,12 @@ fn condition(text: &str) -> Result<Condition, Error> {
         condition = condition.and(layer, concepts);
     }
     Ok(condition)
+}
+
+/// Writes a neuron's index as `--condition` takes it.
+fn neuron(index: &[usize]) -> String {
+    let parts: Vec<String> = index.iter().map(ToString::to_string).collect();
+    parts.join(":")
 }
 
 /// A row's ranking, as JSON.
@@ -383,7 +415,7 @@ fn concepts(arguments: &ConceptsArguments) -> Result<(), Error> {
                 line.channel.to_string(),
                 format!("{:+.6}", line.relevance),
                 format!("{:+.1}%", 100.0 * line.share),
-                format!("{:?}", line.strongest),
+                neuron(line.strongest),
                 sees,
             ];
             cells.truncate(columns);
@@ -396,7 +428,7 @@ fn concepts(arguments: &ConceptsArguments) -> Result<(), Error> {
 /// Shows how concepts of several layers contribute to each other.
 fn graph(arguments: &GraphArguments) -> Result<(), Error> {
     if let Some(dot) = &arguments.dot {
-        output::check(&[("--dot", dot, &[])], &read(&arguments.common))?;
+        output::check(&[("--dot", dot, &["dot", "gv"])], &read(&arguments.common))?;
     }
     let asked = Asked::new(&arguments.common)?;
     let layers: Vec<&str> = arguments.layer.iter().map(String::as_str).collect();

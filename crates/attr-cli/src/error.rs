@@ -66,6 +66,17 @@ impl From<attr_core::Error> for Error {
                  floating point, or no differentiable path leads from it to the output; explain \
                  tokens at their embedding, using --layer and its name from `attrx layers`"
             )),
+            // The library's advice names functions; here are flags.
+            Core::Rule { layer, reason, .. } if reason.contains("model.logits()") => {
+                Self::input(format!(
+                    "layer {layer:?} is a final softmax, for which LRP has no rule; explain the \
+                     scores before it, with --logits"
+                ))
+            }
+            Core::Rule { layer, reason, .. } if reason.contains("`auto`") => Self::input(format!(
+                "layer {layer:?} is the softmax of attention, for which this composite has no \
+                 rule; use --set composite=auto, attnlrp or cp_lrp"
+            )),
             Core::MixesRows { .. } => Self::input(format!("{error}: --memory 0")),
             _ => Self::input(error.to_string()),
         }

@@ -48,11 +48,15 @@ fn planned(config: &LrpConfig, model: &Traced, inputs: &Values) -> Result<Plan, 
 /// The nodes of a plan with their rules.
 fn lines(plan: &Plan) -> Vec<Line> {
     let lines = plan.nodes().map(|(node, rule)| Line {
-        layer: node.name().into(),
+        layer: match node.aliases() {
+            [] => node.name().into(),
+            // A convolution that a BatchNorm was folded into.
+            aliases => format!("{} ({})", node.name(), aliases.join(", ")),
+        },
         operation: node
             .group()
             .map_or_else(|| node.op().name(), ToString::to_string),
-        rule: rule.map_or_else(|| "derivative".into(), Rule::name),
+        rule: rule.map_or_else(|| "gradient".into(), Rule::name),
     });
     lines.collect()
 }
@@ -201,10 +205,10 @@ fn check(arguments: &CheckArguments) -> Result<(), Error> {
             // A remedy for one must not make the other worse.
             let worse = worst(&found, lost) > worst(&ledgers, lost) + 0.01
                 || worst(&found, growth) > 1.1 * worst(&ledgers, growth);
-            if !worse && badness(&found) < 0.8 * best {
+            if !worse && worst(&found, lost) < 0.5 && badness(&found) < 0.8 * best {
                 best = badness(&found);
                 suggestion = Some(Suggestion {
-                    set: differences(&config, &other),
+                    set: differences(&LrpConfig::default(), &other),
                     lost: worst(&found, lost),
                     growth: worst(&found, growth),
                 });
@@ -239,21 +243,30 @@ fn others(config: &LrpConfig) -> Vec<LrpConfig> {
     ];
     let names: Vec<CompositeName> = names.into_iter().flatten().collect();
     let each = names.iter().enumerate().flat_map(|(i, &composite)| {
+        let transformer = matches!(composite, CompositeName::Attnlrp | CompositeName::CpLrp);
+        let uses_gamma = transformer || composite == CompositeName::EpsilonGammaBox;
         let kept = LrpConfig {
             composite,
+            gamma: config.gamma.filter(|_| uses_gamma),
             ..config.clone()
         };
         let free = LrpConfig {
             zero_bias: true,
             ..kept.clone()
         };
+        let steady = LrpConfig {
+            gamma: Some(0.25),
+            ..kept.clone()
+        };
+        let steady = Some(steady).filter(|_| transformer);
         let repeated = names[..i].contains(&composite);
-        [kept, free].into_iter().filter(move |_| !repeated)
+        let settings = [Some(kept), Some(free), steady].into_iter().flatten();
+        settings.filter(move |_| !repeated)
     });
     each.filter(|other| other != config).collect()
 }
 
-/// The parameters in which `other` differs from `config`, as `--set` takes them.
+/// The parameters in which `other` differs from the defaults `config`, as `--set` takes them.
 fn differences(config: &LrpConfig, other: &LrpConfig) -> Vec<String> {
     let fields = |config: &LrpConfig| serde_json::to_value(config).unwrap_or_default();
     let (own, other) = (fields(config), fields(other));
@@ -338,7 +351,7 @@ fn described(report: &Report, top: usize, tokens: bool) -> String {
             let _ = writeln!(text, "row {i}: {title}");
             text.push_str(&table(&rows, &[2, 3, 4, 5, 6]));
         };
-        listed(&mut text, "layers that lose most", &losing);
+        listed(&mut text, "layers where most is lost or added", &losing);
         listed(
             &mut text,
             "layers at which absolute relevance grows most",
@@ -364,7 +377,10 @@ fn described(report: &Report, top: usize, tokens: bool) -> String {
             );
         }
         None => {
-            let _ = writeln!(text, "suggestion: none; little is lost, and nothing grows");
+            let _ = writeln!(
+                text,
+                "suggestion: none; little is lost, and relevance does not explode"
+            );
         }
     }
     text

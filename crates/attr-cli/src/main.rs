@@ -97,9 +97,7 @@ fn run() -> Result<(), Error> {
 /// Turns clap's error into one line, without its usage advice.
 fn usage(error: &clap::Error) -> Error {
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return Error::input(
-            "no command given; use explain, layers, lrp, crp, methods or completions (try --help)",
-        );
+        return Error::input("a command is missing (try --help)");
     }
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);

@@ -803,11 +803,24 @@ fn relevance_is_planned_and_propagated() {
         ("composite=best", "epsilon_plus_flat"),
         ("composite=epsilon_gamma_box", "low = none"),
         ("gamma=-1", "gamma = -1"),
+        ("gamma=0.5", "only the composites epsilon_gamma_box"),
         ("lambda=1", "it has composite"),
     ] {
         let error = fails(&[&plan[..], &["--set", set]].concat());
         assert!(error.contains(expected), "{set}: {error}");
     }
+    let inverted = [
+        "composite=epsilon_gamma_box",
+        "--set",
+        "low=1",
+        "--set",
+        "high=0",
+    ];
+    let error = fails(&[&plan[..], &["--set"], &inverted].concat());
+    assert!(error.contains("smaller than high"), "{error}");
+    let keras = exported("keras_cnn.onnx");
+    let error = fails(&["lrp", "plan", "--model", &keras]);
+    assert!(error.contains("with --logits"), "{error}");
     let lrp = ["--method", "lrp", "--set", "zero_bias=true", "--json"];
     let summary: Value = serde_json::from_str(&succeeds(&explain_seven(&lrp))).unwrap();
     let sum = summary["attributions"][0]["sum"][0].as_f64().unwrap();
@@ -816,7 +829,7 @@ fn relevance_is_planned_and_propagated() {
     // A softmax has no rule, unless it is left out.
     let bert = exported("vit_tiny_legacy14.onnx");
     let error = fails(&["lrp", "plan", "--model", &bert]);
-    assert!(error.contains("it has no rule for"), "{error}");
+    assert!(error.contains("--set composite=auto"), "{error}");
 }
 
 #[test]
@@ -960,8 +973,9 @@ fn concepts_are_conditions_rankings_and_graphs() {
     for (condition, expected) in [
         ("relu3=99", "no channel 99"),
         ("relu9=1", "nearest names"),
+        ("relu3=1;", "between semicolons"),
         ("relu3", "it has no ="),
-        ("relu3=a", "no channel and no neuron"),
+        ("relu3=a", "neither a channel nor a neuron"),
     ] {
         let error = fails(&[&crp("explain")[..], &["--condition", condition]].concat());
         assert!(error.contains(expected), "{expected:?} in {error:?}");

@@ -69,10 +69,16 @@ impl Composite for Auto {
 
     fn for_model(&self, nodes: &[NodeInfo<'_>]) -> Result<Option<Arc<dyn Composite>>, Error> {
         let (composite, reason) = self.choose(nodes);
-        let config = LrpConfig {
+        let mut config = LrpConfig {
             composite,
             ..self.0.clone()
         };
+        if matches!(
+            composite,
+            CompositeName::Epsilon | CompositeName::EpsilonPlusFlat
+        ) {
+            config.gamma = None;
+        }
         let composite = Arc::new(config.composite()?);
         Ok(Some(Arc::new(Chosen { composite, reason })))
     }

@@ -110,7 +110,7 @@ impl LrpConfig {
     /// Creates the composite.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for numbers out of range, and for a composite without the bounds it
+    /// [`Error::Parameter`] for numbers out of range, for a gamma without use, and for a composite without the bounds it
     /// needs.
     pub fn composite(&self) -> Result<Mixed, Error> {
         let numbers = [
@@ -127,6 +127,20 @@ impl LrpConfig {
                     expected: "it must be finite and not negative",
                 });
             }
+        }
+        let uses_gamma = matches!(
+            self.composite,
+            CompositeName::EpsilonGammaBox
+                | CompositeName::Attnlrp
+                | CompositeName::CpLrp
+                | CompositeName::Auto
+        );
+        if let (Some(gamma), false) = (self.gamma, uses_gamma) {
+            return Err(Error::Parameter {
+                name: "gamma",
+                value: format!("{gamma:?}"),
+                expected: "only the composites epsilon_gamma_box, attnlrp, cp_lrp and auto use it",
+            });
         }
         let composite: Arc<dyn Composite> = match self.composite {
             CompositeName::EpsilonPlus => self.preset(epsilon_plus()),
@@ -160,7 +174,15 @@ impl LrpConfig {
 
     /// The bounds of the input.
     fn bounds(&self) -> Result<[f64; 2], Error> {
-        Ok([bound("low", self.low)?, bound("high", self.high)?])
+        let [low, high] = [bound("low", self.low)?, bound("high", self.high)?];
+        if low < high {
+            return Ok([low, high]);
+        }
+        Err(Error::Parameter {
+            name: "low",
+            value: format!("{low:?}"),
+            expected: "it must be smaller than high",
+        })
     }
 
     fn transformer(&self, mut composite: Transformer) -> Arc<dyn Composite> {

@@ -152,7 +152,7 @@ impl<C: Composite> Lrp<C> {
             &Run::new(),
             |question, _| {
                 self.canonized(question, |question| {
-                    let plan = self.plan_to_floats(question)?;
+                    let plan = plan_to_floats(question, self.rules.composite())?;
                     let inputs = question.inputs();
                     let mut ledgers = Vec::with_capacity(inputs.rows());
                     question.for_chunks(inputs.rows(), 0..inputs.rows(), 1, |row| {
@@ -192,7 +192,7 @@ impl<C: Composite> Lrp<C> {
             &Run::new(),
             |question, _| {
                 self.canonized(question, |question| {
-                    let plan = self.plan_to_floats(question)?;
+                    let plan = plan_to_floats(question, self.rules.composite())?;
                     let mut found: Vec<(String, Value)> = Vec::new();
                     question.for_rows(1, |rows| {
                         let pass = question.pass(&rows, None, &plan)?;
@@ -214,21 +214,6 @@ impl<C: Composite> Lrp<C> {
         )
     }
 
-    /// Assigns the rules, for walks to the inputs or, if all of them are integers, to where these are
-    /// looked up.
-    fn plan_to_floats(&self, question: &Question<'_>) -> Result<Plan, Error> {
-        let inputs = question.inputs();
-        let plan = question.plan(self.rules.composite())?;
-        if (0..inputs.values().len()).any(|i| inputs.attributed(i)) {
-            return Ok(plan);
-        }
-        let ends = embeddings(&plan.reaching_all());
-        if ends.is_empty() {
-            return Err(Error::NoGradient { input: 0 });
-        }
-        plan.to_layers(&ends)
-    }
-
     /// The relevance at the output for the question's first target.
     fn seed(&self, question: &Question<'_>, pass: &Pass, rows: &Values) -> Result<Value, Error> {
         let output = pass.output()?;
@@ -246,6 +231,24 @@ impl<C: Composite> Lrp<C> {
         let model = canonized(question.traced()?, self.fold);
         answer(&question.about(&model, question.inputs().clone()))
     }
+}
+
+/// Assigns the rules, for walks to the inputs or, if all of them are integers, to where these are
+/// looked up.
+pub(crate) fn plan_to_floats(
+    question: &Question<'_>,
+    composite: &dyn Composite,
+) -> Result<Plan, Error> {
+    let inputs = question.inputs();
+    let plan = question.plan(composite)?;
+    if (0..inputs.values().len()).any(|i| inputs.attributed(i)) {
+        return Ok(plan);
+    }
+    let ends = embeddings(&plan.reaching_all());
+    if ends.is_empty() {
+        return Err(Error::NoGradient { input: 0 });
+    }
+    plan.to_layers(&ends)
 }
 
 /// The layers that look rows of a table up by numbers from the inputs.

@@ -161,7 +161,9 @@ pub(crate) fn check_derivative(node: &NodeInfo<'_>, composite: &str) -> Result<(
                  `ByName`",
             )
         }
-        Op::Softmax { .. } => refused("the composites attnlrp and cp_lrp have rules for attention"),
+        Op::Softmax { .. } => refused(
+            "the composites `attnlrp` and `cp_lrp` have rules for attention; `auto` chooses",
+        ),
         Op::Attention { .. } => refused("it works on the model of `expand_attention()`"),
         _ => refused("give it a rule with `ByName` in front of the composite, in a `Mixed`"),
     }

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use attr_core::{Error, Target, Traced, Value};
 use attr_lrp_crp::{
-    Concepts, Condition, Crp, LrpConfig, Mixed, bounding_box, epsilon_plus, epsilon_plus_flat,
+    Concepts, Condition, Crp, LrpConfig, Mixed, attnlrp, bounding_box, epsilon_plus,
+    epsilon_plus_flat,
 };
 use attr_testkit::compare::assert_close_slices;
 use attr_testkit::device;
@@ -17,6 +18,8 @@ use burn::tensor::{Tensor, TensorData};
 use serde::Deserialize;
 
 use crate::captum::Case;
+use crate::ledger::attributed;
+use crate::onnx::{folder, load};
 
 /// zennit-crp 0.6.0's results; `tools/concepts/concepts.py` writes them.
 #[derive(Deserialize)]
@@ -411,6 +414,30 @@ fn concepts_of_two_layers_make_a_graph() {
 }
 
 #[test]
+fn concepts_of_tokens_are_units_of_their_layers() {
+    let exported = load(&folder("models").join("gpt_tiny_legacy13.onnx"));
+    let model = exported
+        .model
+        .trace(&exported.inputs, Some(&exported.output))
+        .unwrap();
+    let inputs = attributed(&exported);
+    let target = Target::Index(vec![5, 1]);
+    let (embedding, block) = ("/tokens/Gather", "/blocks/blocks.0/Add_1");
+    let crp = Crp::new(attnlrp());
+    let ranking = &crp
+        .concepts(&model, &inputs, target.clone(), block)
+        .unwrap()[0];
+    // The units of a token, not the tokens.
+    assert_eq!(ranking.concepts.len(), 8);
+    let crp = crp
+        .with_condition(Condition::at(block, ranking.concepts[0].channel))
+        .recording(embedding);
+    let found = crp.attribute(&model, &inputs, target).unwrap();
+    let relevance = elements(&found.recorded()[0][0]);
+    assert!(relevance.iter().any(|v| *v != 0.0) && relevance.iter().all(|v| v.is_finite()));
+}
+
+#[test]
 fn conditions_that_do_not_fit_are_named() {
     let (model, x) = cnn();
     let error = |condition: Condition| {
@@ -439,6 +466,19 @@ fn conditions_that_do_not_fit_are_named() {
     for (condition, expected) in cases {
         let text = error(condition);
         assert!(text.contains(expected), "{expected:?} in {text:?}");
+    }
+    // Concepts are ranked before the layers of a condition; graphs go from the output down.
+    let below = Crp::new(epsilon_plus()).with_condition(Condition::at("conv1", 0));
+    let refused = below.concepts(&model, &x, 0, "conv2").unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("from the output towards the input"),
+        "{refused}"
+    );
+    for layers in [["conv1", "conv2"], ["conv2", "conv2"]] {
+        let graph = Crp::new(epsilon_plus()).concept_graph(&model, &x, 0, &layers, 2);
+        assert!(matches!(graph, Err(Error::Layer { .. })), "{layers:?}");
     }
     let two = Crp::new(epsilon_plus())
         .with_condition(Condition::at("conv2", 0))

@@ -16,7 +16,7 @@ fn first_unit(model: &Traced, inputs: &Values) -> Target {
 }
 
 /// The inputs that get relevance: those that are floating point.
-fn attributed(exported: &Exported) -> Values {
+pub(crate) fn attributed(exported: &Exported) -> Values {
     let values = exported.inputs.values().to_vec();
     let float = values.iter().map(|value| value.kind() == Kind::Float);
     let float: Vec<bool> = float.collect();

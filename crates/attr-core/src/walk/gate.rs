@@ -191,7 +191,7 @@ impl<'a> Gate<'a> {
         if producer(graph, slot) > producer(graph, start) {
             return Err(Error::Layer {
                 name: layer.into(),
-                reason: "the gate lies after the layer at which the walk starts".into(),
+                reason: "a gate there lies after the layer at which the walk starts".into(),
             });
         }
         Ok(Self {

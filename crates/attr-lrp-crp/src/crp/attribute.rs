@@ -9,6 +9,7 @@ use attr_core::{
 use super::condition::{Space, channel_dim};
 use super::{Condition, Crp, Start};
 use crate::canonized;
+use crate::lrp::plan_to_floats;
 
 /// The result of [`Crp::attribute`]: one map for each condition.
 pub struct ConditionalAttribution<I: Inputs> {
@@ -37,7 +38,8 @@ pub(crate) struct Found {
 }
 
 impl<C: Composite> Crp<C> {
-    /// Computes one map for each condition; without conditions, that of LRP.
+    /// Computes one map for each condition; without conditions, that of LRP. Inputs that hold
+    /// integers, such as tokens, have no map; [record](Self::recording) their embedding.
     ///
     /// # Errors
     /// [`Error::NotTraced`] for a closure; [`Error::UnknownLayer`]; [`Error::Layer`] for a concept
@@ -90,7 +92,6 @@ impl<C: Composite> Crp<C> {
     ) -> Result<Vec<Found>, Error> {
         let model = canonized(question.traced()?, self.fold);
         let question = &question.about(&model, question.inputs().clone());
-        question.check_attributed()?;
         let conditions = if self.conditions.is_empty() {
             vec![Condition::none()]
         } else {
@@ -102,7 +103,8 @@ impl<C: Composite> Crp<C> {
             kept.extend(condition.layers.iter().map(|(layer, _)| layer.as_str()));
         }
         kept.extend(self.start.layer());
-        let plan = question.plan(&self.composite)?.recording(&kept)?;
+        // Tokens have no relevance of their own: it ends where they are looked up.
+        let plan = plan_to_floats(question, &self.composite)?.recording(&kept)?;
         let mut found: Vec<Vec<Found>> = conditions.iter().map(|_| Vec::new()).collect();
         question.for_rows(1, |rows| {
             let pass = question.pass(&rows, None, &plan)?;

@@ -117,7 +117,8 @@ impl<C: Composite + Clone> Crp<C> {
     /// a condition, under that condition.
     ///
     /// # Errors
-    /// As [`attribute`](Self::attribute); [`Error::Method`] for several conditions.
+    /// As [`attribute`](Self::attribute); [`Error::Method`] for several conditions; [`Error::Layer`]
+    /// for a condition on a layer that does not lie behind the ranked one.
     pub fn concepts<I: Inputs>(
         &self,
         model: &impl Model<I>,
@@ -147,6 +148,11 @@ impl<C: Composite + Clone> Crp<C> {
             });
         }
         ask(model, inputs, &[target.into()], run, |question, _| {
+            for condition in &self.conditions {
+                for (above, _) in &condition.layers {
+                    self.check_order(question, &[above, layer])?;
+                }
+            }
             let found = self.explain(question, &[layer.to_string()])?.into_iter();
             let relevance = found.flat_map(|found| found.layers).next();
             let relevance = relevance.ok_or(Error::Internal("nothing was recorded"))?;
@@ -196,6 +202,32 @@ impl<C: Composite + Clone> Crp<C> {
             }
         }
         Ok(fields)
+    }
+
+    /// Refuses layers that do not go from the output towards the input.
+    pub(super) fn check_order(
+        &self,
+        question: &attr_core::Question<'_>,
+        layers: &[&str],
+    ) -> Result<(), Error> {
+        let model = canonized(question.traced()?, self.fold);
+        let question = question.about(&model, question.inputs().clone());
+        let plan = question.plan(&self.composite)?;
+        let position = |layer: &str| -> Result<Option<usize>, Error> {
+            Ok(plan.node(layer)?.map(|node| node.position()))
+        };
+        for pair in layers.windows(2) {
+            if position(pair[1])? >= position(pair[0])? {
+                return Err(Error::Layer {
+                    name: pair[1].into(),
+                    reason: format!(
+                        "it does not lie before {:?}; give layers from the output towards the input",
+                        pair[0]
+                    ),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The dimension of a layer's channels.

@@ -118,6 +118,7 @@ impl<C: Composite + Clone> Crp<C> {
             |question, _| {
                 let first = question.inputs().slice(0..1);
                 let question = &question.with_inputs(first);
+                self.check_order(question, layers)?;
                 let mut graph = ConceptGraph {
                     target: target.to_string(),
                     score: 0.0,
