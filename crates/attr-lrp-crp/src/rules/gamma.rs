@@ -56,7 +56,7 @@ impl Gamma {
 
 impl Gamma {
     /// Whether `z` itself has all that `z⁺` and `z⁻` need. They have no bias where it is left out.
-    fn from_output(&self, node: &NodeView<'_>) -> bool {
+    fn output_suffices(&self, node: &NodeView<'_>) -> bool {
         !self.zero_bias || node.info().operands() < 3
     }
 }
@@ -71,7 +71,7 @@ impl Rule for Gamma {
                 .zip(part, |weight, part| weight + part * self.gamma)
         };
         let mut prepared = vec![favour(&w)?, favour(&v)?];
-        if self.from_output(node) {
+        if self.output_suffices(node) {
             prepared.extend([w, v]);
             prepared.extend(own.bias.as_ref().map(positive).transpose()?);
         }
@@ -84,7 +84,7 @@ impl Rule for Gamma {
     fn forward(&self, node: &NodeView<'_>) -> Result<Vec<Value>, Error> {
         let (x, prepared) = (Split::of(node)?, node.prepared());
         let (p, n) = (&prepared[0], &prepared[1]);
-        if !self.from_output(node) {
+        if !self.output_suffices(node) {
             return Ok(vec![
                 x.output(node, [p, n], None)?,
                 x.output(node, [n, p], None)?,
