@@ -206,7 +206,12 @@ fn described(
             row.to_string(),
             condition.into(),
             format!("{:.6}", scores[row]),
-            format!("{sum:.6}"),
+            // Tokens have no map.
+            if maps.is_empty() {
+                "-".into()
+            } else {
+                format!("{sum:.6}")
+            },
         ]);
         labels.push(format!("row {row}\n{condition}\nrelevance {sum:.3}"));
     }

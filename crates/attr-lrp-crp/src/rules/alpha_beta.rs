@@ -3,7 +3,7 @@
 use attr_core::walk::{NodeView, Rule, Shares};
 use attr_core::{Error, Value};
 
-use super::{Split, Term, account, negative, parameters, positive, relevance, signed_quotient};
+use super::{Part, Split, negative, parameters, positive, relevance, signed_quotient};
 use crate::Stabilizer;
 
 /// Shares positive and negative contributions separately: `α` times what the positive ones get,
@@ -90,14 +90,7 @@ impl Rule for AlphaBeta {
     }
 
     fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
-        let x = Split::of(node)?;
-        let branches = self.branches(node, relevance(&r)?)?;
-        let pairs = branches.iter().map(|own| (own.weights, &own.s));
-        let shares = node.only_first(x.share(node, &pairs.collect::<Vec<_>>())?);
-        let terms = branches
-            .iter()
-            .map(|Branch { r, s, z, .. }| Term { r, s, z });
-        account(node, shares, &terms.collect::<Vec<_>>())
+        Split::of(node)?.share(node, &self.parts(node, relevance(&r)?)?)
     }
 
     fn weight_share(
@@ -105,34 +98,18 @@ impl Rule for AlphaBeta {
         node: &NodeView<'_>,
         r: &[Option<Value>],
     ) -> Result<Option<Value>, Error> {
-        let x = Split::of(node)?;
-        let branches = self.branches(node, relevance(r)?)?;
-        let shares = branches
-            .iter()
-            .map(|own| x.weight_share(node, own.weights, &own.s));
-        Value::sum(shares).map(Some)
+        let parts = self.parts(node, relevance(r)?)?;
+        Split::of(node)?.weight_share(node, &parts).map(Some)
     }
 }
 
-/// One side of the rule: what of the relevance it shares, by which weights of `x⁺` and `x⁻`.
-struct Branch<'a> {
-    weights: [&'a Value; 2],
-    r: Value,
-    s: Value,
-    z: &'a Value,
-}
-
 impl AlphaBeta {
-    /// The side of `α` and, if there is one, that of `β`.
-    fn branches<'v>(
-        &self,
-        node: &'v NodeView<'_>,
-        relevance: &Value,
-    ) -> Result<Vec<Branch<'v>>, Error> {
+    /// The part of `α` and, if there is one, that of `β`.
+    fn parts<'v>(&self, node: &'v NodeView<'_>, relevance: &Value) -> Result<Vec<Part<'v>>, Error> {
         let (w, v) = (&node.prepared()[0], &node.prepared()[1]);
         let sides = [(self.alpha, [w, v]), (-self.beta(), [v, w])];
         let sides = sides.into_iter().zip(node.computed());
-        let branches = sides.map(|((factor, weights), z)| {
+        let parts = sides.map(|((factor, weights), z)| {
             let r = if factor == 1.0 {
                 relevance.clone()
             } else {
@@ -140,8 +117,8 @@ impl AlphaBeta {
             };
             // Positive contributions alone on the side of α, negative ones on that of β.
             let s = signed_quotient(self.stabilizer, &r, z, factor.signum())?;
-            Ok(Branch { weights, r, s, z })
+            Ok(Part { weights, r, s, z })
         });
-        branches.collect()
+        parts.collect()
     }
 }

@@ -3,7 +3,7 @@
 use attr_core::walk::{NodeInfo, NodeView, Reads, Rule, Shares};
 use attr_core::{Error, Value};
 
-use super::{Term, account, parameters, quotient, relevance, through_weight};
+use super::{Blind, parameters};
 use crate::Stabilizer;
 
 /// Shares relevance equally among the inputs of a unit, whatever their values and weights:
@@ -44,11 +44,7 @@ impl Rule for Flat {
     }
 
     fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
-        let (r, z) = (relevance(&r)?, &node.prepared()[1]);
-        let s = quotient(self.stabilizer, r, z)?;
-        let operands = [node.operands()[0].clone(), node.prepared()[0].clone()];
-        let shares = node.only_first(node.pull_back_first(&operands, s.clone())?);
-        account(node, shares, &[Term { r, s: &s, z }])
+        Blind::of(node, self.stabilizer).share(node, &r)
     }
 
     fn weight_share(
@@ -56,9 +52,7 @@ impl Rule for Flat {
         node: &NodeView<'_>,
         r: &[Option<Value>],
     ) -> Result<Option<Value>, Error> {
-        let (weight, z) = (&node.prepared()[0], &node.prepared()[1]);
-        let s = quotient(self.stabilizer, relevance(r)?, z)?;
-        let ones = node.operands()[0].map(|x| x.ones_like())?;
-        through_weight(node, [&ones, weight], &s).map(Some)
+        let share = Blind::of(node, self.stabilizer).weight_share(node, r)?;
+        Ok(Some(share))
     }
 }

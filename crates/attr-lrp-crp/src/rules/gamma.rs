@@ -3,7 +3,7 @@
 use attr_core::walk::{NodeView, Rule, Shares};
 use attr_core::{Error, Value};
 
-use super::{Split, Term, account, negative, parameters, positive, quotient, relevance};
+use super::{Part, Split, negative, parameters, positive, quotient, relevance};
 use crate::Stabilizer;
 
 /// Favours positive contributions where the output is positive, and negative ones where it is
@@ -52,9 +52,7 @@ impl Gamma {
         self.zero_bias = true;
         self
     }
-}
 
-impl Gamma {
     /// Whether `z` itself has all that `z⁺` and `z⁻` need. They have no bias where it is left out.
     fn output_suffices(&self, node: &NodeView<'_>) -> bool {
         !self.zero_bias || node.info().operands() < 3
@@ -99,12 +97,7 @@ impl Rule for Gamma {
     }
 
     fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
-        let x = Split::of(node)?;
-        let sides = self.sides(node, relevance(&r)?)?;
-        let pairs = sides.each_ref().map(|side| (side.weights, &side.s));
-        let shares = node.only_first(x.share(node, &pairs)?);
-        let terms = sides.iter().map(|Side { r, s, z, .. }| Term { r, s, z });
-        account(node, shares, &terms.collect::<Vec<_>>())
+        Split::of(node)?.share(node, &self.parts(node, relevance(&r)?)?)
     }
 
     fn weight_share(
@@ -112,37 +105,25 @@ impl Rule for Gamma {
         node: &NodeView<'_>,
         r: &[Option<Value>],
     ) -> Result<Option<Value>, Error> {
-        let x = Split::of(node)?;
-        let sides = self.sides(node, relevance(r)?)?;
-        let shares = sides
-            .iter()
-            .map(|side| x.weight_share(node, side.weights, &side.s));
-        Value::sum(shares).map(Some)
+        let parts = self.parts(node, relevance(r)?)?;
+        Split::of(node)?.weight_share(node, &parts).map(Some)
     }
 }
 
-/// What arrives at outputs of one sign, and the weights of `x⁺` and `x⁻` that share it.
-struct Side<'a> {
-    weights: [&'a Value; 2],
-    r: Value,
-    s: Value,
-    z: &'a Value,
-}
-
 impl Gamma {
-    /// The outputs above zero, and those below.
-    fn sides<'v>(&self, node: &'v NodeView<'_>, relevance: &Value) -> Result<[Side<'v>; 2], Error> {
+    /// What arrives at the outputs above zero, and at those below.
+    fn parts<'v>(&self, node: &'v NodeView<'_>, relevance: &Value) -> Result<[Part<'v>; 2], Error> {
         let z = &node.outputs()[0];
         let (p, n) = (&node.prepared()[0], &node.prepared()[1]);
         let above = relevance.zip(z, |r, z| r.mask_fill(z.lower_equal_elem(0.0), 0.0))?;
         let below = relevance.zip(z, |r, z| r.mask_fill(z.greater_equal_elem(0.0), 0.0))?;
-        let side = |weights, r: Value, z| -> Result<Side<'v>, Error> {
+        let part = |weights, r: Value, z| -> Result<Part<'v>, Error> {
             let s = quotient(self.stabilizer, &r, z)?;
-            Ok(Side { weights, r, s, z })
+            Ok(Part { weights, r, s, z })
         };
         Ok([
-            side([p, n], above, &node.computed()[0])?,
-            side([n, p], below, &node.computed()[1])?,
+            part([p, n], above, &node.computed()[0])?,
+            part([n, p], below, &node.computed()[1])?,
         ])
     }
 }

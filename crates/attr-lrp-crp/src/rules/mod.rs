@@ -130,6 +130,14 @@ struct Parameters {
     bias: Option<Value>,
 }
 
+/// A part of the relevance that one pair of weights shares, those of `x⁺` and of `x⁻`.
+struct Part<'a> {
+    weights: [&'a Value; 2],
+    r: Value,
+    s: Value,
+    z: &'a Value,
+}
+
 /// A layer's input split by sign, for layers with weights split by sign.
 struct Split {
     positive: Value,
@@ -168,30 +176,69 @@ impl Split {
         Value::sum(std::iter::once(first).chain(second))
     }
 
-    /// Returns what flows through each element of the weight: `W₁ ⊙ J(x⁺)ᵀ S + W₂ ⊙ J(x⁻)ᵀ S`.
-    fn weight_share(
-        &self,
-        node: &NodeView<'_>,
-        weights: [&Value; 2],
-        s: &Value,
-    ) -> Result<Value, Error> {
-        let first = through_weight(node, [&self.positive, weights[0]], s);
-        let second = self.negative.as_ref();
-        let second = second.map(|x| through_weight(node, [x, weights[1]], s));
-        Value::sum(std::iter::once(first).chain(second))
+    /// Returns what flows through each element of the weight: `Σ W₁ ⊙ J(x⁺)ᵀ S + W₂ ⊙ J(x⁻)ᵀ S`.
+    fn weight_share(&self, node: &NodeView<'_>, parts: &[Part<'_>]) -> Result<Value, Error> {
+        let shares = parts.iter().flat_map(|part| {
+            let first = through_weight(node, [&self.positive, part.weights[0]], &part.s);
+            let second = self.negative.as_ref();
+            let second = second.map(|x| through_weight(node, [x, part.weights[1]], &part.s));
+            std::iter::once(first).chain(second)
+        });
+        Value::sum(shares)
     }
 
-    /// Returns `x⁺ ⊙ Σ W₁ᵀ S + x⁻ ⊙ Σ W₂ᵀ S`, summed over pairs of weights, each with its quotient.
-    fn share(&self, node: &NodeView<'_>, pairs: &[([&Value; 2], &Value)]) -> Result<Value, Error> {
+    /// Returns `x⁺ ⊙ Σ W₁ᵀ S + x⁻ ⊙ Σ W₂ᵀ S`, summed over parts, and what their stabilisers took.
+    fn share(&self, node: &NodeView<'_>, parts: &[Part<'_>]) -> Result<Shares, Error> {
         let of = |x: &Value, which: usize| -> Result<Value, Error> {
-            let back = pairs.iter().map(|(weights, s)| {
-                let operands = [x.clone(), weights[which].clone()];
-                node.pull_back_first(&operands, (*s).clone())
+            let back = parts.iter().map(|part| {
+                let operands = [x.clone(), part.weights[which].clone()];
+                node.pull_back_first(&operands, part.s.clone())
             });
             Value::sum(back)?.zip(x, |back, x| back * x)
         };
         let negative = self.negative.as_ref().map(|x| of(x, 1));
-        Value::sum(std::iter::once(of(&self.positive, 0)).chain(negative))
+        let share = Value::sum(std::iter::once(of(&self.positive, 0)).chain(negative))?;
+        let terms = parts.iter().map(|Part { r, s, z, .. }| Term { r, s, z });
+        account(node, node.only_first(share), &terms.collect::<Vec<_>>())
+    }
+}
+
+/// The shares of a rule that ignores the input, from a weight and the denominators of one row:
+/// `R_in = Wᵀ S` with `S = R / stab(z)`.
+struct Blind<'a> {
+    stabilizer: Stabilizer,
+    weight: &'a Value,
+    z: &'a Value,
+}
+
+impl<'a> Blind<'a> {
+    /// The rule of a node that has prepared its weight and its denominators.
+    fn of(node: &'a NodeView<'_>, stabilizer: Stabilizer) -> Self {
+        Self {
+            stabilizer,
+            weight: &node.prepared()[0],
+            z: &node.prepared()[1],
+        }
+    }
+
+    fn share(&self, node: &NodeView<'_>, r: &[Option<Value>]) -> Result<Shares, Error> {
+        let r = relevance(r)?;
+        let s = quotient(self.stabilizer, r, self.z)?;
+        let operands = [node.operands()[0].clone(), self.weight.clone()];
+        let shares = node.only_first(node.pull_back_first(&operands, s.clone())?);
+        let term = Term {
+            r,
+            s: &s,
+            z: self.z,
+        };
+        account(node, shares, &[term])
+    }
+
+    /// What flows through each element of the weight, of an input of ones.
+    fn weight_share(&self, node: &NodeView<'_>, r: &[Option<Value>]) -> Result<Value, Error> {
+        let s = quotient(self.stabilizer, relevance(r)?, self.z)?;
+        let ones = node.operands()[0].map(|x| x.ones_like())?;
+        through_weight(node, [&ones, self.weight], &s)
     }
 }
 

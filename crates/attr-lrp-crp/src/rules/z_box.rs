@@ -5,7 +5,7 @@ use attr_core::walk::{NodeView, Rule, Shares};
 use attr_core::{Error, Value};
 use burn::tensor::Tensor;
 
-use super::{Split, Term, account, negative, parameters, positive, quotient, relevance};
+use super::{Part, Split, negative, parameters, positive, quotient, relevance};
 use crate::Stabilizer;
 
 /// For a first layer whose input lies between two bounds `l` and `h`, such as pixels:
@@ -101,6 +101,13 @@ impl ZBox {
             negative: Some(x.zip(&high, |x, high| x - high)?),
         })
     }
+
+    fn part<'v>(&self, node: &'v NodeView<'_>, r: &[Option<Value>]) -> Result<Part<'v>, Error> {
+        let (r, z) = (relevance(r)?.clone(), &node.computed()[0]);
+        let s = quotient(self.stabilizer, &r, z)?;
+        let weights = weights(node);
+        Ok(Part { weights, r, s, z })
+    }
 }
 
 /// `W⁺` and `W⁻`.
@@ -121,10 +128,7 @@ impl Rule for ZBox {
     }
 
     fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
-        let (r, z) = (relevance(&r)?, &node.computed()[0]);
-        let s = quotient(self.stabilizer, r, z)?;
-        let share = self.split(node)?.share(node, &[(weights(node), &s)])?;
-        account(node, node.only_first(share), &[Term { r, s: &s, z }])
+        self.split(node)?.share(node, &[self.part(node, &r)?])
     }
 
     fn weight_share(
@@ -132,8 +136,7 @@ impl Rule for ZBox {
         node: &NodeView<'_>,
         r: &[Option<Value>],
     ) -> Result<Option<Value>, Error> {
-        let s = quotient(self.stabilizer, relevance(r)?, &node.computed()[0])?;
-        let share = self.split(node)?.weight_share(node, weights(node), &s)?;
-        Ok(Some(share))
+        let part = self.part(node, r)?;
+        self.split(node)?.weight_share(node, &[part]).map(Some)
     }
 }
