@@ -242,23 +242,11 @@ pub enum LrpCommand {
 #[command(verbatim_doc_comment)]
 pub struct CheckArguments {
     #[command(flatten)]
-    pub model: ModelArguments,
-
-    /// The output element to explain, as for `attrx explain`.
-    #[arg(long, value_name = "TARGET", allow_hyphen_values = true)]
-    pub target: Option<String>,
-
-    /// A parameter of LRP, named as in `attrx methods lrp`. Repeatable.
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
+    pub common: RelevanceArguments,
 
     /// The number of layers listed under each heading.
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub top: usize,
-
-    /// Memory that a row may need, in MiB, as for `attrx explain`.
-    #[arg(long, value_name = "MIB")]
-    pub memory: Option<usize>,
 
     /// Prints a JSON object with the whole ledger.
     #[arg(long)]
@@ -279,9 +267,9 @@ pub enum CrpCommand {
     Graph(Box<GraphArguments>),
 }
 
-/// What all commands of `attrx crp` share.
+/// What the commands that propagate relevance share.
 #[derive(Args)]
-pub struct ConceptualArguments {
+pub struct RelevanceArguments {
     #[command(flatten)]
     pub model: ModelArguments,
 
@@ -314,7 +302,7 @@ pub struct ConceptualArguments {
 #[command(verbatim_doc_comment)]
 pub struct ConditionalArguments {
     #[command(flatten)]
-    pub common: ConceptualArguments,
+    pub common: RelevanceArguments,
 
     /// A condition; each gives a map. Without any, there is one map, that of lrp. Repeatable.
     #[arg(long, value_name = "LAYER=CHANNELS;...")]
@@ -361,7 +349,7 @@ pub struct ConditionalArguments {
 #[command(verbatim_doc_comment)]
 pub struct ConceptsArguments {
     #[command(flatten)]
-    pub common: ConceptualArguments,
+    pub common: RelevanceArguments,
 
     /// The layer, named as in `attrx layers`.
     #[arg(long, value_name = "LAYER")]
@@ -395,7 +383,7 @@ pub struct ConceptsArguments {
 #[command(verbatim_doc_comment)]
 pub struct GraphArguments {
     #[command(flatten)]
-    pub common: ConceptualArguments,
+    pub common: RelevanceArguments,
 
     /// A layer, named as in `attrx layers`. Repeatable: from the output towards the input.
     #[arg(long, value_name = "LAYER", required = true)]

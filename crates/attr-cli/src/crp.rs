@@ -2,24 +2,21 @@
 
 use std::path::Path;
 
-use attr_core::{Run, Target, Traced, Value, Values};
-use attr_lrp_crp::{ConceptRanking, Concepts, Condition, Crp, LrpConfig, Mixed, Region};
+use attr_core::{Run, Value};
+use attr_lrp_crp::{ConceptRanking, Condition, Crp, Region};
 use serde::Serialize;
 
 use crate::args::{
-    ConceptsArguments, ConceptualArguments, ConditionalArguments, CrpArguments, CrpCommand,
-    GraphArguments,
+    ConceptsArguments, ConditionalArguments, CrpArguments, CrpCommand, GraphArguments,
+    RelevanceArguments,
 };
+use crate::asked::Asked;
 use crate::error::Error;
-use crate::input::Inputs;
 use crate::layout::table;
-use crate::model::Opened;
 use crate::output::{self, Outputs};
-use crate::parameters::{self, Given};
 use crate::picture::{self, Drawn};
 use crate::progress::Bar;
-use crate::summary::predicted;
-use crate::{json, memory, print, target};
+use crate::{condition, json, memory, print};
 
 /// Runs the subcommand.
 pub fn run(arguments: &CrpArguments) -> Result<(), Error> {
@@ -27,50 +24,6 @@ pub fn run(arguments: &CrpArguments) -> Result<(), Error> {
         CrpCommand::Explain(arguments) => explain(arguments),
         CrpCommand::Concepts(arguments) => concepts(arguments),
         CrpCommand::Graph(arguments) => graph(arguments),
-    }
-}
-
-/// The model, its inputs and the target, as the command line names them.
-struct Asked {
-    crp: Crp<Mixed>,
-    opened: Opened,
-    model: Traced,
-    inputs: Inputs,
-    target: Target,
-}
-
-impl Asked {
-    fn new(arguments: &ConceptualArguments) -> Result<Self, Error> {
-        let mut given = Given::parse(&arguments.set)?;
-        let config: LrpConfig = given.config()?;
-        given.finish("crp", &parameters::of::<LrpConfig>())?;
-        let crp = Crp::new(config.composite()?);
-        let opened = Opened::new(&arguments.model)?;
-        let inputs = opened.read(&arguments.model)?;
-        let model = opened.trace(&arguments.model, &inputs.values)?;
-        memory::check(arguments.memory, true, &model, &inputs.values)?;
-        let run = Run::new().with_budget(memory::budget(arguments.memory, &model));
-        let output = run.forward(&model, &inputs.values)?;
-        let target = target::parse(arguments.target.as_deref(), &output.shape())?;
-        // Said as the class that it is.
-        let target = match (&target, predicted(&output)?) {
-            (Target::Predicted, Some(classes)) => match classes[..] {
-                [class] => Target::Class(class),
-                _ => Target::Classes(classes),
-            },
-            _ => target,
-        };
-        Ok(Self {
-            crp,
-            opened,
-            model,
-            inputs,
-            target,
-        })
-    }
-
-    fn values(&self) -> &Values {
-        &self.inputs.values
     }
 }
 
@@ -85,13 +38,11 @@ fn explain(arguments: &ConditionalArguments) -> Result<(), Error> {
     let conditions: Vec<Condition> = arguments
         .condition
         .iter()
-        .map(|text| condition(text))
+        .map(|text| condition::parse(text))
         .collect::<Result<_, _>>()?;
     let common = &arguments.common;
-    let mut asked = Asked::new(common)?;
-    let mut crp = asked
-        .crp
-        .clone()
+    let asked = Asked::new("crp", common)?;
+    let mut crp = Crp::new(asked.config.composite()?)
         .with_exclude_parallel(arguments.exclude_parallel)
         .with_conditions(conditions);
     if let Some(layer) = &arguments.start_layer {
@@ -100,15 +51,12 @@ fn explain(arguments: &ConditionalArguments) -> Result<(), Error> {
     for layer in &arguments.record {
         crp = crp.recording(layer);
     }
-    asked.crp = crp;
     let bar = Bar::new(common.model.quiet);
     let run = Run::new()
         .with_budget(memory::budget(common.memory, &asked.model))
         .with_progress(&bar);
     let target = asked.target.clone();
-    let found = asked
-        .crp
-        .attribute_with(&asked.model, asked.values(), target, &run);
+    let found = crp.attribute_with(&asked.model, asked.values(), target, &run);
     bar.finish();
     let found = found?;
 
@@ -271,7 +219,7 @@ fn check_outputs(arguments: &ConditionalArguments) -> Result<(), Error> {
 }
 
 /// The files that the command reads.
-fn read(arguments: &ConceptualArguments) -> Vec<&Path> {
+fn read(arguments: &RelevanceArguments) -> Vec<&Path> {
     let model = &arguments.model;
     let texts = [&model.input, &model.constant];
     let texts = texts.into_iter().flatten().chain(&arguments.target);
@@ -279,56 +227,6 @@ fn read(arguments: &ConceptualArguments) -> Vec<&Path> {
     let files = texts.flat_map(|text| [Some(&text[..]), text.split_once('=').map(|pair| pair.1)]);
     let files = files.flatten().map(Path::new);
     files.chain([model.model.as_path()]).collect()
-}
-
-/// Parses `LAYER=CHANNELS;...`; layers' names may contain equals signs.
-fn condition(text: &str) -> Result<Condition, Error> {
-    let bad = |why: &str| {
-        Error::input(format!(
-            "--condition {text}: {why}; give LAYER=CHANNELS, such as conv3=50,51, and further \
-             layers after semicolons"
-        ))
-    };
-    let mut condition = Condition::none();
-    for part in text.split(';') {
-        if part.trim().is_empty() {
-            return Err(bad("a part between semicolons is empty"));
-        }
-        let (layer, concepts) = part.rsplit_once('=').ok_or_else(|| bad("it has no ="))?;
-        let layer = layer.trim();
-        if layer.is_empty() {
-            return Err(bad("a layer's name is missing"));
-        }
-        let mut channels = Vec::new();
-        let mut neurons = Vec::new();
-        for item in concepts.split(',').map(str::trim).filter(|i| !i.is_empty()) {
-            let index = item
-                .split(':')
-                .map(|part| part.trim().parse::<usize>().ok());
-            let index: Vec<usize> = index
-                .collect::<Option<_>>()
-                .ok_or_else(|| bad(&format!("{item:?} is neither a channel nor a neuron")))?;
-            match index[..] {
-                [channel] => channels.push(channel),
-                _ => neurons.push(index),
-            }
-        }
-        let concepts = match (channels.is_empty(), neurons.is_empty()) {
-            (false, false) => {
-                return Err(bad("it mixes channels and neurons of one layer"));
-            }
-            (true, false) => Concepts::Neurons(neurons),
-            _ => Concepts::Channels(channels),
-        };
-        condition = condition.and(layer, concepts);
-    }
-    Ok(condition)
-}
-
-/// Writes a neuron's index as `--condition` takes it.
-fn neuron(index: &[usize]) -> String {
-    let parts: Vec<String> = index.iter().map(ToString::to_string).collect();
-    parts.join(":")
 }
 
 /// A row's ranking, as JSON.
@@ -351,9 +249,14 @@ struct Line<'a> {
 
 /// Ranks the channels of a layer.
 fn concepts(arguments: &ConceptsArguments) -> Result<(), Error> {
-    let given = arguments.condition.as_deref().map(condition).transpose()?;
-    let asked = Asked::new(&arguments.common)?;
-    let crp = asked.crp.clone().with_conditions(given);
+    let given = arguments
+        .condition
+        .as_deref()
+        .map(condition::parse)
+        .transpose()?;
+    let asked = Asked::new("crp", &arguments.common)?;
+    let plain = Crp::new(asked.config.composite()?);
+    let crp = plain.clone().with_conditions(given);
     let run = Run::new().with_budget(memory::budget(arguments.common.memory, &asked.model));
     let (layer, target) = (&arguments.layer[..], asked.target.clone());
     let rankings = crp.concepts_with(&asked.model, asked.values(), target.clone(), layer, &run)?;
@@ -365,9 +268,7 @@ fn concepts(arguments: &ConceptsArguments) -> Result<(), Error> {
     let field = |row: usize, channel: usize| -> Result<Option<Region>, Error> {
         let one = asked.values().slice(row..row + 1).renumbered();
         let target = target.select(&[row]);
-        let fields = asked
-            .crp
-            .receptive_fields(&asked.model, &one, target, layer, &[channel])?;
+        let fields = plain.receptive_fields(&asked.model, &one, target, layer, &[channel])?;
         Ok(fields.into_iter().flatten().next().flatten())
     };
     let mut ranked = Vec::new();
@@ -420,7 +321,7 @@ fn concepts(arguments: &ConceptsArguments) -> Result<(), Error> {
                 line.channel.to_string(),
                 format!("{:+.6}", line.relevance),
                 format!("{:+.1}%", 100.0 * line.share),
-                neuron(line.strongest),
+                condition::neuron(line.strongest),
                 sees,
             ];
             cells.truncate(columns);
@@ -435,13 +336,12 @@ fn graph(arguments: &GraphArguments) -> Result<(), Error> {
     if let Some(dot) = &arguments.dot {
         output::check(&[("--dot", dot, &["dot", "gv"])], &read(&arguments.common))?;
     }
-    let asked = Asked::new(&arguments.common)?;
+    let asked = Asked::new("crp", &arguments.common)?;
     let layers: Vec<&str> = arguments.layer.iter().map(String::as_str).collect();
     let first = asked.values().slice(0..1).renumbered();
     let target = asked.target.select(&[0]);
-    let graph = asked
-        .crp
-        .concept_graph(&asked.model, &first, target, &layers, arguments.top)?;
+    let crp = Crp::new(asked.config.composite()?);
+    let graph = crp.concept_graph(&asked.model, &first, target, &layers, arguments.top)?;
     if let Some(dot) = &arguments.dot {
         let mut outputs = Outputs::default();
         outputs.add(dot, graph.to_dot().into_bytes());
@@ -462,35 +362,4 @@ fn graph(arguments: &GraphArguments) -> Result<(), Error> {
         ]);
     }
     print(&table(&lines, &[2, 3]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::condition;
-
-    #[test]
-    fn conditions() {
-        for good in [
-            "conv=1",
-            "conv=1,2",
-            "a=1;b=2",
-            "conv=",
-            "conv=1:2:3",
-            "x=y=4",
-        ] {
-            assert!(condition(good).is_ok(), "{good}");
-        }
-        for bad in [
-            "",
-            "conv",
-            "=1",
-            "conv=x",
-            "conv=-1",
-            "conv=1,2:3:4",
-            "a=1;;b=2",
-        ] {
-            let error = condition(bad).map(|_| ()).unwrap_err();
-            assert_eq!(error.status(), 2, "{bad}");
-        }
-    }
 }

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use attr_core::walk::{Entry, Ledger, Plan, Rule};
-use attr_core::{Kind, Run, Traced, Values};
+use attr_core::{Kind, Traced, Values};
 use attr_lrp_crp::{CompositeName, LrpConfig, canonized};
 use serde::Serialize;
 
 use crate::args::{CheckArguments, LrpArguments, LrpCommand, PlanArguments};
+use crate::asked::{Asked, config};
 use crate::error::Error;
 use crate::layout::table;
 use crate::model::Opened;
-use crate::parameters::{self, Given};
-use crate::{input, json, memory, print, target};
+use crate::{input, json, print};
 
 /// Runs the subcommand.
 pub fn run(arguments: &LrpArguments) -> Result<(), Error> {
@@ -29,14 +29,6 @@ struct Line {
     layer: String,
     operation: String,
     rule: String,
-}
-
-/// Reads the parameters of LRP.
-fn config(set: &[String]) -> Result<LrpConfig, Error> {
-    let mut given = Given::parse(set)?;
-    let config: LrpConfig = given.config()?;
-    given.finish("lrp", &parameters::of::<LrpConfig>())?;
-    Ok(config)
 }
 
 /// Assigns rules to all nodes that depend on an input.
@@ -63,7 +55,7 @@ fn lines(plan: &Plan) -> Vec<Line> {
 
 /// Prints which rule each layer gets.
 fn plan(arguments: &PlanArguments) -> Result<(), Error> {
-    let config = config(&arguments.set)?;
+    let config = config("lrp", &arguments.set)?;
     let opened = Opened::new(&arguments.model)?;
     let named = !arguments.model.input.is_empty() || !arguments.model.constant.is_empty();
     let inputs = if named {
@@ -173,15 +165,15 @@ fn badness(ledgers: &[Ledger]) -> f64 {
 
 /// Checks where relevance goes.
 fn check(arguments: &CheckArguments) -> Result<(), Error> {
-    let config = config(&arguments.set)?;
+    let Asked {
+        config,
+        model,
+        inputs,
+        target,
+        ..
+    } = Asked::new("lrp", &arguments.common)?;
+    let inputs = inputs.values;
     let lrp = config.build()?;
-    let opened = Opened::new(&arguments.model)?;
-    let inputs = opened.read(&arguments.model)?.values;
-    let model = opened.trace(&arguments.model, &inputs)?;
-    memory::check(arguments.memory, true, &model, &inputs)?;
-    let run = Run::new().with_budget(memory::budget(arguments.memory, &model));
-    let output = run.forward(&model, &inputs)?;
-    let target = target::parse(arguments.target.as_deref(), &output.shape())?;
     let ledgers = lrp.ledgers(&model, &inputs, target.clone())?;
     let plan = planned(&config, &model, &inputs)?;
     let mut rules = BTreeMap::new();

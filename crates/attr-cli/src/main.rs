@@ -8,12 +8,15 @@
 //! output.rs     writes all files or none       picture.rs     --image
 //! allocator.rs  keeps freed memory              json.rs        writes JSON
 //! memory.rs     --memory                        layout.rs      columns of printed tables
+//! asked.rs      what lrp and crp share          condition.rs   --condition
 //! summary.rs    printed and JSON summaries     device.rs  progress.rs  error.rs
 //! ```
 
 mod allocator;
 mod args;
+mod asked;
 mod baseline;
+mod condition;
 mod crp;
 mod device;
 mod error;
