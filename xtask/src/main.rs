@@ -80,6 +80,9 @@ fn bench() -> Result<(), String> {
     for name in ["black_boxes", "relevance"] {
         let mut beside = Command::new(env!("CARGO"));
         beside.args(["bench", "--workspace", "--bench", name]);
+        // Both sides keep freed memory, as `attrx` does.
+        beside.env("MALLOC_MMAP_THRESHOLD_", (32 << 20).to_string());
+        beside.env("MALLOC_TRIM_THRESHOLD_", (1 << 30).to_string());
         for (variable, python) in &peers {
             match python {
                 Ok(python) => drop(beside.env(variable, python)),

@@ -60,18 +60,22 @@ impl Stabilizer {
 
     /// Stabilises denominators `[rows, elements]`.
     pub(crate) fn apply(&self, z: Tensor<2>) -> Tensor<2> {
-        let below = z.clone().lower_elem(0.0);
-        self.moved(z.clone(), 1.0)
-            .mask_where(below, self.moved(z, -1.0))
+        // Arithmetic, because flex selects by a mask up to ten times slower.
+        let below = z.clone().lower_elem(0.0).float().cast(z.dtype());
+        let sign = below * -2.0 + 1.0;
+        match (self.clip, self.norm_scale) {
+            (false, false) => sign * self.epsilon + z,
+            (true, false) => z.abs().clamp_min(self.epsilon) * sign,
+            (false, true) => sign * self.scaled(z.clone()) + z,
+            (true, true) => {
+                let epsilon = self.scaled(z.clone()).expand(z.shape());
+                z.abs().max_pair(epsilon) * sign
+            }
+        }
     }
 
     /// Stabilises denominators of which all have this sign, 1 or -1, or are 0.
     pub(crate) fn apply_signed(&self, z: Tensor<2>, sign: f64) -> Tensor<2> {
-        self.moved(z, sign)
-    }
-
-    /// Moves denominators of this sign away from zero.
-    fn moved(&self, z: Tensor<2>, sign: f64) -> Tensor<2> {
         match (self.clip, self.norm_scale) {
             (false, false) => z + sign * self.epsilon,
             (true, false) if sign > 0.0 => z.clamp_min(self.epsilon),

@@ -17,8 +17,10 @@ pub(crate) struct Graphs {
     edited: Arc<Mutex<Cache>>,
     /// The graph of the example, edited.
     example: Arc<OnceLock<Arc<Graph>>>,
-    /// The same graphs with BatchNorm folded, for runs that need no layer by name.
+    /// The same graphs with BatchNorm folded.
     folded: Arc<OnceLock<Graphs>>,
+    /// The same graphs with attention expanded.
+    expanded: Arc<OnceLock<Graphs>>,
 }
 
 /// The number of cached graphs, limited so that many input shapes, such as texts of different
@@ -66,7 +68,7 @@ enum Origin {
 }
 
 /// One edit of a graph.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(crate) enum Step {
     ToLayer(String),
     Logits,
@@ -103,6 +105,7 @@ impl Graphs {
             edited: Arc::default(),
             example: Arc::default(),
             folded: Arc::default(),
+            expanded: Arc::default(),
         }
     }
 
@@ -113,13 +116,26 @@ impl Graphs {
         graphs.edited = Arc::default();
         graphs.example = Arc::default();
         graphs.folded = Arc::default();
+        graphs.expanded = Arc::default();
         graphs
     }
 
-    /// Returns the same graphs with BatchNorm folded, and caches them.
+    /// Returns the same graphs with BatchNorm folded. They are made once: methods ask for them with
+    /// every question.
     pub fn folded(&self) -> &Self {
-        self.folded
-            .get_or_init(|| self.with_step(Step::FoldBatchNorm))
+        self.with_step_once(Step::FoldBatchNorm, &self.folded)
+    }
+
+    /// Returns the same graphs with attention expanded, made once.
+    pub fn expanded(&self) -> &Self {
+        self.with_step_once(Step::ExpandAttention, &self.expanded)
+    }
+
+    fn with_step_once<'a>(&'a self, step: Step, made: &'a OnceLock<Self>) -> &'a Self {
+        if self.steps.contains(&step) {
+            return self;
+        }
+        made.get_or_init(|| self.with_step(step))
     }
 
     /// Returns how many inputs a graph takes.
@@ -275,4 +291,30 @@ pub(crate) fn check_devices(device: &DispatchDevice, values: &[Value]) -> Result
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[cfg(feature = "flex")]
+mod tests {
+    use std::sync::Arc;
+
+    use burn::nn::{Linear, LinearConfig};
+    use burn::tensor::{Device, Tensor};
+
+    use crate::Traced;
+
+    /// Methods ask for these edits with every question; a large network takes milliseconds.
+    #[test]
+    fn an_edit_that_methods_ask_for_is_made_once() {
+        let device = Device::flex();
+        let net: Linear = LinearConfig::new(3, 2).init(&device);
+        let x = Tensor::<2>::ones([1, 3], &device);
+        let model = Traced::new(&net, |net: &Linear, x| net.forward(x), &x).unwrap();
+        for edit in [Traced::fold_batch_norm, Traced::expand_attention] {
+            let [first, again, twice] =
+                [edit(&model), edit(&model), edit(&edit(&model))].map(|m| m.graphs);
+            assert!(Arc::ptr_eq(&first.edited, &again.edited));
+            assert!(Arc::ptr_eq(&first.edited, &twice.edited));
+        }
+    }
 }

@@ -400,7 +400,7 @@ impl Traced {
     /// other layer's name as an alias. The activation between the two no longer exists, so both
     /// names mean the BatchNorm's output.
     pub fn fold_batch_norm(&self) -> Self {
-        self.with_step(Step::FoldBatchNorm)
+        self.on(self.graphs.folded().clone())
     }
 
     /// Returns the model with every fused attention operation expanded into matrix products, a
@@ -410,7 +410,7 @@ impl Traced {
     /// Where a mask may hide a whole row, `NAME.weights` is the softmax's output with zeros at
     /// hidden positions. `NAME` itself, or `NAME.output`, is the last product.
     pub fn expand_attention(&self) -> Self {
-        self.with_step(Step::ExpandAttention)
+        self.on(self.graphs.expanded().clone())
     }
 
     /// Returns groups of layers that act as one, such as the sigmoid and the product of a SiLU, in
@@ -434,8 +434,12 @@ impl Traced {
     }
 
     fn with_step(&self, step: Step) -> Self {
+        self.on(self.graphs.with_step(step))
+    }
+
+    fn on(&self, graphs: Graphs) -> Self {
         Self {
-            graphs: self.graphs.with_step(step),
+            graphs,
             constants: self.constants.clone(),
             mixing: Arc::default(),
         }

@@ -3,7 +3,8 @@
 use attr_core::walk::{NodeView, Rule, Shares};
 use attr_core::{Error, Value};
 
-use super::{Part, Split, negative, parameters, positive, relevance, signed_quotient};
+use super::split::{Part, Split, Weights};
+use super::{negative, parameters, positive, relevance, signed_quotient};
 use crate::Stabilizer;
 
 /// Shares positive and negative contributions separately: `α` times what the positive ones get,
@@ -74,23 +75,24 @@ impl Rule for AlphaBeta {
     /// `W⁺` and `W⁻`, then `b⁺` and `b⁻`.
     fn prepare(&self, node: &NodeView<'_>) -> Result<Vec<Value>, Error> {
         let own = parameters(node, "AlphaBeta", self.zero_bias)?;
-        let values = std::iter::once(own.weight).chain(own.bias);
-        let parts = values.flat_map(|value| [positive(&value), negative(&value)]);
-        parts.collect()
+        let both_signs = !node.info().non_negative(0);
+        let weight = positive(&own.weight)?;
+        let other = || negative(&own.weight);
+        let mut prepared = Weights::prepare(node, self.parts(), both_signs, weight, other)?;
+        if let Some(bias) = &own.bias {
+            prepared.extend([positive(bias)?, negative(bias)?]);
+        }
+        Ok(prepared)
     }
 
     fn forward(&self, node: &NodeView<'_>) -> Result<Vec<Value>, Error> {
-        let (x, prepared) = (Split::of(node)?, node.prepared());
-        let (w, v) = (&prepared[0], &prepared[1]);
-        let mut outputs = vec![x.output(node, [w, v], prepared.get(2))?];
-        if self.beta() > 0.0 {
-            outputs.push(x.output(node, [v, w], prepared.get(3))?);
-        }
-        Ok(outputs)
+        let (weights, biases) = self.weights(node)?;
+        Split::of(node)?.outputs(node, &weights, biases)
     }
 
     fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
-        Split::of(node)?.share(node, &self.parts(node, relevance(&r)?)?)
+        let parts = self.divided(node, relevance(&r)?)?;
+        Split::of(node)?.share(node, &self.weights(node)?.0, &parts)
     }
 
     fn weight_share(
@@ -98,18 +100,30 @@ impl Rule for AlphaBeta {
         node: &NodeView<'_>,
         r: &[Option<Value>],
     ) -> Result<Option<Value>, Error> {
-        let parts = self.parts(node, relevance(r)?)?;
-        Split::of(node)?.weight_share(node, &parts).map(Some)
+        let parts = self.divided(node, relevance(r)?)?;
+        let share = Split::of(node)?.weight_share(node, &self.weights(node)?.0, &parts);
+        share.map(Some)
     }
 }
 
 impl AlphaBeta {
     /// The part of `α` and, if there is one, that of `β`.
-    fn parts<'v>(&self, node: &'v NodeView<'_>, relevance: &Value) -> Result<Vec<Part<'v>>, Error> {
-        let (w, v) = (&node.prepared()[0], &node.prepared()[1]);
-        let sides = [(self.alpha, [w, v]), (-self.beta(), [v, w])];
-        let sides = sides.into_iter().zip(node.computed());
-        let parts = sides.map(|((factor, weights), z)| {
+    fn parts(&self) -> usize {
+        if self.beta() > 0.0 { 2 } else { 1 }
+    }
+
+    /// The weights, and the biases if there are any.
+    fn weights<'v>(&self, node: &'v NodeView<'_>) -> Result<(Weights<'v>, &'v [Value]), Error> {
+        Weights::of(node, self.parts(), node.prepared())
+    }
+
+    fn divided<'v>(
+        &self,
+        node: &'v NodeView<'_>,
+        relevance: &Value,
+    ) -> Result<Vec<Part<'v>>, Error> {
+        let parts = [self.alpha, -self.beta()].into_iter().zip(node.computed());
+        let parts = parts.map(|(factor, z)| {
             let r = if factor == 1.0 {
                 relevance.clone()
             } else {
@@ -117,7 +131,7 @@ impl AlphaBeta {
             };
             // Positive contributions alone on the side of α, negative ones on that of β.
             let s = signed_quotient(self.stabilizer, &r, z, factor.signum())?;
-            Ok(Part { weights, r, s, z })
+            Ok(Part { r, s, z })
         });
         parts.collect()
     }

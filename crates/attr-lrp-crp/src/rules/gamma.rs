@@ -3,7 +3,8 @@
 use attr_core::walk::{NodeView, Rule, Shares};
 use attr_core::{Error, Value};
 
-use super::{Part, Split, negative, parameters, positive, quotient, relevance};
+use super::split::{Part, Split, Weights};
+use super::{negative, parameters, positive, quotient, relevance};
 use crate::Stabilizer;
 
 /// Favours positive contributions where the output is positive, and negative ones where it is
@@ -63,14 +64,16 @@ impl Rule for Gamma {
     /// `P` and `N`, then `W⁺`, `W⁻` and `b⁺` unless the bias is left out.
     fn prepare(&self, node: &NodeView<'_>) -> Result<Vec<Value>, Error> {
         let own = parameters(node, "Gamma", self.zero_bias)?;
+        let both_signs = !node.info().non_negative(0);
         let (w, v) = (positive(&own.weight)?, negative(&own.weight)?);
         let favour = |part: &Value| -> Result<Value, Error> {
             own.weight
                 .zip(part, |weight, part| weight + part * self.gamma)
         };
-        let mut prepared = vec![favour(&w)?, favour(&v)?];
+        let (p, n) = (favour(&w)?, || favour(&v));
+        let mut prepared = Weights::prepare(node, 2, both_signs, p, n)?;
         if self.output_suffices(node) {
-            prepared.extend([w, v]);
+            prepared.extend(Weights::prepare(node, 1, both_signs, w, || Ok(v))?);
             prepared.extend(own.bias.as_ref().map(positive).transpose()?);
         }
         Ok(prepared)
@@ -80,16 +83,13 @@ impl Rule for Gamma {
     /// `z⁻ = z + γ (z - a)`. Nothing cancels where these are used: `a` is not negative, so it has
     /// the sign of `z` where `z` is positive, and `z - a` that of `z` where it is negative.
     fn forward(&self, node: &NodeView<'_>) -> Result<Vec<Value>, Error> {
-        let (x, prepared) = (Split::of(node)?, node.prepared());
-        let (p, n) = (&prepared[0], &prepared[1]);
+        let (x, (favoured, rest)) = (Split::of(node)?, favoured(node)?);
         if !self.output_suffices(node) {
-            return Ok(vec![
-                x.output(node, [p, n], None)?,
-                x.output(node, [n, p], None)?,
-            ]);
+            return x.outputs(node, &favoured, &[]);
         }
         let z = &node.outputs()[0];
-        let a = x.output(node, [&prepared[2], &prepared[3]], prepared.get(4))?;
+        let (positive, bias) = Weights::of(node, 1, rest)?;
+        let a = x.outputs(node, &positive, bias)?.remove(0);
         Ok(vec![
             z.zip(&a, |z, a| z + a * self.gamma)?,
             z.zip(&a, |z, a| z.clone() + (z - a) * self.gamma)?,
@@ -97,7 +97,8 @@ impl Rule for Gamma {
     }
 
     fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
-        Split::of(node)?.share(node, &self.parts(node, relevance(&r)?)?)
+        let parts = self.divided(node, relevance(&r)?)?;
+        Split::of(node)?.share(node, &favoured(node)?.0, &parts)
     }
 
     fn weight_share(
@@ -105,25 +106,34 @@ impl Rule for Gamma {
         node: &NodeView<'_>,
         r: &[Option<Value>],
     ) -> Result<Option<Value>, Error> {
-        let parts = self.parts(node, relevance(r)?)?;
-        Split::of(node)?.weight_share(node, &parts).map(Some)
+        let parts = self.divided(node, relevance(r)?)?;
+        let share = Split::of(node)?.weight_share(node, &favoured(node)?.0, &parts);
+        share.map(Some)
     }
+}
+
+/// The weights `P` and `N`, and what is prepared besides.
+fn favoured<'v>(node: &'v NodeView<'_>) -> Result<(Weights<'v>, &'v [Value]), Error> {
+    Weights::of(node, 2, node.prepared())
 }
 
 impl Gamma {
     /// What arrives at the outputs above zero, and at those below.
-    fn parts<'v>(&self, node: &'v NodeView<'_>, relevance: &Value) -> Result<[Part<'v>; 2], Error> {
+    fn divided<'v>(
+        &self,
+        node: &'v NodeView<'_>,
+        relevance: &Value,
+    ) -> Result<[Part<'v>; 2], Error> {
         let z = &node.outputs()[0];
-        let (p, n) = (&node.prepared()[0], &node.prepared()[1]);
         let above = relevance.zip(z, |r, z| r.mask_fill(z.lower_equal_elem(0.0), 0.0))?;
         let below = relevance.zip(z, |r, z| r.mask_fill(z.greater_equal_elem(0.0), 0.0))?;
-        let part = |weights, r: Value, z| -> Result<Part<'v>, Error> {
+        let part = |r: Value, z| -> Result<Part<'v>, Error> {
             let s = quotient(self.stabilizer, &r, z)?;
-            Ok(Part { weights, r, s, z })
+            Ok(Part { r, s, z })
         };
         Ok([
-            part([p, n], above, &node.computed()[0])?,
-            part([n, p], below, &node.computed()[1])?,
+            part(above, &node.computed()[0])?,
+            part(below, &node.computed()[1])?,
         ])
     }
 }

@@ -16,6 +16,7 @@ mod pass;
 mod relu;
 mod signal;
 mod softmax;
+mod split;
 mod w_square;
 mod z_box;
 mod z_plus;
@@ -128,79 +129,6 @@ fn parameters(node: &NodeView<'_>, rule: &str, zero_bias: bool) -> Result<Parame
 struct Parameters {
     weight: Value,
     bias: Option<Value>,
-}
-
-/// A part of the relevance that one pair of weights shares, those of `x⁺` and of `x⁻`.
-struct Part<'a> {
-    weights: [&'a Value; 2],
-    r: Value,
-    s: Value,
-    z: &'a Value,
-}
-
-/// A layer's input split by sign, for layers with weights split by sign.
-struct Split {
-    positive: Value,
-    /// `None` where the input is never negative.
-    negative: Option<Value>,
-}
-
-impl Split {
-    fn of(node: &NodeView<'_>) -> Result<Self, Error> {
-        let x = &node.operands()[0];
-        Ok(if node.info().non_negative(0) {
-            Self {
-                positive: x.clone(),
-                negative: None,
-            }
-        } else {
-            Self {
-                positive: positive(x)?,
-                negative: Some(negative(x)?),
-            }
-        })
-    }
-
-    /// Returns `W₁ x⁺ + W₂ x⁻ + b`.
-    fn output(
-        &self,
-        node: &NodeView<'_>,
-        weights: [&Value; 2],
-        bias: Option<&Value>,
-    ) -> Result<Value, Error> {
-        let mut operands = vec![self.positive.clone(), weights[0].clone()];
-        operands.extend(bias.cloned());
-        let first = node.output_at(&operands);
-        let second = self.negative.as_ref();
-        let second = second.map(|x| node.output_at(&[x.clone(), weights[1].clone()]));
-        Value::sum(std::iter::once(first).chain(second))
-    }
-
-    /// Returns what flows through each element of the weight: `Σ W₁ ⊙ J(x⁺)ᵀ S + W₂ ⊙ J(x⁻)ᵀ S`.
-    fn weight_share(&self, node: &NodeView<'_>, parts: &[Part<'_>]) -> Result<Value, Error> {
-        let shares = parts.iter().flat_map(|part| {
-            let first = through_weight(node, [&self.positive, part.weights[0]], &part.s);
-            let second = self.negative.as_ref();
-            let second = second.map(|x| through_weight(node, [x, part.weights[1]], &part.s));
-            std::iter::once(first).chain(second)
-        });
-        Value::sum(shares)
-    }
-
-    /// Returns `x⁺ ⊙ Σ W₁ᵀ S + x⁻ ⊙ Σ W₂ᵀ S`, summed over parts, and what their stabilisers took.
-    fn share(&self, node: &NodeView<'_>, parts: &[Part<'_>]) -> Result<Shares, Error> {
-        let of = |x: &Value, which: usize| -> Result<Value, Error> {
-            let back = parts.iter().map(|part| {
-                let operands = [x.clone(), part.weights[which].clone()];
-                node.pull_back_first(&operands, part.s.clone())
-            });
-            Value::sum(back)?.zip(x, |back, x| back * x)
-        };
-        let negative = self.negative.as_ref().map(|x| of(x, 1));
-        let share = Value::sum(std::iter::once(of(&self.positive, 0)).chain(negative))?;
-        let terms = parts.iter().map(|Part { r, s, z, .. }| Term { r, s, z });
-        account(node, node.only_first(share), &terms.collect::<Vec<_>>())
-    }
 }
 
 /// The shares of a rule that ignores the input, from a weight and the denominators of one row:

@@ -5,14 +5,16 @@ use attr_core::walk::{NodeView, Rule, Shares};
 use attr_core::{Error, Value};
 use burn::tensor::Tensor;
 
-use super::{Part, Split, negative, parameters, positive, quotient, relevance};
+use super::split::{Part, Split, Weights};
+use super::{negative, parameters, positive, quotient, relevance};
 use crate::Stabilizer;
 
 /// For a first layer whose input lies between two bounds `l` and `h`, such as pixels:
 /// `R_in = x ⊙ Wᵀ S - l ⊙ W⁺ᵀ S - h ⊙ W⁻ᵀ S` with `S = R / stab(W x - W⁺ l - W⁻ h)`.
 ///
-/// The bias cancels. Computed as `(x - l) ⊙ W⁺ᵀ S + (x - h) ⊙ W⁻ᵀ S`, which is the same. Montavon et al., "Explaining NonLinear Classification Decisions with Deep
-/// Taylor Decomposition", 2017 (<https://doi.org/10.1016/j.patcog.2016.11.008>).
+/// The bias cancels. Computed as `(x - l) ⊙ W⁺ᵀ S + (x - h) ⊙ W⁻ᵀ S`, which is the same. Montavon
+/// et al., "Explaining NonLinear Classification Decisions with Deep Taylor Decomposition", 2017
+/// (<https://doi.org/10.1016/j.patcog.2016.11.008>).
 #[derive(Clone, Debug)]
 pub struct ZBox {
     low: Bound,
@@ -105,30 +107,29 @@ impl ZBox {
     fn part<'v>(&self, node: &'v NodeView<'_>, r: &[Option<Value>]) -> Result<Part<'v>, Error> {
         let (r, z) = (relevance(r)?.clone(), &node.computed()[0]);
         let s = quotient(self.stabilizer, &r, z)?;
-        let weights = weights(node);
-        Ok(Part { weights, r, s, z })
+        Ok(Part { r, s, z })
     }
 }
 
-/// `W⁺` and `W⁻`.
-fn weights<'v>(node: &'v NodeView<'_>) -> [&'v Value; 2] {
-    [&node.prepared()[0], &node.prepared()[1]]
+fn weights<'v>(node: &'v NodeView<'_>) -> Result<Weights<'v>, Error> {
+    Ok(Weights::of(node, 1, node.prepared())?.0)
 }
 
 impl Rule for ZBox {
-    /// `W⁺`, `W⁻`.
+    /// `W⁺` and `W⁻`.
     fn prepare(&self, node: &NodeView<'_>) -> Result<Vec<Value>, Error> {
         let weight = parameters(node, "ZBox", true)?.weight;
-        Ok(vec![positive(&weight)?, negative(&weight)?])
+        Weights::prepare(node, 1, true, positive(&weight)?, || negative(&weight))
     }
 
     /// `z = W⁺ (x - l) + W⁻ (x - h)`.
     fn forward(&self, node: &NodeView<'_>) -> Result<Vec<Value>, Error> {
-        Ok(vec![self.split(node)?.output(node, weights(node), None)?])
+        self.split(node)?.outputs(node, &weights(node)?, &[])
     }
 
     fn backward(&self, node: &NodeView<'_>, r: Vec<Option<Value>>) -> Result<Shares, Error> {
-        self.split(node)?.share(node, &[self.part(node, &r)?])
+        let parts = [self.part(node, &r)?];
+        self.split(node)?.share(node, &weights(node)?, &parts)
     }
 
     fn weight_share(
@@ -136,7 +137,10 @@ impl Rule for ZBox {
         node: &NodeView<'_>,
         r: &[Option<Value>],
     ) -> Result<Option<Value>, Error> {
-        let part = self.part(node, r)?;
-        self.split(node)?.weight_share(node, &[part]).map(Some)
+        let parts = [self.part(node, r)?];
+        let share = self
+            .split(node)?
+            .weight_share(node, &weights(node)?, &parts);
+        share.map(Some)
     }
 }

@@ -335,8 +335,11 @@ fn structural(
                 times
             )
         }
+        // Flex overwrites a tensor that is held once, with a branch for each element that the
+        // processor cannot predict: ten times slower than the copy it makes of a shared one.
         Op::MaskWhere => {
             let (mask, value) = (raw(1)?, raw(2)?);
+            let _shared = (x.clone(), value.clone());
             by_kind!(
                 x,
                 float_mask_where,
@@ -348,6 +351,7 @@ fn structural(
         }
         Op::MaskFill(value) => {
             let (mask, value) = (raw(1)?, Scalar::from(*value));
+            let _shared = x.clone();
             by_kind!(
                 x,
                 float_mask_fill,
