@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use attr::gradient::{InputXGradient, IntegratedGradients, NoiseTunnel, Saliency};
-use attr::viz::{Map, Panel, Picture, Sign, Style, View};
+use attr::viz::{Figure, Map, Panel, Picture, Sign, Style, View};
 use attr::{Attribution, Method, Target, Traced};
 use attr_examples::{Digits, DigitsNet};
 use burn::tensor::{Device, Tensor, activation};

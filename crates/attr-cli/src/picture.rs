@@ -1,7 +1,7 @@
 //! Draws the attribution beside the input for `--image`.
 
 use attr_core::Value;
-use attr_viz::{Drawing, Map, Panel, Picture, Style, View};
+use attr_viz::{Drawing, Figure, Map, Panel, Picture, Style, View};
 
 use crate::error::Error;
 

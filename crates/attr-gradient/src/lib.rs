@@ -12,6 +12,7 @@ mod guided_integrated_gradients;
 mod idgi;
 mod input_x_gradient;
 mod integrated_gradients;
+mod latent_shift;
 mod layer;
 mod noise_tunnel;
 mod path;
@@ -36,6 +37,9 @@ pub use guided_integrated_gradients::{GuidedIntegratedGradients, GuidedIntegrate
 pub use idgi::{Idgi, IdgiConfig, IdgiPath, IdgiPathKind};
 pub use input_x_gradient::InputXGradient;
 pub use integrated_gradients::{IntegratedGradients, IntegratedGradientsConfig};
+pub use latent_shift::{
+    LatentShift, LatentShiftConfig, Searched, Shift, ShiftHeatmap, ShiftSearch, Stop,
+};
 pub use layer::{
     Conductance, ConductanceConfig, GradientXActivation, GradientXActivationConfig,
     InternalInfluence, InternalInfluenceConfig, LayerActivation, NeuronConductance,

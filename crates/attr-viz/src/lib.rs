@@ -1,16 +1,25 @@
 //! Pictures of attributions: heat maps, overlays, masked images, panels.
 #![doc = include_str!("../README.md")]
 
+mod chart;
 mod error;
+mod figure;
+mod file;
 mod map;
+mod palette;
 mod panel;
 mod picture;
 mod style;
+mod tokens;
 mod view;
 
+pub use chart::{Bars, Beeswarm, Curve, Curves, Series, SeriesView, Waterfall};
 pub use error::Error;
+pub use figure::Figure;
 pub use map::Map;
+pub use palette::Palette;
 pub use panel::Panel;
 pub use picture::Picture;
 pub use style::{Sign, Style};
+pub use tokens::Tokens;
 pub use view::{Drawing, View};

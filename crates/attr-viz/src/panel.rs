@@ -1,15 +1,11 @@
-//! Several drawings side by side, with titles, labels and a colour bar, as one PNG.
+//! Several drawings side by side, with titles, labels and a colour bar.
 
-use std::io::Cursor;
-use std::path::Path;
-use std::sync::OnceLock;
-
+use image::RgbImage;
 use image::imageops::{self, FilterType};
-use image::{ImageFormat, RgbImage};
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{FontStyle, TextStyle, register_font};
+use plotters::style::text_anchor::HPos;
 
+use crate::figure::{Area, Draw, LINE, MARGIN, draw_error, shortened, text, widest};
 use crate::{Drawing, Error, Style};
 
 /// A table of drawings.
@@ -20,11 +16,10 @@ pub struct Panel {
     cell: u32,
 }
 
-const MARGIN: i32 = 16;
 const GAP: i32 = 12;
 const TITLE: i32 = 30;
-const FONT: &str = "DejaVu Sans";
-const TEXT: f64 = 15.0;
+/// The width of a colour bar with its numbers.
+const BAR: i32 = 70;
 
 impl Panel {
     /// Creates an empty panel with a title for each column.
@@ -57,106 +52,6 @@ impl Panel {
         Ok(())
     }
 
-    /// Renders the panel as an image.
-    ///
-    /// # Errors
-    /// [`Error::Draw`] if there is nothing to draw or drawing fails.
-    pub fn render(&self) -> Result<RgbImage, Error> {
-        if self.rows.is_empty() || self.columns.is_empty() {
-            return Err(Error::Draw("the panel has no rows or no columns".into()));
-        }
-        load_font()?;
-        let cell = self.cell as i32;
-        let labels = self.label_width()?;
-        let bar = self.bar()?;
-        let bar_width = if bar.is_some() { 70 } else { 0 };
-        let width =
-            2 * MARGIN + labels + self.columns.len() as i32 * (cell + GAP) - GAP + bar_width;
-        let height = 2 * MARGIN + TITLE + self.rows.len() as i32 * (cell + GAP) - GAP;
-        let bytes = i64::from(width) * i64::from(height) * 3;
-        if bytes > i64::from(i32::MAX) {
-            return Err(Error::Draw(format!(
-                "{width} x {height} pixels are too many"
-            )));
-        }
-        let mut buffer = vec![0u8; bytes as usize];
-        {
-            let size = (width as u32, height as u32);
-            let backend = BitMapBackend::with_buffer_and_format(&mut buffer, size);
-            let area = backend.map_err(draw_error)?.into_drawing_area();
-            area.fill(&WHITE).map_err(draw_error)?;
-            let left = MARGIN + labels;
-            for (i, title) in self.columns.iter().enumerate() {
-                let x = left + i as i32 * (cell + GAP) + cell / 2;
-                let at = (x, MARGIN + TITLE / 2);
-                let style = text(HPos::Center);
-                area.draw_text(title, &style, at).map_err(draw_error)?;
-            }
-            for (r, (label, drawings)) in self.rows.iter().enumerate() {
-                let top = MARGIN + TITLE + r as i32 * (cell + GAP);
-                for (line, label) in label.lines().enumerate() {
-                    let lines = label_lines(&self.rows[r].0);
-                    let y = top + cell / 2 + (2 * line as i32 - lines + 1) * 10;
-                    let at = (MARGIN, y);
-                    let style = text(HPos::Left);
-                    area.draw_text(label, &style, at).map_err(draw_error)?;
-                }
-                for (c, drawing) in drawings.iter().enumerate() {
-                    let x = left + c as i32 * (cell + GAP);
-                    let scaled = self.scaled(&drawing.image);
-                    let size = scaled.dimensions();
-                    let at = (
-                        x + (cell - size.0 as i32) / 2,
-                        top + (cell - size.1 as i32) / 2,
-                    );
-                    let element = BitMapElement::with_owned_buffer(at, size, scaled.into_raw());
-                    let element = element.ok_or(Error::Draw("a drawing has no pixels".into()))?;
-                    area.draw(&element).map_err(draw_error)?;
-                    let corner = (at.0 + size.0 as i32, at.1 + size.1 as i32);
-                    let outline = [(at.0 - 1, at.1 - 1), corner];
-                    let outline = Rectangle::new(outline, RGBColor(190, 190, 190));
-                    area.draw(&outline).map_err(draw_error)?;
-                }
-            }
-            if let Some(style) = bar {
-                let top = MARGIN + TITLE;
-                let x = width - MARGIN - bar_width + 12;
-                color_bar(&area, &style, x, top, height - MARGIN - top)?;
-            }
-            area.present().map_err(draw_error)?;
-        }
-        RgbImage::from_raw(width as u32, height as u32, buffer)
-            .ok_or(Error::Draw("the picture has the wrong size".into()))
-    }
-
-    /// Encodes the panel as the content of a PNG file.
-    ///
-    /// # Errors
-    /// Those of [`render`](Self::render).
-    pub fn to_png(&self) -> Result<Vec<u8>, Error> {
-        let mut png = Cursor::new(Vec::new());
-        let image = self.render()?;
-        image
-            .write_to(&mut png, ImageFormat::Png)
-            .map_err(draw_error)?;
-        Ok(png.into_inner())
-    }
-
-    /// Writes the panel to a PNG file, which appears only when complete.
-    ///
-    /// # Errors
-    /// Those of [`render`](Self::render), and [`Error::Write`].
-    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
-        let path = path.as_ref();
-        let png = self.to_png()?;
-        let beside = path.with_extension("png.partial");
-        let written = std::fs::write(&beside, png).and_then(|()| std::fs::rename(&beside, path));
-        written.map_err(|source| Error::Write {
-            path: path.to_path_buf(),
-            source,
-        })
-    }
-
     /// Scales an image to the cell, by a whole number if possible, so that pixels stay square.
     fn scaled(&self, image: &RgbImage) -> RgbImage {
         let (width, height) = image.dimensions();
@@ -170,12 +65,12 @@ impl Panel {
     }
 
     /// Returns the style that the colour bar shows: one for all drawings.
-    fn bar(&self) -> Result<Option<Style>, Error> {
+    fn bar(&self) -> Result<Option<&Style>, Error> {
         let mut bars = self
             .rows
             .iter()
             .flat_map(|row| &row.1)
-            .filter_map(|d| d.bar);
+            .filter_map(|d| d.bar.as_ref());
         let first = bars.next();
         if first.is_some_and(|first| bars.any(|bar| bar.sign != first.sign)) {
             Err(Error::MixedSigns)
@@ -185,30 +80,88 @@ impl Panel {
     }
 
     fn label_width(&self) -> Result<i32, Error> {
-        let lines = self.rows.iter().flat_map(|row| row.0.lines());
-        let font = (FONT, TEXT).into_font();
-        let mut widest = 0;
-        for line in lines {
-            let (width, _) = font.box_size(line).map_err(draw_error)?;
-            widest = widest.max(width as i32 + GAP);
-        }
-        Ok(widest)
+        let widest = widest(self.rows.iter().flat_map(|row| row.0.lines()))?;
+        Ok(if widest > 0 { widest + GAP } else { 0 })
+    }
+
+    fn bar_width(&self) -> Result<i32, Error> {
+        Ok(if self.bar()?.is_some() { BAR } else { 0 })
     }
 }
 
-fn label_lines(label: &str) -> i32 {
-    label.lines().count().max(1) as i32
+impl Draw for Panel {
+    fn size(&self) -> Result<(u32, u32), Error> {
+        if self.rows.is_empty() || self.columns.is_empty() {
+            return Err(Error::Draw("the panel has no rows or no columns".into()));
+        }
+        let step = i64::from(self.cell) + i64::from(GAP);
+        let (columns, rows) = (self.columns.len() as i64, self.rows.len() as i64);
+        let beside = self.label_width()? + self.bar_width()? + 2 * MARGIN - GAP;
+        let above = 2 * MARGIN + TITLE - GAP;
+        let size = |count: i64, rest: i32| {
+            u32::try_from(count * step + i64::from(rest))
+                .map_err(|_| Error::Draw("the panel is too large".into()))
+        };
+        Ok((size(columns, beside)?, size(rows, above)?))
+    }
+
+    fn draw<DB: DrawingBackend>(&self, area: &Area<DB>) -> Result<(), Error> {
+        let (width, height) = area.dim_in_pixel();
+        let cell = self.cell as i32;
+        let left = MARGIN + self.label_width()?;
+        for (i, title) in self.columns.iter().enumerate() {
+            let x = left + i as i32 * (cell + GAP) + cell / 2;
+            let at = (x, MARGIN + TITLE / 2);
+            let title = shortened(title, cell + GAP / 2)?;
+            area.draw_text(&title, &text(HPos::Center), at)
+                .map_err(draw_error)?;
+        }
+        for (r, (label, drawings)) in self.rows.iter().enumerate() {
+            let top = MARGIN + TITLE + r as i32 * (cell + GAP);
+            let lines = label.lines().count().max(1) as i32;
+            for (line, label) in label.lines().enumerate() {
+                let y = top + cell / 2 + (2 * line as i32 - lines + 1) * 10;
+                area.draw_text(label, &text(HPos::Left), (MARGIN, y))
+                    .map_err(draw_error)?;
+            }
+            for (c, drawing) in drawings.iter().enumerate() {
+                let scaled = self.scaled(&drawing.image);
+                let (w, h) = (scaled.width() as i32, scaled.height() as i32);
+                let x = left + c as i32 * (cell + GAP) + (cell - w) / 2;
+                let y = top + (cell - h) / 2;
+                picture(area, scaled, (x, y))?;
+                let outline = Rectangle::new([(x - 1, y - 1), (x + w, y + h)], LINE);
+                area.draw(&outline).map_err(draw_error)?;
+            }
+        }
+        if let Some(style) = self.bar()? {
+            let top = MARGIN + TITLE;
+            let x = width as i32 - MARGIN - BAR + GAP;
+            color_bar(area, style, x, top, height as i32 - MARGIN - top)?;
+        }
+        Ok(())
+    }
 }
 
-fn text(position: HPos) -> TextStyle<'static> {
-    let style = TextStyle::from((FONT, TEXT).into_font()).color(&BLACK);
-    style.pos(Pos::new(position, VPos::Center))
+/// Draws an image with its upper left corner at a point.
+pub(crate) fn picture<DB: DrawingBackend>(
+    area: &Area<DB>,
+    image: RgbImage,
+    at: (i32, i32),
+) -> Result<(), Error> {
+    let element = BitMapElement::with_owned_buffer(at, image.dimensions(), image.into_raw());
+    let element = element.ok_or(Error::Draw("a drawing has no pixels".into()))?;
+    area.draw(&element).map_err(draw_error)
 }
-
-type Area<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
 
 /// Draws the colours from the largest value, on top, to the smallest, with their numbers.
-fn color_bar(area: &Area<'_>, style: &Style, x: i32, top: i32, height: i32) -> Result<(), Error> {
+fn color_bar<DB: DrawingBackend>(
+    area: &Area<DB>,
+    style: &Style,
+    x: i32,
+    top: i32,
+    height: i32,
+) -> Result<(), Error> {
     let (least, largest) = style.range();
     for i in 0..height {
         let value = largest - (largest - least) * i as f32 / (height - 1).max(1) as f32;
@@ -229,25 +182,12 @@ fn color_bar(area: &Area<'_>, style: &Style, x: i32, top: i32, height: i32) -> R
     Ok(())
 }
 
-/// Registers the embedded font with the plotting library, once.
-fn load_font() -> Result<(), Error> {
-    static LOADED: OnceLock<bool> = OnceLock::new();
-    let load = || register_font(FONT, FontStyle::Normal, dejavu::sans::regular()).is_ok();
-    if *LOADED.get_or_init(load) {
-        Ok(())
-    } else {
-        Err(Error::Draw("the embedded font cannot be read".into()))
-    }
-}
-
-fn draw_error(error: impl std::fmt::Display) -> Error {
-    Error::Draw(error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
-    use crate::{Map, View};
+    use crate::{Figure, Map, View};
 
     fn drawing() -> Drawing {
         let map = Map::new(vec![1.0, 0.0, -1.0, 0.5], 2, 2).unwrap();
@@ -258,7 +198,7 @@ mod tests {
     fn a_panel_shows_its_drawings_titles_and_bar() {
         let mut panel = Panel::new(["one", "two"]).with_cell(40);
         panel.row("label", vec![drawing(), drawing()]).unwrap();
-        let image = panel.render().unwrap();
+        let image = panel.to_image().unwrap();
         let png = image::load_from_memory(&panel.to_png().unwrap())
             .unwrap()
             .to_rgb8();
@@ -282,20 +222,20 @@ mod tests {
                 got: 1
             })
         ));
-        assert!(matches!(panel.render(), Err(Error::Draw(_))));
+        assert!(matches!(panel.to_image(), Err(Error::Draw(_))));
     }
 
     #[test]
     fn tiny_and_mixed_panels() {
         let mut tiny = Panel::new(["one"]).with_cell(0);
         tiny.row("", vec![drawing()]).unwrap();
-        assert!(tiny.render().is_ok());
+        assert!(tiny.to_image().is_ok());
         let map = Map::new(vec![1.0], 1, 1).unwrap();
         let style = Style::default().with_sign(crate::Sign::Positive);
         let other = View::HeatMap.draw(&map, None, &style).unwrap();
         let mut mixed = Panel::new(["one", "two"]);
         mixed.row("", vec![drawing(), other]).unwrap();
-        assert!(matches!(mixed.render(), Err(Error::MixedSigns)));
+        assert!(matches!(mixed.to_image(), Err(Error::MixedSigns)));
     }
 
     #[test]

@@ -36,5 +36,5 @@ pub mod prelude {
     #[cfg(feature = "surrogate")]
     pub use attr_surrogate::*;
     #[cfg(feature = "viz")]
-    pub use attr_viz::{Map, Panel, Picture, Sign, Style, View};
+    pub use attr_viz::{Figure, Map, Panel, Picture, Sign, Style, View};
 }

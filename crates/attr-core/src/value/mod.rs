@@ -395,7 +395,7 @@ impl Value {
     }
 
     /// Returns the value without gradient tracking.
-    pub(crate) fn detached(self) -> Self {
+    pub fn detached(self) -> Self {
         use burn::backend::AutodiffBackend;
         if !self.device().is_autodiff() {
             return self;
