@@ -3,6 +3,7 @@
 
 mod blur_integrated_gradients;
 pub mod cam;
+mod counterfactual;
 mod deconvolution;
 mod deep_lift;
 mod deep_lift_shap;
@@ -28,6 +29,7 @@ pub use cam::{
     GradCamElementWise, GradCamPlusPlus, GuidedGradCam, GuidedGradCamConfig, HiResCam, LayerCam,
     Resize, ScoreCam, ShapleyCam, XGradCam,
 };
+pub use counterfactual::{Counterfactual, CounterfactualConfig, CounterfactualOptimizer};
 pub use deconvolution::Deconvolution;
 pub use deep_lift::{DeepLift, DeepLiftConfig, DeepLiftRule};
 pub use deep_lift_shap::DeepLiftShap;

@@ -16,6 +16,7 @@ mod golden;
 mod groups;
 #[cfg(feature = "flex")]
 mod intervals;
+mod latent_shift;
 mod ledger;
 mod lrp;
 mod maps;

@@ -76,6 +76,9 @@ pub enum Error {
     /// Drawing or encoding failed.
     #[error("drawing failed: {0}")]
     Draw(String),
+    /// A video could not be encoded.
+    #[error("{0}")]
+    Video(String),
     /// The file could not be written.
     #[error("cannot write {path}: {source}")]
     Write {

@@ -1,6 +1,7 @@
 //! Pictures of attributions: heat maps, overlays, masked images, panels.
 #![doc = include_str!("../README.md")]
 
+mod animation;
 mod chart;
 mod error;
 mod figure;
@@ -13,6 +14,7 @@ mod style;
 mod tokens;
 mod view;
 
+pub use animation::Animation;
 pub use chart::{Bars, Beeswarm, Curve, Curves, Series, SeriesView, Waterfall};
 pub use error::Error;
 pub use figure::Figure;

@@ -102,8 +102,8 @@ impl Tokens {
         Ok(shown.trim_end().to_string())
     }
 
-    /// The place and width of each token, and the number of lines.
-    fn layout(&self) -> Result<(Vec<(i32, i32, i32)>, i32), Error> {
+    /// The place of each token, and the number of lines.
+    fn layout(&self) -> Result<(Vec<Place>, i32), Error> {
         let (mut x, mut line) = (0, 0);
         let mut places = Vec::with_capacity(self.tokens.len());
         for token in &self.tokens {
@@ -111,7 +111,7 @@ impl Tokens {
             if x > 0 && x + width > WIDTH {
                 (x, line) = (0, line + 1);
             }
-            places.push((x, line, width));
+            places.push(Place { x, line, width });
             x += width + SPACE;
         }
         Ok((places, line + 1))
@@ -120,6 +120,13 @@ impl Tokens {
     fn top(&self) -> i32 {
         MARGIN + if self.title.is_empty() { 0 } else { 30 }
     }
+}
+
+/// Where a token stands.
+struct Place {
+    x: i32,
+    line: i32,
+    width: i32,
 }
 
 /// Control characters, such as escapes and line ends, as their names.
@@ -172,15 +179,15 @@ impl Draw for Tokens {
         }
         let (places, _) = self.layout()?;
         let all = self.tokens.iter().zip(self.colors()?);
-        for ((token, color), (x, line, width)) in all.zip(places) {
-            let (x, y) = (MARGIN + x, self.top() + line * LINE_HEIGHT);
+        for ((token, color), place) in all.zip(places) {
+            let (x, y) = (MARGIN + place.x, self.top() + place.line * LINE_HEIGHT);
             let [r, g, b] = color;
-            let corners = [(x, y + 1), (x + width, y + LINE_HEIGHT - 3)];
+            let corners = [(x, y + 1), (x + place.width, y + LINE_HEIGHT - 3)];
             let filled = Rectangle::new(corners, RGBColor(r, g, b).filled());
             area.draw(&filled).map_err(draw_error)?;
             let shown = shortened(token, WIDTH - 10)?;
             let ink = if is_dark(color) { &WHITE } else { &BLACK };
-            let at = (x + width / 2, y + LINE_HEIGHT / 2 - 1);
+            let at = (x + place.width / 2, y + LINE_HEIGHT / 2 - 1);
             area.draw_text(&shown, &text(HPos::Center).color(ink), at)
                 .map_err(draw_error)?;
         }

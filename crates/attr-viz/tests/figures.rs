@@ -184,7 +184,7 @@ fn figures() -> Vec<(&'static str, Drawn)> {
         (
             "series_colored",
             series(SeriesView::ColoredGraph)
-                .and_then(|chart| chart.with_style(positive.clone()).to_image()),
+                .and_then(|chart| chart.with_style(positive).to_image()),
         ),
         (
             "tokens",

@@ -97,14 +97,14 @@ impl LatentShiftConfig {
             let value = self.lambda_sweep_steps.to_string();
             return wrong("lambda_sweep_steps", value, "it must be at least 2");
         }
-        let above_zero = |value: f64| value.is_finite() && value > 0.0;
-        if !above_zero(self.search_step_size) {
-            let value = self.search_step_size.to_string();
-            return wrong("search_step_size", value, "it must be above 0");
+        let step = self.search_step_size;
+        if !step.is_finite() || step <= 0.0 {
+            return wrong("search_step_size", step.to_string(), "it must be above 0");
         }
-        if !above_zero(self.search_max_steps) {
-            let value = self.search_max_steps.to_string();
-            return wrong("search_max_steps", value, "it must be above 0");
+        let most = self.search_max_steps;
+        if !most.is_finite() || most < 0.0 {
+            let expected = "it must be finite and not negative";
+            return wrong("search_max_steps", most.to_string(), expected);
         }
         for (name, value) in [
             ("search_pred_diff", self.search_pred_diff),

@@ -98,7 +98,7 @@ pub struct Shift {
 
 impl LatentShift {
     /// Creates the method for an autoencoder: a function from images to codes, and one from codes
-    /// to images. Both may be closures or traced models; dimension 0 is the batch.
+    /// to images; dimension 0 is the batch. For traced models, see [`traced`](Self::traced).
     pub fn new<I: Inputs + 'static, J: Inputs + 'static>(
         encoder: impl Model<I> + Send + Sync + 'static,
         decoder: impl Model<J> + Send + Sync + 'static,
@@ -108,6 +108,11 @@ impl LatentShift {
             decoder: Arc::new(Part(decoder, PhantomData)),
             config: LatentShiftConfig::default(),
         }
+    }
+
+    /// Creates the method for a traced autoencoder, such as two ONNX files.
+    pub fn traced(encoder: Traced, decoder: Traced) -> Self {
+        Self::new::<Values, Values>(encoder, decoder)
     }
 
     /// Sets all parameters at once.

@@ -74,7 +74,8 @@ fn one_end(
     let mut active: Vec<usize> = (0..rows).collect();
     let mut distance = 0.0;
     while !active.is_empty() {
-        let lambda = sign * distance;
+        // Adding 0 makes -0 a plain 0.
+        let lambda = sign * distance + 0.0;
         let points: Vec<(usize, f64)> = active.iter().map(|&row| (row, lambda)).collect();
         let (images, predictions) = sweeper.evaluate(question, direction, &points)?;
         let own = sweeper.reconstruction.select_rows(&active);
