@@ -1,9 +1,11 @@
 //! The digits network and its data, shared by the programs that train and explain it.
 
+mod autoencoder;
 mod data;
 mod net;
 mod onnx;
 
+pub use autoencoder::DigitsAutoencoder;
 pub use data::Digits;
 pub use net::DigitsNet;
 

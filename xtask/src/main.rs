@@ -25,7 +25,7 @@ enum Task {
     /// Checks the invariants of ARCHITECTURE.md that show in text and metadata, and that the
     /// commands share one build of third-party crates.
     Tidy,
-    /// Trains the digits network and writes it to assets/digits, as weights and as ONNX.
+    /// Trains the digits network and the autoencoder, and writes them to assets/digits.
     Train,
     /// Times walks back against Burn's plain autodiff, and black-box methods against Captum if
     /// Python is installed.
@@ -51,8 +51,9 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::TestAll => test_all::run(),
         Task::Tidy => tidy::run(),
-        Task::Train => cargo(&["run", "--release", "--example", "train"])
-            .and_then(|()| cargo(&["run", "--release", "--example", "export"])),
+        Task::Train => ["train", "export", "autoencoder"]
+            .iter()
+            .try_for_each(|example| cargo(&["run", "--release", "--example", example])),
         Task::Bench => bench(),
         Task::Golden => golden::run(),
         Task::Fuzz { seconds } => fuzz(seconds),

@@ -115,6 +115,11 @@ pub struct ModelArguments {
 ///       --feature-mask slic:50 --image why.png
 ///   attrx explain --model net.onnx --input cat.png --method occlusion \
 ///       --set sliding_window_shapes=3,15,15 --set strides=3,8,8 --baseline blur:5
+///
+/// By an autoencoder: a video of the image with less and more of class 1:
+///
+///   attrx explain --model net.onnx --input cat.png --method latent-shift --target 1 \
+///       --encoder encoder.onnx --decoder decoder.onnx --video shift.gif
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub struct ExplainArguments {
@@ -190,6 +195,25 @@ pub struct ExplainArguments {
     /// Draws the attribution beside the input (the first, if there are several).
     #[arg(long, value_name = "FILE.png")]
     pub image: Option<PathBuf>,
+
+    /// An ONNX file that encodes images, for latent-shift: one input like the model's, one output,
+    /// the code.
+    #[arg(long, value_name = "FILE.onnx")]
+    pub encoder: Option<PathBuf>,
+
+    /// An ONNX file that decodes what --encoder returns to images.
+    #[arg(long, value_name = "FILE.onnx")]
+    pub decoder: Option<PathBuf>,
+
+    /// Writes the video of latent-shift's first row: the image between less and more of the
+    /// prediction, back and forth. An .mp4 needs the program ffmpeg.
+    #[arg(long, value_name = "FILE.gif|FILE.png|FILE.mp4")]
+    pub video: Option<PathBuf>,
+
+    /// Writes all of latent-shift's images with their lambdas and predictions, as `images` (rows x
+    /// steps x image), `lambdas` and `predictions` (rows x steps).
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub sweep: Option<PathBuf>,
 
     /// Writes a JSON summary: prediction, target, delta, time, evaluations. Without FILE, prints it
     /// to standard output.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use attr_core::{Target, Value, Values};
+use attr_gradient::Shift;
 use attr_onnx::Port;
 use serde_json::{Value as Json, json};
 
@@ -20,6 +21,7 @@ use crate::part::{Explained, Part, groups, rows_of};
 use crate::picture::{self, Drawn};
 use crate::print;
 use crate::progress::Bar;
+use crate::shift;
 use crate::summary::{Summary, predicted};
 
 /// Explains a prediction and writes the requested outputs.
@@ -141,7 +143,7 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
         work: explained.work,
         time,
     };
-    write(arguments, &summary, &inputs)
+    write(arguments, &summary, &inputs, &explained.shifts)
 }
 
 /// Refuses a target for each row unless there are as many as rows.
@@ -205,6 +207,19 @@ fn given(arguments: &ExplainArguments, entry: &Entry) -> Result<(Given, Needs), 
         (false, Some(_)) => return refuse("--training"),
         (true, None) => return lacks("--training", "a .npy of rows like those of the input"),
         _ => {}
+    }
+    let files = [
+        ("--encoder", &arguments.encoder),
+        ("--decoder", &arguments.decoder),
+        ("--video", &arguments.video),
+        ("--sweep", &arguments.sweep),
+    ];
+    for (i, (flag, file)) in files.into_iter().enumerate() {
+        match (needs.autoencoder, file) {
+            (false, Some(_)) => return refuse(flag),
+            (true, None) if i < 2 => return lacks(flag, "half of an autoencoder, as ONNX"),
+            _ => {}
+        }
     }
     match (needs.layer, arguments.layer.is_empty()) {
         (LayerUse::Refused, false) => {
@@ -273,6 +288,13 @@ fn check_outputs(arguments: &ExplainArguments) -> Result<(), Error> {
     if let Some(image) = &arguments.image {
         paths.push(("--image", image.as_path(), &["png"][..]));
     }
+    if let Some(video) = &arguments.video {
+        let extensions = &["gif", "png", "apng", "mp4"][..];
+        paths.push(("--video", video.as_path(), extensions));
+    }
+    if let Some(sweep) = &arguments.sweep {
+        paths.push(("--sweep", sweep.as_path(), &["safetensors"][..]));
+    }
     if let Some(json) = arguments
         .json
         .as_ref()
@@ -294,7 +316,10 @@ fn check_outputs(arguments: &ExplainArguments) -> Result<(), Error> {
         .flatten()
         .map(Path::new)
         .chain([model.model.as_path()]);
-    let read: Vec<&Path> = read.chain(arguments.training.as_deref()).collect();
+    let others = [&arguments.training, &arguments.encoder, &arguments.decoder];
+    let read: Vec<&Path> = read
+        .chain(others.into_iter().flatten().map(|p| &**p))
+        .collect();
     output::check(&paths, &read)
 }
 
@@ -318,6 +343,7 @@ fn write(
     arguments: &ExplainArguments,
     summary: &Summary<'_>,
     inputs: &Inputs,
+    shifts: &[Shift],
 ) -> Result<(), Error> {
     let mut outputs = Outputs::default();
     // What could not be computed; the rest is written all the same.
@@ -349,6 +375,12 @@ fn write(
     }
     if let Some(path) = &arguments.image {
         outputs.add(path, image(summary, inputs)?);
+    }
+    if let (Some(path), Some(first)) = (&arguments.video, shifts.first()) {
+        outputs.add(path, shift::video(first, path)?);
+    }
+    if let Some(path) = &arguments.sweep {
+        outputs.add(path, shift::sweep(shifts)?);
     }
     let to_stdout = arguments
         .json

@@ -33,6 +33,7 @@ fn needs(entry: &Entry) -> Vec<&'static str> {
         (needs.neuron, "neuron"),
         (needs.mask, "feature mask"),
         (needs.training, "training"),
+        (needs.autoencoder, "autoencoder"),
     ];
     all.iter()
         .filter(|(needed, _)| *needed)

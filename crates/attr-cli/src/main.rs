@@ -37,6 +37,7 @@ mod parameters;
 mod part;
 mod picture;
 mod progress;
+mod shift;
 mod summary;
 mod target;
 

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use attr_core::{Explanation, Kind, LayerMethod, Method, Run, Target, Traced, Value, Values, Work};
 
+use attr_gradient::Shift;
+
 use crate::args::ExplainArguments;
 use crate::error::Error;
 use crate::input::Inputs;
@@ -13,7 +15,7 @@ use crate::methods::{Built, Entry, Needs, Setup};
 use crate::model::Opened;
 use crate::parameters::Given;
 use crate::progress::Bar;
-use crate::{baseline, input, mask, memory, target};
+use crate::{baseline, input, mask, memory, shift, target};
 
 /// Splits the rows into groups: one for all, or groups of a model's fixed batch size.
 pub fn groups(model: &Traced, inputs: &Values) -> Result<Vec<Range<usize>>, Error> {
@@ -123,6 +125,11 @@ impl Part {
             mask,
             segments,
             training: training.unwrap_or_default(),
+            autoencoder: if needs.autoencoder {
+                Some(shift::autoencoder(arguments, &opened.device, &inputs)?)
+            } else {
+                None
+            },
             integers: (0..count).all(|i| !inputs.attributed(i)),
         };
         Ok(Self {
@@ -166,6 +173,32 @@ impl Part {
                     at_layers: false,
                     work: found.work(),
                     output: self.output,
+                    shifts: Vec::new(),
+                }
+            }
+            Built::Shift(method) => {
+                let found = method.shifts_with(&self.model, &self.inputs, target, &run)?;
+                let (mut shifts, work) = found;
+                let image = (0..self.inputs.values().len()).find(|&i| self.inputs.attributed(i));
+                let mut values = vec![None; self.inputs.values().len()];
+                let maps = shifts.iter().map(|shift| shift.heatmap.clone());
+                values[image.unwrap_or(0)] = Some(Value::cat_rows(maps.collect())?);
+                let scores = shifts.iter().map(|shift| shift.score).collect();
+                if arguments.sweep.is_none() {
+                    // The video shows the first row.
+                    shifts.truncate(usize::from(arguments.video.is_some()));
+                }
+                Explained {
+                    values,
+                    scores,
+                    delta: None,
+                    errors: None,
+                    r_squared: None,
+                    warnings: Vec::new(),
+                    at_layers: false,
+                    work,
+                    output: self.output,
+                    shifts,
                 }
             }
             Built::Layers(method) => {
@@ -189,6 +222,7 @@ impl Part {
                     at_layers: true,
                     work: found.work(),
                     output: self.output,
+                    shifts: Vec::new(),
                 }
             }
         };
@@ -240,6 +274,8 @@ pub struct Explained {
     pub at_layers: bool,
     pub work: Work,
     pub output: Value,
+    /// The sweeps of latent shift that are to be written.
+    pub shifts: Vec<Shift>,
 }
 
 impl Explained {
@@ -285,6 +321,10 @@ impl Explained {
             warnings,
             at_layers: parts.first().is_some_and(|part| part.at_layers),
             work,
+            shifts: parts
+                .iter_mut()
+                .flat_map(|part| part.shifts.drain(..))
+                .collect(),
             output: Value::cat_rows(parts.into_iter().map(|part| part.output).collect())?,
         })
     }

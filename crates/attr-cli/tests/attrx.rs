@@ -219,6 +219,7 @@ fn every_method_explains_the_digit() {
         (0..128).map(|i| (i * i % 17) as f32).collect(),
     );
     let model = asset("digits.onnx");
+    let (encoder, decoder) = (asset("encoder.onnx"), asset("decoder.onnx"));
     for method in listed {
         let name = method["name"].as_str().unwrap();
         if name == "lime-tabular" {
@@ -234,6 +235,9 @@ fn every_method_explains_the_digit() {
         }
         if needs("feature mask") {
             more.extend(["--feature-mask", &mask]);
+        }
+        if needs("autoencoder") {
+            more.extend(["--encoder", &encoder, "--decoder", &decoder]);
         }
         if name == "occlusion" {
             more.extend(["--set", "sliding_window_shapes=1,3,3"]);
@@ -264,6 +268,94 @@ fn every_method_explains_the_digit() {
         assert!(values.iter().all(|v| v.is_finite()), "{name}");
         assert!(values.iter().any(|v| *v != 0.0), "{name} found nothing");
     }
+}
+
+#[test]
+fn a_latent_shift_writes_its_video_and_its_sweep() {
+    let bench = Bench::new();
+    let [encoder, decoder] = ["encoder.onnx", "decoder.onnx"].map(asset);
+    let [gif, apng, sweep] = ["shift.gif", "shift.png", "sweep.safetensors"].map(|f| bench.path(f));
+    let shift = |more: &[&str]| {
+        let both = [
+            "--method",
+            "latent-shift",
+            "--encoder",
+            &encoder,
+            "--decoder",
+            &decoder,
+        ];
+        [&explain_seven(&both)[..], more].concat().join("\n")
+    };
+    let run = |more: &[&str]| {
+        let arguments = shift(more);
+        succeeds(&arguments.lines().collect::<Vec<_>>())
+    };
+    let raw = [
+        "--target",
+        "1",
+        "--set",
+        "apply_sigmoid=false",
+        "--set",
+        "fix_range=0,12",
+    ];
+    run(&[&raw[..], &["--video", &gif, "--sweep", &sweep]].concat());
+    run(&[&raw[..], &["--video", &apng]].concat());
+    assert_eq!(
+        bench.files(),
+        ["shift.gif", "shift.png", "sweep.safetensors"]
+    );
+    assert!(std::fs::read(&gif).unwrap().starts_with(b"GIF89a"));
+    let apng = std::fs::read(&apng).unwrap();
+    assert!(
+        apng.windows(4).any(|part| part == b"acTL"),
+        "it is animated"
+    );
+    let sweep = std::fs::read(&sweep).unwrap();
+    let sweep = safetensors::SafeTensors::deserialize(&sweep).unwrap();
+    assert_eq!(sweep.tensor("images").unwrap().shape(), [1, 10, 1, 8, 8]);
+    let floats = |name: &str| -> Vec<f32> {
+        let bytes = sweep.tensor(name).unwrap().data().as_chunks::<4>().0;
+        bytes.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    };
+    assert_eq!(floats("lambdas")[9], 12.0);
+    let predictions = floats("predictions");
+    assert!(predictions[9] > predictions[0] + 1.0, "{predictions:?}");
+
+    let refused = |more: &[&str], expected: &str| {
+        let arguments = shift(more);
+        let error = fails(&arguments.lines().collect::<Vec<_>>());
+        assert!(error.contains(expected), "{error}");
+    };
+    refused(&["--set", "fix_range=3,1"], "the smaller one first");
+    refused(&["--set", "lambda_sweep_steps=1"], "at least 2");
+    refused(&["--video", "shift.avi"], "must end in .gif or .png");
+    let error = fails(&explain_seven(&[
+        "--method",
+        "latent-shift",
+        "--decoder",
+        &decoder,
+    ]));
+    assert!(error.contains("needs --encoder"), "{error}");
+    let error = fails(&explain_seven(&[
+        "--method",
+        "saliency",
+        "--decoder",
+        &decoder,
+    ]));
+    assert!(error.contains("no use for it"), "{error}");
+    let twice = [
+        "--method",
+        "latent-shift",
+        "--encoder",
+        &encoder,
+        "--decoder",
+        &encoder,
+    ];
+    let error = fails(&explain_seven(&twice));
+    assert!(
+        error.contains("--decoder") && error.contains("has shape"),
+        "{error}"
+    );
 }
 
 #[test]

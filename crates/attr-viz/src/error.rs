@@ -48,6 +48,16 @@ pub enum Error {
         /// What a valid value is.
         expected: &'static str,
     },
+    /// The text is no colour map.
+    #[error("{text:?} is no colour map; {expected}, at character {at}")]
+    Palette {
+        /// The text.
+        text: String,
+        /// Where the error is, counted in bytes.
+        at: usize,
+        /// What is needed there.
+        expected: &'static str,
+    },
     /// A view that shows the original was requested without one.
     #[error("this view shows the original image, but none was given")]
     NoOriginal,
@@ -59,8 +69,10 @@ pub enum Error {
         /// Size of the image.
         image: (usize, usize),
     },
-    /// One colour bar cannot serve drawings of different signs.
-    #[error("the drawings of a panel show different signs; draw all of them with the same sign")]
+    /// One colour bar cannot serve drawings of different colours.
+    #[error(
+        "the drawings of a panel have different colours; draw all of them with the same sign, scale and palette"
+    )]
     MixedSigns,
     /// A row of a panel has the wrong number of pictures.
     #[error("a row has {got} pictures, but the panel has {expected} columns")]

@@ -22,6 +22,6 @@ pub use map::Map;
 pub use palette::Palette;
 pub use panel::Panel;
 pub use picture::Picture;
-pub use style::{Sign, Style};
+pub use style::{Scale, Sign, Style};
 pub use tokens::Tokens;
 pub use view::{Drawing, View};

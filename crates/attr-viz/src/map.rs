@@ -3,7 +3,7 @@
 use attr_core::Value;
 use image::{ImageBuffer, Luma};
 
-use crate::style::{Sign, Style};
+use crate::style::{Scale, Sign, Style};
 use crate::{Error, Picture};
 
 /// An attribution map with one number per pixel.
@@ -93,9 +93,10 @@ impl Map {
         &self.values
     }
 
-    /// Normalises the map to `[-1, 1]` (both signs) or `[0, 1]` (one sign): divides by the value at
-    /// which the sorted magnitudes add up to `100 - outlier_perc` percent of their total, then
-    /// clips. A map without attribution of the shown sign becomes zero.
+    /// Normalises the map to `[-1, 1]` (both signs) or `[0, 1]` (one sign), by the style's
+    /// [`Scale`]. By default, it divides by the value at which the sorted magnitudes add up to
+    /// `100 - outlier_perc` percent of their total, then clips. A map without attribution of the
+    /// shown sign becomes zero.
     ///
     /// # Errors
     /// [`Error::Parameter`] for a style out of range.
@@ -111,7 +112,11 @@ impl Map {
                 Sign::AbsoluteValue => v.abs(),
             })
             .collect();
-        let threshold = threshold(&shown, 100.0 - style.outlier_perc);
+        let threshold = match style.scale {
+            Scale::Outliers => threshold(&shown, 100.0 - style.outlier_perc),
+            Scale::Symmetric => threshold(&shown, 100.0),
+            Scale::MinMax => return Ok(stretched(&shown)),
+        };
         if threshold == 0.0 {
             return Ok(vec![0.0; shown.len()]);
         }
@@ -120,6 +125,16 @@ impl Map {
             .map(|v| (f64::from(*v) / threshold).clamp(-1.0, 1.0) as f32)
             .collect())
     }
+}
+
+/// Stretches values from the smallest to the largest over `[0, 1]`; equal ones become 0.
+fn stretched(values: &[f32]) -> Vec<f32> {
+    let values = || values.iter().map(|v| f64::from(*v));
+    let (low, high) = values().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
+        (low.min(v), high.max(v))
+    });
+    let span = if high > low { high - low } else { 1.0 };
+    values().map(|v| ((v - low) / span) as f32).collect()
 }
 
 /// Returns the magnitude at which the sorted magnitudes add up to `percentile` of their total.

@@ -72,7 +72,7 @@ impl Panel {
             .flat_map(|row| &row.1)
             .filter_map(|d| d.bar.as_ref());
         let first = bars.next();
-        if first.is_some_and(|first| bars.any(|bar| bar.sign != first.sign)) {
+        if first.is_some_and(|first| bars.any(|bar| !bar.same_colors(first))) {
             Err(Error::MixedSigns)
         } else {
             Ok(first)

@@ -3,7 +3,7 @@
 use colorgrad::{Gradient, preset};
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{Error, Palette};
 
 /// Which attributions are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,10 +20,24 @@ pub enum Sign {
     All,
 }
 
+/// What the ends of the colours stand for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scale {
+    /// The value at which the sorted magnitudes reach `100 - outlier_perc` percent of their total,
+    /// and its negative; as in Captum.
+    #[default]
+    Outliers,
+    /// The largest magnitude and its negative; zennit's `symmetric`.
+    Symmetric,
+    /// The smallest and the largest value, so that nothing marks 0; zennit's default.
+    MinMax,
+}
+
 /// How a heat map is drawn. Names and defaults follow Captum's `visualize_image_attr`, except the
 /// colours for both signs: blue, white and red instead of red, white and green, which many people
 /// cannot tell apart.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Style {
     /// Which attributions are shown.
@@ -32,6 +46,10 @@ pub struct Style {
     pub outlier_perc: f64,
     /// Opacity of a heat map over an image, from 0 to 1; 0.7 by default.
     pub alpha_overlay: f32,
+    /// What the ends of the colours stand for.
+    pub scale: Scale,
+    /// The colours; by default those that fit the sign.
+    pub palette: Option<Palette>,
 }
 
 impl Default for Style {
@@ -40,6 +58,8 @@ impl Default for Style {
             sign: Sign::default(),
             outlier_perc: 2.0,
             alpha_overlay: 0.7,
+            scale: Scale::default(),
+            palette: None,
         }
     }
 }
@@ -63,6 +83,18 @@ impl Style {
         self
     }
 
+    /// Sets what the ends of the colours stand for.
+    pub fn with_scale(mut self, scale: Scale) -> Self {
+        self.scale = scale;
+        self
+    }
+
+    /// Sets the colours.
+    pub fn with_palette(mut self, palette: Palette) -> Self {
+        self.palette = Some(palette);
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<(), Error> {
         if !(0.0..=100.0).contains(&self.outlier_perc) {
             return Err(Error::Parameter {
@@ -83,8 +115,13 @@ impl Style {
 
     /// Returns the colour of a normalised value.
     pub(crate) fn color(&self, value: f32) -> [u8; 3] {
+        let (low, high) = self.range();
+        let level = (value - low) / (high - low);
+        if let Some(palette) = &self.palette {
+            return palette.at(level);
+        }
         let color = match self.sign {
-            Sign::All => preset::rd_bu().at(0.5 - 0.5 * value),
+            Sign::All => preset::rd_bu().at(1.0 - level),
             Sign::Positive => preset::reds().at(value),
             Sign::Negative => preset::blues().at(value),
             Sign::AbsoluteValue => preset::purples().at(value),
@@ -93,10 +130,16 @@ impl Style {
         [r, g, b]
     }
 
+    /// Whether one colour bar serves both.
+    pub(crate) fn same_colors(&self, other: &Self) -> bool {
+        self.range() == other.range() && self.sign == other.sign && self.palette == other.palette
+    }
+
     /// Returns the smallest and the largest normalised value.
     pub(crate) fn range(&self) -> (f32, f32) {
-        match self.sign {
-            Sign::All => (-1.0, 1.0),
+        match (self.sign, self.scale) {
+            (_, Scale::MinMax) => (0.0, 1.0),
+            (Sign::All, _) => (-1.0, 1.0),
             _ => (0.0, 1.0),
         }
     }

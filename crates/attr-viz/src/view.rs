@@ -67,7 +67,7 @@ impl View {
         let shows_colors = matches!(self, Self::HeatMap | Self::BlendedHeatMap);
         Ok(Drawing {
             image,
-            bar: shows_colors.then_some(*style),
+            bar: shows_colors.then(|| style.clone()),
         })
     }
 }

@@ -4,13 +4,16 @@ use attr_core::LayerMethod;
 use attr_gradient::cam::weighting;
 use attr_gradient::{
     BlurIntegratedGradients, BlurIntegratedGradientsConfig, Cam, CamConfig, Conductance,
-    ConductanceConfig, Deconvolution, DeepLift, DeepLiftConfig, DeepLiftShap, FullGrad,
-    GradientShap, GradientShapConfig, GradientXActivation, GradientXActivationConfig,
-    GuidedBackprop, GuidedGradCam, GuidedGradCamConfig, GuidedIntegratedGradients,
-    GuidedIntegratedGradientsConfig, Idgi, IdgiConfig, InputXGradient, IntegratedGradients,
-    IntegratedGradientsConfig, InternalInfluence, InternalInfluenceConfig, LayerActivation,
-    NeuronConductance, NeuronConductanceConfig, Saliency, Xrai, XraiConfig,
+    ConductanceConfig, Counterfactual, CounterfactualConfig, Deconvolution, DeepLift,
+    DeepLiftConfig, DeepLiftShap, FullGrad, GradientShap, GradientShapConfig, GradientXActivation,
+    GradientXActivationConfig, GuidedBackprop, GuidedGradCam, GuidedGradCamConfig,
+    GuidedIntegratedGradients, GuidedIntegratedGradientsConfig, Idgi, IdgiConfig, InputXGradient,
+    IntegratedGradients, IntegratedGradientsConfig, InternalInfluence, InternalInfluenceConfig,
+    LatentShift, LatentShiftConfig, LayerActivation, NeuronConductance, NeuronConductanceConfig,
+    Saliency, Xrai, XraiConfig,
 };
+
+use burn::tensor::Tensor;
 
 use super::{Built, Entry, FORWARDS, GRADIENTS, LayerUse, Needs, Setup};
 use crate::error::Error;
@@ -18,6 +21,42 @@ use crate::parameters::{self, Given};
 
 /// Methods that use gradients or layers.
 pub const ALL: &[Entry] = &[
+    Entry {
+        name: "latent-shift",
+        krate: "attr-gradient",
+        summary: "what changes in the image when an autoencoder's code moves along the gradient",
+        paper: "https://arxiv.org/abs/2102.09475",
+        needs: Needs {
+            layer: LayerUse::Refused,
+            autoencoder: true,
+            ..GRADIENTS
+        },
+        parameters: parameters::of::<LatentShiftConfig>,
+        build: |given, setup| {
+            let config = given.config::<LatentShiftConfig>()?;
+            let method = match setup.autoencoder.clone() {
+                Some((encoder, decoder)) => LatentShift::traced(encoder, decoder),
+                // Only the parameters are checked.
+                None => LatentShift::new(|x: Tensor<2>| x, |z: Tensor<2>| z),
+            };
+            Ok(Built::Shift(method.with_config(config)))
+        },
+    },
+    Entry {
+        name: "counterfactual",
+        krate: "attr-gradient",
+        summary: "what moves in the input on the way to another output (Wachter et al.)",
+        paper: "https://arxiv.org/abs/1711.00399",
+        needs: Needs {
+            layer: LayerUse::Refused,
+            ..GRADIENTS
+        },
+        parameters: parameters::of::<CounterfactualConfig>,
+        build: |given, _| {
+            let config = given.config::<CounterfactualConfig>()?;
+            Ok(Built::Inputs(Box::new(Counterfactual::with_config(config))))
+        },
+    },
     Entry {
         name: "saliency",
         krate: "attr-gradient",

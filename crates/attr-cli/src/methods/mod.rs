@@ -8,8 +8,8 @@ mod lrp;
 mod perturb;
 mod surrogate;
 
-use attr_core::{Baselines, FeatureMask, LayerMethod, Method, Target, Value};
-use attr_gradient::{NoiseTunnel, NoiseTunnelConfig};
+use attr_core::{Baselines, FeatureMask, LayerMethod, Method, Target, Traced, Value};
+use attr_gradient::{LatentShift, NoiseTunnel, NoiseTunnelConfig};
 
 use crate::error::Error;
 use crate::parameters::{self, Given, Parameter};
@@ -38,6 +38,8 @@ pub enum Built {
     Inputs(Box<dyn Method>),
     /// It explains the layers.
     Layers(Box<dyn LayerMethod>),
+    /// It explains the inputs, and can show how.
+    Shift(LatentShift),
 }
 
 /// What a method needs.
@@ -63,6 +65,8 @@ pub struct Needs {
     pub segments: bool,
     /// It requires `--training`.
     pub training: bool,
+    /// It requires `--encoder` and `--decoder`.
+    pub autoencoder: bool,
     /// It returns convergence deltas, unless its parameters prevent that.
     pub delta: bool,
     /// It returns standard errors, unless it draws too few samples.
@@ -96,6 +100,8 @@ pub struct Setup {
     pub segments: Vec<Value>,
     /// Rows from `--training`.
     pub training: Vec<Vec<f64>>,
+    /// From `--encoder` and `--decoder`.
+    pub autoencoder: Option<(Traced, Traced)>,
     /// Whether no explained input is floating point, as with tokens.
     pub integers: bool,
 }
@@ -203,6 +209,7 @@ const FORWARDS: Needs = Needs {
     mask: false,
     segments: false,
     training: false,
+    autoencoder: false,
     delta: false,
     errors: false,
 };
@@ -249,6 +256,9 @@ fn noise_tunnel(given: &mut Given, setup: &Setup) -> Result<Built, Error> {
         }
         Built::Layers(method) => {
             Built::Layers(Box::new(NoiseTunnel::new(method).with_config(config)))
+        }
+        Built::Shift(method) => {
+            Built::Inputs(Box::new(NoiseTunnel::new(method).with_config(config)))
         }
     })
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use attr_core::build::{Gradients, Seeds, ask};
 use attr_core::{
-    Error, Explanation, Inputs, Method, Model, Question, Run, Target, Traced, Value, Values,
+    Error, Explanation, Inputs, Method, Model, Question, Run, Target, Traced, Value, Values, Work,
 };
 use burn::tensor::Tensor;
 
@@ -133,6 +133,12 @@ impl LatentShift {
         self
     }
 
+    /// Sets by which part of its magnitude the image may change before the search stops.
+    pub fn with_max_change(mut self, pixel_diff_pct: f64) -> Self {
+        self.config.search_max_pixel_diff_pct = pixel_diff_pct;
+        self
+    }
+
     /// Sets the number of images in the sweep.
     pub fn with_steps(mut self, steps: usize) -> Self {
         self.config.lambda_sweep_steps = steps;
@@ -161,10 +167,11 @@ impl LatentShift {
         inputs: &I,
         target: impl Into<Target>,
     ) -> Result<Vec<Shift>, Error> {
-        self.shifts_with(model, inputs, target, &Run::new())
+        Ok(self.shifts_with(model, inputs, target, &Run::new())?.0)
     }
 
-    /// As [`shifts`](Self::shifts), with a memory budget and progress reports.
+    /// As [`shifts`](Self::shifts), with a memory budget and progress reports; also returns how
+    /// often the model was evaluated.
     ///
     /// # Errors
     /// As [`attribute`](Method::attribute).
@@ -174,11 +181,11 @@ impl LatentShift {
         inputs: &I,
         target: impl Into<Target>,
         run: &Run<'_>,
-    ) -> Result<Vec<Shift>, Error> {
+    ) -> Result<(Vec<Shift>, Work), Error> {
         ask(model, inputs, &[target.into()], run, |question, _| {
-            let mut shifts = Vec::with_capacity(inputs.to_values().rows());
+            let mut shifts = Vec::with_capacity(question.inputs().rows());
             self.each_shift(question, |_, shift| shifts.push(shift))?;
-            Ok(shifts)
+            Ok((shifts, question.work()))
         })
     }
 
