@@ -28,6 +28,7 @@ pub enum Command {
     Lrp(LrpArguments),
     Crp(CrpArguments),
     Methods(MethodsArguments),
+    Report(Box<ReportArguments>),
     /// Prints a completion script for a shell.
     ///
     /// Example:
@@ -41,7 +42,7 @@ pub enum Command {
 }
 
 /// The model and its inputs.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct ModelArguments {
     /// The model: an ONNX file.
     #[arg(long, value_name = "M.onnx")]
@@ -97,37 +98,14 @@ pub struct ModelArguments {
     pub verbose: bool,
 }
 
-/// Explains a prediction.
-///
-/// Example: integrated gradients for the predicted class of a digit, as an array and an image:
-///
-///   attrx explain --model digits.onnx --input seven.png --method integrated-gradients \
-///       --target predicted --set n_steps=100 --out attr.npy --image why.png
-///
-/// At a hidden layer (named as in `attrx layers`), and for one unit of a layer:
-///
-///   attrx explain --model net.onnx --input x.npy --method gradcam --layer /conv2/Conv
-///   attrx explain --model net.onnx --input x.npy --method saliency --neuron /conv2/Conv:3,0,0
-///
-/// Without gradients: LIME on the superpixels of an image, and occlusion by a sliding window:
-///
-///   attrx explain --model net.onnx --input cat.png --method lime --set n_samples=500 \
-///       --feature-mask slic:50 --image why.png
-///   attrx explain --model net.onnx --input cat.png --method occlusion \
-///       --set sliding_window_shapes=3,15,15 --set strides=3,8,8 --baseline blur:5
-///
-/// By an autoencoder: a video of the image with less and more of class 1:
-///
-///   attrx explain --model net.onnx --input cat.png --method latent-shift --target 1 \
-///       --encoder encoder.onnx --decoder decoder.onnx --video shift.gif
-#[derive(Args)]
-#[command(verbatim_doc_comment)]
-pub struct ExplainArguments {
+/// The question: a model, its inputs, the methods and their settings.
+#[derive(Args, Clone)]
+pub struct QuestionArguments {
     #[command(flatten)]
     pub model: ModelArguments,
 
-    /// The method, named as in `attrx methods`.
-    #[arg(long, value_name = "NAME")]
+    /// The method, named as in `attrx methods`, or several, separated by commas.
+    #[arg(long, value_name = "NAME,...")]
     pub method: String,
 
     /// The output element to explain: a class, `predicted`, an index i,j,... for outputs with more
@@ -137,7 +115,8 @@ pub struct ExplainArguments {
     pub target: Option<String>,
 
     /// Attributes to this layer's output instead of the model's input; NAME@input attributes to the
-    /// layer's input. Repeatable.
+    /// layer's input. Repeatable. Default for class activation maps: the last layer whose output
+    /// has height and width. With several methods, only those that need a layer use it.
     #[arg(long, value_name = "NAME[@input]")]
     pub layer: Vec<String>,
 
@@ -165,8 +144,8 @@ pub struct ExplainArguments {
     #[arg(long, value_name = "FILE.npy")]
     pub training: Option<PathBuf>,
 
-    /// A parameter of the method, named as in `attrx methods`; lists are written 1,2,3.
-    /// Repeatable.
+    /// A parameter of the method, named as in `attrx methods`; lists are written 1,2,3. With several
+    /// methods, it goes to all that have it, or to one: METHOD.KEY=VALUE. Repeatable.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 
@@ -179,8 +158,51 @@ pub struct ExplainArguments {
     #[arg(long, value_name = "MIB")]
     pub memory: Option<usize>,
 
+    /// An ONNX file that encodes images, for latent-shift: one input like the model's, one output,
+    /// the code.
+    #[arg(long, value_name = "FILE.onnx")]
+    pub encoder: Option<PathBuf>,
+
+    /// An ONNX file that decodes what --encoder returns to images.
+    #[arg(long, value_name = "FILE.onnx")]
+    pub decoder: Option<PathBuf>,
+}
+
+/// Explains a prediction.
+///
+/// Example: integrated gradients for the predicted class of a digit, as an array and an image:
+///
+///   attrx explain --model digits.onnx --input seven.png --method integrated-gradients \
+///       --target predicted --set n_steps=100 --out attr.npy --image why.png
+///
+/// At a hidden layer (named as in `attrx layers`), and for one unit of a layer:
+///
+///   attrx explain --model net.onnx --input x.npy --method gradcam --layer /conv2/Conv
+///   attrx explain --model net.onnx --input x.npy --method saliency --neuron /conv2/Conv:3,0,0
+///
+/// Without gradients: LIME on the superpixels of an image, and occlusion by a sliding window:
+///
+///   attrx explain --model net.onnx --input cat.png --method lime --set n_samples=500 \
+///       --feature-mask slic:50 --image why.png
+///   attrx explain --model net.onnx --input cat.png --method occlusion \
+///       --set sliding_window_shapes=3,15,15 --set strides=3,8,8 --baseline blur:5
+///
+/// By several methods side by side:
+///
+///   attrx explain --model net.onnx --input cat.png --method saliency,gradcam,lrp --image why.png
+///
+/// By an autoencoder: a video of the image with less and more of class 1:
+///
+///   attrx explain --model net.onnx --input cat.png --method latent-shift --target 1 \
+///       --encoder encoder.onnx --decoder decoder.onnx --video shift.gif
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub struct ExplainArguments {
+    #[command(flatten)]
+    pub question: QuestionArguments,
+
     /// Writes the attribution: .npy (float32, shaped like the input or layer) or, for several
-    /// inputs or layers, .safetensors with one entry each.
+    /// inputs, layers or methods, .safetensors with one entry each.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 
@@ -196,15 +218,6 @@ pub struct ExplainArguments {
     #[arg(long, value_name = "FILE.png")]
     pub image: Option<PathBuf>,
 
-    /// An ONNX file that encodes images, for latent-shift: one input like the model's, one output,
-    /// the code.
-    #[arg(long, value_name = "FILE.onnx")]
-    pub encoder: Option<PathBuf>,
-
-    /// An ONNX file that decodes what --encoder returns to images.
-    #[arg(long, value_name = "FILE.onnx")]
-    pub decoder: Option<PathBuf>,
-
     /// Writes the video of latent-shift's first row: the image between less and more of the
     /// prediction, back and forth. An .mp4 needs the program ffmpeg.
     #[arg(long, value_name = "FILE.gif|FILE.png|FILE.mp4")]
@@ -219,6 +232,31 @@ pub struct ExplainArguments {
     /// to standard output.
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     pub json: Option<PathBuf>,
+}
+
+/// Explains predictions by several methods, in one HTML file that works without a network: pick a
+/// sample and methods, hover for values, and change colours and saturation while you look.
+///
+/// Example:
+///
+///   attrx report --model net.onnx --input cat.png --method saliency,gradcam,lrp --out why.html
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub struct ReportArguments {
+    #[command(flatten)]
+    pub question: QuestionArguments,
+
+    /// Writes the report.
+    #[arg(long, value_name = "FILE.html")]
+    pub out: PathBuf,
+
+    /// The report's title. Default: the model's file name.
+    #[arg(long, value_name = "TEXT")]
+    pub title: Option<String>,
+
+    /// The largest report in MB. What does not fit is left out, and the report says so.
+    #[arg(long, value_name = "MB", default_value_t = 20)]
+    pub limit: usize,
 }
 
 /// Lists a model's inputs, outputs and layers.

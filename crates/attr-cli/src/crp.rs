@@ -114,9 +114,8 @@ fn explain(arguments: &ConditionalArguments) -> Result<(), Error> {
             .first()
             .ok_or_else(|| Error::input("--image: no input gets relevance"))?;
         let drawn = Drawn {
-            method: "crp",
+            columns: &[("crp", attribution)],
             labels: &labels,
-            attribution,
             input: &input.select_rows(&repeated),
             picture: None,
         };

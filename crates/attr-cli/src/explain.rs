@@ -1,69 +1,43 @@
 //! Runs `attrx explain`.
 
-use std::io::Write;
 use std::path::Path;
-use std::time::Instant;
 
-use attr_core::{Target, Value, Values};
-use attr_gradient::Shift;
-use attr_onnx::Port;
-use serde_json::{Value as Json, json};
+use attr_core::Value;
 
+use crate::answers::{self, Answer, Answers, Asked, Sweeps};
 use crate::args::ExplainArguments;
 use crate::error::Error;
-use crate::input::Inputs;
 use crate::json;
-use crate::methods::{self, Entry, LayerUse, Needs, Setup};
-use crate::model::Opened;
 use crate::output::{self, Outputs};
-use crate::parameters::Given;
-use crate::part::{Explained, Part, groups, rows_of};
 use crate::picture::{self, Drawn};
 use crate::print;
-use crate::progress::Bar;
 use crate::shift;
-use crate::summary::{Summary, predicted};
+use crate::summary::predicted;
 
 /// Explains a prediction and writes the requested outputs.
 pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
     // Check everything that can be checked before doing any work.
-    let entry = methods::find(&arguments.method)?;
-    let (given, needs) = given(arguments, entry)?;
-    entry.build(
-        given.clone(),
-        &Setup {
-            layers: arguments.layer.clone(),
-            neuron: needs.neuron.then(|| (String::new(), Target::Single)),
-            ..Setup::default()
-        },
-    )?;
+    let asked = answers::asked(&arguments.question)?;
+    check_gives(arguments, &asked)?;
     check_outputs(arguments)?;
-
-    let verbose = |text: String| {
-        if arguments.model.verbose {
-            // The result matters more than a step that cannot be reported.
-            let _ = writeln!(std::io::stderr(), "{text}");
-        }
+    let sweeps = match (&arguments.sweep, &arguments.video) {
+        (Some(_), _) => Sweeps::All,
+        (None, Some(_)) => Sweeps::First,
+        (None, None) => Sweeps::None,
     };
-    let opened = Opened::new(&arguments.model)?;
-    verbose(format!("read {}", arguments.model.model.display()));
-    let inputs = opened.read(&arguments.model)?;
-    let start = Instant::now();
-    let whole = opened.trace(&arguments.model, &inputs.values)?;
-    let seconds = start.elapsed().as_secs_f64();
-    verbose(format!(
-        "traced {} layers in {seconds:.3} s",
-        whole.layers().len()
-    ));
+    let several = asked.len() > 1;
+    let ready = |attributions: usize| one_file(arguments, attributions.max(asked.len()));
+    let mut found = answers::answer(&asked, &arguments.question, sweeps, ready)?;
+    let answers = found.answers.drain(..).collect::<Result<Vec<_>, _>>()?;
+    if several {
+        write_several(arguments, &answers, &found)
+    } else {
+        write(arguments, &answers[0], &found)
+    }
+}
 
-    // Guided Grad-CAM takes a layer but explains the input: its file is checked again below.
-    let attributed = match arguments.layer.len() {
-        0 => names(&opened, &inputs.values, needs)
-            .iter()
-            .flatten()
-            .count(),
-        layers => layers,
-    };
+/// Refuses an array file for several attributions.
+fn one_file(arguments: &ExplainArguments, attributions: usize) -> Result<(), Error> {
     let files = [
         ("--out", &arguments.out),
         ("--standard-error", &arguments.standard_error),
@@ -72,175 +46,39 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
         .into_iter()
         .filter_map(|(flag, out)| Some((flag, out.as_ref()?)))
     {
-        if attributed < 2 || out.extension().is_none_or(|e| e != "npy") {
+        if attributions < 2 || out.extension().is_none_or(|e| e != "npy") {
             continue;
         }
         return Err(Error::input(format!(
-            "{flag} {}: .npy holds one attribution, not {attributed}; write a .safetensors file",
+            "{flag} {}: .npy holds one attribution, not {attributions}; write a .safetensors file",
             out.display()
         )));
     }
+    Ok(())
+}
 
-    let bar = Bar::new(arguments.model.quiet);
-    let start = Instant::now();
-    let mut whole_target = None;
-    let mut parts = Vec::new();
-    for rows in groups(&whole, &inputs.values)? {
-        let part = Part::new(arguments, needs, &opened, &whole, &inputs, &rows)?;
-        let target = match whole_target.clone() {
-            Some(target) => target,
-            None => {
-                let target = part.target(arguments, needs)?;
-                check_rows(&target, inputs.values.rows())?;
-                whole_target.insert(target).clone()
-            }
+/// Refuses outputs that the methods do not give.
+fn check_gives(arguments: &ExplainArguments, asked: &[Asked]) -> Result<(), Error> {
+    let [one] = asked else {
+        let single = [
+            ("--delta", &arguments.delta),
+            ("--standard-error", &arguments.standard_error),
+            ("--video", &arguments.video),
+            ("--sweep", &arguments.sweep),
+        ];
+        return match single.iter().find(|(_, path)| path.is_some()) {
+            Some((flag, _)) => Err(Error::input(format!("{flag}: give one --method for it"))),
+            None => Ok(()),
         };
-        parts.push(part.explain(
-            arguments,
-            (entry, needs),
-            given.clone(),
-            rows_of(&target, &rows),
-            &bar,
-        ));
-    }
-    bar.finish();
-    let time = start.elapsed();
-    let explained = Explained::join(parts.into_iter().collect::<Result<_, _>>()?)?;
-    let target = whole_target.unwrap_or(Target::Predicted);
-
-    let names: Vec<Option<String>> = if explained.at_layers {
-        arguments.layer.iter().cloned().map(Some).collect()
-    } else {
-        names(&opened, &inputs.values, needs)
     };
-    let errors = explained.errors.unwrap_or_default().into_iter();
-    let errors = errors.zip(names.clone());
-    let values = explained.values.into_iter().zip(names);
-    let named = values.filter_map(|(value, name)| Some((name?, value?)));
-    let summary = Summary {
-        model: arguments.model.model.display().to_string(),
-        method: entry.name,
-        parameters: given.used(),
-        device: arguments.model.device.to_string(),
-        output_name: opened
-            .file
-            .output(arguments.model.output.as_deref())?
-            .name
-            .clone(),
-        targets: targets(&target, &explained.output, explained.scores.len())?,
-        output: explained.output,
-        target: target.to_string(),
-        scores: explained.scores,
-        delta: explained.delta,
-        r_squared: explained.r_squared,
-        warnings: explained.warnings,
-        errors: errors
-            .filter_map(|(value, name)| Some((name?, value?)))
-            .collect(),
-        attributions: named.collect(),
-        layers: arguments.layer.clone(),
-        neuron: arguments.neuron.clone(),
-        work: explained.work,
-        time,
-    };
-    write(arguments, &summary, &inputs, &explained.shifts)
-}
-
-/// Refuses a target for each row unless there are as many as rows.
-fn check_rows(target: &Target, rows: usize) -> Result<(), Error> {
-    let given = match target {
-        Target::Classes(classes) => classes.len(),
-        Target::Indices(indices) => indices.len(),
-        _ => rows,
-    };
-    if given == rows {
-        return Ok(());
-    }
-    Err(attr_core::Error::TargetRows {
-        expected: rows,
-        got: given,
-    }
-    .into())
-}
-
-/// Returns each input's name, or none if it gets no attribution: integers have no gradient.
-fn names(opened: &Opened, inputs: &Values, needs: Needs) -> Vec<Option<String>> {
-    let ports = opened.ports().iter().enumerate();
-    let name = |(i, port): (usize, &Port)| {
-        let gets_one = if needs.gradients {
-            inputs.attributed(i)
-        } else {
-            inputs.explained(i)
-        };
-        gets_one.then(|| port.name.clone())
-    };
-    ports.map(name).collect()
-}
-
-/// Checks the method-specific flags; returns the parameters (with the seed, if used) and the
-/// method's needs.
-fn given(arguments: &ExplainArguments, entry: &Entry) -> Result<(Given, Needs), Error> {
-    let mut given = Given::parse(&arguments.set)?;
-    let needs = entry.needs(&given)?;
-    let refuse = |flag: &str| {
-        Err(Error::input(format!(
-            "{flag}: the method {} has no use for it",
-            entry.name
-        )))
-    };
-    let lacks =
-        |flag: &str, what: &str| Err(Error::input(format!("{} needs {flag}, {what}", entry.name)));
-    if !needs.baseline && !arguments.baseline.is_empty() {
-        return refuse("--baseline");
-    }
-    match (needs.mask, arguments.feature_mask.is_empty()) {
-        (false, false) => return refuse("--feature-mask"),
-        (true, true) if needs.segments => {
-            return lacks(
-                "--feature-mask",
-                "such as slic:50, or a .npy with a segment number for each pixel",
-            );
-        }
-        _ => {}
-    }
-    match (needs.training, &arguments.training) {
-        (false, Some(_)) => return refuse("--training"),
-        (true, None) => return lacks("--training", "a .npy of rows like those of the input"),
-        _ => {}
-    }
-    let files = [
-        ("--encoder", &arguments.encoder),
-        ("--decoder", &arguments.decoder),
-        ("--video", &arguments.video),
-        ("--sweep", &arguments.sweep),
-    ];
-    for (i, (flag, file)) in files.into_iter().enumerate() {
-        match (needs.autoencoder, file) {
-            (false, Some(_)) => return refuse(flag),
-            (true, None) if i < 2 => return lacks(flag, "half of an autoencoder, as ONNX"),
-            _ => {}
-        }
-    }
-    match (needs.layer, arguments.layer.is_empty()) {
-        (LayerUse::Refused, false) => {
+    let (entry, needs) = (one.entry, one.needs);
+    for (flag, file) in [("--video", &arguments.video), ("--sweep", &arguments.sweep)] {
+        if file.is_some() && !needs.autoencoder {
             return Err(Error::input(format!(
-                "--layer: {} explains the input only",
+                "{flag}: the method {} has no use for it",
                 entry.name
             )));
         }
-        (LayerUse::Required, true) => {
-            return lacks("--layer", "a layer name from `attrx layers`");
-        }
-        _ => {}
-    }
-    match (needs.neuron, &arguments.neuron, &arguments.target) {
-        (true, None, _) => return lacks("--neuron", "such as conv2:3,0,0"),
-        (false, Some(_), Some(_)) => {
-            return Err(Error::input(
-                "--neuron already sets the target; leave out --target",
-            ));
-        }
-        _ => {}
     }
     let gives = [
         (
@@ -264,10 +102,7 @@ fn given(arguments: &ExplainArguments, entry: &Entry) -> Result<(Given, Needs), 
             )));
         }
     }
-    if let (true, Some(seed)) = (needs.seed, arguments.seed) {
-        given.default("seed", seed);
-    }
-    Ok((given, needs))
+    Ok(())
 }
 
 fn check_outputs(arguments: &ExplainArguments) -> Result<(), Error> {
@@ -302,49 +137,30 @@ fn check_outputs(arguments: &ExplainArguments) -> Result<(), Error> {
     {
         paths.push(("--json", json.as_path(), &[][..]));
     }
-    let model = &arguments.model;
+    let question = &arguments.question;
+    let model = &question.model;
     let texts = [
         &model.input,
         &model.constant,
-        &arguments.baseline,
-        &arguments.feature_mask,
+        &question.baseline,
+        &question.feature_mask,
     ];
-    let texts = texts.into_iter().flatten().chain(&arguments.target);
+    let texts = texts.into_iter().flatten().chain(&question.target);
     // NAME=FILE, or a file alone, whose name may have an equals sign.
     let files = texts.flat_map(|text| [Some(&text[..]), text.split_once('=').map(|pair| pair.1)]);
     let read = files
         .flatten()
         .map(Path::new)
         .chain([model.model.as_path()]);
-    let others = [&arguments.training, &arguments.encoder, &arguments.decoder];
+    let others = [&question.training, &question.encoder, &question.decoder];
     let read: Vec<&Path> = read
         .chain(others.into_iter().flatten().map(|p| &**p))
         .collect();
     output::check(&paths, &read)
 }
 
-/// Returns the index explained in each row, or null for a weighted sum.
-fn targets(target: &Target, output: &Value, rows: usize) -> Result<Vec<Json>, Error> {
-    Ok(match target {
-        Target::Class(class) => vec![json!(class); rows],
-        Target::Classes(classes) => classes.iter().map(|class| json!(class)).collect(),
-        Target::Index(index) => vec![json!(index); rows],
-        Target::Indices(indices) => indices.iter().map(|index| json!(index)).collect(),
-        Target::Predicted => {
-            let classes = predicted(output)?.unwrap_or_else(|| vec![0; rows]);
-            classes.into_iter().map(|class| json!(class)).collect()
-        }
-        Target::Single => vec![json!(0); rows],
-        Target::Region(_) | Target::Function(_) | Target::Weights(_) => vec![Json::Null; rows],
-    })
-}
-
-fn write(
-    arguments: &ExplainArguments,
-    summary: &Summary<'_>,
-    inputs: &Inputs,
-    shifts: &[Shift],
-) -> Result<(), Error> {
+fn write(arguments: &ExplainArguments, answer: &Answer, found: &Answers) -> Result<(), Error> {
+    let (summary, shifts) = (&answer.summary, &answer.shifts);
     let mut outputs = Outputs::default();
     // What could not be computed; the rest is written all the same.
     let mut missing = None;
@@ -374,7 +190,7 @@ fn write(
         }
     }
     if let Some(path) = &arguments.image {
-        outputs.add(path, image(summary, inputs)?);
+        outputs.add(path, image(&[answer], found)?);
     }
     if let (Some(path), Some(first)) = (&arguments.video, shifts.first()) {
         outputs.add(path, shift::video(first, path)?);
@@ -392,7 +208,7 @@ fn write(
     outputs.write()?;
     if to_stdout {
         summary.as_json(|report| json::print(report))?;
-    } else if !arguments.model.quiet {
+    } else if !arguments.question.model.quiet {
         print(&summary.to_text()?)?;
     }
     missing.map_or(Ok(()), Err)
@@ -413,12 +229,65 @@ fn encoded(values: &[(String, Value)], path: &Path) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// Draws the first attribution.
-fn image(summary: &Summary<'_>, inputs: &Inputs) -> Result<Vec<u8>, Error> {
-    let Some((_, attribution)) = summary.attributions.first() else {
-        return Err(Error::input("--image: no input gets an attribution"));
-    };
-    let values = &inputs.values;
+/// Writes what several methods found: one entry, column or summary for each.
+fn write_several(
+    arguments: &ExplainArguments,
+    answers: &[Answer],
+    found: &Answers,
+) -> Result<(), Error> {
+    let mut outputs = Outputs::default();
+    let answers: Vec<&Answer> = answers.iter().collect();
+    if let Some(path) = &arguments.out {
+        let named = answers.iter().flat_map(|answer| {
+            let all = &answer.summary.attributions;
+            all.iter().map(|(name, value)| {
+                let method = answer.summary.method;
+                let name = match all.len() {
+                    1 => method.to_string(),
+                    _ => format!("{method}.{name}"),
+                };
+                (name, value.clone())
+            })
+        });
+        outputs.add(path, encoded(&named.collect::<Vec<_>>(), path)?);
+    }
+    if let Some(path) = &arguments.image {
+        outputs.add(path, image(&answers, found)?);
+    }
+    let summaries = answers.iter().map(|answer| {
+        let summary = answer.summary.as_json(|report| json::content(report))?;
+        serde_json::from_slice(&summary).map_err(|error| Error::other(error.to_string()))
+    });
+    let summaries = summaries.collect::<Result<Vec<serde_json::Value>, _>>()?;
+    let to_stdout = arguments
+        .json
+        .as_ref()
+        .is_some_and(|path| path.as_os_str() == "-");
+    if let Some(path) = arguments.json.as_ref().filter(|_| !to_stdout) {
+        outputs.add(path, json::content(&summaries)?);
+    }
+    outputs.write()?;
+    if to_stdout {
+        return json::print(&summaries);
+    }
+    if !arguments.question.model.quiet {
+        for answer in &answers {
+            print(&answer.summary.to_text()?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Draws the first attribution of each method.
+fn image(answers: &[&Answer], found: &Answers) -> Result<Vec<u8>, Error> {
+    let mut columns = Vec::with_capacity(answers.len());
+    for answer in answers {
+        let Some((_, attribution)) = answer.summary.attributions.first() else {
+            return Err(Error::input("--image: no input gets an attribution"));
+        };
+        columns.push((answer.summary.method, attribution));
+    }
+    let (summary, values) = (&answers[0].summary, &found.inputs.values);
     let first = (0..values.values().len())
         .find(|&i| values.explained(i))
         .unwrap_or(0);
@@ -433,10 +302,9 @@ fn image(summary: &Summary<'_>, inputs: &Inputs) -> Result<Vec<u8>, Error> {
         format!("{predicted}target {target}\nscore {score:.3}")
     });
     picture::draw(&Drawn {
-        method: summary.method,
+        columns: &columns,
         labels: &labels.collect::<Vec<_>>(),
-        attribution,
         input: &values.values()[first],
-        picture: inputs.pictures[first].as_ref(),
+        picture: found.inputs.pictures[first].as_ref(),
     })
 }

@@ -13,6 +13,7 @@
 //! ```
 
 mod allocator;
+mod answers;
 mod args;
 mod asked;
 mod baseline;
@@ -37,6 +38,7 @@ mod parameters;
 mod part;
 mod picture;
 mod progress;
+mod report;
 mod shift;
 mod summary;
 mod target;
@@ -90,6 +92,7 @@ fn run() -> Result<(), Error> {
         Command::Layers(arguments) => layers::run(&arguments),
         Command::Lrp(arguments) => lrp::run(&arguments),
         Command::Methods(arguments) => list::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "attrx", &mut script);

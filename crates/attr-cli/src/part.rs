@@ -8,7 +8,8 @@ use attr_core::{Explanation, Kind, LayerMethod, Method, Run, Target, Traced, Val
 
 use attr_gradient::Shift;
 
-use crate::args::ExplainArguments;
+use crate::answers::Sweeps;
+use crate::args::QuestionArguments;
 use crate::error::Error;
 use crate::input::Inputs;
 use crate::methods::{Built, Entry, Needs, Setup};
@@ -57,7 +58,7 @@ pub struct Part {
 impl Part {
     /// Cuts the model as the command line requests and runs it on these rows.
     pub fn new(
-        arguments: &ExplainArguments,
+        arguments: &QuestionArguments,
         needs: Needs,
         opened: &Opened,
         whole: &Traced,
@@ -141,7 +142,7 @@ impl Part {
     }
 
     /// Returns the target that the command line selects.
-    pub fn target(&self, arguments: &ExplainArguments, needs: Needs) -> Result<Target, Error> {
+    pub fn target(&self, arguments: &QuestionArguments, needs: Needs) -> Result<Target, Error> {
         match &arguments.neuron {
             Some(text) if !needs.neuron => Ok(target::neuron(text)?.1),
             _ => target::parse(arguments.target.as_deref(), &self.output.shape()),
@@ -151,11 +152,11 @@ impl Part {
     /// Runs the method on these rows.
     pub fn explain(
         self,
-        arguments: &ExplainArguments,
+        arguments: &QuestionArguments,
         (entry, needs): (&Entry, Needs),
         given: Given,
         target: Target,
-        bar: &Bar,
+        (bar, sweeps): (&Bar, Sweeps),
     ) -> Result<Explained, Error> {
         let method = entry.build(given, &self.setup)?;
         let budget = memory::budget(arguments.memory, &self.model);
@@ -184,10 +185,11 @@ impl Part {
                 let maps = shifts.iter().map(|shift| shift.heatmap.clone());
                 values[image.unwrap_or(0)] = Some(Value::cat_rows(maps.collect())?);
                 let scores = shifts.iter().map(|shift| shift.score).collect();
-                if arguments.sweep.is_none() {
-                    // The video shows the first row.
-                    shifts.truncate(usize::from(arguments.video.is_some()));
-                }
+                shifts.truncate(match sweeps {
+                    Sweeps::None => 0,
+                    Sweeps::First => 1,
+                    Sweeps::All => usize::MAX,
+                });
                 Explained {
                     values,
                     scores,

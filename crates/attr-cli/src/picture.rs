@@ -10,58 +10,65 @@ const ROWS: usize = 16;
 
 /// The contents of the drawing.
 pub struct Drawn<'a> {
-    /// The method's name, shown above its column.
-    pub method: &'a str,
+    /// The methods' names, shown above their columns, and their attributions.
+    pub columns: &'a [(&'a str, &'a Value)],
     /// A label for each row.
     pub labels: &'a [String],
-    /// The attribution.
-    pub attribution: &'a Value,
     /// The explained input, and the image it was read from, if any.
     pub input: &'a Value,
     pub picture: Option<&'a Picture>,
 }
 
-/// Draws the attribution as the content of a PNG file.
+/// Draws the attributions as the content of a PNG file.
 pub fn draw(drawn: &Drawn<'_>) -> Result<Vec<u8>, Error> {
-    let (attribution, last) = channels_first(drawn.attribution)?;
-    let (input, _) = channels_first(drawn.input)?;
     let rows = drawn.labels.len().min(ROWS);
-    let mut lines: Vec<(String, Option<Picture>, Map)> = Vec::with_capacity(rows);
-    for (row, label) in drawn.labels.iter().take(rows).enumerate() {
-        let mut map = Map::from_value(&attribution, row).map_err(|_| {
-            Error::input(format!(
-                "--image: an attribution of shape {:?} cannot be drawn, only [batch, channels, \
-                 height, width], [batch, height, width] or [batch, width]",
-                drawn.attribution.shape()
-            ))
-        })?;
-        let original = original(drawn, &input, row, last)?;
-        // A layer's map may be smaller than the image: draw it at the image's size.
-        if let Some(original) = &original
-            && original.size() != map.size()
-        {
-            let (width, height) = original.size();
-            map = map.resized(width, height)?;
+    let mut originals: Vec<Option<Picture>> = vec![None; rows];
+    let mut maps: Vec<Vec<Map>> = vec![Vec::new(); rows];
+    for (_, attribution) in drawn.columns {
+        let (first, last) = channels_first(attribution)?;
+        let (input, _) = channels_first(drawn.input)?;
+        for row in 0..rows {
+            let mut map = Map::from_value(&first, row).map_err(|_| {
+                Error::input(format!(
+                    "--image: an attribution of shape {:?} cannot be drawn, only [batch, \
+                     channels, height, width], [batch, height, width] or [batch, width]",
+                    attribution.shape()
+                ))
+            })?;
+            let spatial = attribution.shape().len() == 4 || last;
+            let own = original(drawn.picture, &input, row, spatial)?;
+            // A layer's map may be smaller than the image: draw it at the image's size.
+            if let Some(original) = &own
+                && original.size() != map.size()
+            {
+                let (width, height) = original.size();
+                map = map.resized(width, height)?;
+            }
+            if originals[row].is_none() {
+                originals[row] = own;
+            }
+            maps[row].push(map);
         }
-        lines.push((label.clone(), original, map));
     }
-    let with_original = lines.iter().all(|(_, original, _)| original.is_some());
-    let mut panel = if with_original {
-        Panel::new(["input", drawn.method, "over the input"])
-    } else {
-        Panel::new([drawn.method])
+    let with_original = originals.iter().all(Option::is_some);
+    let names = drawn.columns.iter().map(|(name, _)| *name);
+    let mut panel = match drawn.columns {
+        [(name, _)] if with_original => Panel::new(["input", name, "over the input"]),
+        _ if with_original => Panel::new(std::iter::once("input").chain(names)),
+        _ => Panel::new(names),
     };
     let style = Style::default();
-    for (label, original, map) in &lines {
-        let heat = View::HeatMap.draw(map, None, &style)?;
-        let drawings: Vec<Drawing> = match original {
-            Some(original) if with_original => vec![
-                View::Original.draw(map, Some(original), &style)?,
-                heat,
-                View::BlendedHeatMap.draw(map, Some(original), &style)?,
-            ],
-            _ => vec![heat],
-        };
+    for ((label, original), maps) in drawn.labels.iter().zip(&originals).zip(&maps) {
+        let mut drawings: Vec<Drawing> = Vec::new();
+        if let Some(original) = original.as_ref().filter(|_| with_original) {
+            drawings.push(View::Original.draw(&maps[0], Some(original), &style)?);
+        }
+        for map in maps {
+            drawings.push(View::HeatMap.draw(map, None, &style)?);
+        }
+        if let (Some(original), [map], true) = (original, &maps[..], with_original) {
+            drawings.push(View::BlendedHeatMap.draw(map, Some(original), &style)?);
+        }
         panel.row(label.clone(), drawings)?;
     }
     Ok(panel.with_cell(224).to_png()?)
@@ -69,17 +76,16 @@ pub fn draw(drawn: &Drawn<'_>) -> Result<Vec<u8>, Error> {
 
 /// Returns the input as a picture: the image that was read, or a tensor of 1 or 3 channels scaled
 /// to the range from black to white.
-fn original(
-    drawn: &Drawn<'_>,
+pub fn original(
+    picture: Option<&Picture>,
     input: &Value,
     row: usize,
-    last: bool,
+    spatial: bool,
 ) -> Result<Option<Picture>, Error> {
-    if let (Some(picture), 0) = (drawn.picture, row) {
+    if let (Some(picture), 0) = (picture, row) {
         return Ok(Some(picture.clone()));
     }
     let shape = input.shape();
-    let spatial = drawn.attribution.shape().len() == 4 || last;
     if !spatial || shape.len() != 4 || !matches!(shape[1], 1 | 3) {
         return Ok(None);
     }
@@ -92,7 +98,7 @@ fn original(
 
 /// Permutes `[batch, height, width, channels]` to `[batch, channels, height, width]` if only the
 /// last dimension can be colours; also returns whether it did.
-fn channels_first(value: &Value) -> Result<(Value, bool), Error> {
+pub fn channels_first(value: &Value) -> Result<(Value, bool), Error> {
     let shape = value.shape();
     match shape[..] {
         [_, first, _, last] if !matches!(first, 1 | 3) && matches!(last, 1 | 3) => {

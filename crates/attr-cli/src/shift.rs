@@ -8,13 +8,13 @@ use attr_onnx::OnnxModel;
 use attr_viz::{Animation, Picture};
 use burn::tensor::Device;
 
-use crate::args::ExplainArguments;
+use crate::args::QuestionArguments;
 use crate::error::Error;
 use crate::output;
 
 /// Opens and traces encoder and decoder.
 pub fn autoencoder(
-    arguments: &ExplainArguments,
+    arguments: &QuestionArguments,
     device: &Device,
     inputs: &Values,
 ) -> Result<(Traced, Traced), Error> {

@@ -359,6 +359,109 @@ fn a_latent_shift_writes_its_video_and_its_sweep() {
 }
 
 #[test]
+fn several_methods_are_asked_at_once() {
+    let bench = Bench::new();
+    let [out, image] = ["m.safetensors", "m.png"].map(|f| bench.path(f));
+    let named = ["--method", "saliency,gradcam,integrated-gradients,lime"];
+    let set = [
+        "--set",
+        "n_steps=7",
+        "--set",
+        "lime.n_samples=64",
+        "--feature-mask",
+        "grid:2x2",
+    ];
+    let files = ["--out", &out, "--image", &image, "--json"];
+    let text = succeeds(&explain_seven(&[&named[..], &set, &files].concat()));
+    let all: Value = serde_json::from_str(&text).unwrap();
+    let all = all.as_array().unwrap();
+    let methods: Vec<&str> = all
+        .iter()
+        .map(|one| one["method"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        methods,
+        ["saliency", "gradcam", "integrated-gradients", "lime"]
+    );
+    assert_eq!(
+        all[1]["layer"], "relu3",
+        "the last layer with height and width"
+    );
+    assert_eq!(all[2]["parameters"]["n_steps"], 7);
+    assert_eq!(all[3]["parameters"]["n_samples"], 64);
+    let file = std::fs::read(&out).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&file).unwrap();
+    assert_eq!(file.tensor("saliency").unwrap().shape(), [1, 1, 8, 8]);
+    assert_eq!(file.tensor("gradcam").unwrap().shape(), [1, 1, 4, 4]);
+    assert_eq!(file.len(), 4);
+    let drawn = std::fs::read(&image).unwrap();
+    assert!(drawn.starts_with(b"\x89PNG"));
+
+    let refused = |more: &[&str], expected: &str| {
+        let error = fails(&explain_seven(more));
+        assert!(error.contains(expected), "{error}");
+    };
+    refused(&["--method", "saliency,saliency"], "named twice");
+    refused(&["--method", "saliency,nothing"], "there is no method");
+    let two = ["--method", "saliency,lrp"];
+    refused(
+        &[&two[..], &["--set", "n_steps=3"]].concat(),
+        "none of these methods",
+    );
+    refused(
+        &[&two[..], &["--delta", "d.npy"]].concat(),
+        "give one --method",
+    );
+    refused(
+        &[&two[..], &["--out", "m.npy"]].concat(),
+        "write a .safetensors file",
+    );
+}
+
+#[test]
+fn a_report_is_one_file() {
+    let bench = Bench::new();
+    let html = bench.path("why.html");
+    let ask = |more: &[&str]| {
+        let mut arguments = explain_seven(&["--out", &html]);
+        arguments[0] = "report";
+        [&arguments[..], more].concat().join("\n")
+    };
+    let run = |more: &[&str]| {
+        let arguments = ask(more);
+        succeeds(&arguments.lines().collect::<Vec<_>>())
+    };
+    let title = ["--title", "</title><script>alert(1)</script>"];
+    let said = run(&[&["--method", "saliency,gradcam"][..], &title].concat());
+    assert!(said.contains("1 samples, 2 methods"), "{said}");
+    let page = std::fs::read_to_string(&html).unwrap();
+    assert!(page.contains("gradcam at relu3"));
+    assert!(!page.contains("<script>alert"), "text stays text");
+    assert!(
+        !page.contains("http://") && !page.contains("https://"),
+        "no network"
+    );
+    // A method that fails is said in the report, unless all of them do.
+    run(&["--method", "saliency,feature-permutation"]);
+    let page = std::fs::read_to_string(&html).unwrap();
+    assert!(page.contains("feature-permutation") && page.contains("\"error\":\""));
+    let alone = ask(&["--method", "feature-permutation"]);
+    fails(&alone.lines().collect::<Vec<_>>());
+    // Rows of tables and tokens have their own form.
+    let table = bench.floats("t.npy", &[3, 6], (0..18).map(|i| i as f32 / 7.0).collect());
+    let model = exported("mlp_bn_dynamo17.onnx");
+    let rows = [
+        "report", "--model", &model, "--input", &table, "--out", &html,
+    ];
+    let said = succeeds(&[&rows[..], &["--method", "saliency,lime"]].concat());
+    assert!(said.contains("3 samples, 2 methods"), "{said}");
+    let limit = ask(&["--method", "saliency", "--limit", "0"]);
+    succeeds(&limit.lines().collect::<Vec<_>>());
+    let page = std::fs::read_to_string(&html).unwrap();
+    assert!(page.contains("1 of 1 samples"));
+}
+
+#[test]
 fn features_and_baselines_by_name() {
     let bench = Bench::new();
     let (out, error) = (bench.path("a.npy"), bench.path("e.npy"));
@@ -1184,13 +1287,16 @@ fn bad_usage_is_refused_before_any_work() {
             &["--method", "blur-integrated-gradients", "--layer", "pool"],
             "explains the input only",
         ),
-        (&["--method", "gradcam"], "gradcam needs --layer"),
+        (
+            &["--method", "internal-influence"],
+            "internal-influence needs --layer",
+        ),
         (
             &["--method", "guided-gradcam", "--layer", "a", "--layer", "b"],
             "needs one --layer",
         ),
         (
-            &["--method", "noise-tunnel", "--set", "of=gradcam"],
+            &["--method", "noise-tunnel", "--set", "of=internal-influence"],
             "needs --layer",
         ),
         (&["--method", "neuron-conductance"], "needs --neuron"),

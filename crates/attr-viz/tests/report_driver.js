@@ -106,7 +106,8 @@
     const sorted = kept.map(Math.abs).sort((a, b) => a - b);
     const total = sorted.reduce((a, b) => a + b, 0);
     let sum = 0;
-    const threshold = sorted.find((v) => { sum += v; return sum >= total * (100 - outlier) / 100; });
+    const reached = (v) => { sum += v; return sum >= total * (100 - outlier) / 100; };
+    const threshold = sorted.find(reached) ?? sorted[sorted.length - 1];
     return kept.map((v) => (threshold ? Math.min(Math.max(v / threshold, -1), 1) : 0));
   }
 
@@ -273,7 +274,10 @@
       picture.focus();
       press(picture, 'ArrowRight');
       const read = () => card.querySelector('.read').textContent.replace(/[\u2068\u2069]/g, '');
-      check('arrow keys go to the next step', read().startsWith(`${channels[0].name}, step 1: `), read());
+      const [, name, step] = read().match(/^(.*), step (\d+): /s);
+      check('a channel is named', channels.some((channel) => channel.name === name), name);
+      press(picture, 'ArrowLeft');
+      check('arrow keys go to the next step', read().startsWith(`${name}, step ${step - 1}: `), read());
       picture.blur();
     }
   }

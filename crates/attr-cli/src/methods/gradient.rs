@@ -320,7 +320,7 @@ pub const ALL: &[Entry] = &[
         summary: "guided backpropagation times grad-cam at --layer",
         paper: "https://arxiv.org/abs/1610.02391",
         needs: Needs {
-            layer: LayerUse::Required,
+            layer: LayerUse::Spatial,
             ..GRADIENTS
         },
         parameters: parameters::of::<GuidedGradCamConfig>,
@@ -433,7 +433,7 @@ pub const ALL: &[Entry] = &[
     },
 ];
 
-/// Returns the entry of a class activation map: all share parameters and need a layer.
+/// Returns the entry of a class activation map: all share parameters and look at a layer.
 const fn class_activation_map(
     name: &'static str,
     summary: &'static str,
@@ -447,7 +447,7 @@ const fn class_activation_map(
         summary,
         paper,
         needs: Needs {
-            layer: LayerUse::Required,
+            layer: LayerUse::Spatial,
             ..needs
         },
         parameters: parameters::of::<CamConfig>,

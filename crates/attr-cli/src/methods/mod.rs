@@ -81,6 +81,8 @@ pub enum LayerUse {
     Optional,
     /// It needs a layer.
     Required,
+    /// It needs a layer with height and width: the last one by default.
+    Spatial,
     /// It explains the input only.
     Refused,
 }
