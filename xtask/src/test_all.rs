@@ -32,6 +32,13 @@ pub fn run() -> Result<(), String> {
         steps.cargo(&name, &["run", "--release", "--example", example])?;
     }
 
+    if chromium() {
+        let test = ["test", "--release", "--workspace", "--test", "browser"];
+        steps.cargo("a report in a browser", &test)?;
+    } else {
+        steps.skip("a report in a browser", "Chromium is not installed");
+    }
+
     // One build serves both backends, so most of Burn is compiled once.
     let adapter = vulkan_driver();
     let features = if adapter { "ndarray,wgpu" } else { "ndarray" };
@@ -53,6 +60,13 @@ fn conformance(device: &str, features: &str) -> Result<(), String> {
     command.args(["test", "--release", "--package", "attr-testkit"]);
     command.args(["--no-default-features", "--features", features]);
     crate::run(command.env("ATTR_DEVICE", device))
+}
+
+/// Whether a browser that can run without a window is installed.
+fn chromium() -> bool {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| names.iter().any(|name| folder.join(name).exists()))
 }
 
 /// Whether wgpu has a driver: a Vulkan driver on Linux, the system's own elsewhere.

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::input::Inputs;
 use crate::methods::{self, Entry, LayerUse, Needs, Setup};
 use crate::model::Opened;
+use crate::names::Names;
 use crate::parameters::Given;
 use crate::part::{Explained, Part, groups, rows_of};
 use crate::progress::Bar;
@@ -124,6 +125,7 @@ fn divided(entries: &[&'static Entry], set: &[String]) -> Result<Vec<Vec<String>
 pub struct Answers {
     pub inputs: Inputs,
     pub model: Traced,
+    pub names: Names,
     /// One for each method, in order.
     pub answers: Vec<Result<Answer, Error>>,
 }
@@ -157,6 +159,7 @@ pub fn answer(
             let _ = writeln!(std::io::stderr(), "{text}");
         }
     };
+    let names_given = Names::read(arguments)?;
     let opened = Opened::new(&arguments.model)?;
     verbose(format!("read {}", arguments.model.model.display()));
     let inputs = opened.read(&arguments.model)?;
@@ -182,12 +185,18 @@ pub fn answer(
         if own.layer.is_empty() && one.needs.layer == LayerUse::Spatial {
             own.layer = vec![last_spatial(&whole)?];
         }
-        one_answer(one, &own, (&opened, &whole, &inputs), sweeps)
+        one_answer(
+            one,
+            &own,
+            (&opened, &whole, &inputs),
+            (sweeps, &names_given),
+        )
     });
     let answers = answers.collect();
     Ok(Answers {
         inputs,
         model: whole,
+        names: names_given,
         answers,
     })
 }
@@ -216,7 +225,7 @@ fn one_answer(
     asked: &Asked,
     arguments: &QuestionArguments,
     (opened, whole, inputs): (&Opened, &Traced, &Inputs),
-    sweeps: Sweeps,
+    (sweeps, given_names): (Sweeps, &Names),
 ) -> Result<Answer, Error> {
     let (entry, needs, given) = (asked.entry, asked.needs, &asked.given);
     let bar = Bar::new(arguments.model.quiet);
@@ -245,6 +254,9 @@ fn one_answer(
     let time = start.elapsed();
     let explained = Explained::join(parts.into_iter().collect::<Result<_, _>>()?)?;
     let target = whole_target.unwrap_or(Target::Predicted);
+    let first = (0..inputs.values.values().len()).find(|&i| inputs.values.explained(i));
+    let first = &inputs.values.values()[first.unwrap_or(0)];
+    given_names.check(&explained.output, first)?;
 
     let names: Vec<Option<String>> = if explained.at_layers {
         arguments.layer.iter().cloned().map(Some).collect()
@@ -277,6 +289,8 @@ fn one_answer(
             .collect(),
         attributions: named.collect(),
         layers: arguments.layer.clone(),
+        names: given_names.clone(),
+        input: (first.shape().len() == 2).then(|| first.clone()),
         neuron: arguments.neuron.clone(),
         work: explained.work,
         time,

@@ -158,6 +158,16 @@ pub struct QuestionArguments {
     #[arg(long, value_name = "MIB")]
     pub memory: Option<usize>,
 
+    /// A text file with the classes' names, one for each line in order; they appear beside the
+    /// classes' numbers.
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+
+    /// A text file with the features' names, one for each line in order, or a .csv whose first line
+    /// has them.
+    #[arg(long, value_name = "FILE")]
+    pub features: Option<PathBuf>,
+
     /// An ONNX file that encodes images, for latent-shift: one input like the model's, one output,
     /// the code.
     #[arg(long, value_name = "FILE.onnx")]
@@ -214,8 +224,9 @@ pub struct ExplainArguments {
     #[arg(long, value_name = "FILE")]
     pub standard_error: Option<PathBuf>,
 
-    /// Draws the attribution beside the input (the first, if there are several).
-    #[arg(long, value_name = "FILE.png")]
+    /// Draws the attribution: an image's beside the input (the first, if there are several), a
+    /// table's as bars, or as a beeswarm of many rows.
+    #[arg(long, value_name = "FILE.png|FILE.svg")]
     pub image: Option<PathBuf>,
 
     /// Writes the video of latent-shift's first row: the image between less and more of the

@@ -119,7 +119,7 @@ fn explain(arguments: &ConditionalArguments) -> Result<(), Error> {
             input: &input.select_rows(&repeated),
             picture: None,
         };
-        outputs.add(path, picture::draw(&drawn)?);
+        outputs.add(path, picture::encode(&picture::panel(&drawn)?, path)?);
     }
     outputs.write()?;
     if common.model.quiet {

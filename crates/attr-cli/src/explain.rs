@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use attr_core::Value;
+use attr_viz::{Bars, Beeswarm};
 
 use crate::answers::{self, Answer, Answers, Asked, Sweeps};
 use crate::args::ExplainArguments;
@@ -12,7 +13,7 @@ use crate::output::{self, Outputs};
 use crate::picture::{self, Drawn};
 use crate::print;
 use crate::shift;
-use crate::summary::predicted;
+use crate::summary::{Summary, predicted};
 
 /// Explains a prediction and writes the requested outputs.
 pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
@@ -121,7 +122,7 @@ fn check_outputs(arguments: &ExplainArguments) -> Result<(), Error> {
         ));
     }
     if let Some(image) = &arguments.image {
-        paths.push(("--image", image.as_path(), &["png"][..]));
+        paths.push(("--image", image.as_path(), &["png", "svg"][..]));
     }
     if let Some(video) = &arguments.video {
         let extensions = &["gif", "png", "apng", "mp4"][..];
@@ -152,7 +153,13 @@ fn check_outputs(arguments: &ExplainArguments) -> Result<(), Error> {
         .flatten()
         .map(Path::new)
         .chain([model.model.as_path()]);
-    let others = [&question.training, &question.encoder, &question.decoder];
+    let others = [
+        &question.training,
+        &question.encoder,
+        &question.decoder,
+        &question.labels,
+        &question.features,
+    ];
     let read: Vec<&Path> = read
         .chain(others.into_iter().flatten().map(|p| &**p))
         .collect();
@@ -190,7 +197,7 @@ fn write(arguments: &ExplainArguments, answer: &Answer, found: &Answers) -> Resu
         }
     }
     if let Some(path) = &arguments.image {
-        outputs.add(path, image(&[answer], found)?);
+        outputs.add(path, image(&[answer], found, path)?);
     }
     if let (Some(path), Some(first)) = (&arguments.video, shifts.first()) {
         outputs.add(path, shift::video(first, path)?);
@@ -252,7 +259,7 @@ fn write_several(
         outputs.add(path, encoded(&named.collect::<Vec<_>>(), path)?);
     }
     if let Some(path) = &arguments.image {
-        outputs.add(path, image(&answers, found)?);
+        outputs.add(path, image(&answers, found, path)?);
     }
     let summaries = answers.iter().map(|answer| {
         let summary = answer.summary.as_json(|report| json::content(report))?;
@@ -279,7 +286,12 @@ fn write_several(
 }
 
 /// Draws the first attribution of each method.
-fn image(answers: &[&Answer], found: &Answers) -> Result<Vec<u8>, Error> {
+fn image(answers: &[&Answer], found: &Answers, path: &Path) -> Result<Vec<u8>, Error> {
+    if let [answer] = answers
+        && let Some(chart) = table(&answer.summary)?
+    {
+        return chart.encode(path);
+    }
     let mut columns = Vec::with_capacity(answers.len());
     for answer in answers {
         let Some((_, attribution)) = answer.summary.attributions.first() else {
@@ -293,18 +305,61 @@ fn image(answers: &[&Answer], found: &Answers) -> Result<Vec<u8>, Error> {
         .unwrap_or(0);
     let predicted = predicted(&summary.output)?;
     let labels = summary.scores.iter().enumerate().map(|(row, score)| {
-        let target = match summary.targets.get(row) {
-            Some(target) if !target.is_null() => target.to_string(),
-            _ => summary.target.clone(),
-        };
         let predicted = predicted.as_ref().and_then(|p| p.get(row));
-        let predicted = predicted.map_or(String::new(), |p| format!("predicted {p}\n"));
+        let predicted = predicted.map_or(String::new(), |&class| {
+            format!("predicted {}\n", found.names.class(class))
+        });
+        let target = summary.target_of(row);
         format!("{predicted}target {target}\nscore {score:.3}")
     });
-    picture::draw(&Drawn {
+    let panel = picture::panel(&Drawn {
         columns: &columns,
         labels: &labels.collect::<Vec<_>>(),
         input: &values.values()[first],
         picture: found.inputs.pictures[first].as_ref(),
-    })
+    })?;
+    picture::encode(&panel, path)
+}
+
+/// The chart of a table: bars for one row, a beeswarm for several. `None` for what is no table.
+fn table(summary: &Summary<'_>) -> Result<Option<Chart>, Error> {
+    let Some(first) = summary.row(0)? else {
+        return Ok(None);
+    };
+    let title = format!("{} of {}", summary.method, summary.target_of(0));
+    if summary.scores.len() == 1 {
+        let title = format!("{title}, score {:.3}", summary.scores[0]);
+        let bars = Bars::new(&first).with_most(BARS).with_title(title);
+        return Ok(Some(Chart::Bars(bars)));
+    }
+    let (Some(input), Some((_, value))) = (&summary.input, summary.attributions.first()) else {
+        return Ok(None);
+    };
+    let columns = input.shape()[1];
+    let names = (0..columns).map(|i| {
+        let name = summary.names.feature(i);
+        name.map_or(format!("feature {i}"), str::to_string)
+    });
+    let (values, input) = (value.to_vec()?, input.to_vec()?);
+    let rows = values.chunks(columns).zip(input.chunks(columns));
+    let swarm = Beeswarm::new(&names.collect::<Vec<_>>(), rows)?;
+    let title = format!("{} of {} rows", summary.method, summary.scores.len());
+    Ok(Some(Chart::Beeswarm(swarm.with_title(title))))
+}
+
+/// How many features of a row are drawn; the others become one bar.
+const BARS: usize = 20;
+
+enum Chart {
+    Bars(Bars),
+    Beeswarm(Beeswarm),
+}
+
+impl Chart {
+    fn encode(&self, path: &Path) -> Result<Vec<u8>, Error> {
+        match self {
+            Self::Bars(bars) => picture::encode(bars, path),
+            Self::Beeswarm(swarm) => picture::encode(swarm, path),
+        }
+    }
 }

@@ -32,6 +32,7 @@ mod mask;
 mod memory;
 mod methods;
 mod model;
+mod names;
 mod npy;
 mod output;
 mod parameters;

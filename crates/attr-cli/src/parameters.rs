@@ -253,7 +253,8 @@ fn read(text: &str, parameter: &Parameter) -> Result<Value, Error> {
             (Err(_), _) => text.into(),
         },
     };
-    let value = match parameter.kind.starts_with("array") {
+    let none = parameter.kind.ends_with(" or none") && matches!(text, "none" | "None" | "null");
+    let value = match parameter.kind.starts_with("array") && !none {
         // One list per input: 1,3,3;2
         true if parameter.kind.starts_with("array of array") => {
             let lists = text.split(';').map(|list| {

@@ -1,5 +1,7 @@
 //! Draws the attribution beside the input for `--image`.
 
+use std::path::Path;
+
 use attr_core::Value;
 use attr_viz::{Drawing, Figure, Map, Panel, Picture, Style, View};
 
@@ -19,8 +21,18 @@ pub struct Drawn<'a> {
     pub picture: Option<&'a Picture>,
 }
 
-/// Draws the attributions as the content of a PNG file.
-pub fn draw(drawn: &Drawn<'_>) -> Result<Vec<u8>, Error> {
+/// Encodes a figure in the format that the name of the file asks for.
+pub fn encode(figure: &impl Figure, path: &Path) -> Result<Vec<u8>, Error> {
+    let svg = path.extension().is_some_and(|e| e == "svg");
+    Ok(if svg {
+        figure.to_svg()?.into_bytes()
+    } else {
+        figure.to_png()?
+    })
+}
+
+/// Draws the attributions side by side.
+pub fn panel(drawn: &Drawn<'_>) -> Result<Panel, Error> {
     let rows = drawn.labels.len().min(ROWS);
     let mut originals: Vec<Option<Picture>> = vec![None; rows];
     let mut maps: Vec<Vec<Map>> = vec![Vec::new(); rows];
@@ -71,7 +83,7 @@ pub fn draw(drawn: &Drawn<'_>) -> Result<Vec<u8>, Error> {
         }
         panel.row(label.clone(), drawings)?;
     }
-    Ok(panel.with_cell(224).to_png()?)
+    Ok(panel.with_cell(224))
 }
 
 /// Returns the input as a picture: the image that was read, or a tensor of 1 or 3 channels scaled

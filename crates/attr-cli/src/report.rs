@@ -7,10 +7,11 @@ use sha2::{Digest, Sha256};
 use crate::answers::{self, Answer, Answers, Asked, Sweeps};
 use crate::args::ReportArguments;
 use crate::error::Error;
+use crate::names::Names;
 use crate::output::{self, Outputs};
 use crate::picture;
 use crate::print;
-use crate::summary::predicted;
+use crate::summary::{Summary, predicted};
 
 /// How many predictions are listed for a sample.
 const PREDICTIONS: usize = 5;
@@ -34,7 +35,7 @@ pub fn run(arguments: &ReportArguments) -> Result<(), Error> {
     if !question.model.quiet {
         let rows = found.inputs.values.rows();
         print(&format!(
-            "wrote {} ({:.1} MB): {rows} samples, {} methods",
+            "wrote {} ({:.1} MB): {rows} samples, {} methods\n",
             arguments.out.display(),
             size as f64 / 1e6,
             asked.len()
@@ -76,8 +77,14 @@ fn report(arguments: &ReportArguments, asked: &[Asked], found: &Answers) -> Resu
         .with_fact("command", format!("attrx {}", command.join(" ")));
     for (one, answer) in asked.iter().zip(&found.answers) {
         if let Ok(answer) = answer {
-            let parameters = answer.summary.parameters.to_string();
-            report = report.with_fact(format!("{} parameters", one.entry.name), parameters);
+            let summary = &answer.summary;
+            let fact = format!(
+                "{} in {:.3} s, {} evaluations",
+                summary.parameters,
+                summary.time.as_secs_f64(),
+                summary.work.forward_rows
+            );
+            report = report.with_fact(one.entry.name, fact);
         }
     }
     for layer in found.model.layers() {
@@ -120,11 +127,11 @@ fn sample(
     let image = picture::original(given, &turned, row, input.shape().len() == 4)?;
     let mut sample = match &image {
         Some(image) => Sample::image(name, image)?,
-        None => plain(name, input, row)?,
+        None => plain(name, input, row, &found.names)?,
     };
     let some = found.answers.iter().flatten().next();
     if let Some(answer) = some {
-        sample = sample.with_predictions(predictions(&answer.summary.output, row)?);
+        sample = sample.with_predictions(predictions(&answer.summary, row)?);
     }
     for (one, answer) in asked.iter().zip(&found.answers) {
         let method = one.entry.name;
@@ -135,7 +142,7 @@ fn sample(
                 }
             }
             Err(error) => {
-                let target = some.map_or("target".into(), |answer| target(answer, row));
+                let target = some.map_or("target".into(), |answer| answer.summary.target_of(row));
                 sample = sample.with(Shown::error(method, target, error.to_string()));
             }
         }
@@ -144,7 +151,7 @@ fn sample(
 }
 
 /// A sample that is no image: a table's row, tokens, or a time series.
-fn plain(name: String, input: &Value, row: usize) -> Result<Sample, Error> {
+fn plain(name: String, input: &Value, row: usize, names: &Names) -> Result<Sample, Error> {
     let own = input.slice_rows(row..row + 1);
     let numbers = own.to_vec()?;
     Ok(match (input.kind(), &input.shape()[1..]) {
@@ -154,16 +161,18 @@ fn plain(name: String, input: &Value, row: usize) -> Result<Sample, Error> {
             Sample::series(name, all.map(|(i, c)| (format!("channel {i}"), c.to_vec())))
         }
         _ => {
-            let features = numbers.iter().enumerate();
-            Sample::table(
-                name,
-                features.map(|(i, v)| (format!("feature {i}"), v.to_string())),
-            )
+            let features = numbers.iter().enumerate().map(|(i, value)| {
+                let name = names.feature(i);
+                let name = name.map_or(format!("feature {i}"), str::to_string);
+                (name, value.to_string())
+            });
+            Sample::table(name, features)
         }
     })
 }
 
-fn predictions(output: &Value, row: usize) -> Result<Vec<(String, f32)>, Error> {
+fn predictions(summary: &Summary<'_>, row: usize) -> Result<Vec<(String, f32)>, Error> {
+    let output = &summary.output;
     if predicted(output)?.is_none() {
         return Ok(Vec::new());
     }
@@ -173,15 +182,8 @@ fn predictions(output: &Value, row: usize) -> Result<Vec<(String, f32)>, Error> 
     ranked.truncate(PREDICTIONS);
     Ok(ranked
         .into_iter()
-        .map(|(class, score)| (class.to_string(), score))
+        .map(|(class, score)| (summary.names.class(class), score))
         .collect())
-}
-
-fn target(answer: &Answer, row: usize) -> String {
-    match answer.summary.targets.get(row) {
-        Some(target) if !target.is_null() => target.to_string(),
-        _ => answer.summary.target.clone(),
-    }
 }
 
 /// The attributions of one method for a row: one, or one for each layer.
@@ -192,7 +194,7 @@ fn shown(
     image: Option<&Picture>,
 ) -> Result<Vec<Shown>, Error> {
     let summary = &answer.summary;
-    let target = target(answer, row);
+    let target = answer.summary.target_of(row);
     let mut all = Vec::new();
     for (i, (_, value)) in summary.attributions.iter().enumerate() {
         let (turned, _) = picture::channels_first(value)?;
@@ -216,9 +218,12 @@ fn shown(
             }
             _ => Shown::values(method, &target, numbers()?),
         };
-        shown = shown
-            .with_seconds(summary.time.as_secs_f64())
-            .with_evaluations(summary.work.forward_rows);
+        // Several rows go through the model together; none has a time of its own.
+        if summary.scores.len() == 1 {
+            shown = shown
+                .with_seconds(summary.time.as_secs_f64())
+                .with_evaluations(summary.work.forward_rows);
+        }
         if let Some(delta) = summary.delta.as_ref().and_then(|delta| delta.get(row)) {
             shown = shown.with_delta(*delta);
         }

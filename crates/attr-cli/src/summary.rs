@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use attr_core::{Value, Work};
+use attr_core::{Row, Value, Work};
 use serde::{Serialize, Serializer};
 use serde_json::{Value as Json, json};
 
 use crate::error::Error;
+use crate::names::Names;
+
+/// How many features of a row are listed.
+const FEATURES: usize = 10;
 
 /// The contents of a summary.
 pub struct Summary<'a> {
@@ -30,6 +34,10 @@ pub struct Summary<'a> {
     /// Name and value of each attribution.
     pub attributions: Vec<(String, Value)>,
     pub layers: Vec<String>,
+    /// The names of classes and features.
+    pub names: Names,
+    /// The explained input, if it is a table.
+    pub input: Option<Value>,
     pub neuron: Option<String>,
     pub work: Work,
     pub time: Duration,
@@ -97,6 +105,7 @@ impl Summary<'_> {
                 values: &output,
             },
             target: &self.targets,
+            target_names: self.target_names(),
             score: &self.scores,
             delta: self.delta.as_deref(),
             r_squared: self.r_squared.as_deref(),
@@ -108,6 +117,36 @@ impl Summary<'_> {
             work: self.work,
         };
         write(&report)
+    }
+
+    /// The names of the targets, if classes have names.
+    fn target_names(&self) -> Option<Vec<Option<&str>>> {
+        let class = |target: &Json| usize::try_from(target.as_u64()?).ok();
+        let names = self.targets.iter().map(|t| self.names.label(class(t)?));
+        let names: Vec<Option<&str>> = names.collect();
+        names.iter().any(Option::is_some).then_some(names)
+    }
+
+    /// The target of a row, with its name.
+    pub fn target_of(&self, row: usize) -> String {
+        match self.targets.get(row) {
+            Some(Json::Null) | None => self.target.clone(),
+            Some(target) => self.names.target(target),
+        }
+    }
+
+    /// The features of a row, if the first attribution is that of a table.
+    pub fn row(&self, row: usize) -> Result<Option<Row>, Error> {
+        let (Some(input), Some((_, value))) = (&self.input, self.attributions.first()) else {
+            return Ok(None);
+        };
+        if value.shape() != input.shape() {
+            return Ok(None);
+        }
+        let numbers = |value: &Value| value.slice_rows(row..row + 1).to_vec();
+        let (attribution, input) = (numbers(value)?, numbers(input)?);
+        let score = self.scores.get(row).copied().unwrap_or_default();
+        Ok(Some(self.names.row(score, &attribution, &input)))
     }
 
     /// Returns the largest standard error of any value, if values were sampled.
@@ -126,11 +165,10 @@ impl Summary<'_> {
         let predicted = predicted(&self.output)?;
         for (row, score) in self.scores.iter().enumerate() {
             let predicted = predicted.as_ref().and_then(|p| p.get(row));
-            let predicted = predicted.map_or(String::new(), |p| format!("predicted {p}, "));
-            let target = match self.targets.get(row) {
-                Some(Json::Null) | None => self.target.clone(),
-                Some(target) => target.to_string(),
-            };
+            let predicted = predicted.map_or(String::new(), |&p| {
+                format!("predicted {}, ", self.names.class(p))
+            });
+            let target = self.target_of(row);
             let delta = self.delta.as_ref().and_then(|d| d.get(row));
             let delta = delta.map_or(String::new(), |d| format!(", delta {d:.1e}"));
             let fit = self.r_squared.as_ref().and_then(|r| r.get(row));
@@ -138,6 +176,10 @@ impl Summary<'_> {
             lines.push(format!(
                 "row {row}: {predicted}target {target}, score {score:.6}{delta}{fit}"
             ));
+            if let Some(table) = self.row(row)?.filter(|_| self.names.has_features()) {
+                let features = table.top(FEATURES).features.into_iter();
+                lines.extend(features.map(|f| format!("    {:+.4}  {}", f.value, f.name)));
+            }
         }
         let shown: Vec<String> = self
             .attributions
@@ -170,6 +212,8 @@ pub struct Report<'a> {
     output: Output<'a>,
     prediction: Prediction<'a>,
     target: &'a [Json],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_names: Option<Vec<Option<&'a str>>>,
     score: &'a [f32],
     delta: Option<&'a [f32]>,
     r_squared: Option<&'a [f32]>,

@@ -328,7 +328,7 @@ mod tests {
         let set: Vec<String> = set.iter().map(|s| s.to_string()).collect();
         let given = Given::parse(&set).map_err(|e| e.to_string())?;
         let built = find(name).and_then(|entry| {
-            let required = entry.needs.layer == LayerUse::Required;
+            let required = matches!(entry.needs.layer, LayerUse::Required | LayerUse::Spatial);
             let setup = Setup {
                 layers: if required {
                     vec!["layer".into()]
