@@ -18,6 +18,8 @@ pub enum View {
     Original,
     /// The original, darkened where the attribution is small.
     MaskedImage,
+    /// The original, faded to white where the attribution is small.
+    AlphaScaling,
 }
 
 /// A drawn view, with one pixel per pixel of the map, and the style that its colour bar shows.
@@ -59,6 +61,7 @@ impl View {
                 Self::HeatMap => style.color(value),
                 Self::Original => original,
                 Self::MaskedImage => mix([0; 3], original, value.abs()),
+                Self::AlphaScaling => mix([255; 3], original, value.abs()),
                 Self::BlendedHeatMap => {
                     mix(gray(original), style.color(value), style.alpha_overlay)
                 }
@@ -118,6 +121,7 @@ mod tests {
             .with_outlier_perc(0.0);
         assert_eq!(draw(View::Original, &style), [[255; 3], [128; 3], [0; 3]]);
         assert_eq!(draw(View::MaskedImage, &style), [[255; 3], [0; 3], [0; 3]]);
+        assert_eq!(draw(View::AlphaScaling, &style), [[255; 3]; 3]);
     }
 
     #[test]

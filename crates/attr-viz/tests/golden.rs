@@ -11,6 +11,20 @@ use serde::Deserialize;
 struct Golden {
     captum: Captum,
     zennit: Zennit,
+    crp: Crp,
+}
+
+#[derive(Deserialize)]
+struct Crp {
+    heats: HashMap<String, Array>,
+    opaque: Vec<Filtered>,
+}
+
+#[derive(Deserialize)]
+struct Filtered {
+    heat: String,
+    options: serde_json::Map<String, serde_json::Value>,
+    filtered: Array,
 }
 
 #[derive(Deserialize)]
@@ -260,4 +274,26 @@ fn scales_are_zennits() {
         checked += 1;
     }
     assert_eq!(checked, 2);
+}
+
+/// The blurred map by which zennit-crp decides what of an image is shown.
+#[test]
+fn maps_are_smoothed_as_zennit_crps() {
+    let golden = golden().crp;
+    assert_eq!(golden.opaque.len(), 10);
+    for case in &golden.opaque {
+        let kernel = case
+            .options
+            .get("kernel_size")
+            .and_then(|size| size.as_u64());
+        let map = golden.heats[&case.heat].map();
+        let got = map.smoothed(kernel.unwrap_or(19) as usize).unwrap();
+        for (got, expected) in got.values().iter().zip(case.filtered.floats()) {
+            assert!(
+                (got - expected).abs() < 1e-6,
+                "{}: {got} {expected}",
+                case.heat
+            );
+        }
+    }
 }

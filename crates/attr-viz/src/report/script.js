@@ -54,7 +54,8 @@ function table(head, rows, foot = []) {
     return node;
   };
   const lines = (list) => list.map((row) => el('tr', {}, ...row.map(cell)));
-  const titles = head.map((title, i) => el('th', { scope: 'col', dir: 'auto', className: align((rows[0] || head)[i]) }, title));
+  const titles = head.map((title, i) =>
+    el('th', { scope: 'col', dir: 'auto', className: align((rows[0] || head)[i]) }, title));
   return el('table', {},
     el('thead', {}, el('tr', {}, ...titles)), el('tbody', {}, ...lines(rows)), el('tfoot', {}, ...lines(foot)));
 }
@@ -127,7 +128,7 @@ function normalized(numbers) {
 
 // Colours
 
-const rgb = (colours, offset) => `rgb(${colours.slice(offset, offset + 3).join(', ')})`;
+const rgb = (colours, place) => `rgb(${colours.slice(place, place + 3).join(', ')})`;
 
 const palette = () => (state.sign === 'all' ? palettes.signed : palettes.unsigned);
 
@@ -143,7 +144,7 @@ function inkOn(colours, place) {
 
 /** The colour of a bar must be seen on a light and a dark page: not an end, not the middle. */
 const barColour = (value, sign) =>
-  (sign === 'all' ? rgb(palettes.signed, 3 * (value < 0 ? 46 : 209)) : rgb(palettes.unsigned, 3 * 165));
+  (sign === 'all' ? rgb(palettes.signed, 3 * (value < 0 ? 46 : 209)) : rgb(palettes.unsigned, 3 * 160));
 
 // Pictures: a node; draw() follows the display settings; mark() follows the place looked at; size in
 // rows and columns; locate() finds the place under the pointer. Bars have no places to look at.
@@ -202,8 +203,8 @@ function textPicture({ tokens }, numbers) {
   };
   const mark = () => {
     node.querySelectorAll('.at').forEach((token) => token.classList.remove('at'));
-    if (!at) return;
-    const token = marks[at[1]];
+    const token = at && marks[at[1]];
+    if (!token) return;
     token.classList.add('at');
     const above = token.offsetTop - node.scrollTop;
     const isSeen = above >= 0 && above + token.offsetHeight <= node.clientHeight;
@@ -233,13 +234,20 @@ function seriesPicture(input, numbers) {
     const { share } = normalized(numbers);
     channels.forEach(({ levels, low, span, canvas }, channel) => {
       const context = canvas.getContext('2d', { willReadFrequently: true });
-      const x = (step) => step * width / steps;
+      for (let x = 0; x < width; x++) {
+        // Of several steps in one column of pixels, the strongest shows.
+        const first = Math.floor(x * steps / width);
+        let value = 0;
+        for (let i = first; i <= Math.max(first, (x + 1) * steps / width - 1); i++) {
+          const own = share(channel * steps + i);
+          if (Math.abs(own) > Math.abs(value)) value = own;
+        }
+        context.fillStyle = rgb(palette(), offset(value));
+        context.fillRect(x, 0, 1, height);
+      }
       const path = new Path2D();
-      levels.forEach((level, i) => {
-        context.fillStyle = rgb(palette(), offset(share(channel * steps + i)));
-        context.fillRect(Math.floor(x(i)), 0, Math.ceil(x(1)) + 1, height);
-        path.lineTo(x(i + 0.5), height * (0.93 - 0.86 * (level - low) / span));
-      });
+      levels.forEach((level, i) =>
+        path.lineTo((i + 0.5) * width / steps, height * (0.93 - 0.86 * (level - low) / span)));
       for (const [style, thickness] of [['#fff', 8], ['#000', 3]]) {
         Object.assign(context, { strokeStyle: style, lineWidth: thickness, lineJoin: 'round' });
         context.stroke(path);
@@ -325,7 +333,7 @@ function colourBar() {
     gradient.style.background = `linear-gradient(to right, ${masked ? '#000, #fff' : stops})`;
     const steps = state.sign === 'all' && !masked ? ['-1', '-0.5', '0', '0.5', '1'] : ['0', '0.5', '1'];
     ticks.replaceChildren(...steps.map((step) => text('span', step)));
-    unit.textContent = threshold ? `1 stands for ${shown(threshold)}` : 'Nothing of this sign';
+    unit.textContent = threshold ? `1 stands for ${shown(threshold)}` : 'Nothing to show';
   };
   return { node: el('div', { className: 'scale' }, gradient, ticks, unit), draw };
 }
@@ -334,7 +342,7 @@ function strongest({ method }, place, numbers, [height, width]) {
   const list = el('ol');
   const title = el('summary', {}, 'Strongest');
   const node = el('details', { className: 'strongest', open: opened.has(method) }, title, list);
-  const [rows, columns] = numbers.shape.length === 2 ? numbers.shape : [1, numbers.raw.length];
+  const [rows, columns] = height > 1 ? numbers.shape : [1, numbers.raw.length];
   const draw = () => {
     if (!node.open) return;
     const sizes = numbers.raw.map((v) => Math.abs(KEEP[state.sign](v)));
@@ -727,7 +735,7 @@ async function start() {
     $('filter-row').hidden = samples.length <= 20;
     listen();
     await listSamples();
-    $('controls').hidden = $('explained').hidden = $('status').hidden = false;
+    $('controls').hidden = $('explained').hidden = false;
     $('status').hidden = true;
   }
   root.dataset.ready = 'true';
