@@ -479,7 +479,8 @@ function showMetrics(attributions) {
     const own = all.filter((metric) => metric.name === name);
     const values = own.map(({ value }) => value).filter((value) => typeof value === 'number');
     const higher = own[0].better === 'higher';
-    return { name, higher, best: values.length > 1 ? (higher ? Math.max : Math.min)(...values) : null };
+    const [low, high] = [Math.min(...values), Math.max(...values)];
+    return { name, higher, best: low < high ? (higher ? high : low) : null };
   });
   if (!columns.length) return fill('metrics');
   const head = columns.map(({ name, higher }) =>
@@ -654,7 +655,11 @@ function keep() {
     for (const name of ['target', 'layer', 'theme']) if (state[name]) hash.set(name, state[name]);
     for (const name of Object.keys(DISPLAY)) if (state[name] !== DISPLAY[name]) hash.set(name, state[name]);
     for (const method of state.hidden) hash.append('hide', method);
-    history.replaceState(null, '', `#${hash}`);
+    try {
+      history.replaceState(null, '', `#${hash}`);
+    } catch {
+      // A report inside another page, such as a notebook, has no address of its own.
+    }
   }, 200);
 }
 
