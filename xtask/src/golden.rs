@@ -60,7 +60,7 @@ pub fn environment(name: &str) -> Result<PathBuf, String> {
     Ok(python)
 }
 
-fn target() -> PathBuf {
+pub fn target() -> PathBuf {
     let named = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     crate::root().join(named.unwrap_or_else(|| "target".into()))
 }

@@ -27,6 +27,8 @@ enum Task {
     Tidy,
     /// Trains the digits network and the autoencoder, and writes them to assets/digits.
     Train,
+    /// Explains a photograph by eight methods and writes assets/photo/explain.png; needs Python.
+    Photo,
     /// Times walks back against Burn's plain autodiff, and black-box methods against Captum if
     /// Python is installed.
     Bench,
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Task::Train => ["train", "export", "autoencoder"]
             .iter()
             .try_for_each(|example| cargo(&["run", "--release", "--example", example])),
+        Task::Photo => photo(),
         Task::Bench => bench(),
         Task::Golden => golden::run(),
         Task::Fuzz { seconds } => fuzz(seconds),
@@ -66,6 +69,37 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The methods of the photograph's picture, and their settings.
+const PHOTO: [&str; 14] = [
+    "--method=saliency,noise-tunnel,integrated-gradients,deeplift,lrp,gradcam,xrai,kernel-shap",
+    "--set=noise-tunnel.nt_samples=50",
+    "--set=noise-tunnel.stdevs=0.5",
+    "--set=kernel-shap.n_samples=2000",
+    // The last block at 14x14; the very last layer has 7x7.
+    "--layer=/_blocks.10/Add",
+    "--feature-mask=slic:80",
+    "--baseline=blur:10",
+    "--seed=0",
+    // Google's normalisation of this network: (v - 127) / 128 for colours from 0 to 255.
+    "--mean=0.498039",
+    "--std=0.501961",
+    "--labels=assets/photo/imagenet.txt",
+    "--input=assets/photo/chelsea.png",
+    "--image=assets/photo/explain.png",
+    "--target=predicted",
+];
+
+/// Exports a network from its Python package and explains a photograph.
+fn photo() -> Result<(), String> {
+    let python = golden::environment("photo")?;
+    let model = golden::target().join("efficientnet-lite0.onnx");
+    let script = root().join("tools/photo/export.py");
+    run(Command::new(python).arg(script).arg(&model))?;
+    let mut explain = Command::new(env!("CARGO"));
+    explain.args(["run", "--release", "--bin", "attrx", "--", "explain"]);
+    run(explain.args(PHOTO).arg("--model").arg(model))
 }
 
 /// Runs the benchmarks; without Python, only attr's own.

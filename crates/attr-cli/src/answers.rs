@@ -263,6 +263,10 @@ fn one_answer(
     } else {
         names(opened, &inputs.values, needs)
     };
+    let mut warnings = explained.warnings;
+    if entry.name == "lrp" && !explained.at_layers {
+        warnings.extend(lost(&explained.values, &explained.scores)?);
+    }
     let errors = explained.errors.unwrap_or_default().into_iter();
     let errors = errors.zip(names.clone());
     let values = explained.values.into_iter().zip(names);
@@ -283,7 +287,7 @@ fn one_answer(
         scores: explained.scores,
         delta: explained.delta,
         r_squared: explained.r_squared,
-        warnings: explained.warnings,
+        warnings,
         errors: errors
             .filter_map(|(value, name)| Some((name?, value?)))
             .collect(),
@@ -299,6 +303,38 @@ fn one_answer(
         summary,
         shifts: explained.shifts,
     })
+}
+
+/// Says which rows lose nearly all relevance on its way: their maps look no worse for it.
+fn lost(values: &[Option<Value>], scores: &[f32]) -> Result<Option<String>, Error> {
+    let mut arrived = vec![0f64; scores.len()];
+    for value in values.iter().flatten() {
+        let numbers = value.to_vec()?;
+        let each = (numbers.len() / scores.len().max(1)).max(1);
+        for (sum, row) in arrived.iter_mut().zip(numbers.chunks(each)) {
+            *sum += row.iter().map(|v| f64::from(*v)).sum::<f64>();
+        }
+    }
+    let shares = arrived
+        .iter()
+        .zip(scores)
+        .map(|(sum, score)| sum / f64::from(*score));
+    let least = shares
+        .filter(|share| share.is_finite())
+        .fold(1f64, |least, share| {
+            if share.abs() < least.abs() {
+                share
+            } else {
+                least
+            }
+        });
+    Ok((least.abs() < 0.1).then(|| {
+        format!(
+            "only {:.2} % of a row's score reaches the input as relevance; `attrx lrp check` says \
+             where the rest goes",
+            100.0 * least
+        )
+    }))
 }
 
 /// Refuses a target for each row unless there are as many as rows.

@@ -297,8 +297,9 @@ fn image(answers: &[&Answer], found: &Answers, path: &Path) -> Result<Vec<u8>, E
         let Some((_, attribution)) = answer.summary.attributions.first() else {
             return Err(Error::input("--image: no input gets an attribution"));
         };
-        columns.push((answer.summary.method, attribution));
+        columns.push((answer.summary.title(0), attribution));
     }
+    let columns: Vec<(&str, &Value)> = columns.iter().map(|(name, v)| (&name[..], *v)).collect();
     let (summary, values) = (&answers[0].summary, &found.inputs.values);
     let first = (0..values.values().len())
         .find(|&i| values.explained(i))

@@ -7,6 +7,9 @@ use attr_viz::{Drawing, Figure, Map, Panel, Picture, Style, View};
 
 use crate::error::Error;
 
+/// The most drawings side by side of a single row.
+const WRAP: usize = 5;
+
 /// The maximum number of rows drawn.
 const ROWS: usize = 16;
 
@@ -83,7 +86,7 @@ pub fn panel(drawn: &Drawn<'_>) -> Result<Panel, Error> {
         }
         panel.row(label.clone(), drawings)?;
     }
-    Ok(panel.with_cell(224))
+    Ok(panel.with_cell(224).with_wrap(WRAP))
 }
 
 /// Returns the input as a picture: the image that was read, or a tensor of 1 or 3 channels scaled

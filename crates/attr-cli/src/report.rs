@@ -35,13 +35,21 @@ pub fn run(arguments: &ReportArguments) -> Result<(), Error> {
     if !question.model.quiet {
         let rows = found.inputs.values.rows();
         print(&format!(
-            "wrote {} ({:.1} MB): {rows} samples, {} methods\n",
+            "wrote {} ({:.1} MB): {}, {}\n",
             arguments.out.display(),
             size as f64 / 1e6,
-            asked.len()
+            counted(rows, "sample"),
+            counted(asked.len(), "method")
         ))?;
     }
     Ok(())
+}
+
+fn counted(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
 }
 
 /// The first error, if no method has a result.
@@ -137,7 +145,7 @@ fn sample(
         let method = one.entry.name;
         match answer {
             Ok(answer) => {
-                for shown in shown(method, answer, row, image.as_ref())? {
+                for shown in shown(one, answer, row, image.as_ref())? {
                     sample = sample.with(shown);
                 }
             }
@@ -188,24 +196,27 @@ fn predictions(summary: &Summary<'_>, row: usize) -> Result<Vec<(String, f32)>, 
 
 /// The attributions of one method for a row: one, or one for each layer.
 fn shown(
-    method: &str,
+    asked: &Asked,
     answer: &Answer,
     row: usize,
     image: Option<&Picture>,
 ) -> Result<Vec<Shown>, Error> {
     let summary = &answer.summary;
     let target = answer.summary.target_of(row);
+    let regions = asked.needs.mask && !asked.arguments.feature_mask.is_empty();
+    let map = if regions {
+        Map::from_regions
+    } else {
+        Map::from_value
+    };
     let mut all = Vec::new();
     for (i, (_, value)) in summary.attributions.iter().enumerate() {
         let (turned, _) = picture::channels_first(value)?;
         let numbers = || value.slice_rows(row..row + 1).to_vec();
-        let name = match summary.layers.get(i) {
-            Some(layer) => format!("{method} at {layer}"),
-            None => method.to_string(),
-        };
+        let name = summary.title(i);
         let method = &name[..];
         let mut shown = match (image, &value.shape()[1..]) {
-            (Some(_), shape) if shape.len() >= 2 => match Map::from_value(&turned, row) {
+            (Some(_), shape) if shape.len() >= 2 => match map(&turned, row) {
                 Ok(map) => Shown::map(method, &target, &map),
                 Err(error) => Shown::error(method, &target, error.to_string()),
             },
@@ -218,6 +229,9 @@ fn shown(
             }
             _ => Shown::values(method, &target, numbers()?),
         };
+        if regions {
+            shown = shown.of_regions();
+        }
         // Several rows go through the model together; none has a time of its own.
         if summary.scores.len() == 1 {
             shown = shown

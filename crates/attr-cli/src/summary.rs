@@ -119,6 +119,16 @@ impl Summary<'_> {
         write(&report)
     }
 
+    /// The method of attribution `i`, with what distinguishes it from the same method elsewhere: the
+    /// method inside a noise tunnel, the layer.
+    pub fn title(&self, i: usize) -> String {
+        let of = self.parameters.get("of").and_then(Json::as_str);
+        let of = of.map_or(String::new(), |of| format!(" of {of}"));
+        let layer = self.layers.get(i);
+        let layer = layer.map_or(String::new(), |layer| format!(" at {layer}"));
+        format!("{}{of}{layer}", self.method)
+    }
+
     /// The names of the targets, if classes have names.
     fn target_names(&self) -> Option<Vec<Option<&str>>> {
         let class = |target: &Json| usize::try_from(target.as_u64()?).ok();

@@ -433,7 +433,7 @@ fn a_report_is_one_file() {
     };
     let title = ["--title", "</title><script>alert(1)</script>"];
     let said = run(&[&["--method", "saliency,gradcam"][..], &title].concat());
-    assert!(said.contains("1 samples, 2 methods"), "{said}");
+    assert!(said.contains("1 sample, 2 methods"), "{said}");
     let page = std::fs::read_to_string(&html).unwrap();
     assert!(page.contains("gradcam at relu3"));
     assert!(!page.contains("<script>alert"), "text stays text");

@@ -54,6 +54,45 @@ impl Map {
         Self::new(summed, width, height)
     }
 
+    /// As [`from_value`](Self::from_value), with the mean over channels instead of their sum: for
+    /// methods that give all channels of a region the same value.
+    ///
+    /// # Errors
+    /// As [`from_value`](Self::from_value).
+    pub fn from_regions(attribution: &Value, row: usize) -> Result<Self, Error> {
+        let mut map = Self::from_value(attribution, row)?;
+        let shape = attribution.shape();
+        let channels = if shape.len() == 4 { shape[1] } else { 1 };
+        map.values.iter_mut().for_each(|v| *v /= channels as f32);
+        Ok(map)
+    }
+
+    /// Creates a map for each slice of one row of a volume's attribution `[batch, channels, depth,
+    /// height, width]`; channels are summed.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the tensor is not a volume or has no such row.
+    pub fn slices(attribution: &Value, row: usize) -> Result<Vec<Self>, Error> {
+        let shape = attribution.shape();
+        let [_, channels, depth, height, width] = shape[..] else {
+            return Err(Error::Shape { shape, row });
+        };
+        if row >= attribution.rows() {
+            return Err(Error::Shape { shape, row });
+        }
+        let values = attribution.slice_rows(row..row + 1).to_vec()?;
+        let plane = height * width;
+        let sum = |slice: usize, i: usize| {
+            let of = |c: usize| values[(c * depth + slice) * plane + i];
+            (0..channels).map(of).sum()
+        };
+        let slices = (0..depth).map(|slice| {
+            let values = (0..plane).map(|i| sum(slice, i)).collect();
+            Self::new(values, width, height)
+        });
+        slices.collect()
+    }
+
     /// Resizes the map by interpolation, for example to put a layer's map over its image.
     ///
     /// # Errors
@@ -191,6 +230,27 @@ mod tests {
     fn nothing_to_show_is_zero_not_nan() {
         assert_eq!(normalized(&[0.0, 0.0], Sign::All, 2.0), [0.0, 0.0]);
         assert_eq!(normalized(&[-1.0, -2.0], Sign::Positive, 2.0), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn regions_keep_their_value() {
+        let device = burn::tensor::Device::default();
+        let numbers = burn::tensor::TensorData::new(vec![1.5f32; 6], [6]);
+        let regions = Value::from_data(numbers, &device).reshape(&[1, 3, 1, 2]);
+        assert_eq!(Map::from_regions(&regions, 0).unwrap().values(), [1.5, 1.5]);
+        assert_eq!(Map::from_value(&regions, 0).unwrap().values(), [4.5, 4.5]);
+    }
+
+    #[test]
+    fn volumes_become_slices() {
+        let numbers =
+            burn::tensor::TensorData::new(Vec::from_iter((0..16).map(|i| i as f32)), [16]);
+        let device = burn::tensor::Device::default();
+        let volume = Value::from_data(numbers, &device).reshape(&[1, 2, 2, 2, 2]);
+        let slices = Map::slices(&volume, 0).unwrap();
+        assert_eq!(slices[1].values(), [16.0, 18.0, 20.0, 22.0]);
+        assert_eq!((slices.len(), slices[0].size()), (2, (2, 2)));
+        assert!(Map::slices(&volume, 1).is_err());
     }
 
     #[test]

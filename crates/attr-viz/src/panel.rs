@@ -14,6 +14,7 @@ pub struct Panel {
     columns: Vec<String>,
     rows: Vec<(String, Vec<Drawing>)>,
     cell: u32,
+    wrap: usize,
 }
 
 const GAP: i32 = 12;
@@ -28,12 +29,20 @@ impl Panel {
             columns: columns.into_iter().map(Into::into).collect(),
             rows: Vec::new(),
             cell: 160,
+            wrap: usize::MAX,
         }
     }
 
     /// Sets the width and height of a drawing in pixels, from 1 to 4096; 160 by default.
     pub fn with_cell(mut self, pixels: u32) -> Self {
         self.cell = pixels.clamp(1, 4096);
+        self
+    }
+
+    /// Breaks the only row of a panel after this many drawings; a panel with several rows stays as
+    /// it is.
+    pub fn with_wrap(mut self, drawings: usize) -> Self {
+        self.wrap = drawings.max(1);
         self
     }
 
@@ -84,6 +93,24 @@ impl Panel {
         Ok(if widest > 0 { widest + GAP } else { 0 })
     }
 
+    /// How many drawings stand side by side, and in how many lines.
+    fn grid(&self) -> (usize, usize) {
+        let columns = self.columns.len();
+        if self.rows.len() != 1 || self.wrap >= columns {
+            return (columns, self.rows.len());
+        }
+        // As even as the lines can be.
+        let lines = columns.div_ceil(self.wrap);
+        (columns.div_ceil(lines), lines)
+    }
+
+    /// The height of a line and of what stands between two. The lines of a broken row have titles.
+    fn line(&self) -> i64 {
+        let wrapped = self.grid().1 > self.rows.len();
+        let title = if wrapped { TITLE } else { 0 };
+        i64::from(self.cell) + i64::from(GAP + title)
+    }
+
     fn bar_width(&self) -> Result<i32, Error> {
         Ok(if self.bar()?.is_some() { BAR } else { 0 })
     }
@@ -94,41 +121,52 @@ impl Draw for Panel {
         if self.rows.is_empty() || self.columns.is_empty() {
             return Err(Error::Draw("the panel has no rows or no columns".into()));
         }
-        let step = i64::from(self.cell) + i64::from(GAP);
-        let (columns, rows) = (self.columns.len() as i64, self.rows.len() as i64);
+        let (columns, lines) = self.grid();
+        let width = columns as i64 * (i64::from(self.cell) + i64::from(GAP));
         let beside = self.label_width()? + self.bar_width()? + 2 * MARGIN - GAP;
-        let above = 2 * MARGIN + TITLE - GAP;
-        let size = |count: i64, rest: i32| {
-            u32::try_from(count * step + i64::from(rest))
+        let wrapped = lines > self.rows.len();
+        let above = 2 * MARGIN - GAP + if wrapped { 0 } else { TITLE };
+        let size = |drawings: i64, rest: i32| {
+            u32::try_from(drawings + i64::from(rest))
                 .map_err(|_| Error::Draw("the panel is too large".into()))
         };
-        Ok((size(columns, beside)?, size(rows, above)?))
+        Ok((
+            size(width, beside)?,
+            size(lines as i64 * self.line(), above)?,
+        ))
     }
 
     fn draw<DB: DrawingBackend>(&self, area: &Area<DB>) -> Result<(), Error> {
         let (width, height) = area.dim_in_pixel();
         let cell = self.cell as i32;
         let left = MARGIN + self.label_width()?;
-        for (i, title) in self.columns.iter().enumerate() {
-            let x = left + i as i32 * (cell + GAP) + cell / 2;
-            let at = (x, MARGIN + TITLE / 2);
+        let (per_line, lines) = self.grid();
+        let wrapped = lines > self.rows.len();
+        let place = |row: usize, column: usize| {
+            let line = if wrapped { column / per_line } else { row };
+            let x = left + (column % per_line) as i32 * (cell + GAP);
+            (x, MARGIN + TITLE + (line as i64 * self.line()) as i32)
+        };
+        for (c, title) in self.columns.iter().enumerate() {
+            let (x, top) = place(0, c);
+            let at = (x + cell / 2, top - TITLE / 2);
             let title = shortened(title, cell + GAP / 2)?;
             area.draw_text(&title, &text(HPos::Center), at)
                 .map_err(draw_error)?;
         }
         for (r, (label, drawings)) in self.rows.iter().enumerate() {
-            let top = MARGIN + TITLE + r as i32 * (cell + GAP);
-            let lines = label.lines().count().max(1) as i32;
+            let (_, top) = place(r, 0);
+            let count = label.lines().count().max(1) as i32;
             for (line, label) in label.lines().enumerate() {
-                let y = top + cell / 2 + (2 * line as i32 - lines + 1) * 10;
+                let y = top + cell / 2 + (2 * line as i32 - count + 1) * 10;
                 area.draw_text(label, &text(HPos::Left), (MARGIN, y))
                     .map_err(draw_error)?;
             }
             for (c, drawing) in drawings.iter().enumerate() {
                 let scaled = self.scaled(&drawing.image);
                 let (w, h) = (scaled.width() as i32, scaled.height() as i32);
-                let x = left + c as i32 * (cell + GAP) + (cell - w) / 2;
-                let y = top + (cell - h) / 2;
+                let (x, top) = place(r, c);
+                let (x, y) = (x + (cell - w) / 2, top + (cell - h) / 2);
                 picture(area, scaled, (x, y))?;
                 let outline = Rectangle::new([(x - 1, y - 1), (x + w, y + h)], LINE);
                 area.draw(&outline).map_err(draw_error)?;

@@ -139,6 +139,18 @@ fn tokens() -> Result<Tokens, attr_viz::Error> {
     Tokens::new(&words, weights)
 }
 
+/// One row of seven drawings in two lines.
+fn wrapped() -> Drawn {
+    let map = Map::new((0..64).map(|i| wave(i, 0.3)).collect(), 8, 8)?;
+    let names = [
+        "input", "saliency", "lrp", "lime", "gradcam", "deeplift", "xrai",
+    ];
+    let mut panel = Panel::new(names).with_wrap(5);
+    let drawing = View::HeatMap.draw(&map, None, &Style::default())?;
+    panel.row("predicted 285\nEgyptian cat", vec![drawing; 7])?;
+    panel.to_image()
+}
+
 /// The gallery: a name and a figure.
 fn figures() -> Vec<(&'static str, Drawn)> {
     let flat = || {
@@ -151,6 +163,7 @@ fn figures() -> Vec<(&'static str, Drawn)> {
     vec![
         ("panel", panel().and_then(|panel| panel.to_image())),
         ("panel_flat", flat()),
+        ("panel_wrapped", wrapped()),
         (
             "bars",
             Bars::new(&row().sorted())

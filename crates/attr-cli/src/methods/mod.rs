@@ -281,6 +281,12 @@ pub fn find(name: &str) -> Result<&'static Entry, Error> {
     if let Some(entry) = all().find(|entry| entry.name == name) {
         return Ok(entry);
     }
+    let plain = name.to_lowercase().replace(['-', '_'], "");
+    if matches!(&plain[..], "smoothgrad" | "smoothgradsq" | "vargrad") {
+        return Err(Error::input(format!(
+            "there is no method {name:?}; it is noise-tunnel, with --set of=METHOD and --set nt_type"
+        )));
+    }
     let mut nearest: Vec<&str> = all().map(|entry| entry.name).collect();
     nearest.sort_by(|a, b| strsim::jaro_winkler(name, b).total_cmp(&strsim::jaro_winkler(name, a)));
     nearest.truncate(3);
@@ -385,6 +391,7 @@ mod tests {
             (build("noise-tunnel", &["of=noise-tunnel"]), "around itself"),
             (build("input-x-gradient", &["abs=true"]), "it has none"),
             (build("salience", &[]), "the nearest are saliency"),
+            (build("SmoothGrad", &[]), "it is noise-tunnel"),
         ];
         for (result, expected) in errors {
             let message = result.unwrap_err();

@@ -165,6 +165,7 @@ impl Shown {
             "seconds": self.seconds,
             "evaluations": self.evaluations,
             "metrics": metrics.collect::<Vec<_>>(),
+            "regions": self.regions,
             "error": error,
         })
     }

@@ -78,6 +78,8 @@ pub struct Shown {
     seconds: Option<f64>,
     evaluations: Option<usize>,
     metrics: Vec<(String, f64, bool)>,
+    /// Whether the value of a region stands at each of its elements.
+    regions: bool,
     error: Option<String>,
 }
 
@@ -303,6 +305,7 @@ impl Shown {
             seconds: None,
             evaluations: None,
             metrics: Vec::new(),
+            regions: false,
             error: None,
         }
     }
@@ -316,6 +319,13 @@ impl Shown {
     /// Says at which layer the attribution was made.
     pub fn with_layer(mut self, layer: impl Into<String>) -> Self {
         self.layer = Some(layer.into());
+        self
+    }
+
+    /// Says that features are regions, each with one value that stands at all of its elements, so
+    /// that the values' sum means nothing.
+    pub fn of_regions(mut self) -> Self {
+        self.regions = true;
         self
     }
 

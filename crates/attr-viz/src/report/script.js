@@ -362,8 +362,10 @@ function strongest({ method }, place, numbers, [height, width]) {
   return { node, draw };
 }
 
-function facts({ delta, seconds, evaluations }, total) {
-  const entries = { Sum: total, 'Convergence delta': delta, Time: seconds, Evaluations: evaluations };
+function facts({ delta, seconds, evaluations, regions }, total) {
+  // The value of a region stands at each of its pixels: adding them up means nothing.
+  const sum = regions ? null : total;
+  const entries = { Sum: sum, 'Convergence delta': delta, Time: seconds, Evaluations: evaluations };
   const known = Object.entries(entries).filter(([, value]) => typeof value === 'number');
   return el('dl', {}, ...known.map(([name, value]) =>
     el('div', {}, el('dt', {}, name), el('dd', {}, shown(value) + (name === 'Time' ? ' s' : '')))));
