@@ -185,11 +185,10 @@ fn outcome(page: &Path) -> Outcome {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-#[test]
-fn a_report_is_used_in_a_browser() {
+/// Appends the driver to a page and uses it at two widths.
+fn used(html: &str, least_checks: usize) {
     let folder = tempfile::tempdir().unwrap();
     let page = folder.path().join("report.html");
-    let html = report().unwrap().to_html().unwrap();
     let driver = include_str!("report_driver.js");
     let driven = html.replace("</body>", &format!("<script>{driver}</script></body>"));
     std::fs::write(&page, driven).unwrap();
@@ -203,15 +202,29 @@ fn a_report_is_used_in_a_browser() {
             "{width}: {:#?}",
             outcome.failures
         );
-        assert!(
-            outcome.checks > 50,
-            "{width}: only {} checks",
-            outcome.checks
-        );
+        let checks = outcome.checks;
+        assert!(checks >= least_checks, "{width}: only {checks} checks");
         assert!(
             outcome.ready_ms < 1000.0,
             "{width}: ready after {} ms",
             outcome.ready_ms
         );
     }
+}
+
+#[test]
+fn a_report_of_every_kind_of_sample_is_used() {
+    used(&report().unwrap().to_html().unwrap(), 200);
+}
+
+/// The sample that the README links to.
+#[test]
+fn the_committed_report_is_used() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/digits/report.html");
+    used(&std::fs::read_to_string(path).unwrap(), 50);
+}
+
+#[test]
+fn an_empty_report_says_so() {
+    used(&Report::new("Nothing").to_html().unwrap(), 1);
 }
