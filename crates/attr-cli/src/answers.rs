@@ -21,6 +21,7 @@ use crate::progress::Bar;
 use crate::summary::{Summary, predicted};
 
 /// A method of the command line, with the flags that it has a use for.
+#[derive(Clone)]
 pub struct Asked {
     pub entry: &'static Entry,
     pub arguments: QuestionArguments,

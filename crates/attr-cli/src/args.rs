@@ -144,6 +144,10 @@ pub struct QuestionArguments {
     #[arg(long, value_name = "FILE.npy")]
     pub training: Option<PathBuf>,
 
+    /// One class for each row, in place of --target.
+    #[arg(skip)]
+    pub classes: Option<Vec<usize>>,
+
     /// A parameter of the method, named as in `attrx methods`; lists are written 1,2,3. With several
     /// methods, it goes to all that have it, or to one: METHOD.KEY=VALUE. Repeatable.
     #[arg(long, value_name = "KEY=VALUE")]
@@ -251,6 +255,7 @@ pub struct ExplainArguments {
 /// Example:
 ///
 ///   attrx report --model net.onnx --input cat.png --method saliency,gradcam,lrp --out why.html
+///   attrx report --model net.onnx --input cat.png --method lime --top 3 --out why.html
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub struct ReportArguments {
@@ -260,6 +265,10 @@ pub struct ReportArguments {
     /// Writes the report.
     #[arg(long, value_name = "FILE.html")]
     pub out: PathBuf,
+
+    /// Explains this many classes of each row, from the predicted one down, in place of --target.
+    #[arg(long, value_name = "N", conflicts_with_all = ["target", "neuron"])]
+    pub top: Option<usize>,
 
     /// The report's title. Default: the model's file name.
     #[arg(long, value_name = "TEXT")]

@@ -143,6 +143,9 @@ impl Part {
 
     /// Returns the target that the command line selects.
     pub fn target(&self, arguments: &QuestionArguments, needs: Needs) -> Result<Target, Error> {
+        if let Some(classes) = &arguments.classes {
+            return Ok(Target::Classes(classes.clone()));
+        }
         match &arguments.neuron {
             Some(text) if !needs.neuron => Ok(target::neuron(text)?.1),
             _ => target::parse(arguments.target.as_deref(), &self.output.shape()),

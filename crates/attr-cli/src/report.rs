@@ -1,6 +1,8 @@
 //! Runs `attrx report`.
 
+use attr_core::walk::Ledger;
 use attr_core::{Kind, Value};
+use attr_lrp_crp::LrpConfig;
 use attr_viz::{Map, Picture, Report, Sample, Shown};
 use sha2::{Digest, Sha256};
 
@@ -22,9 +24,17 @@ pub fn run(arguments: &ReportArguments) -> Result<(), Error> {
     let asked = answers::asked(question)?;
     let read = [question.model.model.as_path()];
     output::check(&[("--out", &arguments.out, &["html"])], &read)?;
-    let found = answers::answer(&asked, question, Sweeps::None, |_| Ok(()))?;
-    if let Some(failed) = all_failed(&found) {
+    let first = answers::answer(&asked, question, Sweeps::None, |_| Ok(()))?;
+    if let Some(failed) = all_failed(&first) {
         return Err(failed);
+    }
+    let mut found = vec![first];
+    for rank in 1..arguments.top.unwrap_or(1) {
+        let classes = ranked(&found[0], rank)?;
+        let mut next = asked.clone();
+        next.iter_mut()
+            .for_each(|one| one.arguments.classes = Some(classes.clone()));
+        found.push(answers::answer(&next, question, Sweeps::None, |_| Ok(()))?);
     }
     let report = report(arguments, &asked, &found)?;
     let html = report.to_html()?;
@@ -33,7 +43,7 @@ pub fn run(arguments: &ReportArguments) -> Result<(), Error> {
     outputs.add(&arguments.out, html.into_bytes());
     outputs.write()?;
     if !question.model.quiet {
-        let rows = found.inputs.values.rows();
+        let rows = found[0].inputs.values.rows();
         print(&format!(
             "wrote {} ({:.1} MB): {}, {}\n",
             arguments.out.display(),
@@ -43,6 +53,30 @@ pub fn run(arguments: &ReportArguments) -> Result<(), Error> {
         ))?;
     }
     Ok(())
+}
+
+/// The class of each row that only `rank` others surpass.
+fn ranked(found: &Answers, rank: usize) -> Result<Vec<usize>, Error> {
+    let some = found.answers.iter().flatten().next();
+    let output = some.map(|answer| &answer.summary.output);
+    let (Some(output), Some(_)) = (output, output.map(predicted).transpose()?.flatten()) else {
+        return Err(Error::input(
+            "--top: the model's output is no list of classes",
+        ));
+    };
+    let classes = output.shape()[1];
+    if rank >= classes {
+        return Err(Error::input(format!(
+            "--top: there are only {classes} classes"
+        )));
+    }
+    let scores = output.to_vec()?;
+    let each = scores.chunks_exact(classes).map(|row| {
+        let mut order: Vec<usize> = (0..classes).collect();
+        order.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
+        order[rank]
+    });
+    Ok(each.collect())
 }
 
 fn counted(count: usize, what: &str) -> String {
@@ -64,7 +98,12 @@ fn all_failed(found: &Answers) -> Option<Error> {
     first.map(|error| Error::input(error.to_string()))
 }
 
-fn report(arguments: &ReportArguments, asked: &[Asked], found: &Answers) -> Result<Report, Error> {
+fn report(
+    arguments: &ReportArguments,
+    asked: &[Asked],
+    found: &[Answers],
+) -> Result<Report, Error> {
+    let first = &found[0];
     let question = &arguments.question;
     let path = &question.model.model;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -83,7 +122,7 @@ fn report(arguments: &ReportArguments, asked: &[Asked], found: &Answers) -> Resu
         .with_fact("attrx", env!("CARGO_PKG_VERSION"))
         .with_fact("device", question.model.device.to_string())
         .with_fact("command", format!("attrx {}", command.join(" ")));
-    for (one, answer) in asked.iter().zip(&found.answers) {
+    for (one, answer) in asked.iter().zip(&first.answers) {
         if let Ok(answer) = answer {
             let summary = &answer.summary;
             let fact = format!(
@@ -95,7 +134,7 @@ fn report(arguments: &ReportArguments, asked: &[Asked], found: &Answers) -> Resu
             report = report.with_fact(one.entry.name, fact);
         }
     }
-    for layer in found.model.layers() {
+    for layer in first.model.layers() {
         let sizes = layer
             .output_shape
             .trim_matches(['[', ']'])
@@ -104,32 +143,63 @@ fn report(arguments: &ReportArguments, asked: &[Asked], found: &Answers) -> Resu
         let shape = sizes.filter_map(|size| size.parse().ok()).collect();
         report = report.with_layer(layer.name, layer.operation, shape, None);
     }
-    let rows = found.inputs.values.rows();
-    for row in 0..rows {
-        report.add(sample(question.model.input.first(), asked, found, row)?);
+    let file = question.model.input.first();
+    for row in 0..first.inputs.values.rows() {
+        report.add(sample(file, asked, found, row)?);
+    }
+    for found in found {
+        for (row, target, ledger) in ledgers(asked, found)? {
+            report = report.with_ledger(sample_name(file, found, row), target, ledger);
+        }
     }
     Ok(report)
+}
+
+/// Where the relevance of each row's target went, if LRP is among the methods.
+fn ledgers(asked: &[Asked], found: &Answers) -> Result<Vec<(usize, String, Ledger)>, Error> {
+    let mut all = asked.iter().zip(&found.answers);
+    let lrp = all.find(|(one, _)| one.entry.name == "lrp");
+    let Some((one, Ok(answer))) = lrp else {
+        return Ok(Vec::new());
+    };
+    let summary = &answer.summary;
+    let class = |target: &serde_json::Value| usize::try_from(target.as_u64()?).ok();
+    let classes: Option<Vec<usize>> = summary.targets.iter().map(class).collect();
+    let (Some(classes), 2) = (classes, summary.output.shape().len()) else {
+        return Ok(Vec::new());
+    };
+    let lrp = one.given.clone().config::<LrpConfig>()?.build()?;
+    let ledgers = lrp.ledgers(&found.model, &found.inputs.values, classes)?;
+    let rows = ledgers.into_iter().enumerate();
+    Ok(rows
+        .map(|(row, ledger)| (row, summary.target_of(row), ledger))
+        .collect())
+}
+
+fn sample_name(file: Option<&String>, found: &Answers, row: usize) -> String {
+    let file = file.map_or("input", |file| {
+        file.rsplit(['/', '=']).next().unwrap_or(file)
+    });
+    match found.inputs.values.rows() {
+        1 => file.to_string(),
+        _ => format!("{file}, row {row}"),
+    }
 }
 
 /// The name, input, predictions and attributions of a row.
 fn sample(
     file: Option<&String>,
     asked: &[Asked],
-    found: &Answers,
+    all: &[Answers],
     row: usize,
 ) -> Result<Sample, Error> {
+    let found = &all[0];
     let values = &found.inputs.values;
     let first = (0..values.values().len())
         .find(|&i| values.explained(i))
         .unwrap_or(0);
     let input = &values.values()[first];
-    let file = file.map_or("input", |file| {
-        file.rsplit(['/', '=']).next().unwrap_or(file)
-    });
-    let name = match values.rows() {
-        1 => file.to_string(),
-        _ => format!("{file}, row {row}"),
-    };
+    let name = sample_name(file, found, row);
     let given = found.inputs.pictures[first].as_ref();
     let (turned, _) = picture::channels_first(input)?;
     let image = picture::original(given, &turned, row, input.shape().len() == 4)?;
@@ -141,17 +211,20 @@ fn sample(
     if let Some(answer) = some {
         sample = sample.with_predictions(predictions(&answer.summary, row)?);
     }
-    for (one, answer) in asked.iter().zip(&found.answers) {
-        let method = one.entry.name;
-        match answer {
-            Ok(answer) => {
-                for shown in shown(one, answer, row, image.as_ref())? {
-                    sample = sample.with(shown);
+    for found in all {
+        let some = found.answers.iter().flatten().next();
+        for (one, answer) in asked.iter().zip(&found.answers) {
+            match answer {
+                Ok(answer) => {
+                    for shown in shown(one, answer, row, image.as_ref())? {
+                        sample = sample.with(shown);
+                    }
                 }
-            }
-            Err(error) => {
-                let target = some.map_or("target".into(), |answer| answer.summary.target_of(row));
-                sample = sample.with(Shown::error(method, target, error.to_string()));
+                Err(error) => {
+                    let target = some.map(|answer| answer.summary.target_of(row));
+                    let target = target.unwrap_or_else(|| "target".into());
+                    sample = sample.with(Shown::error(one.entry.name, target, error.to_string()));
+                }
             }
         }
     }

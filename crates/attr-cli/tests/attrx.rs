@@ -441,6 +441,21 @@ fn a_report_is_one_file() {
         !page.contains("http://") && !page.contains("https://"),
         "no network"
     );
+    run(&["--method", "lrp,saliency", "--top", "3"]);
+    let page = std::fs::read_to_string(&html).unwrap();
+    let data = page.split("id=\"data\">").nth(1).unwrap();
+    let data: Value = serde_json::from_str(data.split("</script>").next().unwrap()).unwrap();
+    let shown = data["samples"][0]["attributions"].as_array().unwrap();
+    let targets: Vec<&str> = shown
+        .iter()
+        .map(|one| one["target"].as_str().unwrap())
+        .collect();
+    assert_eq!((targets[0], targets.len()), ("7", 6));
+    assert!(targets[2] != "7" && targets[2] == targets[3] && targets[4] != targets[2]);
+    assert_eq!(data["ledger"].as_array().unwrap().len(), 3);
+    let many = ask(&["--method", "saliency", "--top", "11"]);
+    let error = fails(&many.lines().collect::<Vec<_>>());
+    assert!(error.contains("only 10 classes"), "{error}");
     // A method that fails is said in the report, unless all of them do.
     run(&["--method", "saliency,feature-permutation"]);
     let page = std::fs::read_to_string(&html).unwrap();
