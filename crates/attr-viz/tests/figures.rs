@@ -8,8 +8,8 @@ use std::path::Path;
 
 use attr_core::{Feature, Row, Value};
 use attr_viz::{
-    Bars, Beeswarm, Curve, Curves, Figure, Map, Panel, Picture, Series, SeriesView, Sign, Style,
-    Tokens, View, Waterfall,
+    Animation, Bars, Beeswarm, Curve, Curves, Figure, Frame, Map, Opaque, Panel, Picture, Series,
+    SeriesView, Sign, Style, Tokens, View, Waterfall,
 };
 use burn::tensor::{Device, Tensor};
 use image::RgbImage;
@@ -151,6 +151,37 @@ fn wrapped() -> Drawn {
     panel.to_image()
 }
 
+/// A frame of a video: a picture whose rest is dark, with boxes, its prediction and a watermark.
+fn video() -> Drawn {
+    let (w, h) = (40, 30);
+    let shade: Vec<f32> = (0..w * h).map(|i| wave(i % w + i / w, 0.0)).collect();
+    let picture = Picture::gray(&shade, w, h, -2.0..2.0)?;
+    let spot = |i: usize| {
+        let (x, y) = ((i % w) as f32 - 14.0, (i / w) as f32 - 12.0);
+        (-(x * x + y * y) / 30.0).exp()
+    };
+    let map = Map::new((0..w * h).map(spot).collect(), w, h)?;
+    let dark = picture.opaque(
+        &map,
+        &Opaque {
+            kernel_size: 5,
+            ..Opaque::default()
+        },
+    )?;
+    let frame = |x, y, color| Frame { x, y, color };
+    let boxes = [
+        frame(6..22, 5..20, [255, 140, 0]),
+        frame(24..60, 20..28, [0, 200, 255]),
+    ];
+    let video = Animation::new(vec![picture, dark.with_frames(&boxes)]);
+    let video = video
+        .with_predictions(vec![0.2, 0.8])?
+        .with_watermark("attr");
+    let frames = video.frames()?;
+    assert_eq!(frames.len(), 4, "there and back");
+    Ok(frames[1].clone())
+}
+
 /// The gallery: a name and a figure.
 fn figures() -> Vec<(&'static str, Drawn)> {
     let flat = || {
@@ -164,6 +195,7 @@ fn figures() -> Vec<(&'static str, Drawn)> {
         ("panel", panel().and_then(|panel| panel.to_image())),
         ("panel_flat", flat()),
         ("panel_wrapped", wrapped()),
+        ("video", video()),
         (
             "bars",
             Bars::new(&row().sorted())
