@@ -249,8 +249,9 @@ pub struct ExplainArguments {
     pub json: Option<PathBuf>,
 }
 
-/// Explains predictions by several methods, in one HTML file that works without a network: pick a
-/// sample and methods, hover for values, and change colours and saturation while you look.
+/// Writes a report on predictions: one HTML file that works without a network.
+///
+/// Pick a sample, a class and methods, hover for values, and change the saturation while you look.
 ///
 /// Example:
 ///
