@@ -134,6 +134,10 @@ fn report(
             report = report.with_fact(one.entry.name, fact);
         }
     }
+    let ledgers: Vec<Vec<_>> = found
+        .iter()
+        .map(|found| ledgers(asked, found))
+        .collect::<Result<_, _>>()?;
     for layer in first.model.layers() {
         let sizes = layer
             .output_shape
@@ -141,18 +145,28 @@ fn report(
             .split(", ")
             .skip(1);
         let shape = sizes.filter_map(|size| size.parse().ok()).collect();
-        report = report.with_layer(layer.name, layer.operation, shape, None);
+        let share = share(&ledgers[0], &layer.name);
+        report = report.with_layer(layer.name, layer.operation, shape, share);
     }
     let file = question.model.input.first();
     for row in 0..first.inputs.values.rows() {
         report.add(sample(file, asked, found, row)?);
     }
-    for found in found {
-        for (row, target, ledger) in ledgers(asked, found)? {
-            report = report.with_ledger(sample_name(file, found, row), target, ledger);
-        }
+    for (row, target, ledger) in ledgers.into_iter().flatten() {
+        report = report.with_ledger(sample_name(file, first, row), target, ledger);
     }
     Ok(report)
+}
+
+/// The part of the first target's score that arrives at a layer as relevance, on average over rows.
+fn share(ledgers: &[(usize, String, Ledger)], layer: &str) -> Option<f64> {
+    let arrived = ledgers.iter().filter_map(|(_, _, ledger)| {
+        let entry = ledger.entries.iter().find(|entry| entry.layer == layer)?;
+        Some(entry.received / ledger.started)
+    });
+    let arrived: Vec<f64> = arrived.filter(|share| share.is_finite()).collect();
+    let count = arrived.len();
+    (count > 0).then(|| arrived.iter().sum::<f64>() / count as f64)
 }
 
 /// Where the relevance of each row's target went, if LRP is among the methods.

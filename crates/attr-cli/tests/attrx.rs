@@ -453,6 +453,11 @@ fn a_report_is_one_file() {
     assert_eq!((targets[0], targets.len()), ("7", 6));
     assert!(targets[2] != "7" && targets[2] == targets[3] && targets[4] != targets[2]);
     assert_eq!(data["ledger"].as_array().unwrap().len(), 3);
+    let layers = data["model"].as_array().unwrap().iter();
+    let shares: Vec<f64> = layers
+        .filter_map(|layer| layer["relevance"].as_f64())
+        .collect();
+    assert!(shares.len() > 5 && shares.iter().all(|share| (0.5..=1.01).contains(share)));
     let many = ask(&["--method", "saliency", "--top", "11"]);
     let error = fails(&many.lines().collect::<Vec<_>>());
     assert!(error.contains("only 10 classes"), "{error}");

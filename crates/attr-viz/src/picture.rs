@@ -6,7 +6,7 @@ use std::ops::Range;
 use attr_core::Value;
 use image::{ImageReader, Rgb, RgbImage};
 
-use crate::Error;
+use crate::{Error, Palette};
 
 /// A colour image.
 #[derive(Clone, Debug)]
@@ -43,6 +43,24 @@ impl Picture {
             });
         }
         Self::new(&values, channels, width, height, range)
+    }
+
+    /// As [`gray`](Self::gray), in the colours of a palette, such as for a scan without colours.
+    ///
+    /// # Errors
+    /// As [`gray`](Self::gray).
+    pub fn colored(
+        values: &[f32],
+        width: usize,
+        height: usize,
+        range: Range<f32>,
+        palette: &Palette,
+    ) -> Result<Self, Error> {
+        let mut picture = Self::gray(values, width, height, range)?;
+        for pixel in picture.0.pixels_mut() {
+            *pixel = Rgb(palette.colors()[usize::from(pixel.0[0])]);
+        }
+        Ok(picture)
     }
 
     /// Decodes the content of a PNG or JPEG file.
@@ -180,5 +198,19 @@ impl Picture {
         }
         let values = value.slice_rows(row..row + 1).to_vec()?;
         Ok((channels, height, width, values))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scan_has_the_colours_of_its_palette() {
+        let palette: Palette = "00f,80:fff,f00".parse().unwrap();
+        let picture = Picture::colored(&[-1.0, 1.0], 2, 1, -1.0..1.0, &palette).unwrap();
+        let colors: Vec<[u8; 3]> = picture.0.pixels().map(|pixel| pixel.0).collect();
+        assert_eq!(colors, [[0, 0, 255], [255, 0, 0]]);
+        assert!(Picture::colored(&[0.0], 2, 1, 0.0..1.0, &palette).is_err());
     }
 }
