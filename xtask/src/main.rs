@@ -27,7 +27,8 @@ enum Task {
     Tidy,
     /// Trains the digits network and the autoencoder, and writes them to assets/digits.
     Train,
-    /// Explains a photograph by eight methods and writes assets/photo/explain.png; needs Python.
+    /// Explains a photograph by eight methods and writes its picture and its report to assets/photo;
+    /// needs Python.
     Photo,
     /// Times walks back against Burn's plain autodiff, and black-box methods against Captum if
     /// Python is installed.
@@ -71,11 +72,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// The methods of the photograph's picture, and their settings.
-const PHOTO: [&str; 14] = [
-    "--method=saliency,noise-tunnel,integrated-gradients,deeplift,lrp,gradcam,xrai,kernel-shap",
-    "--set=noise-tunnel.nt_samples=50",
-    "--set=noise-tunnel.stdevs=0.5",
+/// The question about the photograph, and the settings of the methods.
+const PHOTO: [&str; 10] = [
     "--set=kernel-shap.n_samples=2000",
     // The last block at 14x14; the very last layer has 7x7.
     "--layer=/_blocks.10/Add",
@@ -87,8 +85,24 @@ const PHOTO: [&str; 14] = [
     "--std=0.501961",
     "--labels=assets/photo/imagenet.txt",
     "--input=assets/photo/chelsea.png",
-    "--image=assets/photo/explain.png",
     "--target=predicted",
+];
+
+/// The photograph's picture, by eight methods.
+const PICTURE: [&str; 5] = [
+    "explain",
+    "--method=saliency,noise-tunnel,integrated-gradients,deeplift,lrp,gradcam,xrai,kernel-shap",
+    "--set=noise-tunnel.nt_samples=50",
+    "--set=noise-tunnel.stdevs=0.5",
+    "--image=assets/photo/explain.png",
+];
+
+/// Its report: fewer methods, because each map takes a quarter of a megabyte.
+const REPORT: [&str; 4] = [
+    "report",
+    "--method=deeplift,lrp,gradcam,kernel-shap",
+    "--title=Chelsea, an Egyptian cat",
+    "--out=assets/photo/report.html",
 ];
 
 /// Exports a network from its Python package and explains a photograph.
@@ -97,9 +111,12 @@ fn photo() -> Result<(), String> {
     let model = golden::target().join("efficientnet-lite0.onnx");
     let script = root().join("tools/photo/export.py");
     run(Command::new(python).arg(script).arg(&model))?;
-    let mut explain = Command::new(env!("CARGO"));
-    explain.args(["run", "--release", "--bin", "attrx", "--", "explain"]);
-    run(explain.args(PHOTO).arg("--model").arg(model))
+    for command in [&PICTURE[..], &REPORT[..]] {
+        let mut attrx = Command::new(env!("CARGO"));
+        attrx.args(["run", "--release", "--bin", "attrx", "--"]);
+        run(attrx.args(command).args(PHOTO).arg("--model").arg(&model))?;
+    }
+    Ok(())
 }
 
 /// Runs the benchmarks; without Python, only attr's own.

@@ -1,5 +1,7 @@
 //! Runs `attrx report`.
 
+use std::path::Path;
+
 use attr_core::walk::Ledger;
 use attr_core::{Kind, Value};
 use attr_lrp_crp::LrpConfig;
@@ -114,7 +116,10 @@ fn report(
         .iter()
         .map(|b| format!("{b:02x}"))
         .collect();
-    let command: Vec<String> = std::env::args().skip(1).collect();
+    let command: Vec<String> = std::env::args()
+        .skip(1)
+        .map(|word| shown_word(&word))
+        .collect();
     let mut report = Report::new(title)
         .with_limit(arguments.limit.saturating_mul(1_000_000))
         .with_fact("model", name)
@@ -167,6 +172,27 @@ fn share(ledgers: &[(usize, String, Ledger)], layer: &str) -> Option<f64> {
     let arrived: Vec<f64> = arrived.filter(|share| share.is_finite()).collect();
     let count = arrived.len();
     (count > 0).then(|| arrived.iter().sum::<f64>() / count as f64)
+}
+
+/// A word of the command line: files without their folders, which are nobody else's business, and
+/// quoted where a shell needs it.
+fn shown_word(word: &str) -> String {
+    let (flag, value) = match word.split_once('=') {
+        Some((flag, value)) => (format!("{flag}="), value),
+        None => (String::new(), word),
+    };
+    let path = Path::new(value);
+    let folder = path.parent().is_some_and(|folder| folder.is_dir());
+    let value = match path.file_name() {
+        Some(name) if folder => name.to_string_lossy(),
+        _ => value.into(),
+    };
+    let plain = |c: char| c.is_alphanumeric() || "-_.,:=/+@%".contains(c);
+    if value.chars().all(plain) {
+        format!("{flag}{value}")
+    } else {
+        format!("{flag}'{}'", value.replace('\'', "'\\''"))
+    }
 }
 
 /// Where the relevance of each row's target went, if LRP is among the methods.

@@ -436,6 +436,16 @@ fn a_report_is_one_file() {
     assert!(said.contains("1 sample, 2 methods"), "{said}");
     let page = std::fs::read_to_string(&html).unwrap();
     assert!(page.contains("gradcam at relu3"));
+    assert!(page.contains("--input seven.png --out why.html"));
+    let folder = std::path::Path::new(&html)
+        .parent()
+        .unwrap()
+        .display()
+        .to_string();
+    assert!(
+        !page.contains(&folder),
+        "folders are nobody else's business"
+    );
     assert!(!page.contains("<script>alert"), "text stays text");
     assert!(
         !page.contains("http://") && !page.contains("https://"),

@@ -217,11 +217,14 @@ fn a_report_of_every_kind_of_sample_is_used() {
     used(&report().unwrap().to_html().unwrap(), 200);
 }
 
-/// The sample that the README links to.
+/// The samples that the README links to.
 #[test]
-fn the_committed_report_is_used() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/digits/report.html");
-    used(&std::fs::read_to_string(path).unwrap(), 50);
+fn the_committed_reports_are_used() {
+    for name in ["digits", "photo"] {
+        let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets");
+        let report = assets.join(name).join("report.html");
+        used(&std::fs::read_to_string(report).unwrap(), 50);
+    }
 }
 
 #[test]

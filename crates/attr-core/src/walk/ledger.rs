@@ -212,10 +212,10 @@ impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<36} {:<16} {:>12} {:>12} {:>12} {:>12} {:>8}",
-            "layer", "rule", "received", "bias", "stabilizer", "stopped", "growth"
+            "{:<36} {:<16} {:>12} {:>12} {:>12} {:>12} {:>12} {:>8}",
+            "layer", "rule", "received", "bias", "stabilizer", "stopped", "rounding", "growth"
         )?;
-        // Rounding is no loss.
+        // A layer that loses nothing is left out.
         let tiny = 1e-6 * self.started.abs();
         for entry in &self.entries {
             let lost = [entry.bias, entry.stabilizer, entry.stopped, entry.rounding];
@@ -224,13 +224,14 @@ impl fmt::Display for Ledger {
             }
             writeln!(
                 f,
-                "{:<36} {:<16} {:>12.5} {:>12.5} {:>12.5} {:>12.5} {:>8.2}",
+                "{:<36} {:<16} {:>12.5} {:>12.5} {:>12.5} {:>12.5} {:>12.5} {:>8.2}",
                 entry.layer,
                 entry.rule,
                 entry.received,
                 entry.bias,
                 entry.stabilizer,
                 entry.stopped,
+                entry.rounding,
                 entry.growth()
             )?;
         }
