@@ -74,12 +74,14 @@ fn panel() -> Result<Panel, attr_viz::Error> {
         "saliency",
         "a title that is far too long",
         "masked",
+        "alpha",
     ]);
     let views = [
         View::Original,
         View::HeatMap,
         View::BlendedHeatMap,
         View::MaskedImage,
+        View::AlphaScaling,
     ];
     for label in ["a cat\nclass 281", "größer"] {
         let drawings = views.map(|view| view.draw(&map, Some(&picture), &style));
@@ -280,7 +282,7 @@ fn figures_are_also_svg_with_text_and_pictures() {
         "{}",
         &svg[svg.len() - 40..]
     );
-    assert_eq!(svg.matches("<image ").count(), 8);
+    assert_eq!(svg.matches("<image ").count(), 10);
     let bars = Bars::new(&row()).with_title("<script>").to_svg().unwrap();
     assert!(bars.contains("income = 51000") && !bars.contains("<script>"));
     assert!(bars.contains("年齢"), "text stays text");
