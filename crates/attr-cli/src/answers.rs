@@ -164,6 +164,7 @@ pub fn answer(
     let opened = Opened::new(&arguments.model)?;
     verbose(format!("read {}", arguments.model.model.display()));
     let inputs = opened.read(&arguments.model)?;
+    names_given.check_features(explained_input(&inputs))?;
     let start = Instant::now();
     let whole = opened.trace(&arguments.model, &inputs.values)?;
     let seconds = start.elapsed().as_secs_f64();
@@ -202,6 +203,13 @@ pub fn answer(
     })
 }
 
+/// The first input that is explained.
+fn explained_input(inputs: &Inputs) -> &Value {
+    let values = &inputs.values;
+    let first = (0..values.values().len()).find(|&i| values.explained(i));
+    &values.values()[first.unwrap_or(0)]
+}
+
 /// The last layer whose output has channels, height and width: where class activation maps look.
 fn last_spatial(model: &Traced) -> Result<String, Error> {
     let spatial = |shape: &str| {
@@ -235,6 +243,7 @@ fn one_answer(
     let mut parts = Vec::new();
     for rows in groups(whole, &inputs.values)? {
         let part = Part::new(arguments, needs, opened, whole, inputs, &rows)?;
+        given_names.check_labels(part.output())?;
         let target = match whole_target.clone() {
             Some(target) => target,
             None => {
@@ -255,9 +264,7 @@ fn one_answer(
     let time = start.elapsed();
     let explained = Explained::join(parts.into_iter().collect::<Result<_, _>>()?)?;
     let target = whole_target.unwrap_or(Target::Predicted);
-    let first = (0..inputs.values.values().len()).find(|&i| inputs.values.explained(i));
-    let first = &inputs.values.values()[first.unwrap_or(0)];
-    given_names.check(&explained.output, first)?;
+    let first = explained_input(inputs);
 
     let names: Vec<Option<String>> = if explained.at_layers {
         arguments.layer.iter().cloned().map(Some).collect()

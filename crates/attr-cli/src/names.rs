@@ -38,33 +38,16 @@ impl Names {
         })
     }
 
-    /// Refuses names that are not as many as what they name.
-    pub fn check(&self, output: &Value, input: &Value) -> Result<(), Error> {
-        let counts = [
-            (
-                "--labels",
-                &self.labels,
-                output.shape(),
-                "classes in the output",
-            ),
-            (
-                "--features",
-                &self.features,
-                input.shape(),
-                "features in a row",
-            ),
-        ];
-        for (flag, names, shape, what) in counts {
-            let Some(names) = names else { continue };
-            let count: usize = shape.iter().skip(1).product();
-            if names.len() != count {
-                return Err(Error::input(format!(
-                    "{flag}: {} names for {count} {what}",
-                    names.len()
-                )));
-            }
-        }
-        Ok(())
+    /// Refuses names that are not as many as the features of a row.
+    pub fn check_features(&self, input: &Value) -> Result<(), Error> {
+        let count = input.shape().iter().skip(1).product();
+        check("--features", &self.features, count, "features in a row")
+    }
+
+    /// Refuses names that are not as many as the classes, which are dimension 1 of the output.
+    pub fn check_labels(&self, output: &Value) -> Result<(), Error> {
+        let classes = output.shape().get(1).copied().unwrap_or(1);
+        check("--labels", &self.labels, classes, "classes in the output")
     }
 
     /// A class, with its name if it has one: `285 Egyptian cat`.
@@ -123,6 +106,16 @@ impl Names {
 
     pub fn has_features(&self) -> bool {
         self.features.is_some()
+    }
+}
+
+fn check(flag: &str, names: &Option<Vec<String>>, count: usize, what: &str) -> Result<(), Error> {
+    match names {
+        Some(names) if names.len() != count => Err(Error::input(format!(
+            "{flag}: {} names for {count} {what}",
+            names.len()
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -141,6 +141,11 @@ impl Part {
         })
     }
 
+    /// The model's output for these rows, whatever the target.
+    pub fn output(&self) -> &Value {
+        &self.output
+    }
+
     /// Returns the target that the command line selects.
     pub fn target(&self, arguments: &QuestionArguments, needs: Needs) -> Result<Target, Error> {
         if let Some(classes) = &arguments.classes {

@@ -110,9 +110,13 @@ fn report(
     let path = &question.model.model;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let title = arguments.title.clone().unwrap_or_else(|| name.to_string());
-    let content = std::fs::read(path)
+    // A model may be larger than what should be held in memory once more.
+    let mut hasher = Sha256::new();
+    std::fs::File::open(path)
+        .and_then(|mut file| std::io::copy(&mut file, &mut hasher))
         .map_err(|error| Error::input(format!("cannot read {}: {error}", path.display())))?;
-    let hash: String = Sha256::digest(&content)
+    let hash: String = hasher
+        .finalize()
         .iter()
         .map(|b| format!("{b:02x}"))
         .collect();

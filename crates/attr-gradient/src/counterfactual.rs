@@ -85,15 +85,17 @@ pub struct Counterfactual {
 impl Counterfactual {
     /// Creates the method for an output that the counterfactual should have.
     pub fn new(target_output: f64) -> Self {
-        Self::with_config(CounterfactualConfig {
+        let config = CounterfactualConfig {
             target_output,
             ..CounterfactualConfig::default()
-        })
+        };
+        Self { config }
     }
 
-    /// Creates the method from all parameters.
-    pub fn with_config(config: CounterfactualConfig) -> Self {
-        Self { config }
+    /// Sets all parameters at once, the output too.
+    pub fn with_config(mut self, config: CounterfactualConfig) -> Self {
+        self.config = config;
+        self
     }
 
     /// Returns the counterfactual inputs, one value per input; `None` for inputs that are not
@@ -165,16 +167,17 @@ impl Counterfactual {
         self.check()?;
         question.check_attributed()?;
         let question = question.with_fixed_targets()?;
-        let work = question.inputs().rows() * question.targets().len() * self.config.max_iter;
-        let question = question.announce(work);
-        question.for_rows(1, |rows| {
+        let (count, at_once) = (question.inputs().rows(), question.items_at_once(1));
+        let question = question.announce(count * question.targets().len() * self.config.max_iter);
+        for start in (0..count).step_by(at_once) {
+            let rows = question.inputs().slice(start..count.min(start + at_once));
             for (t, target) in question.targets().iter().enumerate() {
                 let one = question.with_targets(vec![target.clone()]);
                 let (moved, scores) = self.moved(&one, &rows)?;
                 found(t, moved, &scores)?;
             }
-            Ok(())
-        })
+        }
+        Ok(())
     }
 
     /// Returns what the rows become, and the scores of the rows themselves.
@@ -195,7 +198,10 @@ impl Counterfactual {
             Some(Value::from_matrix(at, &rows.values()[i].shape()))
         };
         let mut first = None;
-        for iteration in 1..=config.max_iter {
+        let (each, mut iteration) = (rows.rows(), 0);
+        let evaluations = config.max_iter * each;
+        question.for_chunks(evaluations, 0..evaluations, each, |_| {
+            iteration += 1;
             let here = rows.with(|i, _| shaped(&steps, i));
             let mut gradients = question.gradients(&here)?;
             let scores = gradients.scores.remove(0);
@@ -220,7 +226,8 @@ impl Counterfactual {
                 step.descend(slope, config, iteration);
             }
             first.get_or_insert(scores);
-        }
+            Ok(())
+        })?;
         let moved = (0..steps.len()).map(|i| shaped(&steps, i)).collect();
         Ok((moved, first.unwrap_or_default()))
     }

@@ -315,7 +315,7 @@ fn counterfactuals_are_the_authors() {
     assert_eq!(golden.wachter.len(), 3);
     for case in &golden.wachter {
         let x = inputs(&golden, &[case.input]);
-        let method = Counterfactual::with_config(case.options.config.clone());
+        let method = Counterfactual::new(0.0).with_config(case.options.config.clone());
         let found = method
             .counterfactuals(&model, &x, case.options.target)
             .unwrap();
@@ -419,7 +419,7 @@ fn what_makes_no_sweep_is_refused() {
         error.to_string().contains("mark the others as constant"),
         "{error}"
     );
-    let slow = Counterfactual::with_config(CounterfactualConfig {
+    let slow = Counterfactual::new(0.0).with_config(CounterfactualConfig {
         lr: -1.0,
         ..CounterfactualConfig::default()
     });

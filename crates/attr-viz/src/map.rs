@@ -232,20 +232,22 @@ mod tests {
         assert_eq!(normalized(&[-1.0, -2.0], Sign::Positive, 2.0), [0.0, 0.0]);
     }
 
+    #[cfg(feature = "flex")]
     #[test]
     fn regions_keep_their_value() {
-        let device = burn::tensor::Device::default();
+        let device = burn::tensor::Device::flex();
         let numbers = burn::tensor::TensorData::new(vec![1.5f32; 6], [6]);
         let regions = Value::from_data(numbers, &device).reshape(&[1, 3, 1, 2]);
         assert_eq!(Map::from_regions(&regions, 0).unwrap().values(), [1.5, 1.5]);
         assert_eq!(Map::from_value(&regions, 0).unwrap().values(), [4.5, 4.5]);
     }
 
+    #[cfg(feature = "flex")]
     #[test]
     fn volumes_become_slices() {
         let numbers =
             burn::tensor::TensorData::new(Vec::from_iter((0..16).map(|i| i as f32)), [16]);
-        let device = burn::tensor::Device::default();
+        let device = burn::tensor::Device::flex();
         let volume = Value::from_data(numbers, &device).reshape(&[1, 2, 2, 2, 2]);
         let slices = Map::slices(&volume, 0).unwrap();
         assert_eq!(slices[1].values(), [16.0, 18.0, 20.0, 22.0]);

@@ -54,7 +54,8 @@ pub const ALL: &[Entry] = &[
         parameters: parameters::of::<CounterfactualConfig>,
         build: |given, _| {
             let config = given.config::<CounterfactualConfig>()?;
-            Ok(Built::Inputs(Box::new(Counterfactual::with_config(config))))
+            let method = Counterfactual::new(config.target_output).with_config(config);
+            Ok(Built::Inputs(Box::new(method)))
         },
     },
     Entry {

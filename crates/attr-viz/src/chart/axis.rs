@@ -9,7 +9,9 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
 use crate::Error;
-use crate::figure::{Area, LINE, MARGIN, draw_error, heading, number, shortened, text, widest};
+use crate::figure::{
+    Area, LINE, MARGIN, by_sign, draw_error, heading, number, shortened, signed, text, widest,
+};
 
 /// The height of a bar's line in pixels.
 pub(super) const ROW: i32 = 26;
@@ -54,6 +56,40 @@ impl Plot {
     /// The top of a feature's line, or the bottom of the one before.
     pub fn edge(&self, line: usize) -> i32 {
         self.top + line as i32 * self.row
+    }
+}
+
+impl Plot {
+    /// Draws a bar in a feature's line, in the colour of its sign.
+    pub fn bar<DB: DrawingBackend>(
+        &self,
+        area: &Area<DB>,
+        line: usize,
+        (from, to): (f64, f64),
+    ) -> Result<(), Error> {
+        let (start, end, y) = (self.x(from), self.x(to), self.y(line));
+        let half = self.row / 3;
+        let corners = [(start.min(end), y - half), (start.max(end), y + half)];
+        let filled = Rectangle::new(corners, by_sign(to - from).filled());
+        area.draw(&filled).map_err(draw_error)
+    }
+
+    /// Writes a contribution beside the end `x` of its bar: left of it if it is negative.
+    pub fn contribution<DB: DrawingBackend>(
+        &self,
+        area: &Area<DB>,
+        line: usize,
+        (x, color): (i32, RGBColor),
+        value: f64,
+    ) -> Result<(), Error> {
+        let (position, at) = if value < 0.0 {
+            (HPos::Right, x - 6)
+        } else {
+            (HPos::Left, x + 6)
+        };
+        let style = text(position).color(&color);
+        area.draw_text(&signed(value), &style, (at, self.y(line)))
+            .map_err(draw_error)
     }
 }
 

@@ -2,11 +2,10 @@
 
 use attr_core::Row;
 use plotters::prelude::*;
-use plotters::style::text_anchor::HPos;
 
 use super::axis::{Frame, ROW, around, finite, name};
 use crate::Error;
-use crate::figure::{Area, Draw, by_sign, draw_error, signed, text};
+use crate::figure::{Area, Draw, draw_error};
 
 /// A chart of one row's features, one bar each: red in favour of the target, blue against it, with
 /// error bars of two standard errors where the method samples.
@@ -107,9 +106,7 @@ impl Draw for Bars {
         let zero = plot.x(0.0);
         for (i, bar) in self.bars.iter().enumerate() {
             let (x, y) = (plot.x(bar.value), plot.y(i));
-            let corners = [(zero.min(x), y - ROW / 3), (zero.max(x), y + ROW / 3)];
-            let filled = Rectangle::new(corners, by_sign(bar.value).filled());
-            area.draw(&filled).map_err(draw_error)?;
+            plot.bar(area, i, (0.0, bar.value))?;
             let mut end = x;
             if let Some(error) = bar.error {
                 let ends = [-2.0, 2.0].map(|times| plot.x(bar.value + times * error));
@@ -121,13 +118,7 @@ impl Draw for Bars {
                 }
                 end = if bar.value < 0.0 { ends[0] } else { ends[1] };
             }
-            let (position, at) = if bar.value < 0.0 {
-                (HPos::Right, end.min(zero) - 6)
-            } else {
-                (HPos::Left, end.max(zero) + 6)
-            };
-            area.draw_text(&signed(bar.value), &text(position), (at, y))
-                .map_err(draw_error)?;
+            plot.contribution(area, i, (end, BLACK), bar.value)?;
         }
         let ends = [0, self.bars.len()].map(|line| (zero, plot.edge(line)));
         let line = PathElement::new(ends, BLACK);

@@ -6,7 +6,7 @@ use plotters::style::text_anchor::HPos;
 
 use super::axis::{Frame, ROW, finite, name};
 use crate::Error;
-use crate::figure::{Area, Draw, LINE, by_sign, draw_error, number, signed, text};
+use crate::figure::{Area, Draw, LINE, by_sign, draw_error, number, text};
 
 /// A waterfall: starts at the expected output below, ends at the row's output on top, and each
 /// feature moves it, the largest on top. For attributions that sum up to the difference, such as
@@ -116,22 +116,12 @@ impl Draw for Waterfall {
         let spans = self.spans();
         let (half, last) = (ROW / 3, spans.len() + 1);
         for (i, (from, to)) in spans.iter().copied().enumerate() {
-            let (start, end, y) = (plot.x(from), plot.x(to), plot.y(i + 1));
-            let corners = [(start.min(end), y - half), (start.max(end), y + half)];
-            let color = by_sign(to - from);
-            let filled = Rectangle::new(corners, color.filled());
-            area.draw(&filled).map_err(draw_error)?;
+            plot.bar(area, i + 1, (from, to))?;
             // The step above starts where this one ends.
+            let (end, y) = (plot.x(to), plot.y(i + 1));
             let line = PathElement::new([(end, y - half), (end, plot.y(i) + half)], LINE);
             area.draw(&line).map_err(draw_error)?;
-            let (position, at) = if to < from {
-                (HPos::Right, end - 6)
-            } else {
-                (HPos::Left, end + 6)
-            };
-            let label = signed(to - from);
-            area.draw_text(&label, &text(position).color(&color), (at, y))
-                .map_err(draw_error)?;
+            plot.contribution(area, i + 1, (end, by_sign(to - from)), to - from)?;
         }
         let total = spans.first().map_or(self.base, |span| span.1);
         let (x, y) = (plot.x(self.base), plot.y(last));

@@ -1,5 +1,6 @@
 //! The numbers of a report as its page reads them.
 
+use attr_core::walk::Ledger;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value as Json, json};
@@ -10,17 +11,20 @@ use crate::{Error, Style};
 impl Report {
     /// Returns the data as JSON that can stand inside a script element.
     pub(super) fn data(&self) -> Result<String, Error> {
-        let mut samples = Vec::new();
-        let mut size = 0;
-        let mut left_out = 0;
+        let (mut samples, mut ledgers) = (Vec::new(), Vec::new());
+        let (mut size, mut left_out) = (0, 0);
         for sample in &self.samples {
+            let own = self.ledgers.iter().filter(|one| one.0 == sample.name);
+            let own = own.map(|(name, target, ledger)| text(&entry(name, target, ledger)));
+            let own = own.collect::<Result<Vec<String>, Error>>()?.join(",");
             let sample = text(&sample.to_json())?;
-            if left_out > 0 || size + sample.len() > self.limit {
+            if left_out > 0 || size + sample.len() + own.len() > self.limit {
                 left_out += 1;
                 continue;
             }
-            size += sample.len();
+            size += sample.len() + own.len();
             samples.push(sample);
+            ledgers.extend((!own.is_empty()).then_some(own));
         }
         let statement = (left_out > 0).then(|| {
             format!(
@@ -28,26 +32,6 @@ impl Report {
                 self.samples.len(),
                 self.limit as f64 / 1e6
             )
-        });
-        let shown = |name: &str| self.samples[..samples.len()].iter().any(|s| s.name == name);
-        let ledgers = self.ledgers.iter().filter(|(sample, _, _)| shown(sample));
-        let ledgers = ledgers.map(|(sample, target, ledger)| {
-            let entries = ledger.entries.iter().map(|entry| {
-                json!({
-                    "layer": entry.layer,
-                    "bias": entry.bias,
-                    "stabilizer": entry.stabilizer,
-                    "stopped": entry.stopped,
-                    "rounding": entry.rounding,
-                })
-            });
-            json!({
-                "sample": sample,
-                "target": target,
-                "start": ledger.started,
-                "inputs": ledger.arrived,
-                "entries": entries.collect::<Vec<_>>(),
-            })
         });
         let layers = self.layers.iter().map(|layer| {
             json!({
@@ -71,12 +55,35 @@ impl Report {
                 "unsigned": palette(&Style::default().with_sign(crate::Sign::Positive), 0.0),
             },
             "model": layers.collect::<Vec<_>>(),
-            "ledger": ledgers.collect::<Vec<_>>(),
         }))?;
-        // The samples are text already.
+        // Samples and ledgers are text already.
         let rest = rest.strip_suffix('}').unwrap_or(&rest);
-        Ok(format!("{rest},\"samples\":[{}]}}", samples.join(",")))
+        Ok(format!(
+            "{rest},\"samples\":[{}],\"ledger\":[{}]}}",
+            samples.join(","),
+            ledgers.join(",")
+        ))
     }
+}
+
+/// Where the relevance of a sample's target went.
+fn entry(sample: &str, target: &str, ledger: &Ledger) -> Json {
+    let entries = ledger.entries.iter().map(|entry| {
+        json!({
+            "layer": entry.layer,
+            "bias": entry.bias,
+            "stabilizer": entry.stabilizer,
+            "stopped": entry.stopped,
+            "rounding": entry.rounding,
+        })
+    });
+    json!({
+        "sample": sample,
+        "target": target,
+        "start": ledger.started,
+        "inputs": ledger.arrived,
+        "entries": entries.collect::<Vec<_>>(),
+    })
 }
 
 /// The colours of 256 values from the lowest to 1.
