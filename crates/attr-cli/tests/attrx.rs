@@ -419,6 +419,76 @@ fn several_methods_are_asked_at_once() {
 }
 
 #[test]
+fn classes_and_features_have_names() {
+    let bench = Bench::new();
+    let write = |name: &str, text: &str| {
+        std::fs::write(bench.path(name), text).unwrap();
+        bench.path(name)
+    };
+    let labels = write("labels.txt", "low\nmedium\nhigh\nnone\n");
+    let lines = write(
+        "features.txt",
+        "age\nincome\nrooms\ndistance\nyear\ngarden\n",
+    );
+    let csv = write(
+        "data.csv",
+        "\u{feff}age,\"income, net\",rooms,distance,year,garden\n1,2,3,4,5,6\n",
+    );
+    let model = exported("mlp_bn_dynamo17.onnx");
+    let one = bench.floats("one.npy", &[1, 6], (0..6).map(|i| i as f32).collect());
+    let many = bench.floats(
+        "many.npy",
+        &[9, 6],
+        (0..54).map(|i| (i as f32).sin()).collect(),
+    );
+    let ask = |input: &str, more: &[&str]| {
+        let common = [
+            "explain", "--model", &model, "--input", input, "--target", "2",
+        ];
+        let method = ["--method", "integrated-gradients"];
+        let all = [&common[..], &method, more].concat();
+        all.iter().map(|word| word.to_string()).collect::<Vec<_>>()
+    };
+    let words = |arguments: &[String]| {
+        arguments
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    let run = |input: &str, more: &[&str]| {
+        let arguments = words(&ask(input, more));
+        succeeds(&arguments.lines().collect::<Vec<_>>())
+    };
+    let chart = bench.path("bars.svg");
+    let named = ["--labels", &labels, "--features", &csv, "--image", &chart];
+    let text = run(&one, &named);
+    assert!(
+        text.contains("target 2 high") && text.contains("income, net = 1"),
+        "{text}"
+    );
+    let chart = std::fs::read_to_string(&chart).unwrap();
+    assert!(chart.contains("income, net = 1") && chart.contains("of 2 high"));
+    let swarm = bench.path("swarm.svg");
+    run(&many, &["--features", &lines, "--image", &swarm]);
+    let swarm = std::fs::read_to_string(&swarm).unwrap();
+    assert!(swarm.contains("garden") && swarm.contains("9 rows"));
+    let json = run(&one, &["--labels", &labels, "--json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["target_names"], serde_json::json!(["high"]));
+
+    let refused = |more: &[&str], expected: &str| {
+        let arguments = words(&ask(&one, more));
+        let error = fails(&arguments.lines().collect::<Vec<_>>());
+        assert!(error.contains(expected), "{error}");
+    };
+    refused(&["--labels", &lines], "6 names for 4 classes in the output");
+    refused(&["--features", &labels], "4 names for 6 features in a row");
+    refused(&["--labels", "missing.txt"], "cannot read missing.txt");
+    refused(&["--labels", &one], "it is not UTF-8 text");
+}
+
+#[test]
 fn a_report_is_one_file() {
     let bench = Bench::new();
     let html = bench.path("why.html");
