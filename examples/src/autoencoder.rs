@@ -59,20 +59,23 @@ impl DigitsAutoencoder {
     pub fn to_onnx(&self) -> Result<[Vec<u8>; 2], Box<dyn std::error::Error>> {
         let ones = || Setting::Ints(&[1, 1, 1, 1]);
         let twos = || Setting::Ints(&[2, 2]);
-        let mut encoder = Writer::new(("image", &[1, 8, 8]), ("code", &[CODE as i64, 1, 1]));
-        let first = [("pads", ones()), ("strides", twos())];
-        convolution(&mut encoder, &self.conv1, ["image", "conv1"], &first);
-        encoder.node("Relu", &["conv1"], "relu1", &[]);
-        convolution(
-            &mut encoder,
-            &self.conv2,
-            ["relu1", "conv2"],
-            &[("pads", ones())],
+        let mut encoder = Writer::new(
+            "digits",
+            ("image", &[1, 8, 8]),
+            ("code", &[CODE as i64, 1, 1]),
         );
+        let first = [("pads", ones()), ("strides", twos())];
+        encoder.convolution(&self.conv1, ["image", "conv1"], &first);
+        encoder.node("Relu", &["conv1"], "relu1", &[]);
+        encoder.convolution(&self.conv2, ["relu1", "conv2"], &[("pads", ones())]);
         encoder.node("Relu", &["conv2"], "relu2", &[]);
-        convolution(&mut encoder, &self.to_code, ["relu2", "code"], &[]);
+        encoder.convolution(&self.to_code, ["relu2", "code"], &[]);
 
-        let mut decoder = Writer::new(("code", &[CODE as i64, 1, 1]), ("image", &[1, 8, 8]));
+        let mut decoder = Writer::new(
+            "digits",
+            ("code", &[CODE as i64, 1, 1]),
+            ("image", &[1, 8, 8]),
+        );
         transposed(&mut decoder, &self.from_code, ["code", "from_code"], &[]);
         decoder.node("Relu", &["from_code"], "relu1", &[]);
         transposed(
@@ -82,60 +85,20 @@ impl DigitsAutoencoder {
             &[("strides", twos())],
         );
         decoder.node("Relu", &["up"], "relu2", &[]);
-        convolution(
-            &mut decoder,
-            &self.to_image,
-            ["relu2", "grey"],
-            &[("pads", ones())],
-        );
+        decoder.convolution(&self.to_image, ["relu2", "grey"], &[("pads", ones())]);
         decoder.node("Sigmoid", &["grey"], "image", &[]);
         Ok([encoder.finish()?, decoder.finish()?])
     }
 }
 
-fn convolution(
-    file: &mut Writer,
-    conv: &Conv2d,
-    [input, output]: [&str; 2],
-    settings: &[(&str, Setting)],
-) {
-    let (weight, bias) = (conv.weight.val(), conv.bias.as_ref().map(|bias| bias.val()));
-    layer(file, "Conv", weight, bias, [input, output], settings);
-}
-
 fn transposed(
     file: &mut Writer,
     conv: &ConvTranspose2d,
-    [input, output]: [&str; 2],
+    ports: [&str; 2],
     settings: &[(&str, Setting)],
 ) {
     let (weight, bias) = (conv.weight.val(), conv.bias.as_ref().map(|bias| bias.val()));
-    layer(
-        file,
-        "ConvTranspose",
-        weight,
-        bias,
-        [input, output],
-        settings,
-    );
-}
-
-fn layer(
-    file: &mut Writer,
-    op: &str,
-    weight: Tensor<4>,
-    bias: Option<Tensor<1>>,
-    [input, output]: [&str; 2],
-    settings: &[(&str, Setting)],
-) {
-    let names = ["weight", "bias"].map(|part| format!("{output}.{part}"));
-    file.tensor(&names[0], weight);
-    let mut operands = vec![input, &names[0]];
-    if let Some(bias) = bias {
-        file.tensor(&names[1], bias);
-        operands.push(&names[1]);
-    }
-    file.node(op, &operands, output, settings);
+    file.layer("ConvTranspose", weight, bias, ports, settings);
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ impl DigitsNet {
 
     /// Returns the network as an ONNX file. Nodes have the names of the modules they come from.
     pub fn to_onnx(&self) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
-        let mut file = Writer::new(("image", &[1, 8, 8]), ("logits", &[10]));
+        let mut file = Writer::new("digits", ("image", &[1, 8, 8]), ("logits", &[10]));
         let blocks = [
             ("1", &self.conv1, &self.bn1, "image"),
             ("2", &self.conv2, &self.bn2, "relu1"),

@@ -1,5 +1,6 @@
-//! Writes the digits network as an ONNX file.
+//! Writes networks as ONNX files.
 
+use burn::nn::conv::Conv2d;
 use burn::tensor::{Tensor, TensorData};
 use onnx_ir::{
     AttributeProto, AttributeType, GraphProto, Message, ModelProto, NodeProto, TensorProto,
@@ -16,9 +17,9 @@ pub struct Writer(GraphProto);
 
 impl Writer {
     /// Creates a graph from `input` to `output`, whose shapes have a free first dimension.
-    pub fn new(input: (&str, &[i64]), output: (&str, &[i64])) -> Self {
+    pub fn new(name: &str, input: (&str, &[i64]), output: (&str, &[i64])) -> Self {
         let mut graph = GraphProto::new();
-        graph.name = "digits".into();
+        graph.name = name.into();
         graph.input.push(port(input.0, input.1));
         graph.output.push(port(output.0, output.1));
         Self(graph)
@@ -68,6 +69,31 @@ impl Writer {
             node.attribute.push(attribute);
         }
         self.0.node.push(node);
+    }
+
+    /// Adds a convolution with its parameters.
+    pub fn convolution(&mut self, conv: &Conv2d, ports: [&str; 2], attributes: &[(&str, Setting)]) {
+        let (weight, bias) = (conv.weight.val(), conv.bias.as_ref().map(|bias| bias.val()));
+        self.layer("Conv", weight, bias, ports, attributes);
+    }
+
+    /// Adds a node with a weight and perhaps a bias.
+    pub fn layer<const D: usize>(
+        &mut self,
+        op: &str,
+        weight: Tensor<D>,
+        bias: Option<Tensor<1>>,
+        [input, output]: [&str; 2],
+        attributes: &[(&str, Setting)],
+    ) {
+        let names = ["weight", "bias"].map(|part| format!("{output}.{part}"));
+        self.tensor(&names[0], weight);
+        let mut operands = vec![input, &names[0]];
+        if let Some(bias) = bias {
+            self.tensor(&names[1], bias);
+            operands.push(&names[1]);
+        }
+        self.node(op, &operands, output, attributes);
     }
 
     /// Returns the file's content.
