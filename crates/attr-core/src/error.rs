@@ -113,6 +113,14 @@ pub enum Error {
         /// Similar names that exist, best match first.
         nearest: Vec<String>,
     },
+    /// No parameter has this path.
+    #[error("no parameter is called {name:?}; the nearest paths are {nearest:?}")]
+    UnknownParameter {
+        /// The path given.
+        name: String,
+        /// Similar paths that exist, best match first.
+        nearest: Vec<String>,
+    },
     /// The name is a module's, and the trace does not show at which node the module ends:
     /// operations without parameters follow it and may or may not belong to it.
     #[error(

@@ -20,7 +20,7 @@ pub use method::{
     LayerAttribution, LayerAttributionRecord, LayerMethod, LayerNames, Method, Row, WithBaseline,
     Work,
 };
-pub use model::{Layer, Memory, Model, Output, Traced, by_rows};
+pub use model::{Layer, LayerParameters, Memory, Model, Output, Traced, by_rows};
 pub use perturb::FeatureMask;
 pub use question::{Budget, Progress, Question, Run, Target};
 pub use value::{Constant, Input, Inputs, Kind, Value, Values};

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use burn::backend::DispatchDevice;
 use burn::tensor::Device;
 
+use super::parameters::Replacements;
 use crate::graph::{self, Graph, Recorder, Spec};
 use crate::{Error, Value};
 
@@ -74,6 +75,8 @@ pub(crate) enum Step {
     Logits,
     FoldBatchNorm,
     ExpandAttention,
+    Parameters(Replacements),
+    ShiftInputs(f64),
 }
 
 /// What inputs that share a graph have in common: shapes without the batch, types, and the batch
@@ -182,6 +185,8 @@ impl Graphs {
                 Step::Logits => graph.logits(),
                 Step::FoldBatchNorm => graph.fold_batch_norm()?,
                 Step::ExpandAttention => graph.expand_attention()?,
+                Step::Parameters(replaced) => graph.with_parameters(replaced),
+                Step::ShiftInputs(shift) => graph.with_shifted_inputs(*shift),
             };
         }
         Ok(graph)

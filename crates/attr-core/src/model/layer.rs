@@ -214,7 +214,7 @@ impl Graph {
 
 /// Returns the three names most similar to `name`. Names that contain its last part come first,
 /// since layer names differ mostly at the end.
-fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Vec<String> {
+pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Vec<String> {
     let tail = |name: &'a str| name.rsplit('.').next().unwrap_or(name);
     let sought = name.rsplit('.').next().unwrap_or(name);
     let likeness = |candidate: &'a str| {

@@ -8,6 +8,7 @@
 //! graphs.rs      the graph used for given inputs
 //! memory.rs      how much memory its values take
 //! layer.rs       the summary of a layer, and layer names
+//! parameters.rs  parameters, read and replaced
 //! untyped.rs     a model as methods see it
 //! ```
 
@@ -15,6 +16,7 @@ mod by_rows;
 mod graphs;
 mod layer;
 mod memory;
+mod parameters;
 mod rows_apart;
 mod traced;
 mod untyped;
@@ -34,6 +36,7 @@ pub use by_rows::by_rows;
 pub(crate) use graphs::{check_devices, check_shapes};
 pub use layer::Layer;
 pub use memory::Memory;
+pub use parameters::LayerParameters;
 pub use traced::Traced;
 pub(crate) use untyped::Untyped;
 

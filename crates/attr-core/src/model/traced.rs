@@ -433,7 +433,7 @@ impl Traced {
         self.graphs.traces()
     }
 
-    fn with_step(&self, step: Step) -> Self {
+    pub(super) fn with_step(&self, step: Step) -> Self {
         self.on(self.graphs.with_step(step))
     }
 

@@ -30,11 +30,7 @@ impl<'a> Masked<'a> {
         mask: &FeatureMask,
         perturbations_per_eval: Option<usize>,
     ) -> Result<Self, Error> {
-        let inputs = question.inputs();
-        let (inpaint, baselines) = question.baselines().inpainting(inputs)?;
-        let absent = baselines.backgrounds(inputs)?;
-        let backgrounds = absent.first().map_or(1, Absent::backgrounds);
-        let blend = Blend::over(inputs, mask, absent)?.with_inpainting(inpaint);
+        let (blend, backgrounds) = blend(question, mask)?;
         let perturbed = Perturbed::new(question, perturbations_per_eval)?;
         if perturbed.whole_batch() && !blend.features().shared() {
             return Err(Error::Method {
@@ -47,6 +43,24 @@ impl<'a> Masked<'a> {
         }
         Ok(Self {
             perturbed,
+            blend,
+            backgrounds,
+        })
+    }
+
+    /// Creates the same as [`new`](Self::new) without running the model, for rows whose `scores` are
+    /// known: `[target][row]`. The targets must be fixed.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn known(
+        question: &Question<'a>,
+        mask: &FeatureMask,
+        scores: Vec<Vec<f32>>,
+    ) -> Result<Self, Error> {
+        let (blend, backgrounds) = blend(question, mask)?;
+        Ok(Self {
+            perturbed: Perturbed::known(question, scores),
             blend,
             backgrounds,
         })
@@ -258,4 +272,15 @@ impl<'a> Masked<'a> {
         let inputs = self.perturbed.inputs();
         Products::of(inputs, &self.blend, self.rows(), self.backgrounds)
     }
+}
+
+/// Prepares the features and baselines of a question's inputs; also returns how many rows a
+/// distribution of baselines has.
+fn blend(question: &Question<'_>, mask: &FeatureMask) -> Result<(Blend, usize), Error> {
+    let inputs = question.inputs();
+    let (inpaint, baselines) = question.baselines().inpainting(inputs)?;
+    let absent = baselines.backgrounds(inputs)?;
+    let backgrounds = absent.first().map_or(1, Absent::backgrounds);
+    let blend = Blend::over(inputs, mask, absent)?.with_inpainting(inpaint);
+    Ok((blend, backgrounds))
 }

@@ -108,7 +108,10 @@ impl<'a> Perturbed<'a> {
         } else {
             inputs.clone()
         };
-        let targets = question.targets().iter().map(|target| target.fix(&output));
+        let targets = question
+            .targets()
+            .iter()
+            .map(|target| target.fixed(&output));
         let question = question.with_targets(targets.collect::<Result<_, _>>()?);
         let scores = question.targets().iter();
         let scores = scores.map(|target| target.scores(&output, &seen));
@@ -120,6 +123,20 @@ impl<'a> Perturbed<'a> {
             free: perturbations_per_eval.is_none(),
             whole,
         })
+    }
+
+    /// Creates the same as [`new`](Self::new) without running the model, for rows whose `scores` are
+    /// known: `[target][row]`. The targets must be fixed.
+    pub fn known(question: &Question<'a>, scores: Vec<Vec<f32>>) -> Self {
+        let bound = question.bound();
+        Self {
+            question: question.clone(),
+            scores,
+            at_once: bound.unwrap_or(question.items_at_once(1)).max(1),
+            bound,
+            free: true,
+            whole: false,
+        }
     }
 
     /// Returns the inputs that are perturbed.

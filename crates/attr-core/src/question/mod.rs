@@ -164,7 +164,7 @@ impl<'a> Question<'a> {
             Ok(())
         })?;
         let output = Value::cat_rows(outputs)?;
-        let targets = self.targets.iter().map(|target| target.fix(&output));
+        let targets = self.targets.iter().map(|target| target.fixed(&output));
         Ok(self.with_targets(targets.collect::<Result<_, _>>()?))
     }
 

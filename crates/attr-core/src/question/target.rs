@@ -225,8 +225,12 @@ impl Target {
         }
     }
 
-    /// Replaces [`Target::Predicted`] by the classes that `output` predicts.
-    pub(crate) fn fix(&self, output: &Value) -> Result<Target, Error> {
+    /// Replaces [`Target::Predicted`] by the classes that `output` predicts; other targets stay.
+    ///
+    /// # Errors
+    /// [`Error::TargetShape`] for an output that is not `[batch, classes]`, [`Error::NonFinite`] for
+    /// one with NaN.
+    pub fn fixed(&self, output: &Value) -> Result<Target, Error> {
         match self {
             Self::Predicted => Ok(Self::Classes(self.predicted(output)?)),
             other => Ok(other.clone()),
