@@ -1,0 +1,38 @@
+//! Measures of explanations.
+#![doc = include_str!("../README.md")]
+
+mod axioms;
+mod case;
+mod complexity;
+mod evaluation;
+mod explainer;
+mod faithfulness;
+mod localisation;
+mod metric;
+mod options;
+mod randomisation;
+mod robustness;
+mod rows;
+mod similarity;
+mod statistics;
+
+pub use axioms::{Completeness, InputInvariance, NonSensitivity, laws};
+pub use case::Case;
+pub use complexity::{Complexity, EffectiveComplexity, Mstc, Sparseness};
+pub use evaluation::Evaluation;
+pub use explainer::{ByFunction, Explainer, Given, explained_by};
+pub use faithfulness::*;
+pub use localisation::{
+    AttributionLocalisation, Auc, Focus, PointingGame, RelevanceMassAccuracy,
+    RelevanceRankAccuracy, TopKIntersection,
+};
+pub use metric::{About, Family, Measured, Metric, Needs, Score};
+pub use options::{Order, Variant};
+pub use randomisation::{EfficientMprt, LayerOrder, Mprt, RandomLogit, Randomised, SmoothMprt};
+pub use robustness::{
+    AvgSensitivity, Consistency, Continuity, Discretise, LocalLipschitzEstimate, Norm,
+    RelativeInputStability, RelativeOutputStability, RelativeRepresentationStability,
+    SensitivityMax,
+};
+pub use rows::Absent;
+pub use similarity::Similarity;
