@@ -1,9 +1,11 @@
-//! The digits network and its data, shared by the programs that train and explain it.
+//! The networks of the examples and their data, shared by the programs that train and explain them:
+//! handwritten digits, and generated [`scenes`].
 
 mod autoencoder;
 mod data;
 mod net;
 mod onnx;
+pub mod scenes;
 
 pub use autoencoder::DigitsAutoencoder;
 pub use data::Digits;
@@ -14,12 +16,17 @@ use std::path::PathBuf;
 use burn::tensor::{Device, Tensor};
 
 /// Returns the path of a file of `assets/digits` in the checkout that cargo runs in.
+pub fn asset(name: &str) -> PathBuf {
+    assets().join("digits").join(name)
+}
+
+/// Returns the folder `assets` of the checkout that cargo runs in.
 ///
 /// The compiled-in path may be another checkout's, since checkouts may share a target directory.
-pub fn asset(name: &str) -> PathBuf {
+fn assets() -> PathBuf {
     let here = std::env::var_os("CARGO_MANIFEST_DIR");
     let package = here.map_or(env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
-    package.join("../assets/digits").join(name)
+    package.join("../assets")
 }
 
 /// Returns the trained network and the first `count` held-out digits, `[count, 1, 8, 8]`.

@@ -25,7 +25,7 @@ enum Task {
     /// Checks the invariants of ARCHITECTURE.md that show in text and metadata, and that the
     /// commands share one build of third-party crates.
     Tidy,
-    /// Trains the digits network and the autoencoder, and writes them to assets/digits.
+    /// Trains the networks of the digits and of the scenes, and writes them to assets.
     Train,
     /// Explains a photograph by eight methods and writes its picture and its report to assets/photo;
     /// needs Python.
@@ -50,11 +50,20 @@ enum Task {
     },
 }
 
+/// The programs that write networks and samples of their data.
+const TRAINING: [&str; 5] = [
+    "train",
+    "export",
+    "autoencoder",
+    "train_scenes",
+    "sample_scenes",
+];
+
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::TestAll => test_all::run(),
         Task::Tidy => tidy::run(),
-        Task::Train => ["train", "export", "autoencoder"]
+        Task::Train => TRAINING
             .iter()
             .try_for_each(|example| cargo(&["run", "--release", "--example", example])),
         Task::Photo => photo(),
