@@ -191,22 +191,20 @@ impl<'a> Case<'a> {
         if let Some(known) = self.relevance.get() {
             return Ok(known);
         }
-        let found = self.by_feature(self.attributions()?)?;
+        let found = self.by_feature(self.attributions()?, false)?;
         Ok(self.relevance.get_or_init(|| found))
     }
 
-    /// Returns the relevance of each feature, or its magnitude.
+    /// Returns the relevance of each feature, or the sum of its elements' magnitudes.
     ///
     /// # Errors
     /// As [`attributions`](Self::attributions).
     pub fn relevance_or_magnitude(&self, abs: bool) -> Result<Vec<Vec<f64>>, Error> {
-        let mut relevance = self.relevance()?.to_vec();
         if abs {
-            for value in relevance.iter_mut().flatten() {
-                *value = value.abs();
-            }
+            self.by_feature(self.attributions()?, true)
+        } else {
+            Ok(self.relevance()?.to_vec())
         }
-        Ok(relevance)
     }
 
     /// Returns the features of each row in order of relevance, the largest first.
@@ -390,12 +388,16 @@ impl<'a> Case<'a> {
         explain(self.method()?, &self.rows.asked.about(model, inputs))
     }
 
-    /// Sums attributions over the elements of each feature, `[row][feature]`.
+    /// Sums attributions, or their magnitudes, over the elements of each feature, `[row][feature]`.
     ///
     /// # Errors
     /// [`Error::Device`].
-    pub fn by_feature(&self, attributions: &[Option<Value>]) -> Result<Vec<Vec<f64>>, Error> {
-        self.rows.by_feature(&self.grouping, attributions)
+    pub fn by_feature(
+        &self,
+        attributions: &[Option<Value>],
+        abs: bool,
+    ) -> Result<Vec<Vec<f64>>, Error> {
+        self.rows.by_feature(&self.grouping, attributions, abs)
     }
 
     /// Returns neighbours of each row that were found under this name, or finds them.

@@ -198,14 +198,15 @@ impl<'a> Rows<'a> {
         Ok(found)
     }
 
-    /// Sums the values of each feature's elements, `[row][feature]`; `values` has one value for
-    /// each input.
+    /// Sums the values, or magnitudes, of each feature's elements, `[row][feature]`; `values` has
+    /// one value for each input.
     pub fn by_feature(
         &self,
         grouping: &Grouping,
         values: &[Option<Value>],
+        abs: bool,
     ) -> Result<Vec<Vec<f64>>, Error> {
-        by_feature(values, self.question.inputs(), &grouping.features)
+        by_feature(values, abs, self.question.inputs(), &grouping.features)
     }
 }
 
@@ -219,9 +220,10 @@ impl Grouping {
     }
 }
 
-/// Sums the values of each feature's elements, `[row][feature]`.
+/// Sums the values, or magnitudes, of each feature's elements, `[row][feature]`.
 fn by_feature(
     values: &[Option<Value>],
+    abs: bool,
     inputs: &Values,
     features: &Features,
 ) -> Result<Vec<Vec<f64>>, Error> {
@@ -237,7 +239,7 @@ fn by_feature(
             };
             for (&feature, &value) in numbers.iter().zip(data) {
                 if feature < count {
-                    sums[feature] += f64::from(value);
+                    sums[feature] += f64::from(if abs { value.abs() } else { value });
                 }
             }
         }
@@ -259,7 +261,7 @@ fn truth(masks: &[Value], inputs: &Values, features: &Features) -> Result<Vec<Ve
     for (mask, &i) in masks.iter().zip(&explained) {
         whole[i] = Some(spread(mask, &inputs.values()[i], i)?);
     }
-    let sums = by_feature(&whole, inputs, features)?;
+    let sums = by_feature(&whole, false, inputs, features)?;
     let rows = sums.into_iter();
     Ok(rows
         .map(|row| row.into_iter().map(|sum| sum > 0.0).collect())

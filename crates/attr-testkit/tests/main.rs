@@ -29,6 +29,7 @@ mod own_rules;
 mod perturbations;
 mod published;
 mod published_black_boxes;
+mod quantus;
 mod questions;
 mod results;
 mod sampling;

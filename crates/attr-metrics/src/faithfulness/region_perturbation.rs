@@ -95,21 +95,11 @@ pub(super) struct Patched<'a> {
 }
 
 impl<'a> Case<'a> {
-    /// Returns the case with square patches as features.
-    ///
-    /// With `abs`, a patch's relevance is the sum of the magnitudes of the features in it.
+    /// Returns the case with square patches as features, in order of relevance or magnitude.
     pub(super) fn in_patches(&self, size: usize, abs: bool) -> Result<Patched<'a>, Error> {
         let patches = || patches(self.question(), size);
         let case = self.with_features(&format!("patches of {size}"), patches)?;
-        let relevance = if abs {
-            let magnitudes = self.attributions()?.iter().map(|value| {
-                let value = value.as_ref();
-                value.map(|value| value.map(|a| a.abs())).transpose()
-            });
-            case.by_feature(&magnitudes.collect::<Result<Vec<_>, Error>>()?)?
-        } else {
-            case.relevance()?.to_vec()
-        };
+        let relevance = case.relevance_or_magnitude(abs)?;
         let order = relevance.iter().map(|row| statistics::descending(row));
         Ok(Patched {
             order: order.collect(),

@@ -70,13 +70,7 @@ impl Metric for EfficientMprt {
             None => all_random(case.question().traced()?, self.seed)?,
         };
         let inputs = case.question().inputs().clone();
-        let mut other = case.by_feature(&case.explain_model(&random, inputs)?)?;
-        if self.abs {
-            other
-                .iter_mut()
-                .flatten()
-                .for_each(|value| *value = value.abs());
-        }
+        let other = case.by_feature(&case.explain_model(&random, inputs)?, self.abs)?;
         let own = case.relevance_or_magnitude(self.abs)?;
         let values = own.iter().zip(&other).map(|(own, other)| {
             let before = entropy(own, bins);

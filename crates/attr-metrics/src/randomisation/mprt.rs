@@ -76,15 +76,9 @@ impl Metric for Mprt {
         let own = case.relevance_or_magnitude(self.abs)?;
         let explain = |model: &Randomised| {
             let found = case.explain_model(&model.model, case.question().inputs().clone())?;
-            case.by_feature(&found)
+            case.by_feature(&found, self.abs)
         };
-        compare(
-            case,
-            &own,
-            self.similarity_func,
-            self.abs,
-            models.iter().map(explain),
-        )
+        compare(case, &own, self.similarity_func, models.iter().map(explain))
     }
 }
 
@@ -93,16 +87,12 @@ pub(super) fn compare(
     case: &Case<'_>,
     own: &[Vec<f64>],
     similarity: Similarity,
-    abs: bool,
     others: impl Iterator<Item = Result<Vec<Vec<f64>>, Error>>,
 ) -> Result<Measured, Error> {
     let width = case.width();
     let mut curves = vec![Vec::new(); case.rows()];
     for other in others {
-        for ((own, mut other), curve) in own.iter().zip(other?).zip(&mut curves) {
-            if abs {
-                other.iter_mut().for_each(|value| *value = value.abs());
-            }
+        for ((own, other), curve) in own.iter().zip(other?).zip(&mut curves) {
             curve.push(similarity.of(own, &other, width)?);
         }
     }

@@ -73,13 +73,7 @@ impl Metric for RandomLogit {
             });
         }
         let own = case.relevance_or_magnitude(self.abs)?;
-        let mut other = case.by_feature(&case.explain_target(Target::Classes(others))?)?;
-        if self.abs {
-            other
-                .iter_mut()
-                .flatten()
-                .for_each(|value| *value = value.abs());
-        }
+        let other = case.by_feature(&case.explain_target(Target::Classes(others))?, self.abs)?;
         let width = match self.variant {
             Variant::Paper => case.width(),
             Variant::Quantus => case.features(),

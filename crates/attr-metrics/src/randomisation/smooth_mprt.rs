@@ -100,30 +100,33 @@ impl Metric for SmoothMprt {
             Some(models) => models.clone(),
             None => randomised(traced, self.layer_order, self.seed)?,
         };
-        let mut own = self.smooth(case, traced)?;
-        if self.abs {
-            own.iter_mut()
-                .flatten()
-                .for_each(|value| *value = value.abs());
-        }
+        let own = self.smooth(case, traced)?;
         let others = models.iter().map(|random| self.smooth(case, &random.model));
-        compare(case, &own, self.similarity_func, self.abs, others)
+        compare(case, &own, self.similarity_func, others)
     }
 }
 
 impl SmoothMprt {
     /// Returns the mean explanation of the copies of each row, `[row][feature]`.
     fn smooth(&self, case: &Case<'_>, model: &Traced) -> Result<Vec<Vec<f64>>, Error> {
-        let mut sums = vec![vec![0.0; case.features()]; case.rows()];
+        let mut sums: Vec<Option<Value>> = Vec::new();
         for sample in 0..self.nr_samples {
             let found = case.explain_model(model, self.noisy(case, sample)?)?;
-            for (sums, values) in sums.iter_mut().zip(case.by_feature(&found)?) {
-                for (sum, value) in sums.iter_mut().zip(values) {
-                    *sum += value / self.nr_samples as f64;
+            if sums.is_empty() {
+                sums = found;
+                continue;
+            }
+            for (sum, value) in sums.iter_mut().zip(found) {
+                if let (Some(sum), Some(value)) = (sum, value) {
+                    *sum = sum.zip(&value, |sum, value| sum + value)?;
                 }
             }
         }
-        Ok(sums)
+        let mut features = case.by_feature(&sums, self.abs)?;
+        for value in features.iter_mut().flatten() {
+            *value /= self.nr_samples as f64;
+        }
+        Ok(features)
     }
 
     fn noisy(&self, case: &Case<'_>, sample: usize) -> Result<Values, Error> {

@@ -35,6 +35,8 @@ pub struct RelativeInputStability {
     pub eps_min: f64,
     /// Whether copies with another predicted class count, too; default false.
     pub any_class: bool,
+    /// Whether magnitudes are compared; default false, as in Quantus.
+    pub abs: bool,
     /// Seed of the noise.
     pub seed: u64,
     /// The noise of the first input in place of random noise, `[samples, rows, ...]`.
@@ -62,6 +64,8 @@ pub struct RelativeOutputStability {
     pub eps_min: f64,
     /// Whether copies with another predicted class count, too; default false.
     pub any_class: bool,
+    /// Whether magnitudes are compared; default false, as in Quantus.
+    pub abs: bool,
     /// Seed of the noise.
     pub seed: u64,
     /// The noise of the first input in place of random noise, `[samples, rows, ...]`.
@@ -91,6 +95,8 @@ pub struct RelativeRepresentationStability {
     pub eps_min: f64,
     /// Whether copies with another predicted class count, too; default false.
     pub any_class: bool,
+    /// Whether magnitudes are compared; default false, as in Quantus.
+    pub abs: bool,
     /// Seed of the noise.
     pub seed: u64,
     /// The noise of the first input in place of random noise, `[samples, rows, ...]`.
@@ -105,6 +111,7 @@ impl Default for RelativeInputStability {
             upper_bound: 0.2,
             eps_min: 1e-6,
             any_class: false,
+            abs: false,
             seed: 0,
             noise: None,
         }
@@ -118,6 +125,7 @@ impl Default for RelativeOutputStability {
             upper_bound: 0.2,
             eps_min: 1e-6,
             any_class: false,
+            abs: false,
             seed: 0,
             noise: None,
         }
@@ -132,6 +140,7 @@ impl Default for RelativeRepresentationStability {
             upper_bound: 0.2,
             eps_min: 1e-6,
             any_class: false,
+            abs: false,
             seed: 0,
             noise: None,
         }
@@ -144,6 +153,7 @@ struct Stability<'a> {
     radius: f64,
     eps_min: f64,
     any_class: bool,
+    abs: bool,
     seed: u64,
     noise: Option<&'a Value>,
     layers: &'a [String],
@@ -165,7 +175,7 @@ impl Stability<'_> {
                 .map_or(Noise::Uniform(-radius, radius), Noise::Given),
             seed: self.seed,
             normalise: false,
-            abs: false,
+            abs: self.abs,
             outputs: true,
             layers: self.layers,
             eps_min,
@@ -197,6 +207,7 @@ impl Metric for RelativeInputStability {
             radius: self.upper_bound,
             eps_min: self.eps_min,
             any_class: self.any_class,
+            abs: self.abs,
             seed: self.seed,
             noise: self.noise.as_ref(),
             layers: &[],
@@ -220,6 +231,7 @@ impl Metric for RelativeOutputStability {
             radius: self.upper_bound,
             eps_min: self.eps_min,
             any_class: self.any_class,
+            abs: self.abs,
             seed: self.seed,
             noise: self.noise.as_ref(),
             layers: &[],
@@ -248,6 +260,7 @@ impl Metric for RelativeRepresentationStability {
             radius: self.upper_bound,
             eps_min: self.eps_min,
             any_class: self.any_class,
+            abs: self.abs,
             seed: self.seed,
             noise: self.noise.as_ref(),
             layers: &layers,

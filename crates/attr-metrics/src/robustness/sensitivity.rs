@@ -60,6 +60,10 @@ pub struct SensitivityMax {
     pub n_perturb_samples: usize,
     /// The norm; default fro, as in Captum.
     pub norm_ord: Norm,
+    /// Whether explanations are divided by their largest magnitude; default false, as in Quantus.
+    pub normalise: bool,
+    /// Whether magnitudes are compared; default false, as in Quantus.
+    pub abs: bool,
     /// Seed of the noise.
     pub seed: u64,
     /// The noise of the first input in place of random noise, `[samples, rows, ...]`.
@@ -73,6 +77,8 @@ impl Default for SensitivityMax {
             perturb_radius: 0.02,
             n_perturb_samples: 10,
             norm_ord: Norm::Fro,
+            normalise: false,
+            abs: false,
             seed: 0,
             noise: None,
         }
@@ -102,7 +108,7 @@ impl Metric for SensitivityMax {
         let neighbourhood = Neighbourhood {
             samples: noise.map_or(self.n_perturb_samples, Value::rows),
             noise: noise.map_or(Noise::Uniform(-radius, radius), Noise::Given),
-            ..unlike(self.seed)
+            ..unlike(self.seed, self.normalise, self.abs)
         };
         let found = neighbourhood.of(case)?;
         let values = found.iter().map(|neighbours| {
@@ -133,6 +139,10 @@ pub struct AvgSensitivity {
     pub nr_samples: usize,
     /// The norm; default fro, as in Quantus.
     pub norm_ord: Norm,
+    /// Whether explanations are divided by their largest magnitude; default false, as in Quantus.
+    pub normalise: bool,
+    /// Whether magnitudes are compared; default false, as in Quantus.
+    pub abs: bool,
     /// Seed of the noise.
     pub seed: u64,
     /// The noise of the first input in place of random noise, `[samples, rows, ...]`.
@@ -147,6 +157,8 @@ impl Default for AvgSensitivity {
             upper_bound: None,
             nr_samples: 200,
             norm_ord: Norm::Fro,
+            normalise: false,
+            abs: false,
             seed: 0,
             noise: None,
         }
@@ -187,7 +199,7 @@ impl Metric for AvgSensitivity {
         let neighbourhood = Neighbourhood {
             samples: noise.map_or(self.nr_samples, Value::rows),
             noise: noise.map_or(Noise::Uniform(low, high), Noise::Given),
-            ..unlike(self.seed)
+            ..unlike(self.seed, self.normalise, self.abs)
         };
         let found = neighbourhood.of(case)?;
         let (mut values, mut errors) = (Vec::new(), Vec::new());
@@ -205,14 +217,14 @@ impl Metric for AvgSensitivity {
     }
 }
 
-/// A neighbourhood in which only explanations are compared, as they are.
-fn unlike(seed: u64) -> Neighbourhood<'static> {
+/// A neighbourhood in which only explanations are compared.
+fn unlike(seed: u64, normalise: bool, abs: bool) -> Neighbourhood<'static> {
     Neighbourhood {
         noise: Noise::Uniform(0.0, 0.0),
         samples: 0,
         seed,
-        normalise: false,
-        abs: false,
+        normalise,
+        abs,
         outputs: false,
         layers: &[],
         eps_min: 1e-6,
