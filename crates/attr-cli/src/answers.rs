@@ -32,6 +32,12 @@ pub struct Asked {
 /// Returns the methods that the command line names, and checks all that can be checked before any
 /// work.
 pub fn asked(arguments: &QuestionArguments) -> Result<Vec<Asked>, Error> {
+    let several = arguments.method.contains(',');
+    asked_with(arguments, several)
+}
+
+/// As [`asked`]; with `ignore`, each method ignores the flags that it has no use for.
+pub fn asked_with(arguments: &QuestionArguments, ignore: bool) -> Result<Vec<Asked>, Error> {
     let names: Vec<&str> = arguments.method.split(',').map(str::trim).collect();
     let entries = names.iter().map(|name| methods::find(name));
     let entries = entries.collect::<Result<Vec<_>, _>>()?;
@@ -45,7 +51,7 @@ pub fn asked(arguments: &QuestionArguments) -> Result<Vec<Asked>, Error> {
     let all = entries.into_iter().zip(sets).map(|(entry, set)| {
         let mut own = arguments.clone();
         own.set = set;
-        if names.len() > 1 {
+        if ignore {
             leave_out(&mut own, entry)?;
         }
         let (given, needs) = given(&own, entry)?;
@@ -96,8 +102,12 @@ fn leave_out(arguments: &mut QuestionArguments, entry: &Entry) -> Result<(), Err
 /// Divides the parameters among several methods: METHOD.KEY=VALUE goes to one, KEY=VALUE to all that
 /// have it.
 fn divided(entries: &[&'static Entry], set: &[String]) -> Result<Vec<Vec<String>>, Error> {
-    if entries.len() == 1 {
-        return Ok(vec![set.to_vec()]);
+    if let [entry] = entries {
+        // What it does not know, it says itself.
+        let prefix = format!("{}.", entry.name);
+        let own = set.iter();
+        let own = own.map(|text| text.strip_prefix(&prefix).unwrap_or(text).to_string());
+        return Ok(vec![own.collect()]);
     }
     let mut sets = vec![Vec::new(); entries.len()];
     for text in set {
@@ -211,7 +221,7 @@ fn explained_input(inputs: &Inputs) -> &Value {
 }
 
 /// The last layer whose output has channels, height and width: where class activation maps look.
-fn last_spatial(model: &Traced) -> Result<String, Error> {
+pub fn last_spatial(model: &Traced) -> Result<String, Error> {
     let spatial = |shape: &str| {
         let sizes: Vec<&str> = shape.trim_matches(['[', ']']).split(", ").collect();
         let [_, _, height, width] = sizes[..] else {

@@ -3,6 +3,8 @@
 //! ```text
 //! args.rs       the arguments                  methods/       the available methods
 //! explain.rs, part.rs  layers.rs  list.rs  lrp.rs  crp.rs   the commands
+//! evaluate.rs  tune.rs  report.rs                           more commands
+//! metrics.rs    the available metrics          ground.rs      what explanations are judged on
 //! model.rs      the model, cut as requested    parameters.rs  --set, by each method's schema
 //! input.rs  npy.rs  reads arrays and images    target.rs  baseline.rs  mask.rs  their flags
 //! output.rs     writes all files or none       picture.rs     --image
@@ -21,7 +23,9 @@ mod condition;
 mod crp;
 mod device;
 mod error;
+mod evaluate;
 mod explain;
+mod ground;
 mod input;
 mod json;
 mod layers;
@@ -31,6 +35,7 @@ mod lrp;
 mod mask;
 mod memory;
 mod methods;
+mod metrics;
 mod model;
 mod names;
 mod npy;
@@ -43,6 +48,7 @@ mod report;
 mod shift;
 mod summary;
 mod target;
+mod tune;
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -89,11 +95,14 @@ fn run() -> Result<(), Error> {
     };
     match arguments.command {
         Command::Crp(arguments) => crp::run(&arguments),
+        Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Layers(arguments) => layers::run(&arguments),
         Command::Lrp(arguments) => lrp::run(&arguments),
-        Command::Methods(arguments) => list::run(&arguments),
+        Command::Methods(arguments) => list::methods(&arguments),
+        Command::Metrics(arguments) => list::metrics(&arguments),
         Command::Report(arguments) => report::run(&arguments),
+        Command::Tune(arguments) => tune::run(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "attrx", &mut script);

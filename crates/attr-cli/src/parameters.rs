@@ -119,6 +119,8 @@ fn choices(schema: &Value) -> Vec<Choice> {
 /// The parameters given with `--set`, by name; they are removed as methods take them.
 #[derive(Clone, Debug)]
 pub struct Given {
+    /// The flag, for messages.
+    flag: &'static str,
     values: Map<String, Value>,
     texts: Vec<(String, String)>,
     /// All parameters used, including defaults; shared by clones.
@@ -126,20 +128,26 @@ pub struct Given {
 }
 
 impl Given {
-    /// Parses `key=value` texts.
+    /// Parses the `key=value` texts of `--set`.
     pub fn parse(texts: &[String]) -> Result<Self, Error> {
+        Self::parse_flag("--set", texts)
+    }
+
+    /// Parses the `key=value` texts of a flag.
+    pub fn parse_flag(flag: &'static str, texts: &[String]) -> Result<Self, Error> {
         let mut given = Self {
+            flag,
             values: Map::new(),
             texts: Vec::new(),
             used: Rc::default(),
         };
         for text in texts {
             let Some((key, value)) = text.split_once('=') else {
-                return Err(Error::input(format!("--set {text}: give key=value")));
+                return Err(Error::input(format!("{flag} {text}: give key=value")));
             };
             let (key, value) = (key.trim().to_string(), value.trim().to_string());
             if given.texts.iter().any(|(known, _)| *known == key) {
-                return Err(Error::input(format!("--set {key} is given twice")));
+                return Err(Error::input(format!("{flag} {key} is given twice")));
             }
             given.texts.push((key, value));
         }
@@ -190,19 +198,20 @@ impl Given {
             let Some(text) = self.take(&parameter.name) else {
                 continue;
             };
-            let value = read(&text, parameter)?;
+            let value = read(self.flag, &text, parameter)?;
             if let Some(config) = config.as_object_mut() {
                 config.insert(parameter.name.clone(), value);
             }
             // Checked one at a time, so that an error names the parameter.
             serde_json::from_value::<C>(config.clone()).map_err(|error| {
-                Error::input(format!("--set {}={text}: {error}", parameter.name))
+                Error::input(format!("{} {}={text}: {error}", self.flag, parameter.name))
             })?;
         }
         for (key, value) in config.as_object().into_iter().flatten() {
             self.note(key, value.clone());
         }
-        serde_json::from_value(config).map_err(|error| Error::input(format!("--set: {error}")))
+        serde_json::from_value(config)
+            .map_err(|error| Error::input(format!("{}: {error}", self.flag)))
     }
 
     /// Rejects parameters that nothing took.
@@ -223,14 +232,16 @@ impl Given {
             None => "it has none".into(),
         };
         Err(Error::input(format!(
-            "--set {key}: {method} has no such parameter; {advice}"
+            "{} {key}: {method} has no such parameter; {advice}",
+            self.flag
         )))
     }
 }
 
 /// Parses a value according to the parameter's type.
-fn read(text: &str, parameter: &Parameter) -> Result<Value, Error> {
-    let bad = |expected: &str| Error::input(format!("--set {}={text}: {expected}", parameter.name));
+fn read(flag: &str, text: &str, parameter: &Parameter) -> Result<Value, Error> {
+    let bad =
+        |expected: &str| Error::input(format!("{flag} {}={text}: {expected}", parameter.name));
     if !parameter.values.is_empty() {
         let names: Vec<&str> = parameter.values.iter().map(|c| &c.value[..]).collect();
         return match names.contains(&text) {

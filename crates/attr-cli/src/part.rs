@@ -157,6 +157,11 @@ impl Part {
         }
     }
 
+    /// Builds a method for these rows.
+    pub fn build(&self, entry: &Entry, given: Given) -> Result<Built, Error> {
+        entry.build(given, &self.setup)
+    }
+
     /// Runs the method on these rows.
     pub fn explain(
         self,

@@ -25,7 +25,7 @@ mod xrai;
 
 pub use blur_integrated_gradients::{BlurIntegratedGradients, BlurIntegratedGradientsConfig};
 pub use cam::{
-    AblationCam, Cam, CamConfig, EigenCam, EigenGradCam, Fem, FullGrad, GradCam,
+    AblationCam, AtInput, Cam, CamConfig, EigenCam, EigenGradCam, Fem, FullGrad, GradCam,
     GradCamElementWise, GradCamPlusPlus, GuidedGradCam, GuidedGradCamConfig, HiResCam, LayerCam,
     Resize, ScoreCam, ShapleyCam, XGradCam,
 };

@@ -6,11 +6,12 @@ use attr_core::Error;
 use attr_core::walk::Composite;
 use serde::{Deserialize, Serialize};
 
+use crate::rules::Gamma;
 use crate::{
-    Auto, Lrp, Mixed, Preset, Transformer, alpha1_beta0, alpha2_beta1, attnlrp, beta_smooth,
-    cp_lrp, deconvnet, deep_taylor, deep_taylor_bounded, epsilon, epsilon_alpha2_beta1,
-    epsilon_alpha2_beta1_flat, epsilon_gamma_box, epsilon_plus, epsilon_plus_flat,
-    excitation_backprop, flat, guided_backprop, w_square,
+    Auto, ByName, Lrp, Mixed, Preset, Transformer, alpha1_beta0, alpha2_beta1, attnlrp,
+    beta_smooth, cp_lrp, deconvnet, deep_taylor, deep_taylor_bounded, epsilon,
+    epsilon_alpha2_beta1, epsilon_alpha2_beta1_flat, epsilon_gamma_box, epsilon_plus,
+    epsilon_plus_flat, excitation_backprop, flat, guided_backprop, w_square,
 };
 
 /// The parameters of [`Lrp`] with a composite by its name.
@@ -25,6 +26,9 @@ pub struct LrpConfig {
     /// Gamma of LRP-γ, for the convolutions of epsilon_gamma_box (default 0.25, as in zennit) and the
     /// linear layers of attnlrp and cp_lrp (default: LRP-ε).
     pub gamma: Option<f64>,
+    /// LRP-γ with a gamma of its own for some layers, whatever the composite: LAYER:GAMMA for each
+    /// linear layer, or module of linear layers, of that name; default none.
+    pub layer_gammas: Vec<String>,
     /// The smallest value of the input, for epsilon_gamma_box, deep_taylor_bounded and auto.
     pub low: Option<f64>,
     /// The largest value of the input, for epsilon_gamma_box, deep_taylor_bounded and auto.
@@ -42,6 +46,7 @@ impl Default for LrpConfig {
             composite: CompositeName::default(),
             epsilon: 1e-6,
             gamma: None,
+            layer_gammas: Vec::new(),
             low: None,
             high: None,
             stabilizer: 1e-6,
@@ -169,7 +174,42 @@ impl LrpConfig {
             CompositeName::CpLrp => self.transformer(cp_lrp()),
             CompositeName::Auto => Arc::new(Auto::of(self.clone())),
         };
-        Ok(Mixed::new(vec![composite]))
+        Ok(match self.by_layer()? {
+            Some(layers) => Mixed::new(vec![Arc::new(layers), composite]),
+            None => Mixed::new(vec![composite]),
+        })
+    }
+
+    /// The rules of layers with a gamma of their own.
+    fn by_layer(&self) -> Result<Option<ByName>, Error> {
+        if self.layer_gammas.is_empty() {
+            return Ok(None);
+        }
+        let mut layers = ByName::new();
+        for text in &self.layer_gammas {
+            let gamma = text.rsplit_once(':').and_then(|(layer, gamma)| {
+                let gamma = gamma.trim().parse::<f64>().ok();
+                let fits = |gamma: &f64| gamma.is_finite() && *gamma >= 0.0;
+                Some((layer.trim(), gamma.filter(fits)?))
+            });
+            let Some((layer, gamma)) = gamma.filter(|(layer, _)| !layer.is_empty()) else {
+                return Err(Error::Parameter {
+                    name: "layer_gammas",
+                    value: text.clone(),
+                    expected: "write LAYER:GAMMA, such as conv1:0.25, with a gamma of at least 0",
+                });
+            };
+            let rule = Gamma::new(gamma).with_stabilizer(self.stabilizer);
+            layers = layers.with(
+                layer,
+                Arc::new(if self.zero_bias {
+                    rule.without_bias()
+                } else {
+                    rule
+                }),
+            );
+        }
+        Ok(Some(layers))
     }
 
     /// The bounds of the input.

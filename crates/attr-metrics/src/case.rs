@@ -124,7 +124,10 @@ impl<'a> Case<'a> {
     pub fn classes(&self) -> Result<Vec<usize>, Error> {
         match self.target() {
             Target::Class(class) => Ok(vec![*class; self.rows()]),
-            Target::Classes(classes) => Ok(classes.clone()),
+            Target::Classes(classes) => {
+                let origin = self.question().inputs().origin().iter();
+                Ok(origin.map(|&row| classes[row]).collect())
+            }
             other => Err(Error::Method {
                 method: "a metric of predicted classes",
                 reason: format!(
@@ -366,12 +369,18 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// Explains the rows for another target.
+    /// Explains other classes of the rows, one for each.
     ///
     /// # Errors
     /// As [`method`](Self::method); those of the method.
-    pub fn explain_target(&self, target: Target) -> Result<Vec<Option<Value>>, Error> {
-        let asked = self.rows.asked.with_targets(vec![target]);
+    pub fn explain_classes(&self, classes: &[usize]) -> Result<Vec<Option<Value>>, Error> {
+        let inputs = self.question().inputs();
+        // A target has a class for each of the caller's rows.
+        let mut all = vec![0; inputs.caller_rows()];
+        for (&row, &class) in inputs.origin().iter().zip(classes) {
+            all[row] = class;
+        }
+        let asked = self.rows.asked.with_targets(vec![Target::Classes(all)]);
         explain(self.method()?, &asked)
     }
 

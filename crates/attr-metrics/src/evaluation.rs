@@ -104,6 +104,14 @@ impl<'e, I: Inputs, M: Model<I>> Evaluation<'e, I, M> {
         self.with_rows(|rows, grouping| score(metric, &Case::new(rows, grouping, &explainer)))
     }
 
+    /// Returns the features of rows.
+    pub(crate) fn grouping(&self, rows: &Rows<'_>) -> Result<Rc<Grouping>, Error> {
+        rows.grouping("", || {
+            let given = self.features.clone();
+            Ok(given.unwrap_or_else(|| usual(rows.question.inputs().values().first())))
+        })
+    }
+
     /// Passes the rows, with everything that cases about them share, and their features to `judge`.
     pub(crate) fn with_rows<T>(
         &self,
@@ -122,10 +130,7 @@ impl<'e, I: Inputs, M: Model<I>> Evaluation<'e, I, M> {
                     None => asked.clone(),
                 };
                 let rows = Rows::new(&question, &asked, &self.masks)?;
-                let grouping = rows.grouping("", || {
-                    let given = self.features.clone();
-                    Ok(given.unwrap_or_else(|| usual(question.inputs().values().first())))
-                })?;
+                let grouping = self.grouping(&rows)?;
                 judge(&rows, grouping)
             },
         )

@@ -66,15 +66,16 @@ impl Given {
         }
         for (i, value) in self.0.iter().enumerate() {
             let Some(value) = value.clone() else { continue };
-            let (input, shape) = (&inputs.values()[i], value.shape());
-            if shape != input.shape() {
+            let mut expected = inputs.values()[i].shape();
+            expected[0] = inputs.caller_rows();
+            if value.shape() != expected {
                 return Err(Error::Shape {
                     what: format!("the attribution of input {i}"),
-                    got: shape,
-                    expected: format!("{:?}, as the input has,", input.shape()),
+                    got: value.shape(),
+                    expected: format!("{expected:?}, as the input has,"),
                 });
             }
-            checked[i] = Some(value.detached());
+            checked[i] = Some(value.detached().select_rows(inputs.origin()));
         }
         Ok(checked)
     }

@@ -3,6 +3,7 @@
 
 mod axioms;
 mod case;
+mod comparison;
 mod complexity;
 mod evaluation;
 mod explainer;
@@ -11,13 +12,16 @@ mod localisation;
 mod metric;
 mod options;
 mod randomisation;
+mod references;
 mod robustness;
 mod rows;
 mod similarity;
 mod statistics;
+mod tuning;
 
 pub use axioms::{Completeness, InputInvariance, NonSensitivity, laws};
 pub use case::Case;
+pub use comparison::{Agreement, Column, Comparison, Disagreement, EDGE_DETECTOR, RANDOM};
 pub use complexity::{Complexity, EffectiveComplexity, Mstc, Sparseness};
 pub use evaluation::Evaluation;
 pub use explainer::{ByFunction, Explainer, Given, explained_by};
@@ -29,6 +33,7 @@ pub use localisation::{
 pub use metric::{About, Family, Measured, Metric, Needs, Score};
 pub use options::{Order, Variant};
 pub use randomisation::{EfficientMprt, LayerOrder, Mprt, RandomLogit, Randomised, SmoothMprt};
+pub use references::{EdgeDetector, RandomMap};
 pub use robustness::{
     AvgSensitivity, Consistency, Continuity, Discretise, LocalLipschitzEstimate, Norm,
     RelativeInputStability, RelativeOutputStability, RelativeRepresentationStability,
@@ -36,3 +41,4 @@ pub use robustness::{
 };
 pub use rows::Absent;
 pub use similarity::Similarity;
+pub use tuning::{Halving, Round, Tuned};

@@ -63,6 +63,13 @@ impl<'a> Rows<'a> {
         })
     }
 
+    /// Returns some of the rows, which share nothing with these.
+    pub fn select(&self, indices: &[usize]) -> Result<Self, Error> {
+        let inputs = self.question.inputs().select(indices);
+        let question = self.question.with_inputs(inputs.clone());
+        Self::new(&question, &self.asked.with_inputs(inputs), &self.masks)
+    }
+
     /// Returns the features of a mask. They are resolved once for each `name`.
     pub fn grouping(
         &self,
@@ -259,7 +266,7 @@ fn truth(masks: &[Value], inputs: &Values, features: &Features) -> Result<Vec<Ve
     }
     let mut whole: Vec<Option<Value>> = vec![None; inputs.values().len()];
     for (mask, &i) in masks.iter().zip(&explained) {
-        whole[i] = Some(spread(mask, &inputs.values()[i], i)?);
+        whole[i] = Some(spread(mask, inputs, i)?);
     }
     let sums = by_feature(&whole, false, inputs, features)?;
     let rows = sums.into_iter();
@@ -268,18 +275,23 @@ fn truth(masks: &[Value], inputs: &Values, features: &Features) -> Result<Vec<Ve
         .collect())
 }
 
-/// Returns a mask of zeros and ones shaped like its input. Dimensions of the mask that are 1 are
+/// Returns the mask of each row, zeros and ones, shaped like the input. Dimensions of the mask that are 1 are
 /// repeated.
-fn spread(mask: &Value, input: &Value, i: usize) -> Result<Value, Error> {
-    let (shape, own) = (input.shape(), mask.shape());
+fn spread(mask: &Value, inputs: &Values, i: usize) -> Result<Value, Error> {
+    let own = mask.shape();
+    let mut shape = inputs.values()[i].shape();
     let fits = |(size, own): (&usize, &usize)| own == size || *own == 1;
-    if shape.len() != own.len() || own[0] != shape[0] || !shape.iter().zip(&own).all(fits) {
+    let rows_fit = own.first() == Some(&inputs.caller_rows());
+    if shape.len() != own.len() || !rows_fit || !shape.iter().zip(&own).skip(1).all(fits) {
+        shape[0] = inputs.caller_rows();
         return Err(Error::Shape {
             what: format!("the ground-truth mask of input {i}"),
             got: own,
             expected: format!("{shape:?}, where all but the first size may be 1,"),
         });
     }
+    let mask = mask.select_rows(inputs.origin());
+    let own = mask.shape();
     let data = mask.to_vec()?;
     if mask.kind() == Kind::Float && data.iter().any(|value| !value.is_finite()) {
         return Err(Error::NonFinite {
@@ -297,5 +309,5 @@ fn spread(mask: &Value, input: &Value, i: usize) -> Result<Value, Error> {
         f32::from(u8::from(data[at] != 0.0))
     });
     let data = burn::tensor::TensorData::new(spread.collect::<Vec<f32>>(), shape);
-    Ok(Value::from_data(data, &input.device()))
+    Ok(Value::from_data(data, &inputs.values()[i].device()))
 }

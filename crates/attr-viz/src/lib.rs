@@ -17,7 +17,7 @@ mod tokens;
 mod view;
 
 pub use animation::Animation;
-pub use chart::{Bars, Beeswarm, Curve, Curves, Series, SeriesView, Waterfall};
+pub use chart::{Bars, Beeswarm, Curve, Curves, Series, SeriesView, Table, Waterfall};
 pub use error::Error;
 pub use figure::Figure;
 pub use map::Map;

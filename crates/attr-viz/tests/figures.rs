@@ -9,7 +9,7 @@ use std::path::Path;
 use attr_core::{Feature, Row, Value};
 use attr_viz::{
     Animation, Bars, Beeswarm, Curve, Curves, Figure, Frame, Map, Opaque, Panel, Picture, Series,
-    SeriesView, Sign, Style, Tokens, View, Waterfall,
+    SeriesView, Sign, Style, Table, Tokens, View, Waterfall,
 };
 use burn::tensor::{Device, Tensor};
 use image::RgbImage;
@@ -233,11 +233,23 @@ fn figures() -> Vec<(&'static str, Drawn)> {
             series(SeriesView::ColoredGraph)
                 .and_then(|chart| chart.with_style(positive).to_image()),
         ),
+        ("table", table().and_then(|table| table.to_image())),
         (
             "tokens",
             tokens().and_then(|text| text.with_title("A review").to_image()),
         ),
     ]
+}
+
+fn table() -> Result<Table, attr_viz::Error> {
+    let mut table = Table::new(["deletion ↓", "a metric with a name that is far too long ↑"]);
+    table.push(
+        "saliency",
+        [("0.312 ± 0.021", Some(2.0)), ("0.120", Some(1.0))],
+    )?;
+    table.push("lrp", [("0.298 ± 0.040", Some(1.0)), ("0.061", Some(2.0))])?;
+    table.push("random", [("0.524 ± 0.011", Some(3.0)), ("-", None)])?;
+    Ok(table.with_title("64 digits"))
 }
 
 #[test]
@@ -301,6 +313,7 @@ fn what_cannot_be_drawn_is_an_error() {
         Bars::new(&nan).to_image(),
         Waterfall::new(&nan, 0.0).to_image(),
         Bars::new(&Row::default()).to_image(),
+        Table::new(["a"]).to_image(),
         Curves::new("x", "y").to_image(),
         Curves::new("x", "y")
             .with_curve(Curve::new("a", vec![(0.0, f64::NAN)]))
@@ -313,6 +326,7 @@ fn what_cannot_be_drawn_is_an_error() {
     assert!(Beeswarm::new(&["a", "b"], [row]).is_err());
     assert!(Tokens::new(&["a", "b"], vec![1.0]).is_err());
     assert!(Tokens::new(&[""; 0], vec![]).is_err());
+    assert!(Table::new(["a", "b"]).push("one", [("1", None)]).is_err());
     assert!(Bars::new(&row_of_one()).save("chart.bmp").is_err());
 }
 

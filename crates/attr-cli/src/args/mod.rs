@@ -3,9 +3,11 @@
 //! ```text
 //! mod.rs        the commands, the model and its inputs, the short commands
 //! question.rs   explain and report: a question to one or several methods
+//! evaluation.rs evaluate, tune and metrics
 //! relevance.rs  lrp and crp
 //! ```
 
+mod evaluation;
 mod question;
 mod relevance;
 
@@ -13,6 +15,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use evaluation::{EvaluateArguments, GroundArguments, MetricsArguments, TuneArguments};
 pub use question::{ExplainArguments, QuestionArguments, ReportArguments};
 pub use relevance::{
     CheckArguments, ConceptsArguments, ConditionalArguments, CrpArguments, CrpCommand,
@@ -38,12 +41,15 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 pub enum Command {
+    Evaluate(Box<EvaluateArguments>),
     Explain(Box<ExplainArguments>),
     Layers(LayersArguments),
     Lrp(LrpArguments),
     Crp(CrpArguments),
     Methods(MethodsArguments),
+    Metrics(MetricsArguments),
     Report(Box<ReportArguments>),
+    Tune(Box<TuneArguments>),
     /// Prints a completion script for a shell.
     ///
     /// Example:

@@ -10,10 +10,11 @@
 //! grad_cam.rs, hi_res_cam.rs, element_wise_cam.rs, grad_cam_plus_plus.rs, x_grad_cam.rs,
 //! layer_cam.rs, eigen_cam.rs, eigen_grad_cam.rs, fem.rs        one weighting each
 //! ablation_cam.rs, score_cam.rs, shapley_cam.rs                weights from further evaluations
-//! guided_grad_cam.rs, full_grad.rs                             maps of the input
+//! guided_grad_cam.rs, full_grad.rs, at_input.rs                maps of the input
 //! ```
 
 mod ablation_cam;
+mod at_input;
 mod eigen_cam;
 mod eigen_grad_cam;
 mod element_wise_cam;
@@ -31,6 +32,7 @@ pub mod weighting;
 mod x_grad_cam;
 
 pub use ablation_cam::AblationCam;
+pub use at_input::AtInput;
 pub use eigen_cam::EigenCam;
 pub use eigen_grad_cam::EigenGradCam;
 pub use element_wise_cam::GradCamElementWise;

@@ -3,8 +3,8 @@
 //! Sixt, Granz, Landgraf, 2020 (<https://arxiv.org/abs/1912.09818>). Quantus: `RandomLogit`, which
 //! compares images as if they had one dimension; `variant` = quantus does the same.
 
+use attr_core::Error;
 use attr_core::build::Random;
-use attr_core::{Error, Target};
 use serde::{Deserialize, Serialize};
 
 use crate::options::Variant;
@@ -73,7 +73,7 @@ impl Metric for RandomLogit {
             });
         }
         let own = case.relevance_or_magnitude(self.abs)?;
-        let other = case.by_feature(&case.explain_target(Target::Classes(others))?, self.abs)?;
+        let other = case.by_feature(&case.explain_classes(&others)?, self.abs)?;
         let width = match self.variant {
             Variant::Paper => case.width(),
             Variant::Quantus => case.features(),
