@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::mprt::compare;
 use super::parameters::{LayerOrder, Randomised, randomised};
 use crate::options::{at_least, positive};
+use crate::robustness::first_explained;
 use crate::{About, Case, Family, Measured, Metric, Needs, Similarity};
 
 /// Computes what [`Mprt`](crate::Mprt) does, of explanations that are means over noisy copies of the
@@ -37,8 +38,8 @@ pub struct SmoothMprt {
     pub abs: bool,
     /// Seed of the noise and the random parameters.
     pub seed: u64,
-    /// Standard normal noise of the first input in place of random noise, `[nr_samples - 1, rows,
-    /// ...]`.
+    /// Standard normal noise of the first explained input in place of random noise,
+    /// `[nr_samples - 1, rows, ...]`. Other inputs stay as they are.
     #[serde(skip)]
     pub noise: Option<Value>,
     /// Models in place of randomised ones.
@@ -85,7 +86,8 @@ impl Metric for SmoothMprt {
         let question = case.question();
         question.check_attributed()?;
         if let Some(noise) = &self.noise {
-            let input = question.inputs().values()[0].shape();
+            let inputs = question.inputs();
+            let input = inputs.values()[first_explained(inputs)].shape();
             let expected = [&[self.nr_samples - 1], &input[..]].concat();
             if noise.shape() != expected {
                 return Err(Error::Shape {
@@ -136,8 +138,9 @@ impl SmoothMprt {
         }
         let mut noisy: Vec<Option<Value>> = vec![None; inputs.values().len()];
         let mut random = Random::stream(self.seed, sample as u64);
+        let only = self.noise.as_ref().map(|_| first_explained(inputs));
         for (i, value) in inputs.values().iter().enumerate() {
-            if !inputs.attributed(i) {
+            if !inputs.attributed(i) || only.is_some_and(|only| i != only) {
                 continue;
             }
             let mut data = value.to_vec()?;

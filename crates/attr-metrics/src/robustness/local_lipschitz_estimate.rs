@@ -35,7 +35,8 @@ pub struct LocalLipschitzEstimate {
     pub abs: bool,
     /// Seed of the noise.
     pub seed: u64,
-    /// The noise of the first input in place of random noise, `[samples, rows, ...]`.
+    /// The noise of the first explained input in place of random noise, `[samples, rows, ...]`.
+    /// Other inputs stay as they are.
     #[serde(skip)]
     pub noise: Option<Value>,
 }

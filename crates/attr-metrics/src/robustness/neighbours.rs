@@ -18,7 +18,7 @@ pub(super) enum Noise<'a> {
     Uniform(f64, f64),
     /// Normal noise with a mean and a standard deviation.
     Normal(f64, f64),
-    /// Given noise, `[samples, rows, ...]` of the first input.
+    /// Given noise, `[samples, rows, ...]` of the first explained input.
     Given(&'a Value),
 }
 
@@ -91,7 +91,8 @@ impl Neighbourhood<'_> {
         let question = case.question();
         question.check_attributed()?;
         if let Noise::Given(noise) = self.noise {
-            let input = question.inputs().values()[0].shape();
+            let inputs = question.inputs();
+            let input = inputs.values()[first_explained(inputs)].shape();
             let expected = [&[self.samples], &input[..]].concat();
             if noise.shape() != expected {
                 return Err(Error::Shape {
@@ -157,13 +158,13 @@ impl Neighbourhood<'_> {
             .iter()
             .map(|copy| Random::stream(self.seed, copy.number as u64))
             .collect();
-        let given = match self.noise {
-            Noise::Given(noise) => noise.to_vec()?,
-            _ => Vec::new(),
+        let (given, only) = match self.noise {
+            Noise::Given(noise) => (noise.to_vec()?, Some(first_explained(inputs))),
+            _ => (Vec::new(), None),
         };
         let mut noisy: Vec<Option<Value>> = vec![None; inputs.values().len()];
         for (i, value) in copies.values().iter().enumerate() {
-            if !inputs.attributed(i) {
+            if !inputs.attributed(i) || only.is_some_and(|only| i != only) {
                 continue;
             }
             let mut data = value.to_vec()?;
@@ -249,6 +250,12 @@ struct Seen {
     layers: Vec<Vec<Vec<f32>>>,
 }
 
+/// Returns the first explained input, the one that noise can be given for.
+pub(crate) fn first_explained(inputs: &Values) -> usize {
+    let mut all = 0..inputs.values().len();
+    all.find(|&i| inputs.attributed(i)).unwrap_or_default()
+}
+
 /// Returns the elements of each row of several values, one value after another.
 fn flat(values: &[Option<Value>]) -> Result<Vec<Vec<f32>>, Error> {
     let mut rows: Vec<Vec<f32>> = Vec::new();
@@ -261,4 +268,29 @@ fn flat(values: &[Option<Value>]) -> Result<Vec<Vec<f32>>, Error> {
         }
     }
     Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Tensor};
+
+    use crate::{Metric, SensitivityMax, explained_by};
+
+    /// The second input is wider than the noise.
+    #[test]
+    fn noise_of_the_first_input_leaves_the_second_as_it_is() {
+        let device = Device::default();
+        let narrow = Tensor::<2>::from_floats([[1.0], [2.0]], &device);
+        let wide = Tensor::<2>::from_floats([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]], &device);
+        let noise = Tensor::<3>::from_floats([[[1.0], [2.0]]], &device);
+        let sensitivity = SensitivityMax {
+            noise: Some(noise.into()),
+            ..SensitivityMax::default()
+        };
+        type Both = (Tensor<2>, Tensor<2>);
+        let model = |(narrow, wide): Both| narrow + wide.sum_dim(1);
+        let output = explained_by(move |x: Both, _: &[usize]| model(x));
+        let found = sensitivity.evaluate(&model, &(narrow, wide), 0, &output);
+        assert_eq!(found.unwrap().values, [0.5, 0.5]);
+    }
 }

@@ -39,7 +39,8 @@ pub struct RelativeInputStability {
     pub abs: bool,
     /// Seed of the noise.
     pub seed: u64,
-    /// The noise of the first input in place of random noise, `[samples, rows, ...]`.
+    /// The noise of the first explained input in place of random noise, `[samples, rows, ...]`.
+    /// Other inputs stay as they are.
     #[serde(skip)]
     pub noise: Option<Value>,
 }
@@ -68,7 +69,8 @@ pub struct RelativeOutputStability {
     pub abs: bool,
     /// Seed of the noise.
     pub seed: u64,
-    /// The noise of the first input in place of random noise, `[samples, rows, ...]`.
+    /// The noise of the first explained input in place of random noise, `[samples, rows, ...]`.
+    /// Other inputs stay as they are.
     #[serde(skip)]
     pub noise: Option<Value>,
 }
@@ -99,7 +101,8 @@ pub struct RelativeRepresentationStability {
     pub abs: bool,
     /// Seed of the noise.
     pub seed: u64,
-    /// The noise of the first input in place of random noise, `[samples, rows, ...]`.
+    /// The noise of the first explained input in place of random noise, `[samples, rows, ...]`.
+    /// Other inputs stay as they are.
     #[serde(skip)]
     pub noise: Option<Value>,
 }
