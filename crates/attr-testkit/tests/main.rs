@@ -30,6 +30,7 @@ mod perturbations;
 mod published;
 mod published_black_boxes;
 mod quantus;
+mod published_metrics;
 mod questions;
 mod results;
 mod sampling;

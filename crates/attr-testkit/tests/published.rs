@@ -49,13 +49,17 @@ pub(crate) enum Within {
 }
 
 /// A traced model and its inputs, without their types.
-struct Case {
-    model: Traced,
-    x: Values,
+pub(crate) struct Case {
+    pub(crate) model: Traced,
+    pub(crate) x: Values,
 }
 
 impl Case {
-    fn new<M, I, O>(module: &M, x: I, forward: impl Fn(&M, I) -> O + Send + Sync + 'static) -> Self
+    pub(crate) fn new<M, I, O>(
+        module: &M,
+        x: I,
+        forward: impl Fn(&M, I) -> O + Send + Sync + 'static,
+    ) -> Self
     where
         M: Module + 'static,
         I: Inputs,
@@ -75,7 +79,7 @@ impl Case {
         }
     }
 
-    fn inputs(&self, method: &impl Method, target: impl Into<Target>) -> Found {
+    pub(crate) fn inputs(&self, method: &impl Method, target: impl Into<Target>) -> Found {
         self.inputs_in(method, target, Budget::default())
     }
 
@@ -127,9 +131,9 @@ fn row_sums(value: &Value) -> Vec<f32> {
 }
 
 /// An attribution, a value for each input or layer.
-struct Found {
-    values: Vec<Value>,
-    delta: Option<Vec<f32>>,
+pub(crate) struct Found {
+    pub(crate) values: Vec<Value>,
+    pub(crate) delta: Option<Vec<f32>>,
 }
 
 impl Found {
@@ -163,7 +167,7 @@ pub(crate) fn close(name: &str, got: &[Vec<f32>], expected: &[impl AsRef<[f32]>]
 }
 
 #[track_caller]
-fn close_numbers(name: &str, got: &[f32], expected: &[f32], within: Within) {
+pub(crate) fn close_numbers(name: &str, got: &[f32], expected: &[f32], within: Within) {
     assert_eq!(got.len(), expected.len(), "{name}: elements");
     let mut differences = got.iter().zip(expected).map(|(g, e)| (g - e).abs());
     let fits = match within {
@@ -196,7 +200,7 @@ fn region(units: Range<usize>) -> Target {
     Target::Region(vec![units])
 }
 
-fn multi_layer(x: &[[f32; 3]]) -> Case {
+pub(crate) fn multi_layer(x: &[[f32; 3]]) -> Case {
     Case::new(&MultiLayer::new(&device()), rows(x), |m, x| m.forward(x))
 }
 
@@ -293,7 +297,7 @@ fn two_images() -> Case {
 
 /// Returns budgets that must not change the result. On a GPU, especially one in software, small
 /// pieces are slow; budgets are tested on every device elsewhere.
-fn budgets() -> &'static [Budget] {
+pub(crate) fn budgets() -> &'static [Budget] {
     let all = &[Budget::Bytes(1 << 30), Budget::Rows(5), Budget::Rows(20)];
     if std::env::var("ATTR_DEVICE").is_ok_and(|device| device == "wgpu") {
         &all[..1]
