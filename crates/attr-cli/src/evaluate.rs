@@ -23,11 +23,11 @@ const GIVEN: &str = "attributions";
 /// Judges explanations and writes the requested outputs.
 pub fn run(arguments: &EvaluateArguments) -> Result<(), Error> {
     // Check everything that can be checked before doing any work.
-    let measures = metrics::build(
-        &named(arguments),
-        &arguments.ground.metric_set,
-        arguments.ground.seed,
-    )?;
+    let set = match &arguments.metrics {
+        Some(_) => arguments.ground.metric_set.clone(),
+        None => metrics::usual_set(&arguments.ground.metric_set),
+    };
+    let measures = metrics::build(&named(arguments), &set, arguments.ground.seed)?;
     check_needs(arguments, &measures)?;
     check_outputs(arguments)?;
     let asked = match &arguments.methods {

@@ -94,8 +94,33 @@ pub const ALL: &[Entry] = &[
 pub const USUAL: &str = "infidelity,sensitivity-max,faithfulness-correlation,deletion,insertion,\
                          abpc,sparseness,random-logit";
 
+/// Their parameters, unless others are given: methods have different units, so infidelity scales each
+/// to its smallest error.
+const USUAL_SET: &str = "infidelity.normalize=true";
+
 /// Those that are added where ground-truth masks are given.
 pub const USUAL_WITH_MASKS: &str = "relevance-rank-accuracy,pointing-game";
+
+/// Returns the parameters of the usual metrics: those given, and the usual ones for the others.
+pub fn usual_set(given: &[String]) -> Vec<String> {
+    let mut set = given.to_vec();
+    let key = |text: &str| {
+        text.split('=')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_string()
+    };
+    let usual = key(USUAL_SET);
+    let short = usual.split('.').next_back().unwrap_or_default();
+    if !set
+        .iter()
+        .any(|text| key(text) == usual || key(text) == short)
+    {
+        set.push(USUAL_SET.into());
+    }
+    set
+}
 
 /// Other names of metrics.
 const ALIASES: [(&str, &str); 4] = [

@@ -3,13 +3,10 @@
 //!
 //! Captum's tests allow 0.05, which is more than most of the numbers they expect. Here the numbers
 //! are what Captum 0.9.0 gives in those tests, to 1e-4 or less where they are small.
-//!
-//! Captum's tests also give noise for two inputs, to Saliency, GradientSHAP and DeepLIFT. Here noise
-//! can be given for one.
 
 use attr_core::perturb::Perturbation;
 use attr_core::{Baselines, Budget, Constant, Error, Method, Run, Target, Value};
-use attr_gradient::{DeepLift, GuidedBackprop, IntegratedGradients, Saliency};
+use attr_gradient::{DeepLift, GradientShap, GuidedBackprop, IntegratedGradients, Saliency};
 use attr_metrics::{Evaluation, Explainer, Given, Infidelity, Metric, Perturb, Perturbed};
 use attr_metrics::{InfidelityPerturbation, SensitivityMax};
 use attr_perturb::FeatureAblation;
@@ -324,16 +321,22 @@ fn infidelity_of_removing_features_is_zero_for_complete_explanations() {
     }
 }
 
-/// Returns the noise of Captum's tests: the same for all copies of all rows, and hundredths around
-/// zero along a row.
-fn ramp(samples: usize, asked: &Asked) -> Option<Value> {
-    let shape = asked.case.x.values()[0].shape();
-    let width: usize = shape[1..].iter().product();
-    let lowest = -(width.div_ceil(2) as f32);
-    let one_row = (0..width).map(|i| (lowest + i as f32) / 100.0);
-    let numbers: Vec<f32> = one_row.cycle().take(samples * shape[0] * width).collect();
-    let shape = [&[samples], &shape[..]].concat();
-    Some(Value::from_data(TensorData::new(numbers, shape), &device()))
+/// Returns the noise of Captum's tests for each input: the same for all copies of all rows, and
+/// hundredths around zero along a row.
+fn ramp(samples: usize, asked: &Asked) -> Vec<Value> {
+    let x = &asked.case.x;
+    let explained = (0..x.values().len()).filter(|&i| x.attributed(i));
+    explained
+        .map(|i| {
+            let shape = x.values()[i].shape();
+            let width: usize = shape[1..].iter().product();
+            let lowest = -(width.div_ceil(2) as f32);
+            let one_row = (0..width).map(|i| (lowest + i as f32) / 100.0);
+            let numbers: Vec<f32> = one_row.cycle().take(samples * shape[0] * width).collect();
+            let shape = [&[samples], &shape[..]].concat();
+            Value::from_data(TensorData::new(numbers, shape), &device())
+        })
+        .collect()
 }
 
 #[test]
@@ -351,10 +354,15 @@ fn sensitivity_to_given_noise() {
     };
     let saliency = || Box::new(Saliency::new());
     let ig = Box::new(IntegratedGradients::new());
+    let shap = Box::new(GradientShap::new());
+    let lift = Box::new(DeepLift::new());
     let from_ones = DeepLift::new().with_baseline(rows(&[[1.0; 3]; 4]));
     let of_ig = &[0.005_976, 0.010_598, 0.001_605, 0.008_586];
     let of_lift = &[0.010_214, 0.003_162, 0.001_832, 0.001_287];
     let cases: &[Row<Box<dyn Method>>] = &[
+        ("two inputs", basic2(1), saliency(), 5, &[0.0]),
+        ("two inputs, GradientSHAP", basic2(1), shap, 5, &[0.0]),
+        ("two inputs, DeepLIFT", basic4(), lift, 10, &[0.0]),
         ("images", images(), saliency(), 10, &[0.0; 20]),
         ("positions", alone, ig, 1, of_ig),
         ("one copy", shifted(), saliency(), 1, &[0.0; 5]),

@@ -269,7 +269,7 @@ fn metric(golden: &Golden, entry: &Entry) -> Box<dyn Metric> {
         options.extend(more.as_object().unwrap().clone());
         options
     };
-    let noise = || Some(golden.value(&entry.noise));
+    let noise = || vec![golden.value(&entry.noise)];
     let quantus = || with(json!({ "variant": "quantus" }));
     match entry.metric.as_str() {
         "faithfulness-correlation" => Box::new(FaithfulnessCorrelation {

@@ -124,8 +124,8 @@ pub struct EvaluateArguments {
     #[arg(long, value_name = "FILE.npy")]
     pub attributions: Option<PathBuf>,
 
-    /// The metrics, named as in `attrx metrics`, separated by commas. Default: infidelity,
-    /// sensitivity-max, faithfulness-correlation, deletion, insertion, abpc, sparseness and
+    /// The metrics, named as in `attrx metrics`, separated by commas. Default: infidelity (with
+    /// normalize=true, since methods have different units), sensitivity-max, faithfulness-correlation, deletion, insertion, abpc, sparseness and
     /// random-logit; with --masks, relevance-rank-accuracy and pointing-game, too; for
     /// --attributions, those that need no method.
     #[arg(long, alias = "metric", value_name = "NAME,...")]

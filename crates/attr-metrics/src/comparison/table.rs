@@ -107,6 +107,8 @@ fn with_interval(mean: f64, interval: Option<f64>) -> String {
         return "-".into();
     }
     match interval {
+        // Rounding is not a spread.
+        Some(interval) if interval <= 1e-9 * mean.abs() => format!("{} ± 0", short(mean)),
         Some(interval) => format!("{} ± {}", short(mean), short(interval)),
         None => short(mean),
     }

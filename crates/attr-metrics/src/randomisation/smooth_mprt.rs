@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::mprt::compare;
 use super::parameters::{LayerOrder, Randomised, randomised};
 use crate::options::{at_least, positive};
-use crate::robustness::first_explained;
+use crate::robustness::check_noise;
 use crate::{About, Case, Family, Measured, Metric, Needs, Similarity};
 
 /// Computes what [`Mprt`](crate::Mprt) does, of explanations that are means over noisy copies of the
@@ -38,10 +38,10 @@ pub struct SmoothMprt {
     pub abs: bool,
     /// Seed of the noise and the random parameters.
     pub seed: u64,
-    /// Standard normal noise of the first explained input in place of random noise,
-    /// `[nr_samples - 1, rows, ...]`. Other inputs stay as they are.
+    /// Standard normal noise in place of random noise, for each explained input in order:
+    /// `[nr_samples - 1, rows, ...]`.
     #[serde(skip)]
-    pub noise: Option<Value>,
+    pub noise: Vec<Value>,
     /// Models in place of randomised ones.
     #[serde(skip)]
     pub models: Option<Vec<Randomised>>,
@@ -56,7 +56,7 @@ impl Default for SmoothMprt {
             noise_magnitude: 0.1,
             abs: true,
             seed: 0,
-            noise: None,
+            noise: Vec::new(),
             models: None,
         }
     }
@@ -85,18 +85,7 @@ impl Metric for SmoothMprt {
         at_least("noise_magnitude", self.noise_magnitude, 0.0, expected)?;
         let question = case.question();
         question.check_attributed()?;
-        if let Some(noise) = &self.noise {
-            let inputs = question.inputs();
-            let input = inputs.values()[first_explained(inputs)].shape();
-            let expected = [&[self.nr_samples - 1], &input[..]].concat();
-            if noise.shape() != expected {
-                return Err(Error::Shape {
-                    what: "the noise of the copies".into(),
-                    got: noise.shape(),
-                    expected: format!("{expected:?}"),
-                });
-            }
-        }
+        check_noise(&self.noise, question.inputs(), self.nr_samples - 1)?;
         let traced = question.traced()?;
         let models = match &self.models {
             Some(models) => models.clone(),
@@ -138,16 +127,17 @@ impl SmoothMprt {
         }
         let mut noisy: Vec<Option<Value>> = vec![None; inputs.values().len()];
         let mut random = Random::stream(self.seed, sample as u64);
-        let only = self.noise.as_ref().map(|_| first_explained(inputs));
+        let mut given = self.noise.iter();
         for (i, value) in inputs.values().iter().enumerate() {
-            if !inputs.attributed(i) || only.is_some_and(|only| i != only) {
+            if !inputs.attributed(i) {
                 continue;
             }
             let mut data = value.to_vec()?;
             let width = data.len() / value.rows();
             // The same draws for all rows.
-            let noise = match &self.noise {
+            let noise = match given.next() {
                 Some(noise) => noise.slice_rows(sample..sample + 1).to_vec()?,
+                None if !self.noise.is_empty() => vec![0.0],
                 None => random.normal(width).collect(),
             };
             let noise = noise.iter().cycle();

@@ -35,10 +35,9 @@ pub struct LocalLipschitzEstimate {
     pub abs: bool,
     /// Seed of the noise.
     pub seed: u64,
-    /// The noise of the first explained input in place of random noise, `[samples, rows, ...]`.
-    /// Other inputs stay as they are.
+    /// Noise in place of random noise, for each explained input in order: `[samples, rows, ...]`.
     #[serde(skip)]
-    pub noise: Option<Value>,
+    pub noise: Vec<Value>,
 }
 
 impl Default for LocalLipschitzEstimate {
@@ -50,7 +49,7 @@ impl Default for LocalLipschitzEstimate {
             normalise: true,
             abs: false,
             seed: 0,
-            noise: None,
+            noise: Vec::new(),
         }
     }
 }
@@ -80,10 +79,10 @@ impl Metric for LocalLipschitzEstimate {
             f64::MIN,
             "it must be finite",
         )?;
-        let noise = self.noise.as_ref();
+        let given = self.noise.first();
         let neighbourhood = Neighbourhood {
-            samples: noise.map_or(self.nr_samples, Value::rows),
-            noise: noise.map_or(Noise::Normal(mean, std), Noise::Given),
+            samples: given.map_or(self.nr_samples, Value::rows),
+            noise: given.map_or(Noise::Normal(mean, std), |_| Noise::Given(&self.noise)),
             seed: self.seed,
             normalise: self.normalise,
             abs: self.abs,

@@ -19,7 +19,7 @@ mod sensitivity;
 pub use consistency::{Consistency, Discretise};
 pub use continuity::Continuity;
 pub use local_lipschitz_estimate::LocalLipschitzEstimate;
-pub(crate) use neighbours::{Neighbour, first_explained};
+pub(crate) use neighbours::{Neighbour, check_noise};
 pub use relative_stability::{
     RelativeInputStability, RelativeOutputStability, RelativeRepresentationStability,
 };

@@ -18,8 +18,8 @@ pub(super) enum Noise<'a> {
     Uniform(f64, f64),
     /// Normal noise with a mean and a standard deviation.
     Normal(f64, f64),
-    /// Given noise, `[samples, rows, ...]` of the first explained input.
-    Given(&'a Value),
+    /// Given noise of the first explained inputs, `[samples, rows, ...]` each; others have none.
+    Given(&'a [Value]),
 }
 
 /// Which neighbours are explained, and what is measured of them.
@@ -91,16 +91,7 @@ impl Neighbourhood<'_> {
         let question = case.question();
         question.check_attributed()?;
         if let Noise::Given(noise) = self.noise {
-            let inputs = question.inputs();
-            let input = inputs.values()[first_explained(inputs)].shape();
-            let expected = [&[self.samples], &input[..]].concat();
-            if noise.shape() != expected {
-                return Err(Error::Shape {
-                    what: "the noise of the neighbours".into(),
-                    got: noise.shape(),
-                    expected: format!("{expected:?}"),
-                });
-            }
+            check_noise(noise, question.inputs(), self.samples)?;
             return Ok(Rc::new(self.explain(case)?));
         }
         case.neighbours(format!("{self:?}"), || self.explain(case))
@@ -158,15 +149,17 @@ impl Neighbourhood<'_> {
             .iter()
             .map(|copy| Random::stream(self.seed, copy.number as u64))
             .collect();
-        let (given, only) = match self.noise {
-            Noise::Given(noise) => (noise.to_vec()?, Some(first_explained(inputs))),
-            _ => (Vec::new(), None),
+        let given = match self.noise {
+            Noise::Given(noise) => noise,
+            _ => &[],
         };
+        let mut given = given.iter();
         let mut noisy: Vec<Option<Value>> = vec![None; inputs.values().len()];
         for (i, value) in copies.values().iter().enumerate() {
-            if !inputs.attributed(i) || only.is_some_and(|only| i != only) {
+            if !inputs.attributed(i) {
                 continue;
             }
+            let noise = given.next().map(Value::to_vec).transpose()?;
             let mut data = value.to_vec()?;
             let width = data.len() / part.len();
             for ((data, random), copy) in data.chunks_mut(width).zip(&mut draws).zip(part) {
@@ -184,7 +177,8 @@ impl Neighbourhood<'_> {
                     }
                     Noise::Given(_) => {
                         let first = (copy.number * inputs.rows() + copy.row) * width;
-                        for (x, noise) in data.iter_mut().zip(&given[first..]) {
+                        let own = noise.iter().flatten().skip(first);
+                        for (x, noise) in data.iter_mut().zip(own) {
                             *x += noise;
                         }
                     }
@@ -250,10 +244,27 @@ struct Seen {
     layers: Vec<Vec<Vec<f32>>>,
 }
 
-/// Returns the first explained input, the one that noise can be given for.
-pub(crate) fn first_explained(inputs: &Values) -> usize {
-    let mut all = 0..inputs.values().len();
-    all.find(|&i| inputs.attributed(i)).unwrap_or_default()
+/// Refuses given noise that is not shaped like `samples` copies of the explained inputs.
+pub(crate) fn check_noise(noise: &[Value], inputs: &Values, samples: usize) -> Result<(), Error> {
+    let explained = (0..inputs.values().len()).filter(|&i| inputs.attributed(i));
+    let explained: Vec<usize> = explained.collect();
+    if noise.len() > explained.len() {
+        return Err(Error::InputCount {
+            expected: explained.len(),
+            got: noise.len(),
+        });
+    }
+    for (noise, i) in noise.iter().zip(explained) {
+        let expected = [&[samples], &inputs.values()[i].shape()[..]].concat();
+        if noise.shape() != expected {
+            return Err(Error::Shape {
+                what: format!("the noise of input {i}"),
+                got: noise.shape(),
+                expected: format!("{expected:?}"),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Returns the elements of each row of several values, one value after another.
@@ -284,7 +295,7 @@ mod tests {
         let wide = Tensor::<2>::from_floats([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]], &device);
         let noise = Tensor::<3>::from_floats([[[1.0], [2.0]]], &device);
         let sensitivity = SensitivityMax {
-            noise: Some(noise.into()),
+            noise: vec![noise.into()],
             ..SensitivityMax::default()
         };
         type Both = (Tensor<2>, Tensor<2>);

@@ -39,10 +39,9 @@ pub struct RelativeInputStability {
     pub abs: bool,
     /// Seed of the noise.
     pub seed: u64,
-    /// The noise of the first explained input in place of random noise, `[samples, rows, ...]`.
-    /// Other inputs stay as they are.
+    /// Noise in place of random noise, for each explained input in order: `[samples, rows, ...]`.
     #[serde(skip)]
-    pub noise: Option<Value>,
+    pub noise: Vec<Value>,
 }
 
 /// Computes `max ‖(a(x) - a(x')) / a(x)‖ / max(‖h(x) - h(x')‖, eps_min)` over noisy copies `x'` of
@@ -69,10 +68,9 @@ pub struct RelativeOutputStability {
     pub abs: bool,
     /// Seed of the noise.
     pub seed: u64,
-    /// The noise of the first explained input in place of random noise, `[samples, rows, ...]`.
-    /// Other inputs stay as they are.
+    /// Noise in place of random noise, for each explained input in order: `[samples, rows, ...]`.
     #[serde(skip)]
-    pub noise: Option<Value>,
+    pub noise: Vec<Value>,
 }
 
 /// Computes `max ‖(a(x) - a(x')) / a(x)‖ / max(‖(L(x) - L(x')) / L(x)‖, eps_min)` over noisy copies
@@ -101,10 +99,9 @@ pub struct RelativeRepresentationStability {
     pub abs: bool,
     /// Seed of the noise.
     pub seed: u64,
-    /// The noise of the first explained input in place of random noise, `[samples, rows, ...]`.
-    /// Other inputs stay as they are.
+    /// Noise in place of random noise, for each explained input in order: `[samples, rows, ...]`.
     #[serde(skip)]
-    pub noise: Option<Value>,
+    pub noise: Vec<Value>,
 }
 
 impl Default for RelativeInputStability {
@@ -116,7 +113,7 @@ impl Default for RelativeInputStability {
             any_class: false,
             abs: false,
             seed: 0,
-            noise: None,
+            noise: Vec::new(),
         }
     }
 }
@@ -130,7 +127,7 @@ impl Default for RelativeOutputStability {
             any_class: false,
             abs: false,
             seed: 0,
-            noise: None,
+            noise: Vec::new(),
         }
     }
 }
@@ -145,7 +142,7 @@ impl Default for RelativeRepresentationStability {
             any_class: false,
             abs: false,
             seed: 0,
-            noise: None,
+            noise: Vec::new(),
         }
     }
 }
@@ -158,7 +155,7 @@ struct Stability<'a> {
     any_class: bool,
     abs: bool,
     seed: u64,
-    noise: Option<&'a Value>,
+    noise: &'a [Value],
     layers: &'a [String],
 }
 
@@ -171,11 +168,12 @@ impl Stability<'_> {
         let radius = at_least("upper_bound", self.radius, 0.0, "a radius is at least 0")?;
         let expected = "it must be above 0";
         let eps_min = at_least("eps_min", self.eps_min, f64::MIN_POSITIVE, expected)?;
+        let given = self.noise.first();
         let neighbourhood = Neighbourhood {
-            samples: self.noise.map_or(self.samples, Value::rows),
-            noise: self
-                .noise
-                .map_or(Noise::Uniform(-radius, radius), Noise::Given),
+            samples: given.map_or(self.samples, Value::rows),
+            noise: given.map_or(Noise::Uniform(-radius, radius), |_| {
+                Noise::Given(self.noise)
+            }),
             seed: self.seed,
             normalise: false,
             abs: self.abs,
@@ -212,7 +210,7 @@ impl Metric for RelativeInputStability {
             any_class: self.any_class,
             abs: self.abs,
             seed: self.seed,
-            noise: self.noise.as_ref(),
+            noise: &self.noise,
             layers: &[],
         };
         stability.measure(case, |each| each.input.relative)
@@ -236,7 +234,7 @@ impl Metric for RelativeOutputStability {
             any_class: self.any_class,
             abs: self.abs,
             seed: self.seed,
-            noise: self.noise.as_ref(),
+            noise: &self.noise,
             layers: &[],
         };
         stability.measure(case, |each| each.output)
@@ -265,7 +263,7 @@ impl Metric for RelativeRepresentationStability {
             any_class: self.any_class,
             abs: self.abs,
             seed: self.seed,
-            noise: self.noise.as_ref(),
+            noise: &self.noise,
             layers: &layers,
         };
         stability.measure(case, |each| each.representation)

@@ -66,10 +66,9 @@ pub struct SensitivityMax {
     pub abs: bool,
     /// Seed of the noise.
     pub seed: u64,
-    /// The noise of the first explained input in place of random noise, `[samples, rows, ...]`.
-    /// Other inputs stay as they are.
+    /// Noise in place of random noise, for each explained input in order: `[samples, rows, ...]`.
     #[serde(skip)]
-    pub noise: Option<Value>,
+    pub noise: Vec<Value>,
 }
 
 impl Default for SensitivityMax {
@@ -81,7 +80,7 @@ impl Default for SensitivityMax {
             normalise: false,
             abs: false,
             seed: 0,
-            noise: None,
+            noise: Vec::new(),
         }
     }
 }
@@ -105,10 +104,12 @@ impl Metric for SensitivityMax {
     fn measure(&self, case: &Case<'_>) -> Result<Measured, Error> {
         let expected = "a radius is at least 0";
         let radius = at_least("perturb_radius", self.perturb_radius, 0.0, expected)?;
-        let noise = self.noise.as_ref();
+        let given = self.noise.first();
         let neighbourhood = Neighbourhood {
-            samples: noise.map_or(self.n_perturb_samples, Value::rows),
-            noise: noise.map_or(Noise::Uniform(-radius, radius), Noise::Given),
+            samples: given.map_or(self.n_perturb_samples, Value::rows),
+            noise: given.map_or(Noise::Uniform(-radius, radius), |_| {
+                Noise::Given(&self.noise)
+            }),
             ..unlike(self.seed, self.normalise, self.abs)
         };
         let found = neighbourhood.of(case)?;
@@ -146,10 +147,9 @@ pub struct AvgSensitivity {
     pub abs: bool,
     /// Seed of the noise.
     pub seed: u64,
-    /// The noise of the first explained input in place of random noise, `[samples, rows, ...]`.
-    /// Other inputs stay as they are.
+    /// Noise in place of random noise, for each explained input in order: `[samples, rows, ...]`.
     #[serde(skip)]
-    pub noise: Option<Value>,
+    pub noise: Vec<Value>,
 }
 
 impl Default for AvgSensitivity {
@@ -162,7 +162,7 @@ impl Default for AvgSensitivity {
             normalise: false,
             abs: false,
             seed: 0,
-            noise: None,
+            noise: Vec::new(),
         }
     }
 }
@@ -197,10 +197,10 @@ impl Metric for AvgSensitivity {
             ),
             None => (-low.abs(), low.abs()),
         };
-        let noise = self.noise.as_ref();
+        let given = self.noise.first();
         let neighbourhood = Neighbourhood {
-            samples: noise.map_or(self.nr_samples, Value::rows),
-            noise: noise.map_or(Noise::Uniform(low, high), Noise::Given),
+            samples: given.map_or(self.nr_samples, Value::rows),
+            noise: given.map_or(Noise::Uniform(low, high), |_| Noise::Given(&self.noise)),
             ..unlike(self.seed, self.normalise, self.abs)
         };
         let found = neighbourhood.of(case)?;
