@@ -5,7 +5,7 @@
 //! are what Captum 0.9.0 gives in those tests, to 1e-4 or less where they are small.
 
 use attr_core::perturb::Perturbation;
-use attr_core::{Baselines, Budget, Constant, Error, Method, Run, Target, Value};
+use attr_core::{Baseline, Baselines, Budget, Constant, Error, Method, Run, Target, Value};
 use attr_gradient::{DeepLift, GradientShap, GuidedBackprop, IntegratedGradients, Saliency};
 use attr_metrics::{Evaluation, Explainer, Given, Infidelity, Metric, Perturb, Perturbed};
 use attr_metrics::{InfidelityPerturbation, SensitivityMax};
@@ -88,10 +88,10 @@ fn fits(expected: &[f32]) -> Within {
     Within::Each(if most > 1e-3 { 1e-4 } else { 1e-6 })
 }
 
-fn basic2(count: usize) -> Asked {
+fn basic2(first: f32, count: usize) -> Asked {
     let x = (
-        tensor([count], &vec![3.0; count]),
-        tensor([count], &vec![1.0; count]),
+        tensor([count], &vec![first; count]),
+        tensor([count], &vec![first / 3.0; count]),
     );
     let case = Case::new(&Basic2, x, |m, x| m.forward(x.0, x.1));
     Asked::new(case, Target::Single)
@@ -216,9 +216,9 @@ fn infidelity_of_slight_changes() {
         let found = asked.explained(&IntegratedGradients::new());
         (asked, found)
     };
-    let (one, of_one) = by_ig(basic2(1));
-    let (three, of_three) = by_ig(basic2(3));
-    let (many, of_many) = by_ig(basic2(20));
+    let (one, of_one) = by_ig(basic2(3.0, 1));
+    let (three, of_three) = by_ig(basic2(3.0, 3));
+    let (many, of_many) = by_ig(basic2(3.0, 20));
     let (images, added) = (images(), added());
     let lift = images.explained(&DeepLift::new());
     let per_input = lift[0].zip(&images.case.x.values()[0], |a, x| a / x);
@@ -246,7 +246,7 @@ fn infidelity_of_slight_changes() {
 
 #[test]
 fn normalised_infidelity_ignores_the_scale_of_the_explanation() {
-    let asked = basic2(3);
+    let asked = basic2(3.0, 3);
     let metric = Infidelity {
         normalize: true,
         perturb: slight_change(),
@@ -354,15 +354,13 @@ fn sensitivity_to_given_noise() {
     };
     let saliency = || Box::new(Saliency::new());
     let ig = Box::new(IntegratedGradients::new());
-    let shap = Box::new(GradientShap::new());
     let lift = Box::new(DeepLift::new());
     let from_ones = DeepLift::new().with_baseline(rows(&[[1.0; 3]; 4]));
     let of_ig = &[0.005_976, 0.010_598, 0.001_605, 0.008_586];
     let of_lift = &[0.010_214, 0.003_162, 0.001_832, 0.001_287];
     let cases: &[Row<Box<dyn Method>>] = &[
-        ("two inputs", basic2(1), saliency(), 5, &[0.0]),
-        ("two inputs, GradientSHAP", basic2(1), shap, 5, &[0.0]),
-        ("two inputs, DeepLIFT", basic4(), lift, 10, &[0.0]),
+        ("two inputs", basic2(3.0, 1), saliency(), 5, &[0.0]),
+        ("two inputs, DeepLIFT", basic4(), lift, 4, &[0.0]),
         ("images", images(), saliency(), 10, &[0.0; 20]),
         ("positions", alone, ig, 1, of_ig),
         ("one copy", shifted(), saliency(), 1, &[0.0; 5]),
@@ -382,8 +380,17 @@ fn sensitivity_to_given_noise() {
 #[test]
 fn sensitivity_to_uniform_noise() {
     let (saliency, guided) = (Box::new(Saliency::new()), Box::new(GuidedBackprop::new()));
+    let near_zero = || Baseline::Distribution(tensor([2], &[0.0, 0.001]).into());
+    let shap = GradientShap::new().with_baseline(vec![near_zero(), near_zero()]);
     let cases: &[Row<Box<dyn Method>>] = &[
-        ("two inputs", basic2(1), saliency, 5, &[0.0]),
+        ("two inputs", basic2(3.0, 1), saliency, 5, &[0.0]),
+        (
+            "GradientSHAP",
+            basic2(0.0, 5),
+            Box::new(shap),
+            10,
+            &[0.0; 5],
+        ),
         ("images", images(), guided, 10, &[0.0; 20]),
     ];
     for (name, asked, method, samples, expected) in cases {
