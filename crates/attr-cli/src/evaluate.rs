@@ -177,7 +177,9 @@ fn write(
     if arguments.ground.model.quiet {
         return Ok(());
     }
-    print(&format!("{compared}\n{}", compared.disagreement()))
+    let flags = compared.flags().into_iter();
+    let flags: String = flags.map(|flag| format!("{flag}\n")).collect();
+    print(&format!("{compared}\n{flags}{}", compared.disagreement()))
 }
 
 fn as_json(
@@ -219,6 +221,7 @@ fn as_json(
         "rows": ground.inputs.values.rows(),
         "results": results,
         "ranking": ranked.collect::<Vec<Json>>(),
+        "flags": compared.flags(),
         "disagreement": {
             "concordance": disagreement.concordance,
             "families": disagreement.families.iter()

@@ -4,12 +4,19 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use attr_core::perturb::Perturbation;
+use attr_core::perturb::{MakeRows, Perturbation};
 use attr_core::{Error, FeatureMask, Method, Model, Question, Target, Traced, Value, Values};
 
 use crate::robustness::Neighbour;
 use crate::rows::{Absent, Grouping, Rows};
 use crate::{Explainer, statistics};
+
+/// Receives perturbed copies of rows, and the model's output there.
+pub type TakeOutput<'t> = dyn FnMut(&[Perturbation], &Values, Value) -> Result<(), Error> + 't;
+
+/// Receives perturbed copies of rows, and their attributions.
+pub type TakeExplained<'t> =
+    dyn FnMut(&[Perturbation], &Values, &[Option<Value>]) -> Result<(), Error> + 't;
 
 /// The explanation of some rows by one explainer.
 ///
@@ -293,8 +300,8 @@ impl<'a> Case<'a> {
     pub fn at_copies(
         &self,
         copies: usize,
-        make: &dyn Fn(&[Perturbation]) -> Result<Values, Error>,
-        take: &mut dyn FnMut(&[Perturbation], &Values, Value) -> Result<(), Error>,
+        make: &MakeRows<'_>,
+        take: &mut TakeOutput<'_>,
     ) -> Result<(), Error> {
         let question = self.question();
         let total = copies * self.rows();
@@ -318,7 +325,7 @@ impl<'a> Case<'a> {
     pub fn scores_at_copies(
         &self,
         copies: usize,
-        make: &dyn Fn(&[Perturbation]) -> Result<Values, Error>,
+        make: &MakeRows<'_>,
     ) -> Result<Vec<Vec<f64>>, Error> {
         let mut scores = vec![vec![0.0; copies]; self.rows()];
         self.at_copies(copies, make, &mut |part, values, output| {
@@ -355,8 +362,8 @@ impl<'a> Case<'a> {
     pub fn explain_copies(
         &self,
         copies: usize,
-        make: &dyn Fn(&[Perturbation]) -> Result<Values, Error>,
-        take: &mut dyn FnMut(&[Perturbation], &Values, &[Option<Value>]) -> Result<(), Error>,
+        make: &MakeRows<'_>,
+        take: &mut TakeExplained<'_>,
     ) -> Result<(), Error> {
         let method = self.method()?;
         let asked = &self.rows.asked;

@@ -106,7 +106,7 @@ pub struct ByFunction<I, F> {
 }
 
 /// Turns a closure into a [`Method`] of one input: from inputs, and the index of the caller's row
-/// that each of them was made from, to an attribution shaped like the first input.
+/// that each of them was made from, to an attribution shaped like the first explained input.
 ///
 /// Metrics call it with perturbed copies of rows, in any number and order.
 ///
@@ -146,7 +146,8 @@ where
         let inputs = question.inputs();
         let found = (self.function)(I::from_values(inputs.clone())?, inputs.origin());
         let mut values = vec![None; inputs.values().len()];
-        values[0] = Some(found.into_output()?.detached());
+        let explained = (0..values.len()).find(|&i| inputs.explained(i));
+        values[explained.unwrap_or(0)] = Some(found.into_output()?.detached());
         let scores = question.quiet().scores()?;
         let each = scores.into_iter();
         Ok(each

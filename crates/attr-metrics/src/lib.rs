@@ -20,7 +20,7 @@ mod statistics;
 mod tuning;
 
 pub use axioms::{Completeness, InputInvariance, NonSensitivity, laws};
-pub use case::Case;
+pub use case::{Case, TakeExplained, TakeOutput};
 pub use comparison::{Agreement, Column, Comparison, Disagreement, EDGE_DETECTOR, RANDOM};
 pub use complexity::{Complexity, EffectiveComplexity, Mstc, Sparseness};
 pub use evaluation::Evaluation;

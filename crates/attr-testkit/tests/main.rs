@@ -21,6 +21,7 @@ mod ledger;
 mod lrp;
 mod maps;
 mod methods;
+mod metrics;
 mod modules;
 mod nearby;
 mod onnx;
@@ -34,6 +35,8 @@ mod quantus;
 mod questions;
 mod results;
 mod sampling;
+#[cfg(feature = "flex")]
+mod scenes;
 mod surrogates;
 mod text;
 mod tracing;

@@ -6,6 +6,8 @@ pub use attr_core::*;
 pub use attr_gradient as gradient;
 #[cfg(feature = "lrp")]
 pub use attr_lrp_crp as lrp;
+#[cfg(feature = "metrics")]
+pub use attr_metrics as metrics;
 #[cfg(feature = "onnx")]
 pub use attr_onnx as onnx;
 #[cfg(feature = "perturb")]
@@ -29,6 +31,8 @@ pub mod prelude {
         Concepts, Condition, Crp, Lrp, attnlrp, auto, epsilon_gamma_box, epsilon_plus,
         epsilon_plus_flat,
     };
+    #[cfg(feature = "metrics")]
+    pub use attr_metrics::{Abpc, Comparison, Deletion, Evaluation, Given, Infidelity, Metric};
     #[cfg(feature = "onnx")]
     pub use attr_onnx::OnnxModel;
     #[cfg(feature = "perturb")]

@@ -3,10 +3,12 @@
 //! ```text
 //! mod.rs            what is compared, and the scores
 //! disagreement.rs   ranks, and whether metrics agree on them
+//! flags.rs          methods that fail a check
 //! table.rs          the table as text and CSV
 //! ```
 
 mod disagreement;
+mod flags;
 mod table;
 
 use std::rc::Rc;

@@ -4,11 +4,11 @@
 //! removes patches one after another without putting them back; with a [`Perturb`] of one's own, any
 //! perturbation is possible.
 
-use attr_core::Error;
 use attr_core::perturb::Perturbation;
+use attr_core::{Error, Values};
 use serde::{Deserialize, Serialize};
 
-use super::perturbation::{InfidelityPerturbation, Perturb};
+use super::perturbation::{InfidelityPerturbation, Perturb, Perturbed};
 use crate::options::{at_least, positive};
 use crate::{About, Case, Family, Measured, Metric, Needs};
 
@@ -192,6 +192,7 @@ impl Infidelity {
             .flat_map(|row| (0..samples).map(move |number| Perturbation { row, number }));
         question.for_items(case.rows() * samples, copies, 1, |part| {
             let perturbed = self.perturbed(case, &absent, part)?;
+            check(&perturbed, inputs, part.len())?;
             for (value, difference) in attributions.iter().zip(&perturbed.differences) {
                 let (Some(value), Some(difference)) = (value, difference) else {
                     continue;
@@ -207,6 +208,12 @@ impl Infidelity {
             }
             if known.is_none() {
                 let output = question.forward(&perturbed.inputs)?;
+                if output.shape().first() != Some(&part.len()) {
+                    return Err(Error::WholeBatch {
+                        output: output.shape(),
+                        rows: part.len(),
+                    });
+                }
                 let scores = case.target().scores(&output, &perturbed.inputs)?;
                 for (copy, score) in part.iter().zip(scores) {
                     outputs[copy.row][copy.number] = f64::from(score);
@@ -216,4 +223,29 @@ impl Infidelity {
         })?;
         Ok((dots, outputs))
     }
+}
+
+/// Refuses what a perturbation of one's own returns, unless it has a row for each copy.
+fn check(perturbed: &Perturbed, inputs: &Values, copies: usize) -> Result<(), Error> {
+    let refuse = |what: &str, got: Vec<usize>, expected: Vec<usize>| {
+        Err(Error::Shape {
+            what: what.into(),
+            got,
+            expected: format!("{expected:?}"),
+        })
+    };
+    if perturbed.inputs.rows() != copies {
+        let got = vec![perturbed.inputs.rows()];
+        return refuse("the perturbed rows", got, vec![copies]);
+    }
+    for (difference, input) in perturbed.differences.iter().zip(inputs.values()) {
+        let mut expected = input.shape();
+        expected[0] = copies;
+        if let Some(difference) = difference
+            && difference.shape() != expected
+        {
+            return refuse("a perturbation's difference", difference.shape(), expected);
+        }
+    }
+    Ok(())
 }
