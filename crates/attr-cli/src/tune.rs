@@ -21,7 +21,7 @@ struct Varied {
     values: Vec<String>,
 }
 
-/// The name of the method as it is.
+/// What the method as it is is called.
 const DEFAULT: &str = "default";
 
 /// The most combinations that are tried.
@@ -60,17 +60,17 @@ pub fn run(arguments: &TuneArguments) -> Result<(), Error> {
             .collect::<Result<_, _>>()?,
     };
     let combinations = combinations(&varied)?;
-    let mut candidates: Vec<(String, Box<dyn Method>)> =
-        vec![(DEFAULT.into(), ground.method(&default)?)];
+    let mut candidates: Vec<(String, Box<dyn Method>)> = Vec::new();
+    if has_default(arguments, &varied) {
+        candidates.push((DEFAULT.into(), ground.method(&default)?));
+    }
     for combination in &combinations {
         let name: Vec<String> = combination
             .iter()
             .map(|(key, value)| format!("{key}={value}"))
             .collect();
-        candidates.push((
-            name.join(" "),
-            ground.method(&asked(arguments, combination)?)?,
-        ));
+        let method = ground.method(&asked(arguments, combination)?)?;
+        candidates.push((name.join(" "), method));
     }
     let bar = Bar::new(arguments.ground.model.quiet);
     let evaluation = ground.evaluation(arguments.ground.memory, &bar);
@@ -85,7 +85,15 @@ pub fn run(arguments: &TuneArguments) -> Result<(), Error> {
         .collect();
     let tuned = evaluation.tune(all[0].1, &all, &**measure, &halving);
     bar.finish();
-    write(arguments, &tuned?)
+    write(arguments, all[0].0, &tuned?)
+}
+
+/// Whether the method can be used as it is: not occlusion without a window. Then the first
+/// combination takes its place.
+fn has_default(arguments: &TuneArguments, varied: &[Varied]) -> bool {
+    const WINDOW: &str = "sliding_window_shapes";
+    let set = arguments.set.iter().any(|text| text.contains(WINDOW));
+    arguments.method != "occlusion" || set || !varied.iter().any(|one| one.key == WINDOW)
 }
 
 /// The method with some parameters.
@@ -225,10 +233,11 @@ fn gammas(model: &Traced) -> Result<Vec<String>, Error> {
     Ok(all)
 }
 
-fn write(arguments: &TuneArguments, tuned: &Tuned) -> Result<(), Error> {
+fn write(arguments: &TuneArguments, default: &str, tuned: &Tuned) -> Result<(), Error> {
     let report = json!({
         "method": arguments.method,
         "metric": tuned.best_score.metric,
+        "default": default,
         "best": tuned.best,
         "is_better": tuned.is_better(),
         "held_out": {
@@ -269,7 +278,7 @@ fn write(arguments: &TuneArguments, tuned: &Tuned) -> Result<(), Error> {
         error.map_or(String::new(), |error| format!(" ± {error:.4}"))
     };
     text.push_str(&format!(
-        "\n{} on {} rows held out ({better} is better):\n  {}: {:.4}{}\n  {DEFAULT}: {:.4}{}\n{}\n",
+        "\n{} on {} rows held out ({better} is better):\n  {}: {:.4}{}\n  {default}: {:.4}{}\n{}\n",
         tuned.best_score.metric,
         tuned.best_score.values.len(),
         tuned.best,
@@ -277,8 +286,8 @@ fn write(arguments: &TuneArguments, tuned: &Tuned) -> Result<(), Error> {
         error(&tuned.best_score),
         tuned.default_score.mean(),
         error(&tuned.default_score),
-        if tuned.best == DEFAULT || !tuned.is_better() {
-            "keep the default".to_string()
+        if tuned.best == default || !tuned.is_better() {
+            format!("keep {default}")
         } else {
             format!("use {}", tuned.best)
         }

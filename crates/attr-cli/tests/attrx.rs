@@ -1,5 +1,8 @@
 //! The program as scripts meet it: flags, files, exit statuses, one line for an error.
 
+#[path = "attrx/evaluation.rs"]
+mod evaluation;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
