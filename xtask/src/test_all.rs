@@ -4,8 +4,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The programs that show one job each; the first is the README's.
-const EXAMPLES: [&str; 10] = [
-    "explain", "concepts", "tabular", "image", "text", "remote", "method", "rule", "serve", "shift",
+const EXAMPLES: [&str; 11] = [
+    "explain", "concepts", "evaluate", "tabular", "image", "text", "remote", "method", "rule",
+    "serve", "shift",
 ];
 
 /// Runs all steps and prints a summary; the first failure ends the run.
