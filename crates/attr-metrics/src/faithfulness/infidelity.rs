@@ -50,11 +50,11 @@ pub struct Infidelity {
     pub n_perturb_samples: usize,
     /// Whether the explanation is scaled to the smallest error; default false, as in Captum.
     pub normalize: bool,
-    /// How the input is perturbed; default noisy_baseline.
+    /// How the input is perturbed; default square, as in Quantus.
     pub perturbation: InfidelityPerturbation,
     /// Standard deviation of Gaussian noise, in units of the input; default 0.1.
     pub stdev: f64,
-    /// Pixels along each side of a square; default 4, as in Quantus.
+    /// Pixels along each side of a square, or features of a table; default 4, as in Quantus.
     pub patch_size: usize,
     /// Whether attributions already contain the factor `x - b`, so that perturbations are divided by
     /// it, as Captum's `infidelity_perturb_func_decorator` does; default false.
@@ -71,7 +71,7 @@ impl Default for Infidelity {
         Self {
             n_perturb_samples: 10,
             normalize: false,
-            perturbation: InfidelityPerturbation::NoisyBaseline,
+            perturbation: InfidelityPerturbation::Square,
             stdev: 0.1,
             patch_size: 4,
             multiply_by_inputs: false,

@@ -18,11 +18,12 @@ use crate::Case;
 #[serde(rename_all = "snake_case")]
 pub enum InfidelityPerturbation {
     /// The input becomes the baseline plus Gaussian noise: is the explanation complete?
-    #[default]
     NoisyBaseline,
     /// Gaussian noise is subtracted from the input: is the explanation right nearby?
     Gaussian,
-    /// A square at a random place becomes the baseline.
+    /// A square at a random place becomes the baseline; where inputs have no space, as many random
+    /// features.
+    #[default]
     Square,
 }
 
@@ -136,9 +137,18 @@ impl Infidelity {
                     *x -= stdev * noise;
                 }
             }
+            InfidelityPerturbation::Square if shape.len() < 2 => {
+                for at in random
+                    .permutation(x.len())
+                    .into_iter()
+                    .take(self.patch_size)
+                {
+                    x[at] = baseline[at];
+                }
+            }
             InfidelityPerturbation::Square => {
-                // The dimensions along which the square lies: all after the channels.
-                let sides = if shape.len() > 1 { &shape[1..] } else { shape };
+                // It lies along all dimensions after the channels.
+                let sides = &shape[1..];
                 let corner: Vec<usize> = sides
                     .iter()
                     .map(|&side| random.index(side.saturating_sub(self.patch_size) + 1))
