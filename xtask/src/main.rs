@@ -138,7 +138,7 @@ fn bench() -> Result<(), String> {
         // zennit-crp needs older libraries than the rest.
         ("ATTR_CONCEPTS_PYTHON", golden::environment("concepts")),
     ];
-    for name in ["black_boxes", "relevance"] {
+    for name in ["black_boxes", "relevance", "metrics"] {
         let mut beside = Command::new(env!("CARGO"));
         beside.args(["bench", "--workspace", "--bench", name]);
         // Both sides keep freed memory, as `attrx` does.

