@@ -17,8 +17,9 @@ use attr_core::{FeatureMask, Method, Target, Traced};
 use attr_gradient::{DeepLift, InputXGradient, IntegratedGradients, Saliency};
 use attr_lrp_crp::{Lrp, epsilon_plus};
 use attr_metrics::{
-    Abpc, Deletion, Evaluation, Explainer, FaithfulnessCorrelation, Given, Infidelity, Insertion,
-    Metric, PixelFlipping, RandomLogit, Road, Score, SensitivityMax, Sparseness,
+    Abpc, Deletion, Evaluation, Explainer, FaithfulnessCorrelation, Given, Infidelity,
+    InfidelityPerturbation, Insertion, Metric, PixelFlipping, RandomLogit, Road, Score,
+    SensitivityMax, Sparseness,
 };
 use attr_perturb::Occlusion;
 use attr_testkit::device;
@@ -153,10 +154,14 @@ fn points(score: &Score, skipped: usize) -> Vec<f32> {
 /// Times infidelity on one model.
 fn infidelity(subject: &Subject, settings: &Settings, peer: &mut Option<Peer>) {
     let (name, at_once) = (subject.name, settings.at_once[0]);
+    let noisy = Infidelity {
+        perturbation: InfidelityPerturbation::NoisyBaseline,
+        ..Infidelity::default()
+    };
     compare(
         &format!("{name}: infidelity, 10 perturbations"),
         settings.runs,
-        &|| mean(&subject.score(&Infidelity::default(), subject.attributions.clone())),
+        &|| mean(&subject.score(&noisy, subject.attributions.clone())),
         peer,
         &json!({"case": "infidelity", "model": name, "at_once": at_once,
                 "warm": settings.warm}),
@@ -252,38 +257,26 @@ fn table(subject: &Subject) {
         Box::new(Sparseness::default()),
         Box::new(RandomLogit::default()),
     ];
-    // Per run, the milliseconds of each method and metric.
-    let mut runs: Vec<Vec<Vec<f64>>> = Vec::new();
-    for _ in 0..=7 {
-        // The comparison: every cell on its own.
-        let cells = methods.iter().map(|(_, method)| {
-            let cells = metrics.iter().map(|metric| {
-                let start = Instant::now();
-                subject.score(metric.as_ref(), method);
-                start.elapsed().as_secs_f64() * 1e3
-            });
-            cells.collect()
-        });
-        runs.push(cells.collect());
-    }
-    let runs = &runs[1..];
-    let over = |sum: &dyn Fn(&Vec<Vec<f64>>) -> f64| median(runs.iter().map(sum).collect());
-    let all = over(&|run| run.iter().flatten().sum());
+    let methods: Vec<(&str, &dyn Method)> = methods
+        .iter()
+        .map(|(name, method)| (*name, &**method))
+        .collect();
+    let metrics: Vec<&dyn Metric> = metrics.iter().map(|metric| &**metric).collect();
+    let runs = (0..=7).map(|_| {
+        let start = Instant::now();
+        let table = subject.evaluation().compare(&methods, &metrics);
+        table.expect("it compares");
+        start.elapsed().as_secs_f64() * 1e3
+    });
+    // The first run warms up.
+    let all = median(runs.skip(1).collect());
     println!(
-        "{}: {} methods by {} metrics, {} rows: attr {all:.0} ms",
+        "{}: {} methods and two references by {} metrics, {} rows: attr {all:.0} ms",
         subject.name,
         methods.len(),
         metrics.len(),
         subject.classes.len()
     );
-    for (m, metric) in metrics.iter().enumerate() {
-        let own = over(&|run| run.iter().map(|method| method[m]).sum());
-        println!("  {:<26} {own:>8.1} ms of all methods", metric.about().name);
-    }
-    for (m, (name, _)) in methods.iter().enumerate() {
-        let own = over(&|run| run[m].iter().sum());
-        println!("  {name:<26} {own:>8.1} ms of all metrics");
-    }
 }
 
 fn main() {
