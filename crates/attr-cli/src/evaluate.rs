@@ -27,7 +27,7 @@ pub fn run(arguments: &EvaluateArguments) -> Result<(), Error> {
         Some(_) => arguments.ground.metric_set.clone(),
         None => metrics::usual_set(&arguments.ground.metric_set),
     };
-    let measures = metrics::build(&named(arguments), &set, arguments.ground.seed)?;
+    let mut measures = metrics::build(&named(arguments), &set, arguments.ground.seed)?;
     check_needs(arguments, &measures)?;
     check_outputs(arguments)?;
     let asked = match &arguments.methods {
@@ -42,6 +42,16 @@ pub fn run(arguments: &EvaluateArguments) -> Result<(), Error> {
     }
     let gradients = asked.iter().any(|one| one.needs.gradients);
     let ground = Ground::new(&arguments.ground, gradients)?;
+    // Only metrics that nobody asked for by name are left out.
+    let mut left_out: Vec<String> = Vec::new();
+    if arguments.metrics.is_none() {
+        measures.retain(|metric| {
+            let name = metric.about().name;
+            let lacks = ground.lacks(name);
+            left_out.extend(lacks.map(|why| format!("{name} is left out: {why}\n")));
+            lacks.is_none()
+        });
+    }
     let built = asked
         .iter()
         .map(|one| Ok((one.entry.name, ground.method(one)?)));
@@ -64,7 +74,7 @@ pub fn run(arguments: &EvaluateArguments) -> Result<(), Error> {
         last = Instant::now();
     });
     bar.finish();
-    write(arguments, &ground, &compared?, &times)
+    write(arguments, &ground, &compared?, &times, &left_out.concat())
 }
 
 /// The metrics to measure.
@@ -119,15 +129,8 @@ fn check_outputs(arguments: &EvaluateArguments) -> Result<(), Error> {
     if let Some(path) = &arguments.image {
         paths.push(("--image", path, &["png", "svg"]));
     }
-    let read = [
-        Some(&arguments.ground.model.model),
-        arguments.attributions.as_ref(),
-    ];
-    let read: Vec<&Path> = read
-        .into_iter()
-        .flatten()
-        .map(|path| path.as_path())
-        .collect();
+    let mut read = arguments.ground.read_files();
+    read.extend(arguments.attributions.as_deref());
     output::check(&paths, &read)
 }
 
@@ -157,6 +160,7 @@ fn write(
     ground: &Ground,
     compared: &Comparison,
     times: &[Duration],
+    left_out: &str,
 ) -> Result<(), Error> {
     let mut outputs = Outputs::default();
     let to_stdout = arguments.json.as_deref() == Some(Path::new("-"));
@@ -179,7 +183,10 @@ fn write(
     }
     let flags = compared.flags().into_iter();
     let flags: String = flags.map(|flag| format!("{flag}\n")).collect();
-    print(&format!("{compared}\n{flags}{}", compared.disagreement()))
+    print(&format!(
+        "{compared}\n{left_out}{flags}{}",
+        compared.disagreement()
+    ))
 }
 
 fn as_json(

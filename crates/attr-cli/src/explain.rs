@@ -138,32 +138,7 @@ fn check_outputs(arguments: &ExplainArguments) -> Result<(), Error> {
     {
         paths.push(("--json", json.as_path(), &[][..]));
     }
-    let question = &arguments.question;
-    let model = &question.model;
-    let texts = [
-        &model.input,
-        &model.constant,
-        &question.baseline,
-        &question.feature_mask,
-    ];
-    let texts = texts.into_iter().flatten().chain(&question.target);
-    // NAME=FILE, or a file alone, whose name may have an equals sign.
-    let files = texts.flat_map(|text| [Some(&text[..]), text.split_once('=').map(|pair| pair.1)]);
-    let read = files
-        .flatten()
-        .map(Path::new)
-        .chain([model.model.as_path()]);
-    let others = [
-        &question.training,
-        &question.encoder,
-        &question.decoder,
-        &question.labels,
-        &question.features,
-    ];
-    let read: Vec<&Path> = read
-        .chain(others.into_iter().flatten().map(|p| &**p))
-        .collect();
-    output::check(&paths, &read)
+    output::check(&paths, &arguments.question.read_files())
 }
 
 fn write(arguments: &ExplainArguments, answer: &Answer, found: &Answers) -> Result<(), Error> {

@@ -24,6 +24,8 @@ pub struct Ground {
     pub inputs: Inputs,
     pub model: Traced,
     pub target: Target,
+    /// How many classes the output has; 0 where it is no list of classes.
+    classes: usize,
     baselines: Option<Baselines>,
     features: Option<FeatureMask>,
     masks: Option<Value>,
@@ -40,6 +42,10 @@ impl Ground {
         let run = Run::new().with_budget(memory::budget(arguments.memory, &model));
         let output = run.forward(&model, &inputs.values)?;
         let target = target::parse(arguments.target.as_deref(), &output.shape())?;
+        let classes = match output.shape()[..] {
+            [_, classes] => classes,
+            _ => 0,
+        };
         let rows = 0..inputs.values.rows();
         let baselines = if arguments.baseline.is_empty() {
             None
@@ -67,6 +73,7 @@ impl Ground {
             inputs,
             model,
             target,
+            classes,
             baselines,
             features,
             masks,
@@ -94,6 +101,28 @@ impl Ground {
             evaluation = evaluation.with_masks(masks.clone());
         }
         evaluation
+    }
+
+    /// Says why one of the usual metrics cannot be measured here, if so.
+    pub fn lacks(&self, metric: &str) -> Option<&'static str> {
+        let values = &self.inputs.values;
+        let continuous = (0..values.values().len()).any(|i| values.attributed(i));
+        let inpainted = self.baselines.as_ref();
+        let inpainted = inpainted.is_some_and(|baselines| baselines.absent(values).is_err());
+        match metric {
+            "infidelity" | "sensitivity-max" if !continuous => Some("no input is floating point"),
+            "infidelity" if inpainted => Some("the baseline depends on what is absent"),
+            "random-logit" if self.classes < 2 => Some("the model has no other class"),
+            "random-logit"
+                if !matches!(
+                    self.target,
+                    Target::Class(_) | Target::Classes(_) | Target::Predicted
+                ) =>
+            {
+                Some("the target is no class")
+            }
+            _ => None,
+        }
     }
 
     /// Builds a method that explains the input. What is found at a layer is resized to it.

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use attr_core::walk::Ledger;
-use attr_core::{Kind, Value};
+use attr_core::{Kind, Target, Value};
 use attr_lrp_crp::LrpConfig;
+use attr_metrics::{Evaluation, Given, Metric, Score};
 use attr_viz::{Map, Picture, Report, Sample, Shown};
 use sha2::{Digest, Sha256};
 
@@ -13,9 +14,8 @@ use crate::args::ReportArguments;
 use crate::error::Error;
 use crate::names::Names;
 use crate::output::{self, Outputs};
-use crate::picture;
-use crate::print;
 use crate::summary::{Summary, predicted};
+use crate::{metrics, picture, print};
 
 /// How many predictions are listed for a sample.
 const PREDICTIONS: usize = 5;
@@ -24,6 +24,7 @@ const PREDICTIONS: usize = 5;
 pub fn run(arguments: &ReportArguments) -> Result<(), Error> {
     let question = &arguments.question;
     let asked = answers::asked(question)?;
+    let measures = measures(arguments)?;
     let read = [question.model.model.as_path()];
     output::check(&[("--out", &arguments.out, &["html"])], &read)?;
     let first = answers::answer(&asked, question, Sweeps::None, |_| Ok(()))?;
@@ -38,7 +39,7 @@ pub fn run(arguments: &ReportArguments) -> Result<(), Error> {
             .for_each(|one| one.arguments.classes = Some(classes.clone()));
         found.push(answers::answer(&next, question, Sweeps::None, |_| Ok(()))?);
     }
-    let report = report(arguments, &asked, &found)?;
+    let report = report(arguments, &asked, &found, &measures)?;
     let html = report.to_html()?;
     let size = html.len();
     let mut outputs = Outputs::default();
@@ -55,6 +56,55 @@ pub fn run(arguments: &ReportArguments) -> Result<(), Error> {
         ))?;
     }
     Ok(())
+}
+
+/// The metrics that judge the attributions: those that need nothing else.
+fn measures(arguments: &ReportArguments) -> Result<Vec<Box<dyn Metric>>, Error> {
+    let Some(names) = &arguments.metrics else {
+        return Ok(Vec::new());
+    };
+    let measures = metrics::build(names, &[], arguments.question.seed)?;
+    for metric in &measures {
+        let about = metric.about();
+        if about.needs.masks || about.needs.method {
+            return Err(Error::input(format!(
+                "--metrics: {} needs more than attributions; `attrx evaluate` has it",
+                about.name
+            )));
+        }
+    }
+    Ok(measures)
+}
+
+/// Judges each method's attributions of the input, `[method][metric]`; nothing for what was found at
+/// layers, failed, or has a target that is no class.
+fn judged(found: &Answers, measures: &[Box<dyn Metric>]) -> Result<Vec<Vec<Score>>, Error> {
+    let values = &found.inputs.values;
+    let count = values.values().len();
+    let first = (0..count).find(|&i| values.explained(i)).unwrap_or(0);
+    let each = found.answers.iter().map(|answer| {
+        let Ok(answer) = answer else {
+            return Ok(Vec::new());
+        };
+        let summary = &answer.summary;
+        let class = |target: &serde_json::Value| usize::try_from(target.as_u64()?).ok();
+        let classes: Option<Vec<usize>> = summary.targets.iter().map(class).collect();
+        let (Some(classes), [(_, attribution)]) = (classes, &summary.attributions[..]) else {
+            return Ok(Vec::new());
+        };
+        let fits = attribution.shape() == values.values()[first].shape();
+        if !fits || summary.output.shape().len() != 2 {
+            return Ok(Vec::new());
+        }
+        let mut given = vec![None; count];
+        given[first] = Some(attribution.clone());
+        let given = Given::new(given);
+        let evaluation = Evaluation::new(&found.model, values, Target::Classes(classes));
+        let scores = measures.iter();
+        let scores = scores.map(|metric| Ok(evaluation.measure(&**metric, given.clone())?));
+        scores.collect()
+    });
+    each.collect()
 }
 
 /// The class of each row that only `rank` others surpass.
@@ -104,8 +154,11 @@ fn report(
     arguments: &ReportArguments,
     asked: &[Asked],
     found: &[Answers],
+    measures: &[Box<dyn Metric>],
 ) -> Result<Report, Error> {
     let first = &found[0];
+    let scores = found.iter().map(|found| judged(found, measures));
+    let scores: Vec<Vec<Vec<Score>>> = scores.collect::<Result<_, _>>()?;
     let question = &arguments.question;
     let path = &question.model.model;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -159,7 +212,7 @@ fn report(
     }
     let file = question.model.input.first();
     for row in 0..first.inputs.values.rows() {
-        report.add(sample(file, asked, found, row)?);
+        report.add(sample(file, asked, (found, &scores), row)?);
     }
     for (row, target, ledger) in ledgers.into_iter().flatten() {
         report = report.with_ledger(sample_name(file, first, row), target, ledger);
@@ -234,7 +287,7 @@ fn sample_name(file: Option<&String>, found: &Answers, row: usize) -> String {
 fn sample(
     file: Option<&String>,
     asked: &[Asked],
-    all: &[Answers],
+    (all, scores): (&[Answers], &[Vec<Vec<Score>>]),
     row: usize,
 ) -> Result<Sample, Error> {
     let found = &all[0];
@@ -255,12 +308,17 @@ fn sample(
     if let Some(answer) = some {
         sample = sample.with_predictions(predictions(&answer.summary, row)?);
     }
-    for found in all {
+    for (found, scores) in all.iter().zip(scores) {
         let some = found.answers.iter().flatten().next();
-        for (one, answer) in asked.iter().zip(&found.answers) {
+        for ((one, answer), scores) in asked.iter().zip(&found.answers).zip(scores) {
             match answer {
                 Ok(answer) => {
-                    for shown in shown(one, answer, row, image.as_ref())? {
+                    for mut shown in shown(one, answer, row, image.as_ref())? {
+                        // A row for which a metric is not defined has no number to show.
+                        for score in scores.iter().filter(|score| !score.values[row].is_nan()) {
+                            let (value, higher) = (score.values[row], score.higher_is_better);
+                            shown = shown.with_metric(&score.metric, value, higher);
+                        }
                         sample = sample.with(shown);
                     }
                 }

@@ -49,7 +49,7 @@ pub fn run(arguments: &TuneArguments) -> Result<(), Error> {
         .as_deref()
         .filter(|path| *path != Path::new("-"))
     {
-        output::check(&[("--json", path, &[])], &[&arguments.ground.model.model])?;
+        output::check(&[("--json", path, &[])], &arguments.ground.read_files())?;
     }
     let ground = Ground::new(&arguments.ground, default.needs.gradients)?;
     let varied = match &arguments.vary[..] {
@@ -186,7 +186,14 @@ fn usual(method: &str, model: &Traced, ground: &Ground) -> Result<Vec<Varied>, E
             let least = shape[2].min(shape[3]);
             let sides = sides.iter().filter(|&&side| side * 2 <= least);
             let windows = sides.map(|side| format!("{},{side},{side}", shape[1]));
-            Ok(vec![varied("sliding_window_shapes", windows.collect())])
+            let windows: Vec<String> = windows.collect();
+            if windows.is_empty() {
+                return Err(Error::input(
+                    "occlusion: the image is too small for the usual windows; name some with \
+                     --vary 'sliding_window_shapes=1,1,1|1,2,2'",
+                ));
+            }
+            Ok(vec![varied("sliding_window_shapes", windows)])
         }
         "integrated-gradients" => {
             let mut baselines = vec!["0", "min", "max"];

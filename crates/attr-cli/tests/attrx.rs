@@ -524,7 +524,8 @@ fn a_report_is_one_file() {
         !page.contains("http://") && !page.contains("https://"),
         "no network"
     );
-    run(&["--method", "lrp,saliency", "--top", "3"]);
+    let metrics = ["--metrics", "deletion,sparseness"];
+    run(&[&["--method", "lrp,saliency", "--top", "3"][..], &metrics].concat());
     let page = std::fs::read_to_string(&html).unwrap();
     let data = page.split("id=\"data\">").nth(1).unwrap();
     let data: Value = serde_json::from_str(data.split("</script>").next().unwrap()).unwrap();
@@ -534,6 +535,10 @@ fn a_report_is_one_file() {
         .map(|one| one["target"].as_str().unwrap())
         .collect();
     assert_eq!((targets[0], targets.len()), ("7", 6));
+    for one in shown {
+        let names: Vec<&Value> = one["metrics"].as_array().unwrap().iter().collect();
+        assert_eq!(names.len(), 2, "{names:?}");
+    }
     assert!(targets[2] != "7" && targets[2] == targets[3] && targets[4] != targets[2]);
     assert_eq!(data["ledger"].as_array().unwrap().len(), 3);
     let layers = data["model"].as_array().unwrap().iter();
@@ -541,6 +546,9 @@ fn a_report_is_one_file() {
         .filter_map(|layer| layer["relevance"].as_f64())
         .collect();
     assert!(shares.len() > 5 && shares.iter().all(|share| (0.5..=1.01).contains(share)));
+    let again = ask(&["--method", "saliency", "--metrics", "sensitivity-max"]);
+    let error = fails(&again.lines().collect::<Vec<_>>());
+    assert!(error.contains("`attrx evaluate` has it"), "{error}");
     let many = ask(&["--method", "saliency", "--top", "11"]);
     let error = fails(&many.lines().collect::<Vec<_>>());
     assert!(error.contains("only 10 classes"), "{error}");

@@ -53,7 +53,8 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Returns the same case with features of another kind; `name` says which.
+    /// Returns the same case with features of another kind; `name` says which. Names that start with
+    /// `attr:` are this crate's.
     ///
     /// # Errors
     /// Those of `mask`; [`Error::FeatureMask`] and [`Error::Shape`] for a mask that does not fit.
@@ -81,10 +82,15 @@ impl<'a> Case<'a> {
         self.grouping.features.count()
     }
 
+    /// Returns the number of the first input that is explained.
+    pub fn first_explained(&self) -> usize {
+        first_explained(self.question().inputs())
+    }
+
     /// Returns how many features lie in a line of pixels: the last size of an image whose features
     /// are its pixels. All features, where they are not pixels.
     pub(crate) fn width(&self) -> usize {
-        let shape = self.question().inputs().values()[0].shape();
+        let shape = self.question().inputs().values()[self.first_explained()].shape();
         let pixels: usize = shape[2.min(shape.len())..].iter().product();
         if shape.len() == 4 && self.features() == pixels {
             shape[3]
@@ -149,7 +155,7 @@ impl<'a> Case<'a> {
     /// # Errors
     /// [`Error::TargetShape`] for a model whose output is not `[batch, classes]`; the model's own.
     pub fn predicted(&self) -> Result<Vec<usize>, Error> {
-        let found = self.remember("predicted classes".into(), || {
+        let found = self.remember("attr:predicted classes".into(), || {
             let mut classes = Vec::new();
             self.question().quiet().for_rows(1, |rows| {
                 classes.extend(predicted(&self.question().forward(&rows)?)?);
@@ -180,15 +186,7 @@ impl<'a> Case<'a> {
             Explainer::Method(method) => explain(*method, &self.rows.asked)?,
             Explainer::Given(given) => given.checked(&self.rows.asked)?,
         };
-        for (i, value) in found.iter().enumerate() {
-            if let Some(value) = value
-                && !value.is_finite()?
-            {
-                return Err(Error::NonFinite {
-                    what: format!("the attribution of input {i}"),
-                });
-            }
-        }
+        check_finite(&found)?;
         Ok(self.found.attributions.get_or_init(|| found))
     }
 
@@ -280,7 +278,7 @@ impl<'a> Case<'a> {
     }
 
     /// Returns what `compute` computes from the model alone, remembered for other explainers under a
-    /// name that says everything it depends on.
+    /// name that says everything it depends on. Names that start with `attr:` are this crate's.
     ///
     /// # Errors
     /// Those of `compute`.
@@ -449,7 +447,22 @@ fn explain(method: &dyn Method, question: &Question<'_>) -> Result<Vec<Option<Va
             });
         }
     }
+    check_finite(&values)?;
     Ok(values)
+}
+
+/// Refuses attributions with NaN or infinity.
+fn check_finite(attributions: &[Option<Value>]) -> Result<(), Error> {
+    for (i, value) in attributions.iter().enumerate() {
+        if let Some(value) = value
+            && !value.is_finite()?
+        {
+            return Err(Error::NonFinite {
+                what: format!("the attribution of input {i}"),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn each_copy(rows: usize, copies: usize) -> impl Iterator<Item = Perturbation> {
@@ -462,4 +475,10 @@ pub(crate) fn predicted(output: &Value) -> Result<Vec<usize>, Error> {
         Target::Classes(classes) => Ok(classes),
         _ => Err(Error::Internal("a prediction is not a class")),
     }
+}
+
+/// Returns the number of the first input that is explained.
+pub(crate) fn first_explained(inputs: &Values) -> usize {
+    let mut all = 0..inputs.values().len();
+    all.find(|&i| inputs.explained(i)).unwrap_or_default()
 }

@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use attr_core::build::ask;
-use attr_core::{Baselines, Error, FeatureMask, Inputs, Model, Run, Target, Value, Work};
+use attr_core::{Baselines, Error, FeatureMask, Inputs, Model, Run, Target, Value, Values, Work};
 
+use crate::case::first_explained;
 use crate::rows::{Grouping, Rows};
 use crate::{Case, Explainer, Metric, Score};
 
@@ -101,21 +102,58 @@ impl<'e, I: Inputs, M: Model<I>> Evaluation<'e, I, M> {
         explainer: impl Into<Explainer<'a>>,
     ) -> Result<Score, Error> {
         let explainer = explainer.into();
-        self.with_rows(|rows, grouping| score(metric, &Case::new(rows, grouping, &explainer)))
-    }
-
-    /// Returns the features of rows.
-    pub(crate) fn grouping(&self, rows: &Rows<'_>) -> Result<Rc<Grouping>, Error> {
-        rows.grouping("", || {
-            let given = self.features.clone();
-            Ok(given.unwrap_or_else(|| usual(rows.question.inputs().values().first())))
+        self.with_rows(|rows| {
+            let scores = self.scores(rows, &[explainer], &[metric], &mut |_, _| {})?;
+            let score = scores.into_iter().flatten().next();
+            score.ok_or(Error::Internal("a metric returned nothing"))
         })
     }
 
-    /// Passes the rows, with everything that cases about them share, and their features to `judge`.
+    /// Returns the features of rows.
+    fn grouping(&self, rows: &Rows<'_>) -> Result<Rc<Grouping>, Error> {
+        rows.grouping("attr:own", || {
+            let given = self.features.clone();
+            Ok(given.unwrap_or_else(|| usual(rows.question.inputs())))
+        })
+    }
+
+    /// Judges explainers by metrics, `[explainer][metric]`, and calls `scored` with the number of the
+    /// explainer and each score as soon as it is known.
+    ///
+    /// Rows with different numbers of features, such as superpixels of several images, are judged one
+    /// by one.
+    pub(crate) fn scores(
+        &self,
+        rows: &Rows<'_>,
+        explainers: &[Explainer<'_>],
+        metrics: &[&dyn Metric],
+        scored: &mut dyn FnMut(usize, &Score),
+    ) -> Result<Vec<Vec<Score>>, Error> {
+        let grouping = self.grouping(rows)?;
+        if !grouping.is_ragged(rows) {
+            return scores(rows, &grouping, explainers, metrics, scored);
+        }
+        let mut all: Vec<Vec<Score>> = Vec::new();
+        for row in 0..rows.count() {
+            let (one, own) = rows.alone(row, &grouping.mask)?;
+            let found = scores(&one, &own, explainers, metrics, &mut |_, _| {})?;
+            if row == 0 {
+                all = found;
+                continue;
+            }
+            let pairs = all.iter_mut().flatten().zip(found.into_iter().flatten());
+            pairs.for_each(|(score, more)| score.append(more));
+        }
+        for (explainer, scores) in all.iter().enumerate() {
+            scores.iter().for_each(|score| scored(explainer, score));
+        }
+        Ok(all)
+    }
+
+    /// Passes the rows, with everything that cases about them share, to `judge`.
     pub(crate) fn with_rows<T>(
         &self,
-        judge: impl FnOnce(&Rows<'_>, Rc<Grouping>) -> Result<T, Error>,
+        judge: impl FnOnce(&Rows<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let targets = [self.target.clone()];
         ask(
@@ -130,23 +168,43 @@ impl<'e, I: Inputs, M: Model<I>> Evaluation<'e, I, M> {
                     None => asked.clone(),
                 };
                 let rows = Rows::new(&question, &asked, &self.masks)?;
-                let grouping = self.grouping(&rows)?;
-                judge(&rows, grouping)
+                judge(&rows)
             },
         )
     }
 }
 
-/// Returns the usual features of an input: pixels of an image, elements otherwise.
-fn usual(input: Option<&Value>) -> FeatureMask {
-    match input {
-        Some(input) if input.shape().len() == 4 => FeatureMask::Pixels,
+/// Returns the usual features: pixels where the first explained input is an image, elements
+/// otherwise.
+fn usual(inputs: &Values) -> FeatureMask {
+    match inputs.values()[first_explained(inputs)].shape().len() {
+        4 => FeatureMask::Pixels,
         _ => FeatureMask::Elements,
     }
 }
 
+/// Judges explainers by metrics over rows with the same features.
+fn scores(
+    rows: &Rows<'_>,
+    grouping: &Rc<Grouping>,
+    explainers: &[Explainer<'_>],
+    metrics: &[&dyn Metric],
+    scored: &mut dyn FnMut(usize, &Score),
+) -> Result<Vec<Vec<Score>>, Error> {
+    let each = explainers.iter().enumerate().map(|(number, explainer)| {
+        let case = Case::new(rows, grouping.clone(), explainer);
+        let scores = metrics.iter().map(|metric| {
+            let score = score(*metric, &case)?;
+            scored(number, &score);
+            Ok(score)
+        });
+        scores.collect()
+    });
+    each.collect()
+}
+
 /// Measures one case by one metric.
-pub(crate) fn score(metric: &dyn Metric, case: &Case<'_>) -> Result<Score, Error> {
+fn score(metric: &dyn Metric, case: &Case<'_>) -> Result<Score, Error> {
     let about = metric.about();
     let before = case.question().work();
     let measured = metric.measure(case)?;

@@ -105,8 +105,8 @@ pub struct ByFunction<I, F> {
     inputs: PhantomData<fn(I)>,
 }
 
-/// Turns a closure into a [`Method`] of one input: from inputs, and the index of the caller's row
-/// that each of them was made from, to an attribution shaped like the first explained input.
+/// Turns a closure into a [`Method`]. The closure takes inputs, and the index of the caller's row that
+/// each of them was made from, and returns an attribution shaped like the first explained input.
 ///
 /// Metrics call it with perturbed copies of rows, in any number and order.
 ///

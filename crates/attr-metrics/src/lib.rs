@@ -25,7 +25,13 @@ pub use comparison::{Agreement, Column, Comparison, Disagreement, EDGE_DETECTOR,
 pub use complexity::{Complexity, EffectiveComplexity, Mstc, Sparseness};
 pub use evaluation::Evaluation;
 pub use explainer::{ByFunction, Explainer, Given, explained_by};
-pub use faithfulness::*;
+pub use faithfulness::{
+    Abpc, AverageDrop, AverageGain, AverageIncrease, Comprehensiveness, Deletion,
+    EraserSufficiency, FaithfulnessCorrelation, FaithfulnessEstimate, Infidelity,
+    InfidelityPerturbation, Insertion, Irof, Monotonicity, MonotonicityBaseline,
+    MonotonicityCorrelation, MuFidelity, Perturb, PerturbedRows, PixelFlipping, RegionPerturbation,
+    Road, Selectivity, SensitivityN, Sufficiency, SufficiencyDistance,
+};
 pub use localisation::{
     AttributionLocalisation, Auc, Focus, PointingGame, RelevanceMassAccuracy,
     RelevanceRankAccuracy, TopKIntersection,

@@ -158,7 +158,7 @@ impl Measured {
 }
 
 /// The score of one explainer by one metric.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Score {
     /// The metric's name.
     pub metric: String,
@@ -184,6 +184,22 @@ impl Score {
     /// Returns the standard error of [`mean`](Self::mean) over the rows; `None` for fewer than two.
     pub fn standard_error(&self) -> Option<f64> {
         statistics::standard_error(&self.values)
+    }
+
+    /// Appends the score of further rows.
+    pub(crate) fn append(&mut self, more: Self) {
+        fn joined<T>(own: &mut Option<Vec<T>>, more: Option<Vec<T>>) {
+            match (own.as_mut(), more) {
+                (Some(own), Some(more)) => own.extend(more),
+                _ => *own = None,
+            }
+        }
+        self.values.extend(more.values);
+        joined(&mut self.standard_errors, more.standard_errors);
+        joined(&mut self.curves, more.curves);
+        self.work.forward_rows += more.work.forward_rows;
+        self.work.backward_rows += more.work.backward_rows;
+        self.work.passes += more.work.passes;
     }
 
     /// Returns how many rows the metric is not defined for.

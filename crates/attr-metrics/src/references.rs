@@ -4,6 +4,8 @@ use attr_core::build::Random;
 use attr_core::{Error, Explanation, Method, Question, Value};
 use burn::tensor::TensorData;
 
+use crate::case::first_explained;
+
 /// Random relevance: independent normal numbers, seeded by the row's own values. The same row has
 /// the same map, whatever the model and the target; a row with any change has another.
 ///
@@ -68,7 +70,8 @@ impl EdgeDetector {
 
 impl Method for EdgeDetector {
     fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
-        let shape = question.inputs().values()[0].shape();
+        let inputs = question.inputs();
+        let shape = inputs.values()[first_explained(inputs)].shape();
         if shape.len() < 3 {
             return Err(Error::Method {
                 method: "the edge detector",
@@ -76,11 +79,11 @@ impl Method for EdgeDetector {
             });
         }
         of_inputs(question, |shape, row| {
-            let width = shape[shape.len() - 1];
-            let height = if shape.len() > 2 {
-                shape[shape.len() - 2]
-            } else {
-                1
+            let (height, width) = match shape {
+                // An input without space beside the image.
+                [] | [_] => return vec![0.0; row.len()],
+                [_, width] => (1, *width),
+                [.., height, width] => (*height, *width),
             };
             row.chunks(height * width)
                 .flat_map(|plane| edges(plane, height, width))

@@ -32,7 +32,7 @@ pub(crate) struct Rows<'a> {
 
 /// The elements of the rows grouped into features of one kind.
 pub(crate) struct Grouping {
-    mask: FeatureMask,
+    pub mask: FeatureMask,
     pub features: Features,
     /// Which features of each row lie in the ground truth, if that is known.
     pub inside: Option<Vec<Vec<bool>>>,
@@ -42,8 +42,11 @@ pub(crate) struct Grouping {
     known: RefCell<HashMap<(usize, u128), f64>>,
 }
 
-/// How many outputs each grouping remembers: about 64 MiB.
-const REMEMBERED: usize = 1 << 20;
+/// How many outputs each grouping remembers: about 50 MiB.
+const REMEMBERED: usize = 1 << 19;
+
+/// How many copies are looked up at once, so that their number costs no memory.
+const AT_ONCE: usize = 1 << 16;
 
 impl<'a> Rows<'a> {
     /// Runs the model on the rows. `masks` holds the ground truth of each explained input.
@@ -70,6 +73,25 @@ impl<'a> Rows<'a> {
         Self::new(&question, &self.asked.with_inputs(inputs), &self.masks)
     }
 
+    /// Returns one of the rows with the features that a mask gives it.
+    pub fn alone(&self, row: usize, mask: &FeatureMask) -> Result<(Self, Rc<Grouping>), Error> {
+        let one = self.select(&[row])?;
+        let origin = self.question.inputs().origin()[row];
+        let grouping = one.grouping("attr:own", || {
+            Ok(match mask {
+                FeatureMask::Each(masks) => {
+                    let own = masks.iter().map(|mask| match mask.rows() {
+                        1 => mask.clone(),
+                        _ => mask.select_rows(&[origin]),
+                    });
+                    FeatureMask::Each(own.collect())
+                }
+                other => other.clone(),
+            })
+        })?;
+        Ok((one, grouping))
+    }
+
     /// Returns the features of a mask. They are resolved once for each `name`.
     pub fn grouping(
         &self,
@@ -82,6 +104,12 @@ impl<'a> Rows<'a> {
         let mask = mask()?;
         let inputs = self.question.inputs();
         let features = mask.resolve(inputs)?;
+        if features.count() == 0 {
+            return Err(Error::Method {
+                method: "a metric",
+                reason: "no input is explained: all are constants or booleans".into(),
+            });
+        }
         let inside = match &self.masks[..] {
             [] => None,
             masks => Some(truth(masks, inputs, &features)?),
@@ -130,11 +158,27 @@ impl<'a> Rows<'a> {
         absent: &Absent<'_>,
     ) -> Result<Vec<Vec<f64>>, Error> {
         let mut found = vec![vec![f64::NAN; copies]; self.count()];
+        let block = (AT_ONCE / copies.max(1)).max(1);
+        for start in (0..self.count()).step_by(block) {
+            let end = (start + block).min(self.count());
+            self.outputs_of(grouping, start, &mut found[start..end], absent)?;
+        }
+        Ok(found)
+    }
+
+    /// As [`outputs`](Self::outputs), for the rows from `start` on.
+    fn outputs_of(
+        &self,
+        grouping: &Grouping,
+        start: usize,
+        found: &mut [Vec<f64>],
+        absent: &Absent<'_>,
+    ) -> Result<(), Error> {
         let mut marks = vec![false; grouping.features.count()];
         // Sets to evaluate, with the copies that have them.
         let mut missing: Vec<((usize, u128), Vec<usize>)> = Vec::new();
         let mut places: HashMap<(usize, u128), usize> = HashMap::new();
-        for (row, found) in found.iter_mut().enumerate() {
+        for (row, found) in (start..).zip(found.iter_mut()) {
             for (copy, found) in found.iter_mut().enumerate() {
                 marks.fill(false);
                 absent(row, copy, &mut marks);
@@ -151,7 +195,7 @@ impl<'a> Rows<'a> {
             }
         }
         if missing.is_empty() {
-            return Ok(found);
+            return Ok(());
         }
         let copies = missing.iter().enumerate();
         let copies = copies.map(|(number, ((row, _), _))| Perturbation { row: *row, number });
@@ -169,13 +213,13 @@ impl<'a> Rows<'a> {
         let mut known = grouping.known.borrow_mut();
         for ((key, copies), &output) in missing.iter().zip(&outputs[0]) {
             for &copy in copies {
-                found[key.0][copy] = output;
+                found[key.0 - start][copy] = output;
             }
             if known.len() < REMEMBERED {
                 known.insert(*key, output);
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// Computes the model's output at each row with each feature present to some degree, which
@@ -218,6 +262,19 @@ impl<'a> Rows<'a> {
 }
 
 impl Grouping {
+    /// Returns whether some rows have more features than others, as superpixels of several images
+    /// do.
+    pub fn is_ragged(&self, rows: &Rows<'_>) -> bool {
+        let count = self.features.count();
+        let most = |&row: &usize| {
+            let numbers = self.features.row(row).into_iter().flatten().flatten();
+            numbers.filter(|&&number| number < count).max().copied()
+        };
+        let mut all = rows.question.inputs().origin().iter().map(most);
+        let first = all.next();
+        !self.features.shared() && all.any(|most| Some(most) != first)
+    }
+
     fn key(&self, absent: &[bool]) -> u128 {
         let bits = self.bits.iter().zip(absent);
         bits.fold(
@@ -258,7 +315,7 @@ fn by_feature(
 fn truth(masks: &[Value], inputs: &Values, features: &Features) -> Result<Vec<Vec<bool>>, Error> {
     let explained = (0..inputs.values().len()).filter(|&i| inputs.explained(i));
     let explained: Vec<usize> = explained.collect();
-    if masks.len() != explained.len() {
+    if masks.len() > explained.len() {
         return Err(Error::InputCount {
             expected: explained.len(),
             got: masks.len(),

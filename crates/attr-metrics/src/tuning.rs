@@ -6,10 +6,9 @@ use attr_core::build::Random;
 use attr_core::{Error, Inputs, Method, Model};
 use serde::{Deserialize, Serialize};
 
-use crate::evaluation::score;
 use crate::options::positive;
 use crate::rows::Rows;
-use crate::{Case, Evaluation, Explainer, Metric, Score};
+use crate::{Evaluation, Explainer, Metric, Score};
 
 /// How candidates are tuned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,7 +33,7 @@ impl Default for Halving {
 }
 
 /// One round of tuning.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Round {
     /// How many rows the candidates have been judged on so far.
     pub rows: usize,
@@ -43,7 +42,7 @@ pub struct Round {
 }
 
 /// What tuning found.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Tuned {
     /// The best candidate.
     pub best: String,
@@ -56,9 +55,13 @@ pub struct Tuned {
 }
 
 impl Tuned {
-    /// Returns whether the best candidate has a better mean than the default on the rows held out.
+    /// Returns whether the best candidate has a better mean than the default on the rows held out,
+    /// by however little: compare the scores' standard errors.
     pub fn is_better(&self) -> bool {
         let (best, default) = (self.best_score.mean(), self.default_score.mean());
+        if default.is_nan() {
+            return !best.is_nan();
+        }
         if self.best_score.higher_is_better {
             best > default
         } else {
@@ -124,7 +127,7 @@ impl<I: Inputs, M: Model<I>> Evaluation<'_, I, M> {
                 expected: "it must be above 0 and below 1",
             });
         }
-        self.with_rows(|rows, _| {
+        self.with_rows(|rows| {
             let count = rows.count();
             if count < 2 {
                 return Err(Error::Parameter {
@@ -162,10 +165,10 @@ impl<I: Inputs, M: Model<I>> Evaluation<'_, I, M> {
                         })
                         .collect(),
                 });
+                running.truncate(running.len().div_ceil(2));
                 if running.len() == 1 || left.is_empty() {
                     break;
                 }
-                running.truncate(running.len().div_ceil(2));
                 take = seen;
             }
             let (name, best) = candidates[running[0].0];
@@ -199,8 +202,16 @@ impl<I: Inputs, M: Model<I>> Evaluation<'_, I, M> {
         ) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let some = rows.select(indices)?;
-        let grouping = self.grouping(&some)?;
-        judge(&|explainer, metric| score(metric, &Case::new(&some, grouping.clone(), explainer)))
+        judge(&|explainer, metric| {
+            let scores = self.scores(
+                &some,
+                std::slice::from_ref(explainer),
+                &[metric],
+                &mut |_, _| {},
+            )?;
+            let score = scores.into_iter().flatten().next();
+            score.ok_or(Error::Internal("a metric returned nothing"))
+        })
     }
 }
 

@@ -7,7 +7,7 @@
 use attr_core::perturb::Perturbation;
 use attr_core::{Baseline, Baselines, Budget, Constant, Error, Method, Run, Target, Value};
 use attr_gradient::{DeepLift, GradientShap, GuidedBackprop, IntegratedGradients, Saliency};
-use attr_metrics::{Evaluation, Explainer, Given, Infidelity, Metric, Perturb, Perturbed};
+use attr_metrics::{Evaluation, Explainer, Given, Infidelity, Metric, Perturb, PerturbedRows};
 use attr_metrics::{InfidelityPerturbation, SensitivityMax};
 use attr_perturb::FeatureAblation;
 use attr_testkit::device;
@@ -152,7 +152,7 @@ fn perturb(
                 [changed[i], differences[i]] = change(i, value, part)?.map(Some);
             }
         }
-        Ok(Perturbed {
+        Ok(PerturbedRows {
             inputs: copies.with(|i, _| changed[i].clone()),
             differences,
         })

@@ -13,8 +13,8 @@ use attr_metrics::{
     AttributionLocalisation, Auc, AvgSensitivity, Completeness, Complexity, Consistency,
     Continuity, EffectiveComplexity, EfficientMprt, Evaluation, Explainer, FaithfulnessCorrelation,
     FaithfulnessEstimate, Focus, Given, Infidelity, InputInvariance, Irof, LocalLipschitzEstimate,
-    Metric, Monotonicity, MonotonicityCorrelation, Mprt, Mstc, NonSensitivity, Perturb, Perturbed,
-    PixelFlipping, PointingGame, RandomLogit, Randomised, RegionPerturbation,
+    Metric, Monotonicity, MonotonicityCorrelation, Mprt, Mstc, NonSensitivity, Perturb,
+    PerturbedRows, PixelFlipping, PointingGame, RandomLogit, Randomised, RegionPerturbation,
     RelativeInputStability, RelativeOutputStability, RelativeRepresentationStability,
     RelevanceMassAccuracy, RelevanceRankAccuracy, Road, Selectivity, SensitivityMax, SensitivityN,
     SmoothMprt, Sparseness, Sufficiency, TopKIntersection, explained_by,
@@ -391,7 +391,7 @@ fn infidelity(golden: &Golden, entry: &Entry, patch: usize) -> Infidelity {
                 noise.clone()
             };
             let changed = x.zip(&noise, |x, noise| x - noise)?;
-            Ok(Perturbed {
+            Ok(PerturbedRows {
                 inputs: copies.with(|_, _| Some(changed.clone())),
                 differences: vec![Some(difference)],
             })
@@ -420,7 +420,7 @@ fn infidelity(golden: &Golden, entry: &Entry, patch: usize) -> Infidelity {
         let changed = x.zip(&marks, |x, marks| {
             x * (marks.clone().neg() + 1.0) + marks * baseline
         })?;
-        Ok::<_, Error>(Perturbed {
+        Ok::<_, Error>(PerturbedRows {
             differences: vec![Some(x.zip(&changed, |x, changed| x - changed)?)],
             inputs: copies.with(|_, _| Some(changed.clone())),
         })

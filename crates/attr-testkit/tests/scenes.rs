@@ -121,7 +121,7 @@ fn the_random_map_is_last_and_the_best_method_finds_the_tag() {
         ..Road::default()
     };
     let top = TopKIntersection {
-        k: 100,
+        k: Some(100),
         ..TopKIntersection::default()
     };
     let metrics: [&dyn Metric; 18] = [

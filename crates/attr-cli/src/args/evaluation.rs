@@ -1,10 +1,10 @@
 //! The arguments of `attrx evaluate`, `attrx tune` and `attrx metrics`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{ModelArguments, QuestionArguments};
+use super::{ModelArguments, QuestionArguments, files_in};
 
 /// What explanations are judged on: a model, its inputs and what absent features become.
 #[derive(Args, Clone)]
@@ -62,6 +62,21 @@ pub struct GroundArguments {
 }
 
 impl GroundArguments {
+    /// The files that are read: no output may overwrite them.
+    pub fn read_files(&self) -> Vec<&Path> {
+        let model = &self.model;
+        let texts = [
+            &model.input,
+            &model.constant,
+            &self.baseline,
+            &self.feature_mask,
+        ];
+        let named = files_in(texts.into_iter().flatten().chain(&self.target));
+        let others = [&self.masks, &self.training].into_iter().flatten();
+        let others = others.map(|path| &**path);
+        named.chain([model.model.as_path()]).chain(others).collect()
+    }
+
     /// The question to methods, as `attrx explain` would ask it.
     pub fn question(&self, methods: &str, set: &[String]) -> QuestionArguments {
         QuestionArguments {

@@ -11,7 +11,7 @@ mod evaluation;
 mod question;
 mod relevance;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -154,4 +154,11 @@ pub struct MethodsArguments {
     /// Prints a JSON array with one object per method.
     #[arg(long)]
     pub json: bool,
+}
+
+/// The files that texts of the form FILE or NAME=FILE name; a file's name may have an equals sign.
+fn files_in<'a>(texts: impl IntoIterator<Item = &'a String>) -> impl Iterator<Item = &'a Path> {
+    let texts = texts.into_iter();
+    let files = texts.flat_map(|text| [Some(&text[..]), text.split_once('=').map(|pair| pair.1)]);
+    files.flatten().map(Path::new)
 }

@@ -1,10 +1,10 @@
 //! The arguments of `attrx explain` and `attrx report`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::ModelArguments;
+use super::{ModelArguments, files_in};
 
 /// The question: a model, its inputs, the methods and their settings.
 #[derive(Args, Clone)]
@@ -90,6 +90,29 @@ pub struct QuestionArguments {
     pub decoder: Option<PathBuf>,
 }
 
+impl QuestionArguments {
+    /// The files that are read: no output may overwrite them.
+    pub fn read_files(&self) -> Vec<&Path> {
+        let model = &self.model;
+        let texts = [
+            &model.input,
+            &model.constant,
+            &self.baseline,
+            &self.feature_mask,
+        ];
+        let named = files_in(texts.into_iter().flatten().chain(&self.target));
+        let others = [
+            &self.training,
+            &self.encoder,
+            &self.decoder,
+            &self.labels,
+            &self.features,
+        ];
+        let others = others.into_iter().flatten().map(|path| &**path);
+        named.chain([model.model.as_path()]).chain(others).collect()
+    }
+}
+
 /// Explains a prediction.
 ///
 /// Example: integrated gradients for the predicted class of a digit, as an array and an image:
@@ -165,6 +188,8 @@ pub struct ExplainArguments {
 ///
 ///   attrx report --model net.onnx --input cat.png --method saliency,gradcam,lrp --out why.html
 ///   attrx report --model net.onnx --input cat.png --method lime --top 3 --out why.html
+///   attrx report --model net.onnx --input cat.png --method lrp,saliency --metrics deletion,abpc \
+///       --out why.html
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub struct ReportArguments {
@@ -178,6 +203,11 @@ pub struct ReportArguments {
     /// Explains this many classes of each row, from the predicted one down, in place of --target.
     #[arg(long, value_name = "N", conflicts_with_all = ["target", "neuron"])]
     pub top: Option<usize>,
+
+    /// Metrics of each attribution, named as in `attrx metrics`, separated by commas: those that need
+    /// neither masks nor the method again, such as deletion and sparseness.
+    #[arg(long, value_name = "NAME,...")]
+    pub metrics: Option<String>,
 
     /// The report's title. Default: the model's file name.
     #[arg(long, value_name = "TEXT")]

@@ -39,15 +39,9 @@ impl Traced {
         let mut seen = HashSet::new();
         let nodes = graph.nodes.iter();
         let layers = nodes.filter(|node| node.outputs.iter().any(|&slot| active[slot]));
-        let layers = layers.map(|node| {
-            let mut values = Vec::new();
-            for &slot in &node.operands {
-                graph.parameters_behind(slot, &active, &mut seen, &mut values);
-            }
-            LayerParameters {
-                layer: node.name.clone(),
-                values,
-            }
+        let layers = layers.map(|node| LayerParameters {
+            layer: node.name.clone(),
+            values: graph.parameters_behind(&node.operands, &active, &mut seen),
         });
         Ok(layers.filter(|layer| !layer.values.is_empty()).collect())
     }
@@ -99,27 +93,27 @@ impl Traced {
 }
 
 impl Graph {
-    /// Appends the parameters that a slot is, or is computed from, without those in `seen`.
+    /// Returns the parameters that some slots are, or are computed from, without those in `seen`.
     fn parameters_behind(
         &self,
-        slot: SlotId,
+        slots: &[SlotId],
         active: &[bool],
-        seen: &mut HashSet<String>,
-        found: &mut Vec<(String, Value)>,
-    ) {
-        match &self.slots[slot].source {
-            Source::Parameter(path, value) => {
-                if seen.insert(path.clone()) {
-                    found.push((path.clone(), value.clone()));
-                }
+        seen: &mut HashSet<SlotId>,
+    ) -> Vec<(String, Value)> {
+        let mut found = Vec::new();
+        // The next slot is last.
+        let mut left: Vec<SlotId> = slots.iter().rev().copied().collect();
+        while let Some(slot) = left.pop() {
+            if active[slot] || !seen.insert(slot) {
+                continue;
             }
-            Source::Node(node) if !active[slot] => {
-                for &operand in &self.nodes[*node].operands {
-                    self.parameters_behind(operand, active, seen, found);
-                }
+            match &self.slots[slot].source {
+                Source::Parameter(path, value) => found.push((path.clone(), value.clone())),
+                Source::Node(node) => left.extend(self.nodes[*node].operands.iter().rev()),
+                Source::Input(_) | Source::Constant(_) => {}
             }
-            Source::Node(_) | Source::Input(_) | Source::Constant(_) => {}
         }
+        found
     }
 
     pub(super) fn with_parameters(&self, replaced: &Replacements) -> Graph {

@@ -51,7 +51,7 @@ impl Metric for NonSensitivity {
         let outputs = case.outputs(case.features(), &|_, feature, absent| {
             absent[feature] = true
         })?;
-        let relevance = case.relevance()?;
+        let relevance = case.relevance_or_magnitude(true)?;
         let values = case.scores().into_iter().enumerate().map(|(row, score)| {
             let own = if self.normalise {
                 statistics::normalised(&relevance[row])

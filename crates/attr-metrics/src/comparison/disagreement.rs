@@ -4,16 +4,17 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::Comparison;
+use super::{Comparison, EDGE_DETECTOR, RANDOM};
 use crate::{Family, statistics};
 
 /// Whether metrics agree on the order of methods.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Disagreement {
     /// Kendall's coefficient of concordance over all metrics: 1 where all rank the methods alike, 0
-    /// where their ranks cancel. `None` for fewer than two metrics or methods.
+    /// where their ranks cancel. The references do not count. `None` for fewer than two metrics or
+    /// methods.
     pub concordance: Option<f64>,
     /// The same within each family of at least two metrics.
     pub families: Vec<(Family, f64)>,
@@ -50,9 +51,21 @@ impl Agreement {
 impl Disagreement {
     pub(super) fn of(comparison: &Comparison) -> Self {
         let ranks = comparison.ranks();
+        // The references are last by design; with them, metrics would seem to agree.
+        let reference = |name: &String| name == RANDOM || name == EDGE_DETECTOR;
+        let methods = comparison.methods.iter();
+        let methods: Vec<usize> = (0..ranks.len())
+            .zip(methods)
+            .filter(|(_, name)| !reference(name))
+            .map(|(method, _)| method)
+            .collect();
         // Only metrics that rank all methods can be compared.
         let whole: Vec<usize> = (0..comparison.metrics.len())
-            .filter(|&metric| ranks.iter().all(|row| row[metric].is_some()))
+            .filter(|&metric| {
+                methods
+                    .iter()
+                    .all(|&method| ranks[method][metric].is_some())
+            })
             .collect();
         let column =
             |metric: usize| -> Vec<f64> { ranks.iter().filter_map(|row| row[metric]).collect() };

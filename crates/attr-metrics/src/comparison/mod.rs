@@ -11,14 +11,12 @@ mod disagreement;
 mod flags;
 mod table;
 
-use std::rc::Rc;
-
 use attr_core::perturb::widened;
 use attr_core::{Error, Inputs, Method, Model};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::evaluation::score;
-use crate::{Case, EdgeDetector, Evaluation, Explainer, Family, Metric, RandomMap, Score};
+use crate::case::first_explained;
+use crate::{EdgeDetector, Evaluation, Explainer, Family, Metric, RandomMap, Score};
 
 pub use disagreement::{Agreement, Disagreement};
 
@@ -28,7 +26,7 @@ pub const RANDOM: &str = "random";
 pub const EDGE_DETECTOR: &str = "edge-detector";
 
 /// Scores of methods by metrics, over the same rows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
     /// The names of the methods, in the order of the rows of the table.
     pub methods: Vec<String>,
@@ -39,7 +37,7 @@ pub struct Comparison {
 }
 
 /// A metric of a comparison.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Column {
     /// Its name.
     pub name: String,
@@ -80,7 +78,7 @@ impl<I: Inputs, M: Model<I>> Evaluation<'_, I, M> {
     ///
     /// # Errors
     /// As [`measure`](Self::measure), for the first score that fails; [`Error::Parameter`] without
-    /// metrics.
+    /// metrics, and for a method with the name of a reference.
     pub fn compare(
         &self,
         methods: &[(&str, &dyn Method)],
@@ -109,25 +107,28 @@ impl<I: Inputs, M: Model<I>> Evaluation<'_, I, M> {
                 expected: "give at least one metric",
             });
         }
+        let reserved = [RANDOM, EDGE_DETECTOR];
+        if let Some((name, _)) = explainers.iter().find(|(name, _)| reserved.contains(name)) {
+            return Err(Error::Parameter {
+                name: "methods",
+                value: (*name).into(),
+                expected: "this is the name of a reference that every table has; choose another",
+            });
+        }
         let (random, edges) = (RandomMap::new(0), EdgeDetector::new());
-        self.with_rows(|rows, grouping| {
-            let mut all: Vec<(&str, Explainer<'_>)> = explainers.to_vec();
-            all.push((RANDOM, Explainer::from(&random)));
-            let first = rows.question.inputs().values().first();
-            if first.is_some_and(|value| value.shape().len() > 2) {
-                all.push((EDGE_DETECTOR, Explainer::from(&edges)));
+        self.with_rows(|rows| {
+            let mut names: Vec<&str> = explainers.iter().map(|(name, _)| *name).collect();
+            let mut all: Vec<Explainer<'_>> = explainers.iter().map(|(_, e)| e.clone()).collect();
+            names.push(RANDOM);
+            all.push(Explainer::from(&random));
+            let inputs = rows.question.inputs();
+            if inputs.values()[first_explained(inputs)].shape().len() > 2 {
+                names.push(EDGE_DETECTOR);
+                all.push(Explainer::from(&edges));
             }
-            let mut scores = Vec::new();
-            for (name, explainer) in &all {
-                let case = Case::new(rows, Rc::clone(&grouping), explainer);
-                let mut row = Vec::new();
-                for metric in metrics {
-                    let score = score(*metric, &case)?;
-                    scored(name, &score);
-                    row.push(score);
-                }
-                scores.push(row);
-            }
+            let scores = self.scores(rows, &all, metrics, &mut |number, score| {
+                scored(names[number], score);
+            })?;
             let columns = metrics.iter().map(|metric| {
                 let about = metric.about();
                 Column {
@@ -137,7 +138,7 @@ impl<I: Inputs, M: Model<I>> Evaluation<'_, I, M> {
                 }
             });
             Ok(Comparison {
-                methods: all.iter().map(|(name, _)| (*name).into()).collect(),
+                methods: names.into_iter().map(String::from).collect(),
                 metrics: columns.collect(),
                 scores,
             })

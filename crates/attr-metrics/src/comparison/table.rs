@@ -120,12 +120,12 @@ fn short(value: f64) -> String {
     if magnitude != 0.0 && !(1e-3..1e5).contains(&magnitude) {
         return format!("{value:.2e}");
     }
-    let before = if magnitude >= 1.0 {
-        magnitude.log10() as usize
+    let places = if magnitude == 0.0 {
+        2
     } else {
-        0
+        (2 - magnitude.log10().floor() as i32).max(0) as usize
     };
-    format!("{value:.*}", 3usize.saturating_sub(before))
+    format!("{value:.places$}")
 }
 
 #[cfg(test)]
@@ -135,10 +135,7 @@ mod tests {
     #[test]
     fn numbers_are_short() {
         let shown = [0.0, 1234.5, 12.345, 0.12345, 0.000123, -3.0].map(short);
-        assert_eq!(
-            shown,
-            ["0.000", "1234", "12.35", "0.123", "1.23e-4", "-3.000"]
-        );
+        assert_eq!(shown, ["0.00", "1234", "12.3", "0.123", "1.23e-4", "-3.00"]);
     }
 
     #[test]

@@ -46,11 +46,11 @@ impl Metric for EffectiveComplexity {
 
     fn measure(&self, case: &Case<'_>) -> Result<Measured, Error> {
         let eps = at_least("eps", self.eps, 0.0, "a magnitude is at least 0")?;
-        let values = case.relevance()?.iter().map(|row| {
+        let values = case.relevance_or_magnitude(true)?.into_iter().map(|row| {
             let row = if self.normalise {
-                statistics::normalised(row)
+                statistics::normalised(&row)
             } else {
-                row.clone()
+                row
             };
             row.iter().filter(|value| value.abs() > eps).count() as f64
         });

@@ -19,7 +19,7 @@ use crate::{About, Case, Family, Measured, Metric, Needs};
 /// zero attributions; undefined (NaN) where fewer than two pixels are left.
 ///
 /// # Errors
-/// [`Error::Parameter`] for a percentile outside 0 to 100, or no neighbours; [`Error::Method`] for
+/// [`Error::Parameter`] for a percentile below 0, or 100 or more, or no neighbours; [`Error::Method`] for
 /// inputs that are not images, `[batch, channels, height, width]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -69,7 +69,8 @@ impl Metric for Mstc {
             });
         }
         positive("k", self.k)?;
-        let shape = case.question().inputs().values()[0].shape();
+        let image = case.first_explained();
+        let shape = case.question().inputs().values()[image].shape();
         let [_, _, height, width] = shape[..] else {
             return Err(Error::Method {
                 method: "MST-C",
@@ -79,7 +80,7 @@ impl Metric for Mstc {
                 ),
             });
         };
-        let pixels = case.with_features("pixels", || Ok(FeatureMask::Pixels))?;
+        let pixels = case.with_features("attr:pixels", || Ok(FeatureMask::Pixels))?;
         let rows = pixels.relevance_or_magnitude(true)?;
         let values = rows
             .iter()

@@ -14,7 +14,7 @@ use crate::{About, Case, Family, Measured, Metric, Needs, statistics};
 /// least relevant first (LeRF), minus the most relevant first (MoRF).
 ///
 /// A good explanation keeps the output up in the first and brings it down in the second; a random
-/// one has an area of about zero. Unlike either curve alone, the area does not depend on how far the
+/// one has an area of about zero. The area depends less than either curve alone on how far the
 /// baseline lies from the data. The curve is the difference at each of `steps + 1` points.
 ///
 /// # Errors

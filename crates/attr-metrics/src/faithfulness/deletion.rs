@@ -108,7 +108,7 @@ fn areas(case: &Case<'_>, steps: usize, most: f64, inserted: bool) -> Result<Mea
 /// Returns how many features are changed at each of `steps + 1` points, from none to the share
 /// `most`.
 pub(super) fn shares(features: usize, steps: usize, most: f64) -> Result<Vec<usize>, Error> {
-    let most = share("max_percentage_perturbed", most)? * features as f64;
+    let most = (share("max_percentage_perturbed", most)? * features as f64).max(1.0);
     let steps = positive("steps", steps)?.min((most as usize).max(1));
     let ends = (0..=steps).map(|step| (most * step as f64 / steps as f64).round() as usize);
     Ok(ends.collect())

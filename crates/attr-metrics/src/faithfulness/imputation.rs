@@ -17,7 +17,8 @@ const NEIGHBOURS: [(isize, isize, f64); 8] = [
     (-1, 0, 1.0 / 6.0),
 ];
 
-/// The residual at which the solution is exact enough, relative to the right-hand side.
+/// The residual at which the solution is exact enough, relative to the larger of the right-hand side
+/// and the residual at the start.
 const EXACT: f64 = 1e-7;
 
 /// Which pixels of an image are removed, and how they depend on their neighbours.
@@ -83,13 +84,6 @@ impl Removed {
                 .sum()
         });
         let right: Vec<f64> = known.collect();
-        let enough = EXACT
-            * right
-                .iter()
-                .map(|b| b * b)
-                .sum::<f64>()
-                .sqrt()
-                .max(f64::MIN_POSITIVE);
         let product = self.times(x);
         let mut residual: Vec<f64> = right.iter().zip(product).map(|(b, ax)| b - ax).collect();
         let scaled = |residual: &[f64]| -> Vec<f64> {
@@ -103,13 +97,18 @@ impl Removed {
         let mut preconditioned = scaled(&residual);
         let mut direction = preconditioned.clone();
         let mut rho = dot(&residual, &preconditioned);
+        // Both, since all known neighbours may be 0, or the start be exact.
+        let norm = |v: &[f64]| dot(v, v).sqrt();
+        let enough = EXACT * norm(&right).max(norm(&residual));
         // In exact arithmetic, there are at most as many steps as unknowns.
         for _ in 0..4 * x.len() {
-            if dot(&residual, &residual).sqrt() <= enough {
+            let product = self.times(&direction);
+            let curvature = dot(&direction, &product);
+            // The last of the residual may be too small to divide by.
+            if norm(&residual) <= enough || !(rho > 0.0 && curvature > 0.0) {
                 return;
             }
-            let product = self.times(&direction);
-            let step = rho / dot(&direction, &product);
+            let step = rho / curvature;
             for (((x, r), d), p) in x
                 .iter_mut()
                 .zip(&mut residual)
@@ -166,6 +165,17 @@ mod tests {
         for (found, expected) in image.iter().zip(&ramp) {
             assert!((found - expected).abs() < 1e-4, "{found} {expected}");
         }
+    }
+
+    /// A stroke on a black background: the right-hand side is zero.
+    #[test]
+    fn what_black_surrounds_becomes_black() {
+        let mut image: Vec<f32> = (0..784)
+            .map(|i| if i % 28 == 9 { 0.9 } else { 0.0 })
+            .collect();
+        let stroke: Vec<usize> = (0..784).filter(|i| (7..12).contains(&(i % 28))).collect();
+        Removed::new(&stroke, 28, 28).impute(&mut image);
+        assert!(image.iter().all(|v| v.abs() < 1e-5), "{:?}", &image[..28]);
     }
 
     #[test]

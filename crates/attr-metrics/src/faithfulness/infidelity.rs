@@ -8,7 +8,7 @@ use attr_core::perturb::Perturbation;
 use attr_core::{Error, Values};
 use serde::{Deserialize, Serialize};
 
-use super::perturbation::{InfidelityPerturbation, Perturb, Perturbed};
+use super::perturbation::{InfidelityPerturbation, Perturb, PerturbedRows};
 use crate::options::{at_least, positive};
 use crate::{About, Case, Family, Measured, Metric, Needs};
 
@@ -154,7 +154,7 @@ impl Infidelity {
     /// Returns the products, and the outputs, which other explainers share.
     fn shared_products(&self, case: &Case<'_>) -> Result<(Numbers, Numbers), Error> {
         let name = format!(
-            "infidelity {:?} {} {} {} {}",
+            "attr:infidelity {:?} {} {} {} {}",
             self.perturbation, self.stdev, self.patch_size, self.n_perturb_samples, self.seed
         );
         let mut dots = None;
@@ -226,7 +226,7 @@ impl Infidelity {
 }
 
 /// Refuses what a perturbation of one's own returns, unless it has a row for each copy.
-fn check(perturbed: &Perturbed, inputs: &Values, copies: usize) -> Result<(), Error> {
+fn check(perturbed: &PerturbedRows, inputs: &Values, copies: usize) -> Result<(), Error> {
     let refuse = |what: &str, got: Vec<usize>, expected: Vec<usize>| {
         Err(Error::Shape {
             what: what.into(),

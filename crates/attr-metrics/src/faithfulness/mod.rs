@@ -52,7 +52,7 @@ pub use irof::Irof;
 pub use monotonicity::Monotonicity;
 pub use monotonicity_correlation::{MonotonicityBaseline, MonotonicityCorrelation};
 pub use mu_fidelity::MuFidelity;
-pub use perturbation::{InfidelityPerturbation, Perturb, Perturbed};
+pub use perturbation::{InfidelityPerturbation, Perturb, PerturbedRows};
 pub use pixel_flipping::PixelFlipping;
 pub use rationale::{Comprehensiveness, EraserSufficiency};
 pub use region_perturbation::RegionPerturbation;

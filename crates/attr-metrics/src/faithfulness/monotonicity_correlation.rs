@@ -161,8 +161,10 @@ impl MonotonicityCorrelation {
                     chosen[feature] = true;
                 }
                 let numbers = case.numbers(copy.row, i);
-                // A stream of its own: a copy does not depend on the others.
-                let stream = (copy.number * 16 + i) as u64;
+                // A stream for each first feature of a group: a copy does not depend on the others,
+                // and single features have the same draws under all methods.
+                let first = group(copy.row, copy.number / samples)[0];
+                let stream = ((first * samples + copy.number % samples) * 16 + i) as u64;
                 let mut random = Random::stream(self.seed, stream);
                 for (value, feature) in data.iter_mut().zip(numbers) {
                     if chosen[*feature] {

@@ -13,7 +13,7 @@ use crate::{About, Case, Family, Measured, Metric, Needs, statistics};
 /// Computes Spearman's correlation of `Σ_{i in S} a_i` and `f(x) - f(x without S)` over random
 /// subsets `S` of cells of a regular grid.
 ///
-/// Inputs without space, `[batch, features]`, and images with fewer pixels than cells along a side
+/// Several inputs, inputs without space, `[batch, features]`, and images with fewer pixels than cells along a side
 /// keep their features. Undefined (NaN) where the relevance or the output does not change from
 /// subset to subset. The standard error is `(1 - r²) / sqrt(nb_samples - 1)`.
 ///
@@ -70,14 +70,19 @@ impl Metric for MuFidelity {
                 expected: "a correlation needs at least two subsets",
             });
         }
-        let shape = case.question().inputs().values()[0].shape();
+        let inputs = case.question().inputs();
+        let shape = inputs.values()[case.first_explained()].shape();
         let sides = &shape[2.min(shape.len())..];
-        if sides.is_empty() || sides.iter().any(|&side| side < cells) {
+        let alone = (0..inputs.values().len())
+            .filter(|&i| inputs.explained(i))
+            .count()
+            == 1;
+        if !alone || sides.is_empty() || sides.iter().any(|&side| side < cells) {
             return self.of(case, share);
         }
         let mask = || Ok(FeatureMask::Grid(vec![cells; sides.len()]));
         self.of(
-            &case.with_features(&format!("grid of {cells}"), mask)?,
+            &case.with_features(&format!("attr:grid of {cells}"), mask)?,
             share,
         )
     }

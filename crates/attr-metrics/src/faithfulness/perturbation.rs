@@ -27,9 +27,9 @@ pub enum InfidelityPerturbation {
     Square,
 }
 
-/// Perturbed copies of rows, and how they differ from them.
+/// PerturbedRows copies of rows, and how they differ from them.
 #[derive(Clone, Debug)]
-pub struct Perturbed {
+pub struct PerturbedRows {
     /// The perturbed copies.
     pub inputs: Values,
     /// The perturbation `I` of each input, which is multiplied by the attribution; `None` for inputs
@@ -41,17 +41,25 @@ pub struct Perturbed {
 #[derive(Clone)]
 pub struct Perturb(Arc<PerturbFunction>);
 
-type PerturbFunction = dyn Fn(&Values, &[Perturbation]) -> Result<Perturbed, Error> + Send + Sync;
+type PerturbFunction =
+    dyn Fn(&Values, &[Perturbation]) -> Result<PerturbedRows, Error> + Send + Sync;
 
 impl Perturb {
     /// Wraps a closure.
     pub fn new(
-        function: impl Fn(&Values, &[Perturbation]) -> Result<Perturbed, Error> + Send + Sync + 'static,
+        function: impl Fn(&Values, &[Perturbation]) -> Result<PerturbedRows, Error>
+        + Send
+        + Sync
+        + 'static,
     ) -> Self {
         Self(Arc::new(function))
     }
 
-    pub(super) fn call(&self, copies: &Values, part: &[Perturbation]) -> Result<Perturbed, Error> {
+    pub(super) fn call(
+        &self,
+        copies: &Values,
+        part: &[Perturbation],
+    ) -> Result<PerturbedRows, Error> {
         (self.0)(copies, part)
     }
 }
@@ -76,7 +84,7 @@ impl Infidelity {
         case: &Case<'_>,
         absent: &Values,
         part: &[Perturbation],
-    ) -> Result<Perturbed, Error> {
+    ) -> Result<PerturbedRows, Error> {
         let inputs = case.question().inputs();
         let rows: Vec<usize> = part.iter().map(|copy| copy.row).collect();
         let copies = inputs.select(&rows);
@@ -113,7 +121,7 @@ impl Infidelity {
             };
             (changed[i], differences[i]) = (tensor(new), tensor(difference));
         }
-        Ok(Perturbed {
+        Ok(PerturbedRows {
             inputs: copies.with(|i, _| changed[i].clone()),
             differences,
         })

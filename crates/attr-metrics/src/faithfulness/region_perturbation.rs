@@ -56,7 +56,10 @@ impl Metric for RegionPerturbation {
             paper: "https://arxiv.org/abs/1509.06321",
             higher_is_better: true,
             family: Family::Faithfulness,
-            needs: Needs::default(),
+            needs: Needs {
+                seed: true,
+                ..Needs::default()
+            },
         }
     }
 
@@ -98,7 +101,7 @@ impl<'a> Case<'a> {
     /// Returns the case with square patches as features, in order of relevance or magnitude.
     pub(super) fn in_patches(&self, size: usize, abs: bool) -> Result<Patched<'a>, Error> {
         let patches = || patches(self.question(), size);
-        let case = self.with_features(&format!("patches of {size}"), patches)?;
+        let case = self.with_features(&format!("attr:patches of {size}"), patches)?;
         let relevance = case.relevance_or_magnitude(abs)?;
         let order = relevance.iter().map(|row| statistics::descending(row));
         Ok(Patched {

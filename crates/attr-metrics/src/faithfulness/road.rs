@@ -100,12 +100,12 @@ impl Metric for Road {
         };
         let width = shape[shape.len() - 1];
         let height = if shape.len() == 4 { shape[2] } else { 1 };
-        let pixels = case.with_features("pixels", || Ok(FeatureMask::Pixels))?;
+        let pixels = case.with_features("attr:pixels", || Ok(FeatureMask::Pixels))?;
         let mut order = pixels.most_relevant_first(self.abs)?;
         match self.order {
             Order::Morf => {}
             Order::Lerf => order.iter_mut().for_each(|order| order.reverse()),
-            Order::Random => order.fill(Random::new(self.seed).permutation(height * width)),
+            Order::Random => order.fill(Random::new(self.seed).permutation(pixels.features())),
         }
         let imputed = |part: &[Perturbation]| {
             let rows: Vec<usize> = part.iter().map(|copy| copy.row).collect();
@@ -116,8 +116,14 @@ impl Metric for Road {
             for (copy, data) in part.iter().zip(data.chunks_mut(elements)) {
                 let share = self.percentages[copy.number] / 100.0;
                 let count = ((height * width) as f64 * share) as usize;
-                // Features of further inputs are not pixels of this image.
-                let removed = order[copy.row].iter().copied();
+                // Features of other inputs are not pixels of this image.
+                let first = pixels
+                    .numbers(copy.row, image)
+                    .first()
+                    .copied()
+                    .unwrap_or(0);
+                let removed = order[copy.row].iter();
+                let removed = removed.filter_map(|feature| feature.checked_sub(first));
                 let removed: Vec<usize> = removed
                     .filter(|&pixel| pixel < height * width)
                     .take(count)

@@ -1,7 +1,8 @@
 //! Localisation: does the explanation point at what is known to matter? Each metric compares the
 //! relevance of features with ground-truth masks.
 //!
-//! A row whose mask is empty has nothing to find: every metric is undefined (NaN) for it.
+//! A row whose mask is empty has nothing to find, and zero attributions point nowhere: every metric
+//! is undefined (NaN) for them.
 //!
 //! ```text
 //! pointing_game.rs              does the most relevant feature lie inside?
@@ -48,7 +49,7 @@ fn about(name: &'static str, summary: &'static str, paper: &'static str) -> Abou
     }
 }
 
-/// Computes a value of each row from its relevance and its mask; NaN for an empty mask.
+/// Computes a value of each row from its relevance and its mask; NaN for an empty mask and for zeros.
 fn compare(
     case: &Case<'_>,
     abs: bool,
@@ -57,7 +58,7 @@ fn compare(
     let relevance = case.relevance_or_magnitude(abs)?;
     let rows = relevance.iter().zip(case.masks()?);
     let values = rows.map(|(relevance, mask)| {
-        if mask.contains(&true) {
+        if mask.contains(&true) && relevance.iter().any(|&value| value != 0.0) {
             of(relevance, mask)
         } else {
             f64::NAN

@@ -12,28 +12,18 @@ use crate::{About, Case, Measured, Metric, statistics};
 /// Computes the share of the `k` most relevant features that lie inside the mask.
 ///
 /// # Errors
-/// [`Error::Parameter`] for no features.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// [`Error::Parameter`] for a `k` of 0, or of more than all features.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct TopKIntersection {
-    /// How many features are looked at; default 1000, as in Quantus, but at most all.
-    pub k: usize,
+    /// How many features are looked at; by default 1000, as in Quantus, but at most a tenth.
+    pub k: Option<usize>,
     /// Whether the share is divided by the mask's share of all features, so that a random
     /// explanation has a value of about 1; default false, as in Quantus.
     pub concept_influence: bool,
     /// Whether magnitudes are compared; default false, as in Quantus.
     pub abs: bool,
-}
-
-impl Default for TopKIntersection {
-    fn default() -> Self {
-        Self {
-            k: 1000,
-            concept_influence: false,
-            abs: false,
-        }
-    }
 }
 
 impl Metric for TopKIntersection {
@@ -46,7 +36,15 @@ impl Metric for TopKIntersection {
     }
 
     fn measure(&self, case: &Case<'_>) -> Result<Measured, Error> {
-        let k = positive("k", self.k)?.min(case.features());
+        let features = case.features();
+        let k = positive("k", self.k.unwrap_or(1000.min(features.div_ceil(10))))?;
+        if k > features {
+            return Err(Error::Parameter {
+                name: "k",
+                value: k.to_string(),
+                expected: "there are not that many features",
+            });
+        }
         compare(case, self.abs, |relevance, mask| {
             let top = &statistics::descending(relevance)[..k];
             let inside = top.iter().filter(|&&feature| mask[feature]).count();

@@ -60,7 +60,9 @@ pub(super) fn all_random(model: &Traced, seed: u64) -> Result<Traced, Error> {
 
 /// Draws new values for all parameters: normal, with the mean and the standard deviation of the
 /// parameter's own elements. So they have a usual size in every kind of layer, and constants, such
-/// as the weights of a BatchNorm at its start, stay. A layer's draws do not depend on the others.
+/// as the weights of a BatchNorm at its start, stay. Parameters without negative elements, such as
+/// the variances of a BatchNorm, are shuffled instead: they may not be allowed any. A layer's draws
+/// do not depend on the others.
 fn drawn(model: &Traced, seed: u64) -> Result<Vec<LayerParameters>, Error> {
     let layers = model.parameters()?.into_iter().enumerate();
     let layers = layers.map(|(number, layer)| {
@@ -87,6 +89,14 @@ fn drawn(model: &Traced, seed: u64) -> Result<Vec<LayerParameters>, Error> {
 
 fn redrawn(value: &Value, random: &mut Random) -> Result<Value, Error> {
     let data = value.to_vec()?;
+    let tensor = |data: Vec<f32>| {
+        let data = TensorData::new(data, value.shape()).convert_dtype(value.dtype());
+        Value::from_data(data, &value.device())
+    };
+    if data.iter().all(|&v| v >= 0.0) {
+        let order = random.permutation(data.len()).into_iter();
+        return Ok(tensor(order.map(|at| data[at]).collect()));
+    }
     let n = data.len() as f64;
     let mean = data.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
     let squares = data.iter().map(|&v| (f64::from(v) - mean).powi(2));
@@ -94,9 +104,5 @@ fn redrawn(value: &Value, random: &mut Random) -> Result<Value, Error> {
     let new = random
         .normal(data.len())
         .map(|z| (mean + std * f64::from(z)) as f32);
-    let data = TensorData::new(new.collect::<Vec<f32>>(), value.shape());
-    Ok(Value::from_data(
-        data.convert_dtype(value.dtype()),
-        &value.device(),
-    ))
+    Ok(tensor(new.collect()))
 }

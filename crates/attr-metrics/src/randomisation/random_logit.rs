@@ -95,11 +95,9 @@ impl RandomLogit {
                 reason: format!("an output of shape {output:?} has no other class"),
             });
         };
-        let mut random = Random::new(self.seed);
-        let others = own.iter().map(|&class| {
-            let other = random.index(classes - 1);
-            other + usize::from(other >= class)
-        });
+        // The same step for all rows: a row's other class does not depend on its neighbours.
+        let step = 1 + Random::new(self.seed).index(classes - 1);
+        let others = own.iter().map(|&class| (class + step) % classes);
         Ok(others.collect())
     }
 }

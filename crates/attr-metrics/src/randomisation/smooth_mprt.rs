@@ -21,7 +21,8 @@ use crate::{About, Case, Family, Measured, Metric, Needs, Similarity};
 /// deviation is `noise_magnitude` times the difference between a row's largest and smallest value.
 ///
 /// # Errors
-/// As [`Mprt`](crate::Mprt); [`Error::Parameter`] for no samples or a negative magnitude.
+/// As [`Mprt`](crate::Mprt), and [`Error::NotTraced`] for every closure; [`Error::Parameter`] for no
+/// samples or a negative magnitude.
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]

@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::options::positive;
 use crate::{About, Case, Family, Measured, Metric, Needs, statistics};
 
-/// Computes `max ‖a(x) - a(x')‖₁ / ‖x - x'‖₂` over shifts `x'` of the input along its last
-/// dimension, from nearly the whole length to the left to nearly the whole length to the right. The
-/// baseline enters at the border.
+/// Computes `max ‖a(x) - a(x')‖₁ / ‖x - x'‖₂` over shifts `x'` of the first explained input along
+/// its last dimension. The baseline enters at the border.
+///
+/// A length of `W` is shifted by `s - W, 2s - W, ...` with `s = (2W + 1) / nr_steps`, rounded down,
+/// as in Quantus: from nearly the whole length to the left to the whole length to the right.
 ///
 /// Undefined (NaN) where no shift changes the input.
 ///
@@ -23,7 +25,7 @@ use crate::{About, Case, Family, Measured, Metric, Needs, statistics};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Continuity {
-    /// Number of shifts; default 28, as in Quantus; at most one for each pixel to either side.
+    /// Number of shifts; default 28, as in Quantus; at most `2W + 1`.
     pub nr_steps: usize,
     /// Whether explanations are divided by their largest magnitude; default true, as in Quantus.
     pub normalise: bool,
@@ -59,8 +61,9 @@ impl Metric for Continuity {
     fn measure(&self, case: &Case<'_>) -> Result<Measured, Error> {
         let question = case.question();
         let inputs = question.inputs();
-        let shape = inputs.values()[0].shape();
-        if !inputs.attributed(0) || shape.len() < 3 {
+        let image = case.first_explained();
+        let shape = inputs.values()[image].shape();
+        if !inputs.attributed(image) || shape.len() < 3 {
             return Err(Error::Method {
                 method: "continuity",
                 reason: format!(
@@ -75,14 +78,14 @@ impl Metric for Continuity {
         let stride = possible / steps;
         let shift = |step: usize| ((step + 1) * stride) as isize - width as isize;
         let absent = question.baselines().absent(inputs)?;
-        let own = self.comparable(case.attributions()?)?;
-        let own_pixels = rows_of(&inputs.values()[0])?;
+        let own = self.comparable(case.attributions()?, image)?;
+        let own_pixels = rows_of(&inputs.values()[image])?;
         let mut values = vec![f64::NAN; case.rows()];
         let make = |part: &[Perturbation]| -> Result<Values, Error> {
             let rows: Vec<usize> = part.iter().map(|copy| copy.row).collect();
             let copies = inputs.select(&rows);
-            let fill = absent.select(&rows).values()[0].to_vec()?;
-            let value = &copies.values()[0];
+            let fill = absent.select(&rows).values()[image].to_vec()?;
+            let value = &copies.values()[image];
             let old = value.to_vec()?;
             let mut new = fill;
             let elements = old.len() / part.len();
@@ -95,11 +98,11 @@ impl Metric for Continuity {
             }
             let data = burn::tensor::TensorData::new(new, value.shape());
             let shifted = Value::from_data(data.convert_dtype(value.dtype()), &value.device());
-            Ok(copies.with(|i, _| (i == 0).then(|| shifted.clone())))
+            Ok(copies.with(|i, _| (i == image).then(|| shifted.clone())))
         };
         case.explain_copies(steps, &make, &mut |part, copies, attributions| {
-            let explained = self.comparable(attributions)?;
-            let pixels = rows_of(&copies.values()[0])?;
+            let explained = self.comparable(attributions, image)?;
+            let pixels = rows_of(&copies.values()[image])?;
             for (k, copy) in part.iter().enumerate() {
                 let pairs = own_pixels[copy.row].iter().zip(&pixels[k]);
                 let squares = pairs.map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2));
@@ -118,10 +121,14 @@ impl Metric for Continuity {
 }
 
 impl Continuity {
-    /// Returns explanations of the first input as they are compared.
-    fn comparable(&self, attributions: &[Option<Value>]) -> Result<Vec<Vec<f64>>, Error> {
-        let value = attributions.first().and_then(Option::as_ref);
-        let value = value.ok_or(Error::NoGradient { input: 0 })?;
+    /// Returns explanations of the image as they are compared.
+    fn comparable(
+        &self,
+        attributions: &[Option<Value>],
+        image: usize,
+    ) -> Result<Vec<Vec<f64>>, Error> {
+        let value = attributions.get(image).and_then(Option::as_ref);
+        let value = value.ok_or(Error::NoGradient { input: image })?;
         let rows = rows_of(value)?.into_iter().map(|row| {
             let mut row: Vec<f64> = row.into_iter().map(f64::from).collect();
             if self.normalise {

@@ -82,6 +82,7 @@ impl Metric for LocalLipschitzEstimate {
         let given = self.noise.first();
         let neighbourhood = Neighbourhood {
             samples: given.map_or(self.nr_samples, Value::rows),
+            name: "nr_samples",
             noise: given.map_or(Noise::Normal(mean, std), |_| Noise::Given(&self.noise)),
             seed: self.seed,
             normalise: self.normalise,

@@ -27,6 +27,8 @@ pub(super) enum Noise<'a> {
 pub(super) struct Neighbourhood<'a> {
     pub noise: Noise<'a>,
     pub samples: usize,
+    /// The parameter that sets the number of samples.
+    pub name: &'static str,
     pub seed: u64,
     /// Whether explanations are divided by their largest magnitude.
     pub normalise: bool,
@@ -87,7 +89,7 @@ impl Neighbourhood<'_> {
     /// Explains the neighbours of each row, or returns those that were already explained:
     /// `[row][sample]`.
     pub fn of(&self, case: &Case<'_>) -> Result<Rc<Vec<Vec<Neighbour>>>, Error> {
-        positive("nr_samples", self.samples)?;
+        positive(self.name, self.samples)?;
         let question = case.question();
         question.check_attributed()?;
         if let Noise::Given(noise) = self.noise {

@@ -171,6 +171,7 @@ impl Stability<'_> {
         let given = self.noise.first();
         let neighbourhood = Neighbourhood {
             samples: given.map_or(self.samples, Value::rows),
+            name: "nr_samples",
             noise: given.map_or(Noise::Uniform(-radius, radius), |_| {
                 Noise::Given(self.noise)
             }),

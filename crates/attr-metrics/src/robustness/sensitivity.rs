@@ -107,6 +107,7 @@ impl Metric for SensitivityMax {
         let given = self.noise.first();
         let neighbourhood = Neighbourhood {
             samples: given.map_or(self.n_perturb_samples, Value::rows),
+            name: "n_perturb_samples",
             noise: given.map_or(Noise::Uniform(-radius, radius), |_| {
                 Noise::Given(&self.noise)
             }),
@@ -193,7 +194,7 @@ impl Metric for AvgSensitivity {
         let (low, high) = match self.upper_bound {
             Some(high) => (
                 low,
-                at_least("upper_bound", high, low, "it must be above lower_bound")?,
+                at_least("upper_bound", high, low, "it must be at least lower_bound")?,
             ),
             None => (-low.abs(), low.abs()),
         };
@@ -209,12 +210,13 @@ impl Metric for AvgSensitivity {
             let changes = neighbours.iter().map(|each| self.norm_ord.change(each));
             let changes: Vec<f64> = changes.collect();
             values.push(statistics::mean(&changes));
-            errors.extend(statistics::standard_error(&changes));
+            errors.push(statistics::standard_error(&changes));
         }
         let measured = Measured::new(values);
-        Ok(match errors.len() {
-            0 => measured,
-            _ => measured.with_standard_errors(errors),
+        let known: Option<Vec<f64>> = errors.into_iter().collect();
+        Ok(match known {
+            Some(errors) => measured.with_standard_errors(errors),
+            None => measured,
         })
     }
 }
@@ -224,6 +226,7 @@ fn unlike(seed: u64, normalise: bool, abs: bool) -> Neighbourhood<'static> {
     Neighbourhood {
         noise: Noise::Uniform(0.0, 0.0),
         samples: 0,
+        name: "nr_samples",
         seed,
         normalise,
         abs,
