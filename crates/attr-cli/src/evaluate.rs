@@ -11,11 +11,15 @@ use serde_json::{Value as Json, json};
 use crate::answers;
 use crate::args::EvaluateArguments;
 use crate::error::Error;
-use crate::ground::Ground;
+use crate::ground::{self, Ground};
 use crate::input;
 use crate::output::{self, Outputs};
 use crate::progress::Bar;
 use crate::{json, metrics, picture, print};
+
+/// What stands below the table.
+const LEGEND: &str = "↑ higher and ↓ lower is better; ± 95 % confidence interval; * best of the \
+                      metric; - not defined\n";
 
 /// The name of given attributions in the table.
 const GIVEN: &str = "attributions";
@@ -32,6 +36,7 @@ pub fn run(arguments: &EvaluateArguments) -> Result<(), Error> {
     check_outputs(arguments)?;
     let asked = match &arguments.methods {
         Some(methods) => {
+            ground::check_methods(methods, &arguments.set)?;
             let question = arguments.ground.question(methods, &arguments.set);
             answers::asked_with(&question, true)?
         }
@@ -184,7 +189,7 @@ fn write(
     let flags = compared.flags().into_iter();
     let flags: String = flags.map(|flag| format!("{flag}\n")).collect();
     print(&format!(
-        "{compared}\n{left_out}{flags}{}",
+        "{compared}{LEGEND}\n{left_out}{flags}{}",
         compared.disagreement()
     ))
 }

@@ -12,11 +12,34 @@ use crate::answers::{Asked, last_spatial};
 use crate::args::{GroundArguments, QuestionArguments};
 use crate::error::Error;
 use crate::input::{self, Inputs};
-use crate::methods::{Built, LayerUse};
+use crate::methods::{self, Built, LayerUse};
 use crate::model::Opened;
 use crate::part::Part;
 use crate::progress::Bar;
 use crate::{baseline, mask, memory, target};
+
+/// Refuses methods that need what only `attrx explain` takes.
+pub fn check_methods(names: &str, set: &[String]) -> Result<(), Error> {
+    for name in names.split(',').map(str::trim) {
+        let entry = methods::find(name)?;
+        if entry.needs.neuron || entry.needs.autoencoder {
+            return Err(Error::input(format!(
+                "{name} cannot be asked here; run `attrx explain`, and evaluate its --out with \
+                 --attributions"
+            )));
+        }
+        let window = set
+            .iter()
+            .any(|text| text.contains("sliding_window_shapes"));
+        if entry.name == "occlusion" && !window {
+            return Err(Error::input(
+                "occlusion needs --set occlusion.sliding_window_shapes=..., such as 3,5,5 for \
+                 windows of 5 by 5 pixels with three channels",
+            ));
+        }
+    }
+    Ok(())
+}
 
 /// The rows on which explanations are judged.
 pub struct Ground {

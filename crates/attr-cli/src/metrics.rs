@@ -154,6 +154,9 @@ pub fn build(
     seed: Option<u64>,
 ) -> Result<Vec<Box<dyn Metric>>, Error> {
     let names: Vec<&str> = names.split(',').map(str::trim).collect();
+    if names.contains(&"") {
+        return Err(Error::input("--metrics has an empty name"));
+    }
     let entries = names.iter().map(|name| find(name));
     let entries: Vec<&Entry> = entries.collect::<Result<_, _>>()?;
     let own_name = |entry: &Entry| (entry.about)().name;

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::answers::{self, Asked};
 use crate::args::TuneArguments;
 use crate::error::Error;
-use crate::ground::Ground;
+use crate::ground::{self, Ground};
 use crate::layout;
 use crate::output::{self, Outputs};
 use crate::progress::Bar;
@@ -42,6 +42,9 @@ pub fn run(arguments: &TuneArguments) -> Result<(), Error> {
             "{} needs --masks, a .npy of ground truth",
             measure.about().name
         )));
+    }
+    if arguments.method != "occlusion" {
+        ground::check_methods(&arguments.method, &arguments.set)?;
     }
     let default = asked(arguments, &[])?;
     if let Some(path) = arguments
@@ -240,6 +243,13 @@ fn gammas(model: &Traced) -> Result<Vec<String>, Error> {
     Ok(all)
 }
 
+/// Whether the difference exceeds the standard errors.
+fn is_clear(tuned: &Tuned) -> bool {
+    let error = |score: &attr_metrics::Score| score.standard_error().unwrap_or(f64::INFINITY);
+    let (best, default) = (&tuned.best_score, &tuned.default_score);
+    (best.mean() - default.mean()).abs() > error(best).hypot(error(default))
+}
+
 fn write(arguments: &TuneArguments, default: &str, tuned: &Tuned) -> Result<(), Error> {
     let report = json!({
         "method": arguments.method,
@@ -285,7 +295,7 @@ fn write(arguments: &TuneArguments, default: &str, tuned: &Tuned) -> Result<(), 
         error.map_or(String::new(), |error| format!(" ± {error:.4}"))
     };
     text.push_str(&format!(
-        "\n{} on {} rows held out ({better} is better):\n  {}: {:.4}{}\n  {default}: {:.4}{}\n{}\n",
+        "\n{} on {} rows held out ({better} is better; ± standard error):\n  {}: {:.4}{}\n  {default}: {:.4}{}\n{}\n",
         tuned.best_score.metric,
         tuned.best_score.values.len(),
         tuned.best,
@@ -295,6 +305,8 @@ fn write(arguments: &TuneArguments, default: &str, tuned: &Tuned) -> Result<(), 
         error(&tuned.default_score),
         if tuned.best == default || !tuned.is_better() {
             format!("keep {default}")
+        } else if !is_clear(tuned) {
+            format!("{} is better by less than the errors: more rows would tell", tuned.best)
         } else {
             format!("use {}", tuned.best)
         }

@@ -30,15 +30,18 @@ pub enum Order {
     Random,
 }
 
-/// Refuses a number that must not be zero.
+/// The largest count that a parameter may have: beyond it, nothing is gained and memory is lost.
+const MOST: usize = 1 << 20;
+
+/// Refuses a count of zero, or one too large to be meant.
 pub(crate) fn positive(name: &'static str, value: usize) -> Result<usize, Error> {
-    if value > 0 {
+    if (1..=MOST).contains(&value) {
         return Ok(value);
     }
     Err(Error::Parameter {
         name,
-        value: "0".into(),
-        expected: "it must be at least one",
+        value: value.to_string(),
+        expected: "it must be at least 1 and at most 1048576",
     })
 }
 

@@ -28,7 +28,8 @@ pub struct GroundArguments {
     /// How elements are grouped into features, for metrics and for the methods that take features:
     /// slic:SEGMENTS for superpixels of an image, grid:HEIGHTxWIDTH for cells, pixels for all
     /// channels of a pixel together, or a .npy of feature numbers. Repeatable: one per explained
-    /// input. Default: pixels of images, each element of other inputs.
+    /// input. Default: pixels of images and elements of other inputs, for metrics; each method keeps
+    /// its own default.
     #[arg(long, value_name = "FEATURES|FILE.npy")]
     pub feature_mask: Vec<String>,
 

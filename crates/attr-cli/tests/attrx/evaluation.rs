@@ -224,7 +224,10 @@ fn parameters_are_tuned_on_rows_that_do_not_judge_them() {
         "--json",
         &out,
     ]);
-    assert!(text.contains("rows held out (higher is better)"), "{text}");
+    assert!(
+        text.contains("rows held out (higher is better; ± standard error)"),
+        "{text}"
+    );
     let found = json(&out);
     let rounds = found["rounds"].as_array().unwrap();
     // Occlusion has no default window: the first combination is what the others are compared with.

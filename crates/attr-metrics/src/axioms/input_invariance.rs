@@ -14,7 +14,7 @@ use crate::{About, Case, Family, Measured, Metric, Needs};
 /// all attributions agree within `atol + 1e-5 |a|`, else 0.
 ///
 /// Gradients are invariant; what is multiplied by the input, or compared with a fixed baseline, is
-/// not.
+/// not. Methods that share relevance in proportion, such as LRP, also share it with the shift.
 ///
 /// # Errors
 /// [`Error::NotTraced`] for a closure; [`Error::Method`] for given attributions;

@@ -71,7 +71,7 @@ impl Metric for FaithfulnessCorrelation {
                 check(subsets, case)?;
                 subsets.len()
             }
-            None => self.nr_runs,
+            None => positive("nr_runs", self.nr_runs)?,
         };
         if runs < 2 {
             return Err(Error::Parameter {

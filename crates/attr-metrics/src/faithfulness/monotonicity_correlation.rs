@@ -100,6 +100,23 @@ impl Metric for MonotonicityCorrelation {
                     absent[feature] = true;
                 }
             })?,
+            MonotonicityBaseline::Uniform if step == 1 => {
+                // Single features have the same draws whatever the order: they are evaluated once for
+                // all explainers.
+                let features: Vec<usize> = (0..case.features()).collect();
+                let single = |_: usize, feature: usize| &features[feature..feature + 1];
+                let make = |part: &[Perturbation]| self.replaced(case, part, samples, &single);
+                let name = format!("attr:monotonicity {} {samples}", self.seed);
+                let copies = features.len() * samples;
+                let known = case.remember(name, || case.scores_at_copies(copies, &make))?;
+                let rows = known.iter().zip(&order).map(|(known, order)| {
+                    let each = order
+                        .iter()
+                        .flat_map(|&i| &known[i * samples..(i + 1) * samples]);
+                    each.copied().collect()
+                });
+                rows.collect()
+            }
             MonotonicityBaseline::Uniform => {
                 let make = |part: &[Perturbation]| self.replaced(case, part, samples, &group);
                 case.scores_at_copies(ends.len() * samples, &make)?

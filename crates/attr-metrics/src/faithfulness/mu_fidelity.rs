@@ -63,7 +63,7 @@ impl Metric for MuFidelity {
     fn measure(&self, case: &Case<'_>) -> Result<Measured, Error> {
         let cells = positive("grid_size", self.grid_size)?;
         let share = share("subset_percent", self.subset_percent)?;
-        if self.nb_samples < 2 {
+        if positive("nb_samples", self.nb_samples)? < 2 {
             return Err(Error::Parameter {
                 name: "nb_samples",
                 value: self.nb_samples.to_string(),

@@ -84,7 +84,7 @@ impl Metric for SensitivityN {
 impl SensitivityN {
     fn over_subsets(&self, case: &Case<'_>, most: f64) -> Result<Measured, Error> {
         let features = case.features();
-        let samples = self.nr_samples;
+        let samples = positive("nr_samples", self.nr_samples)?;
         if samples < 2 {
             return Err(Error::Parameter {
                 name: "nr_samples",
