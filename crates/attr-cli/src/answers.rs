@@ -43,7 +43,7 @@ pub fn asked_with(arguments: &QuestionArguments, ignore: bool) -> Result<Vec<Ask
     let entries = entries.collect::<Result<Vec<_>, _>>()?;
     if let Some(i) = (1..names.len()).find(|&i| names[..i].contains(&names[i])) {
         return Err(Error::input(format!(
-            "--method: {} is named twice",
+            "the method {} is named twice",
             names[i]
         )));
     }

@@ -212,6 +212,20 @@ fn constant_and_zero_attributions() {
     }
 }
 
+#[test]
+fn tables_say_which_metric_is_hardly_defined() {
+    let (model, x) = (traced(), images());
+    let evaluation = Evaluation::new(&model, &x, Target::Predicted);
+    let flat = Given::from(x.clone().zeros_like() + 1.0);
+    let metrics: [&dyn Metric; 2] = [&FaithfulnessEstimate::default(), &Sparseness::default()];
+    let explainers = [("flat", Explainer::from(flat))];
+    let table = evaluation
+        .compare_each(&explainers, &metrics, &mut |_, _| {})
+        .unwrap();
+    let expected = "faithfulness-estimate says little about flat: it is not defined on 3 of 3 rows";
+    assert_eq!(table.flags(), [expected]);
+}
+
 /// Nothing that a model does changes: what compares changes is not defined, and nothing else fails.
 #[test]
 fn constant_models() {

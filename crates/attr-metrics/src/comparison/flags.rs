@@ -12,8 +12,8 @@ const SIMILARITIES: [&str; 2] = ["mprt", "smooth-mprt"];
 
 impl Comparison {
     /// Returns a sentence for each method that fails a check: no better than a random map by a metric
-    /// of faithfulness or localisation, or similar to itself (0.5 or more on average) while the
-    /// model's parameters become random.
+    /// of faithfulness or localisation, similar to itself (0.5 or more on average) while the model's
+    /// parameters become random, or judged by a metric that is not defined on most of its rows.
     pub fn flags(&self) -> Vec<String> {
         let mut flags = Vec::new();
         let random = self.methods.iter().position(|name| name == RANDOM);
@@ -22,7 +22,16 @@ impl Comparison {
                 continue;
             }
             for (j, column) in self.metrics.iter().enumerate() {
-                let mean = self.scores[i][j].mean();
+                let score = &self.scores[i][j];
+                let (undefined, rows) = (score.undefined(), score.values.len());
+                if 2 * undefined > rows {
+                    flags.push(format!(
+                        "{} says little about {method}: it is not defined on {undefined} of {rows} \
+                         rows",
+                        column.name
+                    ));
+                }
+                let mean = score.mean();
                 if SIMILARITIES.contains(&column.name.as_str()) && mean >= SIMILAR {
                     flags.push(format!(
                         "{method} fails {}: its explanations stay similar ({mean:.2}) while the \
