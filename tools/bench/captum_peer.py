@@ -44,18 +44,14 @@ own from `OMP_NUM_THREADS` and `OPENBLAS_NUM_THREADS`.
     python captum_peer.py FOLDER [--threads N] [--channels-last]
 """
 
-import argparse
-import json
-import os
-import sys
 import time
 from functools import cached_property
-from pathlib import Path
 
 import captum
 import captum.attr as ca
 import numpy as np
 import torch
+from peer import serve
 from torch import nn
 from torchvision.models import resnet18
 
@@ -210,39 +206,5 @@ def answer(models, request):
     }
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument(
-        "--channels-last",
-        action="store_true",
-        help="ResNet-18 in PyTorch's channels-last memory format",
-    )
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    models = Models(arguments.folder, arguments.channels_last)
-
-    # Whatever a library prints must not come between the answers.
-    answers, sys.stdout = sys.stdout, sys.stderr
-
-    def tell(message):
-        print(json.dumps(message), file=answers, flush=True)
-
-    tell(
-        {
-            "ready": True,
-            "torch": torch.__version__,
-            "captum": captum.__version__,
-            "threads": torch.get_num_threads(),
-        }
-    )
-    # Not `for line in sys.stdin`, which may read ahead.
-    for line in iter(sys.stdin.readline, ""):
-        if line.strip() == "quit":
-            break
-        tell(answer(models, json.loads(line)))
-
-
 if __name__ == "__main__":
-    main()
+    serve(__doc__, Models, {"captum": captum.__version__}, answer)

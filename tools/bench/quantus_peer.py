@@ -54,22 +54,18 @@ number of threads is PyTorch's.
     python quantus_peer.py FOLDER [--threads N] [--channels-last]
 """
 
-import argparse
-import json
-import os
-import sys
 import time
 import warnings
 from functools import cached_property
 from importlib.metadata import version
 from itertools import pairwise
-from pathlib import Path
 
 import captum.attr as ca
 import captum.metrics as cm
 import numpy as np
 import quantus
 import torch
+from peer import serve
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import resnet18
@@ -263,41 +259,7 @@ def answer(models, request):
     return {"seconds": seconds, "first": first.tolist()}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument(
-        "--channels-last",
-        action="store_true",
-        help="the models in PyTorch's channels-last memory format",
-    )
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    warnings.simplefilter("ignore")
-    models = Models(arguments.folder, arguments.channels_last)
-
-    # Whatever a library prints must not come between the answers.
-    answers, sys.stdout = sys.stdout, sys.stderr
-
-    def tell(message):
-        print(json.dumps(message), file=answers, flush=True)
-
-    tell(
-        {
-            "ready": True,
-            "torch": torch.__version__,
-            "captum": version("captum"),
-            "quantus": version("quantus"),
-            "threads": torch.get_num_threads(),
-        }
-    )
-    # Not `for line in sys.stdin`, which may read ahead.
-    for line in iter(sys.stdin.readline, ""):
-        if line.strip() == "quit":
-            break
-        tell(answer(models, json.loads(line)))
-
-
 if __name__ == "__main__":
-    main()
+    warnings.simplefilter("ignore")
+    versions = {"captum": version("captum"), "quantus": version("quantus")}
+    serve(__doc__, Models, versions, answer)

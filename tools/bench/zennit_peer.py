@@ -56,19 +56,15 @@ where that of zennit 0.5.1 does so five times.
     python zennit_peer.py FOLDER [--threads N] [--channels-last]
 """
 
-import argparse
-import json
-import os
-import sys
 import time
 from functools import cached_property
 from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import PIL
 import torch
 import zennit.composites as zc
+from peer import serve
 
 # The torchvision of zennit-crp's environment imports what Pillow no longer has.
 PIL.PILLOW_VERSION = PIL.__version__
@@ -234,39 +230,5 @@ def answer(models, request):
     }
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument(
-        "--channels-last",
-        action="store_true",
-        help="the models in PyTorch's channels-last memory format",
-    )
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    models = Models(arguments.folder, arguments.channels_last)
-
-    # Whatever a library prints must not come between the answers.
-    answers, sys.stdout = sys.stdout, sys.stderr
-
-    def tell(message):
-        print(json.dumps(message), file=answers, flush=True)
-
-    tell(
-        {
-            "ready": True,
-            "torch": torch.__version__,
-            "zennit": version("zennit"),
-            "threads": torch.get_num_threads(),
-        }
-    )
-    # Not `for line in sys.stdin`, which may read ahead.
-    for line in iter(sys.stdin.readline, ""):
-        if line.strip() == "quit":
-            break
-        tell(answer(models, json.loads(line)))
-
-
 if __name__ == "__main__":
-    main()
+    serve(__doc__, Models, {"zennit": version("zennit")}, answer)
