@@ -30,8 +30,8 @@ enum Task {
     /// Explains a photograph by eight methods and writes its picture and its report to assets/photo;
     /// needs Python.
     Photo,
-    /// Times walks back against Burn's plain autodiff, and black-box methods against Captum if
-    /// Python is installed.
+    /// Times walks back against Burn's plain autodiff; with Python, also black-box methods, relevance
+    /// and metrics against Captum, zennit and Quantus.
     Bench,
     /// Rewrites the golden values with the pinned reference libraries and compares attrx with them;
     /// needs Python.

@@ -216,8 +216,7 @@ pub fn answer(
 /// The first input that is explained.
 fn explained_input(inputs: &Inputs) -> &Value {
     let values = &inputs.values;
-    let first = (0..values.values().len()).find(|&i| values.explained(i));
-    &values.values()[first.unwrap_or(0)]
+    &values.values()[values.first_explained()]
 }
 
 /// The last layer whose output has channels, height and width: where class activation maps look.

@@ -143,7 +143,7 @@ fn check_outputs(arguments: &EvaluateArguments) -> Result<(), Error> {
 fn given(path: &Path, ground: &Ground) -> Result<Given, Error> {
     let values = &ground.inputs.values;
     let count = values.values().len();
-    let first = (0..count).find(|&i| values.explained(i)).unwrap_or(0);
+    let first = values.first_explained();
     let input = &values.values()[first];
     let array = input::array(path, Kind::Float, |shape| {
         if shape == input.shape() {

@@ -276,9 +276,7 @@ fn image(answers: &[&Answer], found: &Answers, path: &Path) -> Result<Vec<u8>, E
     }
     let columns: Vec<(&str, &Value)> = columns.iter().map(|(name, v)| (&name[..], *v)).collect();
     let (summary, values) = (&answers[0].summary, &found.inputs.values);
-    let first = (0..values.values().len())
-        .find(|&i| values.explained(i))
-        .unwrap_or(0);
+    let first = values.first_explained();
     let predicted = predicted(&summary.output)?;
     let labels = summary.scores.iter().enumerate().map(|(row, score)| {
         let predicted = predicted.as_ref().and_then(|p| p.get(row));

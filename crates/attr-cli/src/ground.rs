@@ -175,8 +175,7 @@ impl Ground {
 fn read_masks(path: &Path, inputs: &Inputs) -> Result<Value, Error> {
     let array = input::array(path, Kind::Float, |_| Ok(()))?;
     let values = &inputs.values;
-    let first = (0..values.values().len()).find(|&i| values.explained(i));
-    let input = &values.values()[first.unwrap_or(0)];
+    let input = &values.values()[values.first_explained()];
     let (shape, mut own) = (input.shape(), array.shape.clone());
     if own.len() + 1 == shape.len() && shape.len() > 2 {
         own.insert(1, 1);

@@ -81,7 +81,7 @@ fn measures(arguments: &ReportArguments) -> Result<Vec<Box<dyn Metric>>, Error> 
 fn judged(found: &Answers, measures: &[Box<dyn Metric>]) -> Result<Vec<Vec<Score>>, Error> {
     let values = &found.inputs.values;
     let count = values.values().len();
-    let first = (0..count).find(|&i| values.explained(i)).unwrap_or(0);
+    let first = values.first_explained();
     let each = found.answers.iter().map(|answer| {
         let Ok(answer) = answer else {
             return Ok(Vec::new());
@@ -292,9 +292,7 @@ fn sample(
 ) -> Result<Sample, Error> {
     let found = &all[0];
     let values = &found.inputs.values;
-    let first = (0..values.values().len())
-        .find(|&i| values.explained(i))
-        .unwrap_or(0);
+    let first = values.first_explained();
     let input = &values.values()[first];
     let name = sample_name(file, found, row);
     let given = found.inputs.pictures[first].as_ref();

@@ -177,8 +177,8 @@ fn combinations(varied: &[Varied]) -> Result<Vec<Vec<(&str, &str)>>, Error> {
 /// What is usually tuned for a method.
 fn usual(method: &str, model: &Traced, ground: &Ground) -> Result<Vec<Varied>, Error> {
     let values = &ground.inputs.values;
-    let first = (0..values.values().len()).find(|&i| values.explained(i));
-    let shape = values.values()[first.unwrap_or(0)].shape();
+    let input = &values.values()[values.first_explained()];
+    let shape = input.shape();
     let varied = |key: &str, values: Vec<String>| Varied {
         key: key.into(),
         values,
@@ -200,7 +200,7 @@ fn usual(method: &str, model: &Traced, ground: &Ground) -> Result<Vec<Varied>, E
         }
         "integrated-gradients" => {
             let mut baselines = vec!["0", "min", "max"];
-            if shape.len() == 4 && values.values()[first.unwrap_or(0)].kind() == Kind::Float {
+            if shape.len() == 4 && input.kind() == Kind::Float {
                 baselines.extend(["blur:2", "blur:5"]);
             }
             let baselines = baselines.into_iter().map(String::from);

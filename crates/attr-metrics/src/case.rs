@@ -82,15 +82,11 @@ impl<'a> Case<'a> {
         self.grouping.features.count()
     }
 
-    /// Returns the number of the first input that is explained.
-    pub fn first_explained(&self) -> usize {
-        first_explained(self.question().inputs())
-    }
-
     /// Returns how many features lie in a line of pixels: the last size of an image whose features
     /// are its pixels. All features, where they are not pixels.
     pub(crate) fn width(&self) -> usize {
-        let shape = self.question().inputs().values()[self.first_explained()].shape();
+        let inputs = self.question().inputs();
+        let shape = inputs.values()[inputs.first_explained()].shape();
         let pixels: usize = shape[2.min(shape.len())..].iter().product();
         if shape.len() == 4 && self.features() == pixels {
             shape[3]
@@ -475,10 +471,4 @@ pub(crate) fn predicted(output: &Value) -> Result<Vec<usize>, Error> {
         Target::Classes(classes) => Ok(classes),
         _ => Err(Error::Internal("a prediction is not a class")),
     }
-}
-
-/// Returns the number of the first input that is explained.
-pub(crate) fn first_explained(inputs: &Values) -> usize {
-    let mut all = 0..inputs.values().len();
-    all.find(|&i| inputs.explained(i)).unwrap_or_default()
 }

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use attr_core::build::ask;
 use attr_core::{Baselines, Error, FeatureMask, Inputs, Model, Run, Target, Value, Values, Work};
 
-use crate::case::first_explained;
 use crate::rows::{Grouping, Rows};
 use crate::{Case, Explainer, Metric, Score};
 
@@ -177,7 +176,7 @@ impl<'e, I: Inputs, M: Model<I>> Evaluation<'e, I, M> {
 /// Returns the usual features: pixels where the first explained input is an image, elements
 /// otherwise.
 fn usual(inputs: &Values) -> FeatureMask {
-    match inputs.values()[first_explained(inputs)].shape().len() {
+    match inputs.values()[inputs.first_explained()].shape().len() {
         4 => FeatureMask::Pixels,
         _ => FeatureMask::Elements,
     }

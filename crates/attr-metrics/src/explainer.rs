@@ -146,8 +146,7 @@ where
         let inputs = question.inputs();
         let found = (self.function)(I::from_values(inputs.clone())?, inputs.origin());
         let mut values = vec![None; inputs.values().len()];
-        let explained = (0..values.len()).find(|&i| inputs.explained(i));
-        values[explained.unwrap_or(0)] = Some(found.into_output()?.detached());
+        values[inputs.first_explained()] = Some(found.into_output()?.detached());
         let scores = question.quiet().scores()?;
         let each = scores.into_iter();
         Ok(each

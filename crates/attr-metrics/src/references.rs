@@ -4,8 +4,6 @@ use attr_core::build::Random;
 use attr_core::{Error, Explanation, Method, Question, Value};
 use burn::tensor::TensorData;
 
-use crate::case::first_explained;
-
 /// Random relevance: independent normal numbers, seeded by the row's own values. The same row has
 /// the same map, whatever the model and the target; a row with any change has another.
 ///
@@ -71,7 +69,7 @@ impl EdgeDetector {
 impl Method for EdgeDetector {
     fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
         let inputs = question.inputs();
-        let shape = inputs.values()[first_explained(inputs)].shape();
+        let shape = inputs.values()[inputs.first_explained()].shape();
         if shape.len() < 3 {
             return Err(Error::Method {
                 method: "the edge detector",

@@ -66,6 +66,12 @@ impl Values {
         self.attributed.get(i).copied().unwrap_or(false) && self.values[i].kind() != Kind::Bool
     }
 
+    /// Returns the number of the first input that is explained; 0 if none is.
+    pub fn first_explained(&self) -> usize {
+        let mut all = 0..self.values.len();
+        all.find(|&i| self.explained(i)).unwrap_or(0)
+    }
+
     /// Returns the same rows with other inputs: their values, and which of them are explained.
     pub fn replaced(&self, values: Vec<Value>, attributed: Vec<bool>) -> Self {
         Self {

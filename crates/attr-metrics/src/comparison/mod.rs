@@ -15,7 +15,6 @@ use attr_core::perturb::widened;
 use attr_core::{Error, Inputs, Method, Model};
 use serde::Serialize;
 
-use crate::case::first_explained;
 use crate::{EdgeDetector, Evaluation, Explainer, Family, Metric, RandomMap, Score};
 
 pub use disagreement::{Agreement, Disagreement};
@@ -122,7 +121,7 @@ impl<I: Inputs, M: Model<I>> Evaluation<'_, I, M> {
             names.push(RANDOM);
             all.push(Explainer::from(&random));
             let inputs = rows.question.inputs();
-            if inputs.values()[first_explained(inputs)].shape().len() > 2 {
+            if inputs.values()[inputs.first_explained()].shape().len() > 2 {
                 names.push(EDGE_DETECTOR);
                 all.push(Explainer::from(&edges));
             }

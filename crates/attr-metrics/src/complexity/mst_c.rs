@@ -69,7 +69,7 @@ impl Metric for Mstc {
             });
         }
         positive("k", self.k)?;
-        let image = case.first_explained();
+        let image = case.question().inputs().first_explained();
         let shape = case.question().inputs().values()[image].shape();
         let [_, _, height, width] = shape[..] else {
             return Err(Error::Method {

@@ -71,7 +71,7 @@ impl Metric for MuFidelity {
             });
         }
         let inputs = case.question().inputs();
-        let shape = inputs.values()[case.first_explained()].shape();
+        let shape = inputs.values()[case.question().inputs().first_explained()].shape();
         let sides = &shape[2.min(shape.len())..];
         let alone = (0..inputs.values().len())
             .filter(|&i| inputs.explained(i))

@@ -61,7 +61,7 @@ impl Metric for Continuity {
     fn measure(&self, case: &Case<'_>) -> Result<Measured, Error> {
         let question = case.question();
         let inputs = question.inputs();
-        let image = case.first_explained();
+        let image = case.question().inputs().first_explained();
         let shape = inputs.values()[image].shape();
         if !inputs.attributed(image) || shape.len() < 3 {
             return Err(Error::Method {
