@@ -6,12 +6,14 @@
 //! run/         runs one node, and a whole graph
 //! nearby/      runs a graph on what a window of the input reaches
 //! derivative/  pulls what arrives at one node back to its operands
+//! apart.rs     whether rows are computed one by one
 //! facts.rs     what is known of values and nodes before anything runs
 //! memory.rs    how much memory values take
 //! groups/      nodes that a rule may treat as one: SiLU, GELU, RMSNorm
 //! edit/        cuts, folds and expands graphs
 //! ```
 
+mod apart;
 mod derivative;
 mod dim;
 pub(crate) mod edit;
@@ -24,6 +26,7 @@ mod run;
 mod trace;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use burn::backend::DispatchDevice;
 use burn::tensor::DType;
@@ -37,7 +40,9 @@ pub use op::{
     Binary, Compare, ConvGeometry, Cumulative, GridPadding, Interpolation, Number, Op, Padding,
     PoolGeometry, Reduce, Unary,
 };
+use run::Kernels;
 pub(crate) use run::{Activations, Place, caught};
+pub(crate) use run::{in_parallel, threads};
 pub(crate) use trace::{
     FunctionRecorder, ModuleRecorder, Recorder, Spec, panic_message, trace, tracing,
 };
@@ -96,6 +101,10 @@ pub(crate) struct Graph {
     /// Groups of nodes that a rule may treat as one, in execution order of their last nodes. No
     /// node is in two groups.
     pub groups: Vec<Group>,
+    /// Whether each row of a batch is known to be computed on its own.
+    pub rows_apart: bool,
+    /// What the kernels keep of the weights, also for the graphs that edits make of this one.
+    pub kernels: Arc<Kernels>,
 }
 
 impl Graph {
@@ -160,6 +169,7 @@ impl Graph {
             }
         }
         self.groups = groups::find(self);
+        self.rows_apart = self.keeps_rows_apart();
     }
 
     /// The value of a slot that is a parameter or a constant.

@@ -1,6 +1,8 @@
 //! Results of methods: untyped explanations, attributions with the inputs' types, and records for
 //! storage.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use burn::tensor::TensorData;
 use serde::{Deserialize, Serialize};
 
@@ -229,6 +231,22 @@ impl AttributionRecord {
             warnings: explanation.warnings.clone(),
             work,
         })
+    }
+}
+
+/// Work counted in several places; clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counter(Arc<Mutex<Work>>);
+
+impl Counter {
+    /// The work so far.
+    pub fn get(&self) -> Work {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn count(&self, rows: usize, forward_passes: usize, backward_passes: usize) {
+        let mut work = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        work.count(rows, forward_passes, backward_passes);
     }
 }
 

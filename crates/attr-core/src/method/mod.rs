@@ -24,6 +24,7 @@ use crate::{Baseline, Baselines, Error, Inputs, Model, Question, Run, Target, Va
 
 pub use at_layers::{AtLayers, on_the_rest};
 pub use by_rules::ByRules;
+pub(crate) use explanation::Counter;
 pub use explanation::{Attribution, AttributionRecord, Explanation, Work};
 pub use layer_method::{LayerAttribution, LayerAttributionRecord, LayerMethod};
 pub use layer_names::LayerNames;

@@ -5,6 +5,7 @@
 //! by_rows.rs     functions of plain slices
 //! traced.rs      Traced: a model as a graph; cuts, replays, plans, passes
 //! rows_apart.rs  whether a traced model keeps the rows of a batch apart
+//! side_by_side.rs  parts of a batch on threads of their own
 //! graphs.rs      the graph used for given inputs
 //! memory.rs      how much memory its values take
 //! layer.rs       the summary of a layer, and layer names
@@ -18,6 +19,7 @@ mod layer;
 mod memory;
 mod parameters;
 mod rows_apart;
+mod side_by_side;
 mod traced;
 mod untyped;
 

@@ -1,17 +1,17 @@
 //! A model recorded as a graph and replayed: the core of this library.
 
-use std::cell::Cell;
 use std::collections::HashMap;
-use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 use burn::module::Module;
 
 use super::graphs::{Graphs, Step};
+use super::side_by_side;
 use crate::build::{Gradients, Seeds};
 use crate::graph::{FunctionRecorder, LayerGroup, ModuleRecorder, NearRow, Place, SlotId};
-use crate::walk::{Composite, GradientEverywhere, Pass, Plan, Walk};
-use crate::{Error, Inputs, Kind, Layer, Model, Output, Value, Values, Work};
+use crate::method::Counter;
+use crate::walk::{Composite, Pass, Plan};
+use crate::{Error, Inputs, Layer, Model, Output, Value, Values};
 
 /// A Burn module as a graph of named layers that can be run forward and backward, whole or in part.
 ///
@@ -153,10 +153,9 @@ impl Traced {
     /// # Errors
     /// [`Error::Shape`] and similar errors when the inputs do not fit.
     pub fn forward(&self, inputs: &impl Inputs) -> Result<Value, Error> {
-        let values = self.complete(inputs)?;
-        let graph = self.graphs.get(&values)?;
-        let run = graph.replay(&values, &HashMap::new(), &[])?;
-        run.get(graph.output).cloned()
+        let values = self.complete_values(inputs)?;
+        let graph = self.graphs.folded().get(values.values())?;
+        side_by_side::forward(&graph, &values)
     }
 
     /// Computes the output with some layers' activations replaced (activation patching). Also
@@ -225,7 +224,7 @@ impl Traced {
     /// [`Error::Shape`] and similar errors when the inputs do not fit the model, or their shapes
     /// differ from those that the plan was made for.
     pub fn pass(&self, inputs: &impl Inputs, plan: &Plan) -> Result<Pass, Error> {
-        self.run_pass(&inputs.to_values(), None, plan, Rc::default())
+        self.run_pass(&inputs.to_values(), None, plan, Counter::default())
     }
 
     /// As [`pass`](Self::pass), with a second forward pass on a reference with as many rows. Rules
@@ -240,7 +239,12 @@ impl Traced {
         plan: &Plan,
     ) -> Result<Pass, Error> {
         let reference = reference.to_values();
-        self.run_pass(&inputs.to_values(), Some(&reference), plan, Rc::default())
+        self.run_pass(
+            &inputs.to_values(),
+            Some(&reference),
+            plan,
+            Counter::default(),
+        )
     }
 
     /// Runs a pass that counts its own work and that of its walks in `work`.
@@ -249,7 +253,7 @@ impl Traced {
         inputs: &Values,
         reference: Option<&Values>,
         plan: &Plan,
-        work: Rc<Cell<Work>>,
+        work: Counter,
     ) -> Result<Pass, Error> {
         let inputs = self.complete_values(inputs)?;
         plan.check(inputs.values())?;
@@ -502,21 +506,7 @@ impl<I: Inputs> Model<I> for Traced {
     }
 
     fn gradients(&self, inputs: Values, seeds: &Seeds<'_>) -> Result<Gradients, Error> {
-        let plan = self.plan(&GradientEverywhere, &inputs)?;
-        let pass = self.pass(&inputs, &plan)?;
-        let output = pass.output()?;
-        if output.kind() != Kind::Float {
-            return Err(Error::NoGradient { input: 0 });
-        }
-        let walks = seeds(&output)?.into_iter().map(|seed| {
-            let walked = pass.walk(Walk::from_output(seed))?;
-            Ok(walked.inputs)
-        });
-        Ok(Gradients {
-            inputs: walks.collect::<Result<_, Error>>()?,
-            forward_passes: 1,
-            output,
-        })
+        side_by_side::gradients(&self.fold_batch_norm(), &inputs, seeds)
     }
 
     /// Does nothing: the trace was recorded in inference mode.

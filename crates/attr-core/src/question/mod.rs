@@ -18,6 +18,7 @@ mod target;
 use std::cell::Cell;
 use std::rc::Rc;
 
+use crate::method::Counter;
 use crate::{Baselines, Error, Explanation, Model, Value, Values, Work};
 
 pub use collected::Collected;
@@ -39,7 +40,7 @@ pub struct Question<'a> {
     /// Whether the baselines are the caller's, or activations that follow from them.
     given: bool,
     run: Run<'a>,
-    work: Rc<Cell<Work>>,
+    work: Counter,
     verified: Rc<Cell<bool>>,
     /// Whether a model with tracked parameters was seen to be in inference mode.
     inferring: Rc<Cell<bool>>,
@@ -68,7 +69,7 @@ impl<'a> Question<'a> {
             baselines: Baselines::default(),
             given: false,
             run: *run,
-            work: Rc::default(),
+            work: Counter::default(),
             verified: Rc::default(),
             inferring: Rc::default(),
         }
@@ -347,9 +348,7 @@ impl<'a> Question<'a> {
     }
 
     pub(crate) fn count(&self, rows: usize, forward_passes: usize, backward_passes: usize) {
-        let mut work = self.work.get();
-        work.count(rows, forward_passes, backward_passes);
-        self.work.set(work);
+        self.work.count(rows, forward_passes, backward_passes);
     }
 
     /// Pads the rows by repeating the last one, where the model requires more.

@@ -72,6 +72,12 @@ impl Value {
         Self(tensor)
     }
 
+    /// The tensor of Burn.
+    #[cfg(feature = "flex")]
+    pub(crate) fn dispatch(&self) -> &DispatchTensor {
+        &self.0
+    }
+
     pub(crate) fn into_dispatch(self) -> DispatchTensor {
         self.0
     }

@@ -1,13 +1,13 @@
 //! A forward pass that runs once and can be walked back any number of times.
 
-use std::cell::{Cell, OnceCell};
-use std::rc::Rc;
+use std::cell::OnceCell;
 
 use super::plan::Plan;
 use super::stand::{Forward, Stand, not_kept};
 use super::stretches;
 use super::traverse::{Walk, Walked, traverse};
 use crate::graph::{Activations, Graph};
+use crate::method::Counter;
 use crate::{Error, Value, Values, Work};
 
 /// One forward pass of a traced model, with the activations that the walks of a plan read.
@@ -50,7 +50,7 @@ impl Pass {
         plan: &Plan,
         inputs: Values,
         reference: Option<Values>,
-        work: Rc<Cell<Work>>,
+        work: Counter,
     ) -> Result<Self, Error> {
         let rows = inputs.rows();
         Ok(Self {

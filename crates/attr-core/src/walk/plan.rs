@@ -149,6 +149,11 @@ impl Plan {
         check_shapes(graph, values)
     }
 
+    /// The graph that the plan is for.
+    pub(crate) fn graph(&self) -> &Arc<Graph> {
+        &self.choices.graph
+    }
+
     fn slots<S: AsRef<str>>(&self, layers: &[S]) -> Result<Vec<SlotId>, Error> {
         let layers = layers.iter();
         layers
@@ -293,7 +298,7 @@ impl Choices {
             return Ok(prepared);
         }
         let rows = self.graph.rows.unwrap_or(1);
-        let place = Place::new(self.graph.device.clone(), rows);
+        let place = Place::of(&self.graph, rows);
         let values = |slots: &[SlotId]| -> Vec<Value> {
             let value = |&slot: &SlotId| match &self.graph.slots[slot].source {
                 Source::Parameter(_, value) | Source::Constant(value) => value.clone(),

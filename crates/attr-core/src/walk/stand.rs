@@ -1,12 +1,12 @@
 //! The values of one forward pass, and the rows of it that a walk uses.
 
-use std::cell::{Cell, OnceCell};
-use std::rc::Rc;
+use std::cell::OnceCell;
 
 use super::plan::{Choices, Plan};
 use super::view::{NodeView, Views};
 use crate::graph::{self, Activations, Place, SlotId};
-use crate::{Error, Value, Values, Work};
+use crate::method::Counter;
+use crate::{Error, Value, Values};
 
 /// One forward pass: the inputs, and the values that rules read.
 pub(super) struct Forward {
@@ -16,7 +16,7 @@ pub(super) struct Forward {
     pub reference: Option<(Values, Activations)>,
     /// Per node, what its rule computed from the forward pass.
     computed: Vec<OnceCell<Vec<Value>>>,
-    pub work: Rc<Cell<Work>>,
+    pub work: Counter,
 }
 
 /// The forward pass that a walk uses, and which of its rows.
@@ -32,7 +32,7 @@ impl Forward {
         plan: &Plan,
         inputs: Values,
         reference: Option<Values>,
-        work: Rc<Cell<Work>>,
+        work: Counter,
     ) -> Result<Self, Error> {
         let graph = &plan.choices.graph;
         let mut kept = plan.reads();
@@ -41,9 +41,7 @@ impl Forward {
         let forward = run(&inputs)?;
         let reference = reference.map(|values| Ok::<_, Error>((values.clone(), run(&values)?)));
         let reference = reference.transpose()?;
-        let mut counted = work.get();
-        counted.count(inputs.rows(), 1 + usize::from(reference.is_some()), 0);
-        work.set(counted);
+        work.count(inputs.rows(), 1 + usize::from(reference.is_some()), 0);
         Ok(Self {
             plan: plan.clone(),
             computed: graph.nodes.iter().map(|_| OnceCell::new()).collect(),

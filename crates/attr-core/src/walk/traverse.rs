@@ -223,9 +223,7 @@ pub(super) fn traverse(stand: Stand<'_>, walk: Walk<'_>) -> Result<Walked, Error
         Keep::All => (Vec::new(), None, true),
         Keep::Visit(visitor) => (Vec::new(), Some(visitor), false),
     };
-    let mut counted = stand.forward.work.get();
-    counted.count(stand.rows(), 0, 1);
-    stand.forward.work.set(counted);
+    stand.forward.work.count(stand.rows(), 0, 1);
 
     let mut kept: HashMap<SlotId, Value> = HashMap::new();
     let mut nodes = Vec::new();

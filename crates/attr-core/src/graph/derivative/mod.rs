@@ -127,6 +127,12 @@ pub(crate) fn vjp(
         }
         return Ok(result);
     }
+    if let (true, Some(kernels), Some(grad)) = (only_first, &run.place.kernels, &arriving[0])
+        && let Some(share) = kernels.derivative(op, run.operands, run.outputs, grad)
+    {
+        result[0] = Some(share);
+        return Ok(result);
+    }
     if only_first && has_backward(op) {
         // Moved, not shared, so that Burn's backward operations work in place.
         let Some(grad) = arriving.swap_remove(0) else {
@@ -154,7 +160,7 @@ pub(crate) fn reads(op: &Op, wanted: &[bool]) -> (bool, bool) {
     match op {
         Op::Binary(Binary::Add | Binary::Sub) => (false, false),
         op if !only_first || !has_backward(op) => (true, false),
-        Op::Relu | Op::Sigmoid => (false, true),
+        Op::Relu | Op::Sigmoid | Op::Softmax { .. } => (false, true),
         Op::Gelu | Op::LogSigmoid | Op::AvgPool(_) | Op::AdaptiveAvgPool { .. } => (true, false),
         Op::MaxPool { .. } => (true, true),
         _ => (false, false),
@@ -171,6 +177,7 @@ fn has_backward(op: &Op) -> bool {
         | Op::Relu
         | Op::Gelu
         | Op::Sigmoid
+        | Op::Softmax { .. }
         | Op::LogSigmoid
         | Op::MaxPool { .. }
         | Op::AvgPool(_)
@@ -231,6 +238,12 @@ fn first_operand(op: &Op, run: &Run<'_>, grad: DispatchTensor) -> Result<Dispatc
         Op::Relu => B::relu_backward(output()?, grad),
         Op::Gelu => B::float_mul(grad, gelu_derivative(raw(0)?)),
         Op::Sigmoid => B::sigmoid_backward(output()?, grad),
+        Op::Softmax { dim } => {
+            let y = output()?;
+            let product = B::float_mul(y.clone(), grad.clone());
+            let mean = B::float_sum_dim(product, *dim);
+            B::float_mul(y, B::float_sub(grad, mean))
+        }
         Op::LogSigmoid => B::log_sigmoid_backward(raw(0)?, grad),
         Op::MaxPool { geometry, indices } => {
             let positions = if *indices {

@@ -232,7 +232,7 @@ impl NearRow {
     /// Whatever error makes the rows unfit for the model.
     pub fn forward(&self, rows: &Values, windows: &[Vec<Range<usize>>]) -> Result<Value, Error> {
         let count = windows.len();
-        let place = Place::new(self.graph.device.clone(), count);
+        let place = Place::of(&self.graph, count);
         let mut states: HashMap<SlotId, Rows> = HashMap::new();
         let slot = self.graph.inputs[self.input];
         let region = self.boxes(slot, windows);

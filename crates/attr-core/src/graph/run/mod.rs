@@ -6,13 +6,17 @@
 //! ```text
 //! mod.rs          one node                replay.rs  a graph
 //! elementwise.rs, reduce.rs, conv.rs, pool.rs   operations by family
+//! kernels.rs      faster implementations of some on the CPU
 //! ```
 
 pub(super) mod conv;
 mod elementwise;
+mod kernels;
 pub(super) mod pool;
 mod reduce;
 mod replay;
+
+use std::sync::Arc;
 
 use burn::backend::ops::{ActivationOps, BoolTensorOps, FloatTensorOps, IntTensorOps, ModuleOps};
 use burn::backend::ops::{
@@ -23,10 +27,11 @@ use burn::backend::{DeviceOps, DeviceSettings};
 use burn::backend::{Dispatch, DispatchDevice, Scalar};
 use burn::tensor::{DType, Device, IndexingUpdateOp, Shape, Slice};
 
+pub(crate) use kernels::{Kernels, in_parallel, threads};
 pub(crate) use replay::{Activations, caught};
 
 use super::op::{GridPadding, Interpolation, Op, Padding};
-use super::{Dim, SliceDim};
+use super::{Dim, Graph, SliceDim};
 use crate::value::by_kind;
 use crate::{Error, Kind, Value};
 
@@ -38,6 +43,9 @@ pub(crate) struct Place {
     pub device: DispatchDevice,
     pub rows: usize,
     pub settings: DeviceSettings,
+    /// Faster implementations, with the weights that a graph has prepared; without a graph, Burn
+    /// does all the work.
+    pub kernels: Option<Arc<Kernels>>,
 }
 
 impl Place {
@@ -47,6 +55,15 @@ impl Place {
             device,
             rows,
             settings,
+            kernels: None,
+        }
+    }
+
+    /// The place where `graph` runs.
+    pub fn of(graph: &Graph, rows: usize) -> Self {
+        Self {
+            kernels: Some(graph.kernels.clone()),
+            ..Self::new(graph.device.clone(), rows)
         }
     }
 
@@ -96,6 +113,10 @@ impl Op {
 /// Runs `op` on `operands` and returns its outputs in order. Operands that nobody else holds may be
 /// overwritten.
 pub(crate) fn run(op: &Op, operands: Vec<Value>, place: &Place) -> Result<Vec<Value>, Error> {
+    let fast = |kernels: &Arc<Kernels>| kernels.run(op, &operands);
+    if let Some(result) = place.kernels.as_ref().and_then(fast) {
+        return Ok(vec![result]);
+    }
     let kind = operands.first().map_or(Kind::Float, Value::kind);
     let mut operands: Vec<Option<Value>> = operands.into_iter().map(Some).collect();
     let settings = &place.settings;

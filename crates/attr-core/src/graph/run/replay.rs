@@ -36,7 +36,7 @@ impl Graph {
         keep: &[SlotId],
     ) -> Result<Activations, Error> {
         let rows = inputs.first().map_or(1, Value::rows);
-        let place = Place::new(self.device.clone(), rows);
+        let place = Place::of(self, rows);
         let mut values: Vec<Option<Value>> = vec![None; self.slots.len()];
         for (slot, value) in values.iter_mut().enumerate() {
             *value = match &self.slots[slot].source {

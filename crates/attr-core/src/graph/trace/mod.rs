@@ -85,6 +85,8 @@ fn assemble(
         device: device.clone(),
         readers: Vec::new(),
         groups: Vec::new(),
+        rows_apart: false,
+        kernels: Default::default(),
     };
     let mut known: HashMap<TensorId, SlotId> = HashMap::new();
     let parameters: HashMap<TensorId, usize> = recording

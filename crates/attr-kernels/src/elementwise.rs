@@ -1,0 +1,97 @@
+//! Elementwise functions and their gradients.
+
+use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+use std::mem::MaybeUninit;
+
+use multiversion::multiversion;
+use rayon::prelude::*;
+use rten_simd::SimdUnaryOp;
+use rten_vecmath::{Erf, Exp, Gelu};
+
+use crate::memory::filled;
+
+/// Elements of a task.
+const TASK: usize = 1 << 14;
+/// Elements whose intermediate results stay in the nearest cache.
+const BLOCK: usize = 256;
+
+/// `x Φ(x)` with the distribution function `Φ` of the standard normal distribution, to 1e-6.
+pub fn gelu(x: &[f32]) -> Vec<f32> {
+    let run = |out: &mut [MaybeUninit<f32>]| {
+        let parts = out.par_chunks_mut(TASK).zip(x.par_chunks(TASK));
+        parts.for_each(|(out, x)| {
+            Gelu {}.map(x, out);
+        });
+    };
+    // SAFETY: all are written.
+    unsafe { filled(x.len(), run) }
+}
+
+/// `grad · (Φ(x) + x φ(x))`: the gradient of [`gelu`].
+///
+/// # Panics
+/// If the lengths differ.
+pub fn gelu_backward(x: &[f32], grad: &[f32]) -> Vec<f32> {
+    assert_eq!(x.len(), grad.len(), "one gradient for each input");
+    let run = |out: &mut [MaybeUninit<f32>]| {
+        let parts = out
+            .par_chunks_mut(TASK)
+            .zip(x.par_chunks(TASK))
+            .zip(grad.par_chunks(TASK));
+        parts.for_each(|((out, x), grad)| {
+            let blocks = out
+                .chunks_mut(BLOCK)
+                .zip(x.chunks(BLOCK))
+                .zip(grad.chunks(BLOCK));
+            for ((out, x), grad) in blocks {
+                let (mut erf, mut bell) = ([0.0; BLOCK], [0.0; BLOCK]);
+                let (erf, bell) = (&mut erf[..x.len()], &mut bell[..x.len()]);
+                for ((erf, bell), x) in erf.iter_mut().zip(&mut *bell).zip(x) {
+                    *erf = x * FRAC_1_SQRT_2;
+                    *bell = -0.5 * x * x;
+                }
+                Erf {}.map_mut(erf);
+                Exp {}.map_mut(bell);
+                gelu_slope(x, grad, erf, bell, out);
+            }
+        });
+    };
+    // SAFETY: all are written.
+    unsafe { filled(x.len(), run) }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+fn gelu_slope(x: &[f32], grad: &[f32], erf: &[f32], bell: &[f32], out: &mut [MaybeUninit<f32>]) {
+    // 1 / sqrt(2 pi)
+    const HEIGHT: f32 = FRAC_2_SQRT_PI * FRAC_1_SQRT_2 / 2.0;
+    for i in 0..out.len() {
+        let slope = 0.5 * (1.0 + erf[i]) + x[i] * bell[i] * HEIGHT;
+        out[i].write(grad[i] * slope);
+    }
+}
+
+/// `grad` where `min <= x <= max`, or `x` is not a number; zero elsewhere: the gradient of limiting
+/// `x` to this range.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn clamp_backward(x: &[f32], grad: &[f32], min: f32, max: f32) -> Vec<f32> {
+    assert_eq!(x.len(), grad.len(), "one gradient for each input");
+    let run = |out: &mut [MaybeUninit<f32>]| {
+        let parts = out
+            .par_chunks_mut(TASK)
+            .zip(x.par_chunks(TASK))
+            .zip(grad.par_chunks(TASK));
+        parts.for_each(|((out, x), grad)| inside(x, grad, min, max, out));
+    };
+    // SAFETY: all are written.
+    unsafe { filled(x.len(), run) }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+fn inside(x: &[f32], grad: &[f32], min: f32, max: f32, out: &mut [MaybeUninit<f32>]) {
+    for ((out, x), grad) in out.iter_mut().zip(x).zip(grad) {
+        let outside = *x < min || *x > max;
+        out.write(if outside { 0.0 } else { *grad });
+    }
+}

@@ -1,0 +1,52 @@
+//! Layers on the CPU, faster than the tensor library's own, on plain slices of `f32`: convolutions of
+//! 1 to 3 dimensions, max pooling, softmax, layer normalisation, GELU, and their input gradients.
+//!
+//! The crate knows nothing of tensors or models. Convolutions have one door: [`Layer::choose`] looks at sizes
+//! and says whether one of its algorithms suits them; the layer prepares a weight once, and
+//! [`Convolution::run`] does the work for any number of rows. Where none suits, the caller uses its
+//! own implementation.
+//!
+//! ```text
+//! conv/shape.rs      sizes of a convolution
+//! conv/winograd.rs   3x3 with stride 1: fewer multiplications
+//! conv/gather.rs     any other: a matrix product over windows that are never written out
+//! conv/scatter.rs    input gradients with a stride: a matrix product, added up where windows overlap
+//! conv/depthwise.rs  one channel per group
+//! pool.rs            max pooling
+//! along.rs           softmax and layer normalisation along the last dimension
+//! elementwise.rs     GELU, and the gradients of elementwise functions
+//! parallel.rs        independent work on all threads
+//! ```
+//!
+//! All of them run on rayon's threads, and choose their instructions when the program runs.
+//!
+//! ```
+//! use attr_kernels::{Direction, Geometry, Layer};
+//!
+//! let geometry = Geometry {
+//!     stride: vec![1, 1],
+//!     padding: vec![(1, 1), (1, 1)],
+//!     dilation: vec![1, 1],
+//!     groups: 1,
+//! };
+//! // Two 8x8 images of one channel, and sixteen 3x3 kernels.
+//! let layer = Layer::choose(&[16, 1, 3, 3], &geometry, &[2, 1, 8, 8], Direction::Forward)
+//!     .expect("these sizes are common");
+//! let convolution = layer.prepare(&[0.5; 16 * 3 * 3]);
+//! let y = convolution.run(&[1.0; 2 * 8 * 8], None);
+//! assert_eq!(y.len(), 2 * 16 * 8 * 8);
+//! assert_eq!(y[9], 4.5);
+//! ```
+
+mod along;
+mod conv;
+mod elementwise;
+mod memory;
+mod parallel;
+mod pool;
+
+pub use along::{layer_norm, layer_norm_backward, softmax, softmax_backward};
+pub use conv::{Convolution, Direction, Geometry, Layer};
+pub use elementwise::{clamp_backward, gelu, gelu_backward};
+pub use parallel::{in_parallel, threads};
+pub use pool::MaxPool;
