@@ -158,7 +158,7 @@ impl Site<'_> {
         Ok(shares)
     }
 
-    /// Output `i`, which a pass keeps for ReLU, sigmoid and max pooling.
+    /// Output `i`, which a pass keeps for ReLU, sigmoid, softmax and max pooling.
     fn kept(&self, i: usize) -> Result<&Value, Error> {
         let output = self.outputs.get(i);
         output.ok_or(Error::Internal("an output was not kept"))

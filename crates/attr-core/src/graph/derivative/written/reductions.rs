@@ -10,15 +10,8 @@ use crate::{Error, Value};
 pub(super) fn shares(site: &Site<'_>) -> Result<Option<Shares>, Error> {
     let (s, x, g) = (site, site.x(), site.arriving);
     let share = match s.op {
-        Op::Softmax { dim } | Op::Softmin { dim } => {
-            let y = s.output()?;
-            let share = softmax(s, &y, g, *dim)?;
-            let sign = match s.op {
-                Op::Softmin { .. } => -1.0,
-                _ => 1.0,
-            };
-            s.scaled(&share, sign)?
-        }
+        Op::Softmax { dim } => softmax(s, s.kept(0)?, g, *dim)?,
+        Op::Softmin { dim } => s.scaled(&softmax(s, &s.output()?, g, *dim)?, -1.0)?,
         Op::LogSoftmax { dim } => {
             let parts = s.run(Op::Softmax { dim: *dim }, vec![x.clone()])?;
             let mixed = s.times(&parts, &s.along(Reduce::Sum, *dim, g)?)?;
