@@ -2,13 +2,9 @@
 
 The benchmark starts this script as a child process and drives it over stdin and stdout,
 so that both sides are timed alternately in one run, on the same parameters and input. It
-has written these into FOLDER as `.npy` files, all float32:
-
-- the tabular network: `tabular_w0` [30, 64], `tabular_w1` [64, 64] and `tabular_w2`
-  [64, 2], each `[in, out]` as in Burn, `tabular_b0` to `tabular_b2`, ReLU in between;
-  and its input `tabular_x` [1, 30];
-- ResNet-18: `resnet.NAME` for every NAME of torchvision's `state_dict` (with or without
-  `num_batches_tracked`), in PyTorch's layouts; and its input `image_x` [1, 3, 224, 224].
+has written these into FOLDER as `.npy` files, all float32, in PyTorch's layouts: for every
+model of `models.py`, `MODEL.NAME` for every NAME of its `state_dict` (with or without
+`num_batches_tracked`), and its input `MODEL_x` of one row.
 
 A model's files are read when a case first needs it. The first line of stdout is
 
@@ -16,195 +12,220 @@ A model's files are read when a case first needs it. The first line of stdout is
 
 Then every line of stdin is a request, for example
 
-    {"case": "kernel_shap", "n_samples": 2000, "perturbations_per_eval": 100}
+    {"case": "kernel_shap", "model": "tabular", "target": 0, "samples": 200, "at_once": 64}
 
 The answer is one line with the seconds that one run took, the first numbers of the
-result and the sum of all of them:
+result and the sum of all of them, or why the request failed:
 
     {"seconds": 0.5, "first": [0.1, 0.2], "sum": 0.3}
+    {"error": "..."}
 
-`quit` or the end of stdin ends the script; a request that fails ends it with a traceback
-on stderr. Baselines are zero. The fields of a request, all but `case` optional:
+`quit` or the end of stdin ends the script. Baselines are zero. The fields of a request:
 
 - `case`: one of the functions below that are decorated with `@case`;
-- `perturbations_per_eval` (1), `target` (0; 281 for ResNet-18);
-- `n_samples` (25, as in Captum): for the sampling methods;
-- `features` (30): groups of inputs, for the Shapley values. Exact ones take features!
-  permutations with features evaluations each; for many features, extrapolate the time
-  from that of sampled permutations (`n_samples`) of as many features;
+- `model`, `target`;
+- `samples`: of the sampling methods; steps of the methods that integrate;
+- `at_once`: `perturbations_per_eval`, `internal_batch_size` or `nt_samples_batch_size`,
+  where the method has one; if it is null, Captum's default;
+- `channels_last` (false): convolutions in PyTorch's other order of memory;
+- `features`: `elements`, `cells` of a 7x7 grid, `tokens`, or a number of groups;
 - `window` and `strides`: for occlusion;
-- `batch` (1): rows, for `forward_*`;
+- `layer`: for the methods of layers;
+- `warm` (false): whether a run that does not count comes right before;
+- `save` (false): whether the result is written to `result.npy`;
+- `memory` (false): whether the answer has `mib`, by how much the resident memory grew;
 - `seed` (0): of PyTorch's random numbers.
+
+Exact Shapley values take features! permutations with features evaluations each.
 
 The first run of a case includes what libraries load lazily: warm up before timing. The
 number of threads is PyTorch's; scikit-learn, which fits LIME and Kernel SHAP, takes its
 own from `OMP_NUM_THREADS` and `OPENBLAS_NUM_THREADS`.
 
     pip install -r requirements.txt
-    python captum_peer.py FOLDER [--threads N] [--channels-last]
+    python captum_peer.py FOLDER [--threads N]
 """
 
-import time
-from functools import cached_property
+import warnings
 
 import captum
 import captum.attr as ca
-import numpy as np
 import torch
-from peer import serve
-from torch import nn
-from torchvision.models import resnet18
+from models import arrange, load, own_relu_resnet18, read
+from peer import measured, serve
 
-# How many numbers of a result go into `first`.
-FIRST = 8
 CASES = {}
 
 
 class Models:
-    """Both models with their inputs, as pairs, each read when first asked for."""
+    """All models with their inputs, each read when first asked for."""
 
-    def __init__(self, folder, channels_last=False):
+    def __init__(self, folder):
         self.folder = folder
-        # That of the weights is enough: the first convolution passes it on.
-        self.memory_format = (
-            torch.channels_last if channels_last else torch.contiguous_format
-        )
+        self.known = {}
 
-    def read(self, name):
-        return torch.from_numpy(np.load(self.folder / f"{name}.npy")).contiguous()
-
-    @cached_property
-    def tabular(self):
-        layers = []
-        for i in range(3):
-            weight, bias = self.read(f"tabular_w{i}"), self.read(f"tabular_b{i}")
-            linear = nn.Linear(*weight.shape)
-            linear.load_state_dict({"weight": weight.T, "bias": bias})
-            layers += [linear, nn.ReLU()]
-        return nn.Sequential(*layers[:-1]).eval(), self.read("tabular_x")
-
-    @cached_property
-    def resnet(self):
-        prefix = "resnet."
-        paths = self.folder.glob(f"{prefix}*.npy")
-        state = {p.stem.removeprefix(prefix): self.read(p.stem) for p in paths}
-        model = resnet18(num_classes=len(state["fc.bias"]))
-        for name, value in model.state_dict().items():
-            # A count that inference does not read.
-            if name.endswith(".num_batches_tracked"):
-                state[name] = value
-        model.load_state_dict(state)
-        return model.eval().to(memory_format=self.memory_format), self.read("image_x")
+    def get(self, name):
+        if name not in self.known:
+            build = own_relu_resnet18 if name == "resnet" else None
+            model = load(self.folder, name, build)
+            self.known[name] = model, read(self.folder, f"{name}_x")
+        return self.known[name]
 
 
 def case(prepare):
-    """Enter a function of the models and a request, which returns what is timed."""
+    """Enter a function of a model, its input and a request, which returns what is timed."""
     CASES[prepare.__name__] = prepare
     return prepare
 
 
-def attribution(method, pair, request, target=0, **options):
-    """A run of Captum's `method`, with what every case has in common."""
-    model, x = pair
-    explainer = method(model)
-    options |= {
-        "baselines": 0,
-        "target": request.get("target", target),
-        "perturbations_per_eval": request.get("perturbations_per_eval", 1),
-    }
+def run_of(explainer, x, request, **options):
+    """A run of one of Captum's methods, without options that are None."""
+    options["target"] = request["target"]
+    options = {name: value for name, value in options.items() if value is not None}
     return lambda: explainer.attribute(x, **options)
 
 
-def sampled(method, models, request, **options):
-    options["n_samples"] = request.get("n_samples", 25)
-    return attribution(method, models.tabular, request, **options)
+@case
+def forward(model, x, request):
+    return lambda: model(x)
 
 
-def groups(models, request):
-    """A feature mask of as many groups of inputs as the request says."""
-    _, x = models.tabular
-    inputs = x.shape[1]
-    return torch.arange(inputs)[None] * request.get("features", inputs) // inputs
+@case
+def saliency(model, x, request):
+    return run_of(ca.Saliency(model), x, request)
 
 
-def occlusion(pair, request, window, strides, **options):
-    return attribution(
-        ca.Occlusion,
-        pair,
+@case
+def deep_lift(model, x, request):
+    return run_of(ca.DeepLift(model), x, request)
+
+
+def integral(explainer, x, request):
+    return run_of(
+        explainer,
+        x,
         request,
-        sliding_window_shapes=tuple(request.get("window", window)),
-        strides=tuple(request.get("strides", strides)),
+        n_steps=request["samples"],
+        internal_batch_size=request.get("at_once"),
+    )
+
+
+@case
+def integrated_gradients(model, x, request):
+    return integral(ca.IntegratedGradients(model), x, request)
+
+
+@case
+def layer_integrated_gradients(model, x, request):
+    layer = model.get_submodule(request["layer"])
+    return integral(ca.LayerIntegratedGradients(model, layer), x, request)
+
+
+@case
+def layer_conductance(model, x, request):
+    layer = model.get_submodule(request["layer"])
+    return integral(ca.LayerConductance(model, layer), x, request)
+
+
+@case
+def gradient_shap(model, x, request):
+    options = {"baselines": torch.zeros_like(x), "n_samples": request["samples"]}
+    return run_of(ca.GradientShap(model), x, request, **options)
+
+
+@case
+def smooth_grad(model, x, request):
+    return run_of(
+        ca.NoiseTunnel(ca.Saliency(model)),
+        x,
+        request,
+        nt_samples=request["samples"],
+        nt_samples_batch_size=request.get("at_once"),
+    )
+
+
+def mask(x, request):
+    """The feature mask of a request; None where each element is a feature."""
+    features = request.get("features", "elements")
+    if features == "elements":
+        return None
+    if features == "cells":
+        rows, columns = (torch.arange(size) * 7 // size for size in x.shape[2:])
+        return (rows[:, None] * 7 + columns).expand_as(x)
+    if features == "tokens":
+        return torch.arange(x.shape[1])[:, None].expand_as(x)
+    return (torch.arange(x.shape[1]) * features // x.shape[1])[None]
+
+
+def perturbation(explainer, x, request, **options):
+    return run_of(
+        explainer,
+        x,
+        request,
+        baselines=0,
+        perturbations_per_eval=request.get("at_once"),
         **options,
     )
 
 
-def forward(pair, request):
-    model, x = pair
-    rows = x.repeat(request.get("batch", 1), *[1] * (x.dim() - 1))
-    return lambda: model(rows)
+@case
+def feature_ablation(model, x, request):
+    features = mask(x, request)
+    return perturbation(ca.FeatureAblation(model), x, request, feature_mask=features)
 
 
 @case
-def kernel_shap(models, request):
-    return sampled(ca.KernelShap, models, request)
+def occlusion(model, x, request):
+    return perturbation(
+        ca.Occlusion(model),
+        x,
+        request,
+        sliding_window_shapes=tuple(request["window"]),
+        strides=tuple(request["strides"]),
+    )
+
+
+def sampled(explainer, x, request):
+    options = {"feature_mask": mask(x, request), "n_samples": request["samples"]}
+    return perturbation(explainer, x, request, **options)
 
 
 @case
-def lime(models, request):
-    return sampled(ca.Lime, models, request)
+def kernel_shap(model, x, request):
+    return sampled(ca.KernelShap(model), x, request)
 
 
 @case
-def shapley_value_sampling(models, request):
-    mask = groups(models, request)
-    return sampled(ca.ShapleyValueSampling, models, request, feature_mask=mask)
+def lime(model, x, request):
+    return sampled(ca.Lime(model), x, request)
 
 
 @case
-def shapley_values(models, request):
-    mask = groups(models, request)
-    return attribution(ca.ShapleyValues, models.tabular, request, feature_mask=mask)
+def shapley_value_sampling(model, x, request):
+    return sampled(ca.ShapleyValueSampling(model), x, request)
 
 
 @case
-def feature_ablation(models, request):
-    return attribution(ca.FeatureAblation, models.tabular, request)
+def shapley_values(model, x, request):
+    features = mask(x, request)
+    return perturbation(ca.ShapleyValues(model), x, request, feature_mask=features)
 
 
-@case
-def occlusion_tabular(models, request):
-    return occlusion(models.tabular, request, (3,), (1,))
-
-
-@case
-def occlusion_resnet(models, request):
-    return occlusion(models.resnet, request, (3, 15, 15), (3, 8, 8), target=281)
-
-
-@case
-def forward_tabular(models, request):
-    return forward(models.tabular, request)
-
-
-@case
-def forward_resnet(models, request):
-    return forward(models.resnet, request)
+# What hooks read must not be overwritten.
+HOOKED = {"deep_lift", "layer_integrated_gradients", "layer_conductance"}
 
 
 def answer(models, request):
     """Run one request and time it."""
-    run = CASES[request["case"]](models, request)
+    name = request["case"]
+    model, x = models.get(request["model"])
+    arrange(model, request.get("channels_last", False), inplace=name not in HOOKED)
+    run = CASES[name](model, x, request)
     torch.manual_seed(request.get("seed", 0))
     with torch.no_grad():
-        start = time.perf_counter()
-        result = run()
-        seconds = time.perf_counter() - start
-    return {
-        "seconds": seconds,
-        "first": result.flatten()[:FIRST].tolist(),
-        "sum": result.double().sum().item(),
-    }
+        return measured(run, request, models.folder)
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("ignore")
     serve(__doc__, Models, {"captum": captum.__version__}, answer)

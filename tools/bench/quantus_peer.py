@@ -44,6 +44,7 @@ The fields of a request, all but `case` optional:
   Captum's metrics. Quantus' take all rows of the input at once;
 - `features_in_step` (1): for `pixel_flipping`;
 - `percentages` (Quantus' own): for `road`;
+- `channels_last` (false): convolutions in PyTorch's other order of memory;
 - `warm` (false): whether a run that does not count comes right before;
 - `seed` (0): of the random numbers.
 
@@ -51,7 +52,7 @@ The first run of a case includes what libraries load lazily: warm up before timi
 number of threads is PyTorch's.
 
     pip install -r requirements.txt
-    python quantus_peer.py FOLDER [--threads N] [--channels-last]
+    python quantus_peer.py FOLDER [--threads N]
 """
 
 import time
@@ -65,7 +66,8 @@ import captum.metrics as cm
 import numpy as np
 import quantus
 import torch
-from peer import serve
+from models import Digits, arrange
+from peer import FIRST, serve
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import resnet18
@@ -74,31 +76,7 @@ from torchvision.models import resnet18
 np.trapz = np.trapezoid
 np.NaN = np.nan
 
-# How many numbers of a result go into `first`.
-FIRST = 8
 CASES = {}
-
-
-class Small(nn.Module):
-    """The network of the digits examples."""
-
-    def __init__(self, num_classes):
-        super().__init__()
-        self.conv1 = nn.Conv2d(1, 16, 3, padding=1)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.conv2 = nn.Conv2d(16, 32, 3, padding=1)
-        self.bn2 = nn.BatchNorm2d(32)
-        self.conv3 = nn.Conv2d(32, 32, 3, padding=1)
-        self.bn3 = nn.BatchNorm2d(32)
-        self.relu = nn.ReLU()
-        self.pool = nn.MaxPool2d(2)
-        self.fc = nn.Linear(32 * 4 * 4, num_classes)
-
-    def forward(self, x):
-        x = self.relu(self.bn1(self.conv1(x)))
-        x = self.pool(self.relu(self.bn2(self.conv2(x))))
-        x = self.relu(self.bn3(self.conv3(x)))
-        return self.fc(x.flatten(1))
 
 
 class Grey(nn.Module):
@@ -126,12 +104,8 @@ def folded(model):
 class Models:
     """All models, each read when first asked for."""
 
-    def __init__(self, folder, channels_last=False):
+    def __init__(self, folder):
         self.folder = folder
-        # That of the weights is enough: the first convolution passes it on.
-        self.memory_format = (
-            torch.channels_last if channels_last else torch.contiguous_format
-        )
 
     def read(self, name):
         return np.load(self.folder / f"{name}.npy")
@@ -140,7 +114,8 @@ class Models:
         prefix += "."
         paths = self.folder.glob(f"{prefix}*.npy")
         state = {
-            p.stem.removeprefix(prefix): torch.from_numpy(self.read(p.stem)) for p in paths
+            p.stem.removeprefix(prefix): torch.from_numpy(self.read(p.stem))
+            for p in paths
         }
         model = build(num_classes=len(state["fc.bias"]))
         for name, value in model.state_dict().items():
@@ -148,12 +123,11 @@ class Models:
             if name.endswith(".num_batches_tracked"):
                 state[name] = value
         model.load_state_dict(state)
-        model = folded(model.eval()).to(memory_format=self.memory_format)
-        return model.requires_grad_(False)
+        return folded(model.eval()).requires_grad_(False)
 
     @cached_property
     def small(self):
-        return self.load("small", Small)
+        return self.load("small", Digits)
 
     @cached_property
     def resnet(self):
@@ -167,7 +141,8 @@ class Models:
         """The model of a request, with its inputs, attributions and classes."""
         name = request.get("model", "small")
         x, a, y = (self.read(f"{name}_{of}") for of in "xay")
-        return getattr(self, name), x, a, y.astype(int)
+        model = arrange(getattr(self, name), request.get("channels_last", False))
+        return model, x, a, y.astype(int)
 
 
 def case(prepare):
@@ -194,7 +169,9 @@ def infidelity(models, request):
     model, *arrays = models.asked(request)
     x, a, y = map(torch.from_numpy, arrays)
     options = sampling(request)
-    return lambda: cm.infidelity(model, noisy_baseline, x, a, target=y, **options).mean()
+    return lambda: cm.infidelity(
+        model, noisy_baseline, x, a, target=y, **options
+    ).mean()
 
 
 @case

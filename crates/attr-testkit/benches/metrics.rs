@@ -11,6 +11,7 @@
 
 mod peer;
 
+use std::path::Path;
 use std::time::Instant;
 
 use attr_core::{FeatureMask, Method, Target, Traced};
@@ -23,61 +24,17 @@ use attr_metrics::{
 };
 use attr_perturb::Occlusion;
 use attr_testkit::device;
-use attr_testkit::models::{ResNet18, input, seeded};
+use attr_testkit::models::{DigitsCnn, ResNet18, input, seeded};
 use burn::module::Module;
-use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
-use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, PaddingConfig2d};
-use burn::tensor::{Device, Tensor, TensorData, activation::relu};
-use serde_json::json;
+use burn::tensor::{Tensor, TensorData};
+use serde_json::{Value as Json, json};
 
-use peer::{Export, Peer, compare, median, save};
-
-/// The network of the digits examples.
-#[derive(Module, Debug)]
-struct SmallCnn {
-    conv1: Conv2d,
-    bn1: BatchNorm,
-    conv2: Conv2d,
-    bn2: BatchNorm,
-    conv3: Conv2d,
-    bn3: BatchNorm,
-    pool: MaxPool2d,
-    fc: Linear,
-}
-
-impl SmallCnn {
-    fn new(device: &Device) -> Self {
-        let conv = |inputs, outputs| {
-            Conv2dConfig::new([inputs, outputs], [3, 3])
-                .with_padding(PaddingConfig2d::Same)
-                .init(device)
-        };
-        Self {
-            conv1: conv(1, 16),
-            bn1: BatchNormConfig::new(16).init(device),
-            conv2: conv(16, 32),
-            bn2: BatchNormConfig::new(32).init(device),
-            conv3: conv(32, 32),
-            bn3: BatchNormConfig::new(32).init(device),
-            pool: MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init(),
-            fc: LinearConfig::new(32 * 4 * 4, 10).init(device),
-        }
-    }
-
-    fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let x = relu(self.bn1.forward(self.conv1.forward(x)));
-        let x = self
-            .pool
-            .forward(relu(self.bn2.forward(self.conv2.forward(x))));
-        let x = relu(self.bn3.forward(self.conv3.forward(x)));
-        self.fc.forward(x.flatten(1, 3))
-    }
-}
+use peer::{Export, Peer, Times, asked, ratio, record, save};
 
 /// One model with what both sides are given about it.
 struct Subject {
     name: &'static str,
+    title: &'static str,
     model: Traced,
     x: Tensor<4>,
     /// The predicted class of each row.
@@ -88,7 +45,7 @@ struct Subject {
 
 impl Subject {
     /// Explains the predicted class of each row, and writes all but the model for the peer.
-    fn new(folder: &std::path::Path, name: &'static str, model: Traced, x: Tensor<4>) -> Self {
+    fn new(folder: &Path, [name, title]: [&'static str; 2], model: Traced, x: Tensor<4>) -> Self {
         let output = model.forward(&x).expect("it runs").to_vec();
         let output = output.expect("it can be read");
         let rows = output.chunks(output.len() / x.dims()[0]);
@@ -105,6 +62,7 @@ impl Subject {
         save(&folder.join(format!("{name}_y.npy")), &numbers.into());
         Self {
             name,
+            title,
             attributions: Given::from(&found),
             model,
             x,
@@ -138,6 +96,8 @@ struct Settings {
     at_once: [usize; 2],
     /// Steps of deletion and of pixel flipping.
     steps: [usize; 2],
+    /// Whether the peer's convolutions use PyTorch's other order of memory.
+    channels_last: bool,
 }
 
 fn mean(score: &Score) -> Vec<f32> {
@@ -151,6 +111,75 @@ fn points(score: &Score, skipped: usize) -> Vec<f32> {
     points.map(|&point| point as f32).collect()
 }
 
+/// Runs both sides in turn, unless others were asked for, and prints medians and the median of the
+/// ratios.
+///
+/// If a case has `warm`, each side runs once more before every time that counts: threads of the other
+/// side that still look for work, and caches that it has filled, would slow down a short run.
+fn compare(
+    subject: &Subject,
+    metric: &str,
+    settings: &Settings,
+    ours: &dyn Fn() -> Vec<f32>,
+    peer: &mut Option<Peer>,
+    case: &Json,
+) {
+    let model = format!("metrics, {}", subject.title);
+    let setting = if settings.channels_last {
+        "the peer with channels last"
+    } else {
+        ""
+    };
+    let mut case = case.clone();
+    case["channels_last"] = settings.channels_last.into();
+    if !asked(&format!("{model}, {metric}, {setting}")) {
+        return;
+    }
+    let (mut own, mut theirs) = (Times::default(), Times::default());
+    let mut difference = None;
+    for run in 0..=settings.runs {
+        if case["warm"] == true {
+            ours();
+        }
+        let start = Instant::now();
+        let values = ours();
+        let time = start.elapsed().as_secs_f64() * 1e3;
+        let other = peer.as_mut().map(|peer| peer.run(&case).expect("it runs"));
+        if run == 0 {
+            if let Some((_, answer)) = &other {
+                let first = answer["first"].as_array().expect("numbers").iter();
+                let pairs = first.filter_map(Json::as_f64).zip(&values);
+                let each = pairs.map(|(a, b)| (a - f64::from(*b)).abs());
+                difference = Some(each.fold(0.0, f64::max));
+            }
+            if settings.runs > 0 {
+                continue;
+            }
+        }
+        own.0.push(time);
+        theirs.0.extend(other.map(|(time, _)| time));
+    }
+    let ratio = ratio(&own, &theirs);
+    print!("{model}, {metric}, {setting}: attr {:.2} ms", own.median());
+    if let (Some(ratio), Some(difference)) = (ratio, difference) {
+        print!(
+            ", peer {:.2} ms, {ratio:.1} times as fast; largest difference of the first values \
+             {difference:.1e}",
+            theirs.median()
+        );
+    }
+    println!();
+    let library = match case["case"].as_str() {
+        Some("infidelity" | "sensitivity_max") => "Captum",
+        _ => "Quantus",
+    };
+    record(&json!({"row": {
+        "model": model, "method": metric, "setting": setting, "peer": library,
+        "ours_ms": own.to_json(), "peer_best_ms": theirs.to_json(),
+        "ratio": ratio,
+    }}));
+}
+
 /// Times infidelity on one model.
 fn infidelity(subject: &Subject, settings: &Settings, peer: &mut Option<Peer>) {
     let (name, at_once) = (subject.name, settings.at_once[0]);
@@ -159,8 +188,9 @@ fn infidelity(subject: &Subject, settings: &Settings, peer: &mut Option<Peer>) {
         ..Infidelity::default()
     };
     compare(
-        &format!("{name}: infidelity, 10 perturbations"),
-        settings.runs,
+        subject,
+        "infidelity, 10 perturbations",
+        settings,
         &|| mean(&subject.score(&noisy, subject.attributions.clone())),
         peer,
         &json!({"case": "infidelity", "model": name, "at_once": at_once,
@@ -172,8 +202,9 @@ fn infidelity(subject: &Subject, settings: &Settings, peer: &mut Option<Peer>) {
 fn sensitivity(subject: &Subject, settings: &Settings, peer: &mut Option<Peer>) {
     let (name, at_once) = (subject.name, settings.at_once[1]);
     compare(
-        &format!("{name}: sensitivity-max, 10 samples"),
-        settings.runs,
+        subject,
+        "sensitivity-max, 10 samples",
+        settings,
         &|| mean(&subject.score(&SensitivityMax::default(), &Saliency::new())),
         peer,
         &json!({"case": "sensitivity_max", "model": name, "at_once": at_once,
@@ -195,8 +226,9 @@ fn curves(subject: &Subject, settings: &Settings, peer: &mut Option<Peer>) {
         ..Deletion::default()
     };
     compare(
-        &format!("{name}: deletion, {steps} steps"),
-        settings.runs,
+        subject,
+        &format!("deletion, {steps} steps"),
+        settings,
         &|| points(&subject.score_elements(&deletion), 1),
         peer,
         &flipping(elements / steps),
@@ -207,8 +239,9 @@ fn curves(subject: &Subject, settings: &Settings, peer: &mut Option<Peer>) {
         ..PixelFlipping::default()
     };
     compare(
-        &format!("{name}: pixel flipping, {flips} steps"),
-        settings.runs,
+        subject,
+        &format!("pixel flipping, {flips} steps"),
+        settings,
         &|| points(&subject.score_elements(&pixel_flipping), 0),
         peer,
         &flipping(features_in_step),
@@ -216,15 +249,16 @@ fn curves(subject: &Subject, settings: &Settings, peer: &mut Option<Peer>) {
 }
 
 /// Times ROAD on one model.
-fn road(subject: &Subject, percentages: &[f64], runs: usize, peer: &mut Option<Peer>) {
+fn road(subject: &Subject, percentages: &[f64], settings: &Settings, peer: &mut Option<Peer>) {
     let metric = Road {
         percentages: percentages.to_vec(),
         ..Road::default()
     };
     let name = subject.name;
     compare(
-        &format!("{name}: ROAD, {} percentages", percentages.len()),
-        runs,
+        subject,
+        &format!("ROAD, {} percentages", percentages.len()),
+        settings,
         &|| mean(&subject.score(&metric, subject.attributions.clone())),
         peer,
         &json!({"case": "road", "model": name, "percentages": percentages}),
@@ -269,10 +303,10 @@ fn table(subject: &Subject) {
         start.elapsed().as_secs_f64() * 1e3
     });
     // The first run warms up.
-    let all = median(runs.skip(1).collect());
+    let all = Times(runs.skip(1).collect()).median();
     println!(
         "{}: {} methods and two references by {} metrics, {} rows: attr {all:.0} ms",
-        subject.name,
+        subject.title,
         methods.len(),
         metrics.len(),
         subject.classes.len()
@@ -283,60 +317,71 @@ fn main() {
     let device = device();
     let folder = std::env::temp_dir().join(format!("attr-metrics-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder for the peer");
-    let small = seeded(SmallCnn::new(&device), 5).valid();
+    let small = seeded(DigitsCnn::new(&device), 5).valid();
     small.visit(&mut Export::new(&folder, "small."));
     let resnet = seeded(ResNet18::new(1000, &device), 1).valid();
     resnet.visit(&mut Export::new(&folder, "resnet."));
 
-    let subject = |name, model: Result<Traced, attr_core::Error>, x: &Tensor<4>| {
+    let subject = |names, model: Result<Traced, attr_core::Error>, x: &Tensor<4>| {
         let model = model.expect("it traces").fold_batch_norm();
-        Subject::new(&folder, name, model, x.clone())
+        Subject::new(&folder, names, model, x.clone())
     };
     let x = input([64, 1, 8, 8], 6);
-    let small = Traced::new(&small, |m: &SmallCnn, x| m.forward(x), &x);
-    let small = subject("small", small, &x);
+    let small = Traced::new(&small, |m: &DigitsCnn, x| m.forward(x), &x);
+    let small = subject(["small", "digits CNN, 64 rows"], small, &x);
     let x = input([2, 3, 224, 224], 2);
     let coloured = Traced::new(&resnet, |m: &ResNet18, x| m.forward(x), &x);
-    let coloured = subject("resnet", coloured, &x);
+    let coloured = subject(["resnet", "ResNet-18, 2 rows"], coloured, &x);
     // Quantus' ROAD fails on three channels.
     let x = input([2, 1, 224, 224], 3);
     let repeated = |m: &ResNet18, x: Tensor<4>| m.forward(x.repeat_dim(1, 3));
-    let grey = subject("grey", Traced::new(&resnet, repeated, &x), &x);
+    let grey = subject(
+        ["grey", "grey ResNet-18, 2 rows"],
+        Traced::new(&resnet, repeated, &x),
+        &x,
+    );
 
-    let mut peer = Peer::start("quantus_peer.py", "ATTR_PEER_PYTHON", &folder, &[]);
+    let mut peer = Peer::start("quantus_peer.py", "ATTR_PEER_PYTHON", &folder);
     let settings = Settings {
         runs: 15,
         warm: true,
         at_once: [640, 320],
         steps: [8, 64],
+        channels_last: false,
     };
     infidelity(&small, &settings, &mut peer);
     sensitivity(&small, &settings, &mut peer);
     curves(&small, &settings, &mut peer);
     let default = Road::default().percentages;
-    road(&small, &default, 7, &mut peer);
-    table(&small);
+    let fewer = Settings {
+        runs: 7,
+        ..settings
+    };
+    road(&small, &default, &fewer, &mut peer);
+    if asked("metrics, table") {
+        table(&small);
+    }
     let settings = Settings {
         runs: 3,
         warm: false,
         at_once: [20, 20],
         steps: [12, 48],
+        channels_last: false,
     };
     infidelity(&coloured, &settings, &mut peer);
     sensitivity(&coloured, &settings, &mut peer);
     curves(&coloured, &settings, &mut peer);
     let some = [10.0, 30.0, 50.0, 70.0, 90.0];
-    road(&grey, &some, 1, &mut peer);
-    drop(peer);
-    let channels_last = ["--channels-last"];
-    let mut peer = Peer::start(
-        "quantus_peer.py",
-        "ATTR_PEER_PYTHON",
-        &folder,
-        &channels_last,
-    );
+    let once = Settings {
+        runs: 1,
+        ..settings
+    };
+    road(&grey, &some, &once, &mut peer);
     if peer.is_some() {
-        println!("the same, the peer's model in channels-last memory:");
+        let settings = Settings {
+            channels_last: true,
+            ..settings
+        };
         // Captum's sensitivity fails on gradients in this order.
         infidelity(&coloured, &settings, &mut peer);
         curves(&coloured, &settings, &mut peer);

@@ -3,13 +3,12 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Instant;
 
 use attr_core::Value;
 use burn::module::{ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use npyz::WriterBuilder;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 /// The library in a separate process.
 pub struct Peer {
@@ -20,16 +19,18 @@ pub struct Peer {
 
 impl Peer {
     /// Starts a script of `tools/bench` in the Python that an environment variable names, if it does.
-    pub fn start(script: &str, python: &str, folder: &Path, extra: &[&str]) -> Option<Self> {
+    pub fn start(script: &str, python: &str, folder: &Path) -> Option<Self> {
         let python = std::env::var_os(python)?;
         let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs this");
         let script = Path::new(&package).join("../../tools/bench").join(script);
+        let threads = std::env::var("RAYON_NUM_THREADS").ok();
+        let threads = threads.iter().flat_map(|count| ["--threads", count]);
         // `drop` waits for it.
         #[allow(clippy::zombie_processes)]
         let mut child = Command::new(python)
             .arg(script)
             .arg(folder)
-            .args(extra)
+            .args(threads)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -39,6 +40,8 @@ impl Peer {
         let mut ready = String::new();
         answers.read_line(&mut ready).expect("the peer answers");
         println!("peer: {}", ready.trim());
+        let versions: Json = serde_json::from_str(&ready).expect("the peer answers in JSON");
+        record(&json!({"versions": versions}));
         Some(Self {
             child,
             requests,
@@ -46,16 +49,18 @@ impl Peer {
         })
     }
 
-    /// Returns the milliseconds that one run of a case took, and its first results.
-    pub fn run(&mut self, case: &Json) -> (f64, Vec<f64>) {
+    /// Returns the milliseconds that one run of a case took, and the whole answer; the error is why
+    /// the peer cannot.
+    pub fn run(&mut self, case: &Json) -> Result<(f64, Json), String> {
         writeln!(self.requests, "{case}").expect("the peer listens");
         self.requests.flush().expect("the peer listens");
         let mut line = String::new();
         self.answers.read_line(&mut line).expect("the peer answers");
         let answer: Json = serde_json::from_str(&line).expect("the peer answers in JSON");
-        let first = answer["first"].as_array().expect("numbers").iter();
-        let first = first.filter_map(Json::as_f64).collect();
-        (answer["seconds"].as_f64().expect("a time") * 1e3, first)
+        match answer["error"].as_str() {
+            Some(error) => Err(error.into()),
+            None => Ok((answer["seconds"].as_f64().expect("a time") * 1e3, answer)),
+        }
     }
 }
 
@@ -106,7 +111,7 @@ impl ModuleVisitor for Export<'_> {
     }
 }
 
-/// Returns the name of a parameter in torchvision's ResNet-18.
+/// Returns PyTorch's name of a parameter.
 fn torch_name(path: &str) -> String {
     path.replace("gamma", "weight")
         .replace("beta", "bias")
@@ -129,58 +134,58 @@ pub fn save(path: &Path, value: &Value) {
     writer.finish().expect("it can be written");
 }
 
-/// Runs both sides in turn and prints medians and the median of the ratios.
-///
-/// If a case has `warm`, each side runs once more before every time that counts: threads of the other
-/// side that still look for work, and caches that it has filled, would slow down a short run.
-pub fn compare(
-    name: &str,
-    runs: usize,
-    ours: &dyn Fn() -> Vec<f32>,
-    peer: &mut Option<Peer>,
-    case: &Json,
-) {
-    let (mut own, mut ratios, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
-    for run in 0..=runs {
-        if case["warm"] == true {
-            ours();
-        }
-        let start = Instant::now();
-        let values = ours();
-        let time = start.elapsed().as_secs_f64() * 1e3;
-        let other = peer.as_mut().map(|peer| peer.run(case));
-        if run == 0 {
-            if let Some((_, first)) = &other {
-                let pairs = first.iter().zip(&values);
-                let largest = pairs
-                    .map(|(a, b)| (a - f64::from(*b)).abs())
-                    .fold(0.0, f64::max);
-                println!("{name}: largest difference of the first values {largest:.1e}");
-            }
-            if runs > 0 {
-                continue;
-            }
-        }
-        own.push(time);
-        if let Some((other, _)) = other {
-            theirs.push(other);
-            ratios.push(other / time);
-        }
+/// What the runs of one side took, in milliseconds.
+#[derive(Clone, Default)]
+pub struct Times(pub Vec<f64>);
+
+impl Times {
+    /// The value below which a share of the runs lie.
+    fn quantile(&self, share: f64) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let last = sorted.len().saturating_sub(1);
+        let index = (share * last as f64).round() as usize;
+        sorted.get(index).copied().unwrap_or(f64::NAN)
     }
-    let beside = if ratios.is_empty() {
-        String::new()
-    } else {
-        format!(
-            "   peer {:>10.2} ms   {:>7.1} times as fast",
-            median(theirs),
-            median(ratios)
-        )
-    };
-    println!("{name:<46} attr {:>9.2} ms{beside}", median(own));
+
+    pub fn median(&self) -> f64 {
+        self.quantile(0.5)
+    }
+
+    /// The median with the quartiles; nothing without runs.
+    pub fn to_json(&self) -> Json {
+        if self.0.is_empty() {
+            return Json::Null;
+        }
+        let [low, high] = [0.25, 0.75].map(|share| self.quantile(share));
+        json!({"median": self.median(), "low": low, "high": high, "runs": self.0.len()})
+    }
 }
 
-/// The median.
-pub fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+/// The median over runs of how many times as long the peer took.
+pub fn ratio(ours: &Times, theirs: &Times) -> Option<f64> {
+    let ratios = theirs.0.iter().zip(&ours.0).map(|(b, a)| b / a);
+    let ratios = Times(ratios.collect());
+    (!ratios.0.is_empty()).then(|| ratios.median())
+}
+
+/// Appends a line to the file that `cargo xtask bench` collects.
+pub fn record(line: &Json) {
+    let Some(path) = std::env::var_os("ATTR_BENCH_ROWS") else {
+        return;
+    };
+    let file = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(path);
+    let mut file = file.expect("the results can be written");
+    writeln!(file, "{line}").expect("the results can be written");
+}
+
+/// Whether the words after the program's name, if any, occur in a row's model, method or setting.
+pub fn asked(row: &str) -> bool {
+    let row = row.to_lowercase();
+    // Cargo adds `--bench`.
+    let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
+    words.all(|word| row.contains(&word.to_lowercase()))
 }

@@ -1,21 +1,31 @@
 //! Models that exercise tracing: plain Burn modules that know nothing of attr.
 
+mod bert;
+mod digits;
+mod efficientnet;
 mod golden;
 mod gru;
 mod lstm;
 pub mod published;
 mod resnet;
 mod small;
+mod tabular;
 mod transformer;
 mod vgg;
+mod vit;
 
+pub use bert::SmallBert;
+pub use digits::DigitsCnn;
+pub use efficientnet::EfficientNetLite0;
 pub use golden::{Cnn, Conv1dNet, EmbeddingClassifier, Mlp, Residual, Vit};
 pub use gru::TextGru;
 pub use lstm::LstmClassifier;
 pub use resnet::ResNet18;
 pub use small::{FunctionalRelu, Reused, SmallCnn, TwoInputs};
+pub use tabular::Tabular;
 pub use transformer::TokenClassifier;
 pub use vgg::Vgg11;
+pub use vit::VitTiny;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Tensor, TensorData};

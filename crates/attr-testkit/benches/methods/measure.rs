@@ -1,0 +1,95 @@
+//! Times, memory, and the floor below which a row cannot be.
+
+use std::time::Instant;
+
+use attr_core::{Budget, Method, Run, Work};
+use attr_gradient::Saliency;
+
+use crate::peer::Times;
+use crate::subjects::{Built, Subject};
+
+/// Returns what `work` gives, and its milliseconds.
+pub fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
+    let start = Instant::now();
+    let found = work();
+    (found, start.elapsed().as_secs_f64() * 1e3)
+}
+
+/// Returns what `work` gives, its milliseconds, and by how many mebibytes it made the resident
+/// memory of this process grow; only Linux tells.
+pub fn with_memory<T>(work: impl FnOnce() -> T) -> (T, f64, Option<f64>) {
+    let before = at_rest();
+    let (found, ms) = timed(work);
+    let grown = status("VmHWM:").zip(before);
+    (found, ms, grown.map(|(peak, rest)| (peak - rest).max(0.0)))
+}
+
+/// Gives freed memory back, forgets the peak, and returns the resident mebibytes.
+fn at_rest() -> Option<f64> {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[allow(unsafe_code)] // It only releases what has been freed.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+    std::fs::write("/proc/self/clear_refs", "5").ok()?;
+    status("VmRSS:")
+}
+
+/// A number of mebibytes from the kernel's table.
+fn status(name: &str) -> Option<f64> {
+    let table = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = table.lines().find(|line| line.starts_with(name))?;
+    let kibibytes: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kibibytes / 1024.0)
+}
+
+/// What one row of a forward pass and one gradient take at the best batch.
+pub struct Floor {
+    forward_ms: f64,
+    gradient_ms: f64,
+}
+
+impl Floor {
+    pub fn measure(subject: &Subject, built: &Built) -> Self {
+        let forward = |rows| {
+            let x = built.x.select(&vec![0; rows]).renumbered();
+            let output = built.model.forward(&x).expect("it runs");
+            output.to_vec().expect("it can be read");
+        };
+        let gradient = |rows| {
+            let x = built.x.select(&vec![0; rows]).renumbered();
+            let run = Run::new().with_budget(Budget::Rows(rows));
+            let found = Saliency::new().attribute_with(&built.model, &x, subject.target, &run);
+            let found = found.expect("it has a gradient");
+            let value = found.values()[0].as_ref().expect("it is explained");
+            value.to_vec().expect("it can be read");
+        };
+        Self {
+            forward_ms: best_per_row(forward),
+            gradient_ms: best_per_row(gradient),
+        }
+    }
+
+    /// The milliseconds that the passes of some work take at least. A gradient includes its forward
+    /// pass.
+    pub fn of(&self, work: Work) -> f64 {
+        let forward = work.forward_rows.saturating_sub(work.backward_rows);
+        forward as f64 * self.forward_ms + work.backward_rows as f64 * self.gradient_ms
+    }
+}
+
+/// The least milliseconds per row over several batches, each the median of some runs.
+fn best_per_row(run: impl Fn(usize)) -> f64 {
+    let mut best = f64::INFINITY;
+    for rows in [1, 2, 4, 8, 16, 64, 256] {
+        let (_, first) = timed(|| run(rows));
+        let count = if first < 200.0 { 7 } else { 3 };
+        let times = Times((0..count).map(|_| timed(|| run(rows)).1).collect());
+        let each = times.median() / rows as f64;
+        best = best.min(each);
+        if times.median() > 400.0 || each > 1.3 * best {
+            break;
+        }
+    }
+    best
+}
