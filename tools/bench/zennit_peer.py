@@ -54,7 +54,7 @@ where that of zennit 0.5.1 does so five times.
     python zennit_peer.py FOLDER [--threads N]
 """
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import torch
 import zennit.composites as zc
@@ -182,5 +182,15 @@ def answer(models, request):
     return measured(run, request, models.folder)
 
 
+def versions():
+    """Those of zennit and, if it is installed, zennit-crp."""
+    found = {"zennit": version("zennit")}
+    try:
+        found["zennit-crp"] = version("zennit-crp")
+    except PackageNotFoundError:
+        pass
+    return found
+
+
 if __name__ == "__main__":
-    serve(__doc__, Models, {"zennit": version("zennit")}, answer)
+    serve(__doc__, Models, versions(), answer)

@@ -1,5 +1,6 @@
 //! Development tasks: `cargo xtask --help` lists them.
 
+mod bench;
 mod features;
 mod golden;
 mod test_all;
@@ -30,9 +31,18 @@ enum Task {
     /// Explains a photograph by eight methods and writes its picture and its report to assets/photo;
     /// needs Python.
     Photo,
-    /// Times walks back against Burn's plain autodiff; with Python, also black-box methods, relevance
-    /// and metrics against Captum, zennit and Quantus.
-    Bench,
+    /// Times methods and metrics against Captum, zennit and Quantus, and walks back against Burn's
+    /// plain autodiff; writes BENCHMARKS.json and BENCHMARKS.md if nothing is left out. Without Python,
+    /// only attr is timed.
+    Bench(bench::Options),
+    /// Lists what became slower since BENCHMARKS.json was written; fails if anything did.
+    BenchCompare {
+        /// Results of another run, which `bench` leaves as benchmarks.json in the target directory. By
+        /// default, the benchmark runs.
+        results: Option<PathBuf>,
+        #[command(flatten)]
+        options: bench::Options,
+    },
     /// Rewrites the golden values with the pinned reference libraries and compares attrx with them;
     /// needs Python.
     Golden,
@@ -67,7 +77,8 @@ fn main() -> ExitCode {
             .iter()
             .try_for_each(|example| cargo(&["run", "--release", "--example", example])),
         Task::Photo => photo(),
-        Task::Bench => bench(),
+        Task::Bench(options) => bench::run(&options),
+        Task::BenchCompare { results, options } => bench::compare(results.as_deref(), &options),
         Task::Golden => golden::run(),
         Task::Fuzz { seconds } => fuzz(seconds),
         Task::Attack { seconds } => attack(seconds),
@@ -124,33 +135,6 @@ fn photo() -> Result<(), String> {
         let mut attrx = Command::new(env!("CARGO"));
         attrx.args(["run", "--release", "--bin", "attrx", "--"]);
         run(attrx.args(command).args(PHOTO).arg("--model").arg(&model))?;
-    }
-    Ok(())
-}
-
-/// Runs the benchmarks; without Python, only attr's own.
-fn bench() -> Result<(), String> {
-    for name in ["walk_back", "budgets"] {
-        cargo(&["bench", "--workspace", "--bench", name])?;
-    }
-    let peers = [
-        ("ATTR_PEER_PYTHON", golden::environment("bench")),
-        // zennit-crp needs older libraries than the rest.
-        ("ATTR_CONCEPTS_PYTHON", golden::environment("concepts")),
-    ];
-    for name in ["black_boxes", "relevance", "metrics"] {
-        let mut beside = Command::new(env!("CARGO"));
-        beside.args(["bench", "--workspace", "--bench", name]);
-        // Both sides keep freed memory, as `attrx` does.
-        beside.env("MALLOC_MMAP_THRESHOLD_", (32 << 20).to_string());
-        beside.env("MALLOC_TRIM_THRESHOLD_", (1 << 30).to_string());
-        for (variable, python) in &peers {
-            match python {
-                Ok(python) => drop(beside.env(variable, python)),
-                Err(error) => eprintln!("without a peer: {error}"),
-            }
-        }
-        run(&mut beside)?;
     }
     Ok(())
 }
