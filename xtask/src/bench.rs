@@ -61,7 +61,6 @@ fn name_of(value: &impl ValueEnum) -> String {
 /// Runs the benchmarks. What was asked for in full replaces the committed results.
 pub fn run(options: &Options) -> Result<(), String> {
     let (results, path) = measure(options)?;
-    let tables = table::markdown(&results);
     let missing = options
         .peer
         .iter()
@@ -71,10 +70,10 @@ pub fn run(options: &Options) -> Result<(), String> {
     if whole && options.peer.len() == Peer::value_variants().len() && missing.is_empty() {
         let [json, markdown] = COMMITTED.map(|name| crate::root().join(name));
         results.write(&json)?;
-        std::fs::write(&markdown, tables).map_err(|error| format!("{error}"))?;
+        std::fs::write(&markdown, table::document(&results)).map_err(|error| format!("{error}"))?;
         println!("wrote {}", COMMITTED.join(" and "));
     } else {
-        println!("\n{tables}");
+        println!("{}", table::tables(&results));
         println!(
             "Not the whole benchmark: the results are in {}",
             path.display()

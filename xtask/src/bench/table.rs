@@ -17,9 +17,8 @@ floor* is attr's time divided by what that many forward passes and gradients of 
 at the best batch; it is below 1 where a method runs only a part of the model. *Memory* is by how much
 one run makes the resident memory grow, attr's and the peer's by default.";
 
-/// Writes all results as Markdown, a table for each model.
-pub fn markdown(results: &Results) -> String {
-    let mut text = String::from("# Benchmarks\n\n");
+/// Writes all results as a Markdown file.
+pub fn document(results: &Results) -> String {
     let all = results.versions.iter().filter(|(name, _)| *name != "rustc");
     let mut versions: Vec<String> = all
         .map(|(name, version)| format!("{name} {version}"))
@@ -34,15 +33,20 @@ pub fn markdown(results: &Results) -> String {
         threads,
         ..
     } = results;
-    let _ = writeln!(
-        text,
-        "`cargo xtask bench` wrote this file and `BENCHMARKS.json` on {date}; `cargo xtask \
+    format!(
+        "# Benchmarks\n\n`cargo xtask bench` wrote this file and `BENCHMARKS.json` on {date}; `cargo xtask \
          bench-compare` compares another run with them.\n\n{INTRODUCTION}\n\n\
          - Machine: {cpu}, {cores} cores, {system}; {threads} threads for each side\n\
          - Device of attr: `{device}`\n\
-         - Versions: {}",
-        versions.join(", ")
-    );
+         - Versions: {}\n{}",
+        versions.join(", "),
+        tables(results)
+    )
+}
+
+/// Writes a table for each model.
+pub fn tables(results: &Results) -> String {
+    let mut text = String::new();
     let mut models: Vec<&str> = Vec::new();
     for row in &results.rows {
         if !models.contains(&&row.model[..]) {

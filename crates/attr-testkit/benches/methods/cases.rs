@@ -23,7 +23,7 @@ enum Ours {
     /// With BatchNorm folded, as relevance needs it.
     Folded(Box<dyn Method>),
     Layer(Box<dyn LayerMethod>),
-    Concepts(Crp<Preset>),
+    Concepts(Box<Crp<Preset>>),
 }
 
 /// The library beside attr.
@@ -393,7 +393,9 @@ fn relevance(subject: &Subject) -> Vec<Case> {
             // Its heat maps are summed over channels.
             same: false,
             request: json!({"case": "crp", "layer": layer}),
-            ours: Ours::Concepts(Crp::new(epsilon_plus()).with_conditions(conditions)),
+            ours: Ours::Concepts(Box::new(
+                Crp::new(epsilon_plus()).with_conditions(conditions),
+            )),
         });
     }
     cases
