@@ -43,7 +43,7 @@ number of threads is PyTorch's; scikit-learn, which fits LIME and Kernel SHAP, t
 own from `OMP_NUM_THREADS` and `OPENBLAS_NUM_THREADS`.
 
     pip install -r requirements.txt
-    python captum_peer.py FOLDER [--threads N]
+    python captum_peer.py FOLDER [--threads N] [--device cuda]
 """
 
 import warnings
@@ -60,15 +60,16 @@ CASES = {}
 class Models:
     """All models with their inputs, each read when first asked for."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, device):
         self.folder = folder
+        self.device = device
         self.known = {}
 
     def get(self, name):
         if name not in self.known:
             build = own_relu_resnet18 if name == "resnet" else None
-            model = load(self.folder, name, build)
-            self.known[name] = model, read(self.folder, f"{name}_x")
+            model = load(self.folder, name, self.device, build)
+            self.known[name] = model, read(self.folder, f"{name}_x", self.device)
         return self.known[name]
 
 
@@ -151,10 +152,11 @@ def mask(x, request):
         return None
     if features == "cells":
         rows, columns = (torch.arange(size) * 7 // size for size in x.shape[2:])
-        return (rows[:, None] * 7 + columns).expand_as(x)
+        return (rows[:, None] * 7 + columns).expand_as(x).to(x.device)
     if features == "tokens":
-        return torch.arange(x.shape[1])[:, None].expand_as(x)
-    return (torch.arange(x.shape[1]) * features // x.shape[1])[None]
+        return torch.arange(x.shape[1])[:, None].expand_as(x).to(x.device)
+    groups = torch.arange(x.shape[1]) * features // x.shape[1]
+    return groups[None].to(x.device)
 
 
 def perturbation(explainer, x, request, **options):

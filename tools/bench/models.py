@@ -249,12 +249,12 @@ BUILDERS = {
 }
 
 
-def read(folder, name):
+def read(folder, name, device="cpu"):
     """An array of the folder as a tensor."""
-    return torch.from_numpy(np.load(folder / f"{name}.npy")).contiguous()
+    return torch.from_numpy(np.load(folder / f"{name}.npy")).contiguous().to(device)
 
 
-def load(folder, name, build=None):
+def load(folder, name, device="cpu", build=None):
     """A model, ready to be explained."""
     usual, last = BUILDERS[name]
     paths = folder.glob(f"{name}.*.npy")
@@ -265,7 +265,7 @@ def load(folder, name, build=None):
         if key.endswith(".num_batches_tracked"):
             state[key] = value
     model.load_state_dict(state)
-    return model.eval().requires_grad_(False)
+    return model.eval().requires_grad_(False).to(device)
 
 
 def arrange(model, channels_last, inplace=True):

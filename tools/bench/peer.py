@@ -22,14 +22,15 @@ FAILURES += (NotImplementedError, RuntimeError, TypeError, ValueError)
 def serve(description, make_models, versions, answer):
     """Read the models' folder, say ready, and answer one request for each line of stdin.
 
-    `make_models(folder)` is called once, `answer(models, request)` for each request.
+    `make_models(folder, device)` is called once, `answer(models, request)` for each request.
     """
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--device", default="cpu", help="PyTorch's name of it")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    models = make_models(arguments.folder)
+    models = make_models(arguments.folder, arguments.device)
 
     # Whatever a library prints must not come between the answers.
     answers, sys.stdout = sys.stdout, sys.stderr
@@ -44,6 +45,12 @@ def serve(description, make_models, versions, answer):
         if line.strip() == "quit":
             break
         tell(answer(models, json.loads(line)))
+
+
+def synchronise():
+    """Wait for a GPU, if there is one."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def status(name):
@@ -74,14 +81,16 @@ def measured(run, request, folder):
             except (OSError, AttributeError):
                 # Only Linux tells.
                 before = None
+        synchronise()
         start = time.perf_counter()
         result = run()
+        synchronise()
         seconds = time.perf_counter() - start
     except FAILURES as error:
         return {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
     if before is not None:
         mib = max(status("VmHWM") - before, 0)
-    result = result.detach()
+    result = result.detach().cpu()
     if request.get("save"):
         np.save(folder / "result.npy", result.contiguous().numpy())
     return {

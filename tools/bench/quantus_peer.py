@@ -104,7 +104,9 @@ def folded(model):
 class Models:
     """All models, each read when first asked for."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, device):
+        if device != "cpu":
+            raise ValueError("Quantus computes on the host")
         self.folder = folder
 
     def read(self, name):

@@ -51,7 +51,7 @@ other cases run there too, but with zennit 0.4.6, whose Gamma rule evaluates a l
 where that of zennit 0.5.1 does so five times.
 
     pip install -r requirements.txt  # or, for `crp`, ../concepts/requirements.txt
-    python zennit_peer.py FOLDER [--threads N]
+    python zennit_peer.py FOLDER [--threads N] [--device cuda]
 """
 
 from importlib.metadata import PackageNotFoundError, version
@@ -74,16 +74,17 @@ CASES = {}
 class Models:
     """All models, each read when first asked for, and what zennit has added to them."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, device):
         self.folder = folder
+        self.device = device
         self.known = {}
         # For each model, the name of the registered composite and itself.
         self.registered = {}
 
     def get(self, name):
         if name not in self.known:
-            model = load(self.folder, name)
-            self.known[name] = model, read(self.folder, f"{name}_x")
+            model = load(self.folder, name, self.device)
+            self.known[name] = model, read(self.folder, f"{name}_x", self.device)
         return self.known[name]
 
     def prepared(self, request, composite=None):

@@ -24,7 +24,8 @@ pub struct Options {
     /// The libraries beside attr; without quantus, metrics are left out.
     #[arg(long, value_delimiter = ',', default_values_t = [Peer::Captum, Peer::Zennit, Peer::Quantus])]
     peer: Vec<Peer>,
-    /// The backend of attr's side. The peers use an NVIDIA GPU if this is one for GPUs.
+    /// The backend of attr's side. Beside one for GPUs, the peers use PyTorch's CUDA, and metrics are
+    /// left out.
     #[arg(long, default_value = "flex")]
     device: Device,
     /// Times only rows whose model, method or setting contains this; several must all match.
@@ -124,9 +125,12 @@ fn measure(options: &Options) -> Result<(Results, PathBuf), String> {
         .map(|(variable, name)| (variable, python(variable, name)))
         .collect();
     let device = name_of(&options.device);
+    let on_host = [Device::Flex, Device::Ndarray].contains(&options.device);
     let peers: Vec<String> = options.peer.iter().map(Peer::to_string).collect();
     for name in ["methods", "metrics"] {
-        if name == "metrics" && !options.peer.contains(&Peer::Quantus) {
+        // Quantus computes on the host.
+        let metrics = options.peer.contains(&Peer::Quantus) && on_host;
+        if name == "metrics" && !metrics {
             continue;
         }
         let mut beside = Command::new(env!("CARGO"));

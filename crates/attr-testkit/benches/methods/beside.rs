@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value as Json, json};
 
 use crate::cases::{Case, Library, Together};
-use crate::peer::Peer;
+use crate::peer::{Peer, on_host};
 use crate::subjects::Subject;
 
 /// Where a run of the peer takes longer, a model's rows of one kind share what the first one's search
@@ -106,7 +106,7 @@ impl Beside {
         request["model"] = subject.name.into();
         request["target"] = subject.target.into();
         let mut first = asked_for(&request, &Manner::default());
-        first["memory"] = true.into();
+        first["memory"] = on_host().into();
         first["save"] = case.same.into();
         let (first_ms, answer) = match peer.run(&first) {
             Ok(found) => found,

@@ -5,7 +5,7 @@ use std::time::Instant;
 use attr_core::{Budget, Method, Run, Work};
 use attr_gradient::Saliency;
 
-use crate::peer::Times;
+use crate::peer::{Times, on_host};
 use crate::subjects::{Built, Subject};
 
 /// Returns what `work` gives, and its milliseconds.
@@ -16,9 +16,9 @@ pub fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
 }
 
 /// Returns what `work` gives, its milliseconds, and by how many mebibytes it made the resident
-/// memory of this process grow; only Linux tells.
+/// memory of this process grow; only Linux tells, and only of the host.
 pub fn with_memory<T>(work: impl FnOnce() -> T) -> (T, f64, Option<f64>) {
-    let before = at_rest();
+    let before = on_host().then(at_rest).flatten();
     let (found, ms) = timed(work);
     let grown = status("VmHWM:").zip(before);
     (found, ms, grown.map(|(peak, rest)| (peak - rest).max(0.0)))

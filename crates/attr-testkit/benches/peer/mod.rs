@@ -31,6 +31,7 @@ impl Peer {
             .arg(script)
             .arg(folder)
             .args(threads)
+            .args(["--device", if on_host() { "cpu" } else { "cuda" }])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -160,6 +161,12 @@ impl Times {
         let [low, high] = [0.25, 0.75].map(|share| self.quantile(share));
         json!({"median": self.median(), "low": low, "high": high, "runs": self.0.len()})
     }
+}
+
+/// Whether the device under test computes on the processor.
+pub fn on_host() -> bool {
+    let device = std::env::var("ATTR_DEVICE").unwrap_or_default();
+    !["wgpu", "cuda"].contains(&&device[..])
 }
 
 /// The median over runs of how many times as long the peer took.
