@@ -47,7 +47,7 @@ impl fmt::Display for Comparison {
 /// ran in turn with it. Elsewhere, it counts in units of how much slower the machine became: by the
 /// median of the peers' times, or of attr's own where the peers cannot tell.
 pub fn compare(old: &Results, new: &Results) -> Comparison {
-    let same_peers = old.peers() == new.peers();
+    let same_peers = old.has_peers_of(new);
     let same =
         |a: &Row, b: &Row| (&a.model, &a.method, &a.setting) == (&b.model, &b.method, &b.setting);
     let pairs: Vec<(&Row, &Row)> = old

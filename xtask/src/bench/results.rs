@@ -43,7 +43,7 @@ pub struct Row {
     /// By how much a run makes the resident memory grow.
     pub ours_mib: Option<f64>,
     pub peer_mib: Option<f64>,
-    /// The largest difference between both sides, in parts of the largest number.
+    /// The norm of the difference between both sides, in parts of the result's norm.
     pub difference: Option<f64>,
     /// Why the peer cannot.
     pub refusal: Option<String>,
@@ -119,14 +119,16 @@ impl Results {
         self.versions.contains_key(peer)
     }
 
-    /// The versions of what is timed beside attr.
-    pub fn peers(&self) -> BTreeMap<&str, &str> {
+    /// Whether another run had the same versions of the peers that both had.
+    pub fn has_peers_of(&self, other: &Self) -> bool {
         let own = ["attr", "burn", "rustc"];
-        let all = self
+        let peers = self
             .versions
             .iter()
-            .map(|(name, version)| (&name[..], &version[..]));
-        all.filter(|(name, _)| !own.contains(name)).collect()
+            .filter(|(name, _)| !own.contains(&&name[..]));
+        let mut common =
+            peers.filter_map(|(name, version)| Some((version, other.versions.get(name)?)));
+        common.all(|(a, b)| a == b)
     }
 }
 

@@ -118,7 +118,7 @@ fn table(rows: &[&Row]) -> String {
         if let Some(difference) = row.difference.filter(|&difference| difference > NOTED) {
             let _ = write!(
                 text,
-                "\n{}: both sides differ by {difference:.1e} of the largest number.\n",
+                "\n{}: both sides differ by {difference:.1e} of the result's norm.\n",
                 name(row)
             );
         }

@@ -13,6 +13,9 @@ use crate::subjects::Subject;
 /// found.
 const SLOW_MS: f64 = 2000.0;
 
+/// What takes less is tried twice in the search.
+const QUICK_MS: f64 = 500.0;
+
 /// How the peer is asked to run a case; without a number, by the library's default.
 #[derive(Clone, Default, PartialEq)]
 pub struct Manner {
@@ -169,7 +172,7 @@ fn search(peer: &mut Peer, request: &Json, together: Together, channels_last: bo
                 continue;
             };
             // The first quick run in another manner still prepares something.
-            let again = (ms < SLOW_MS).then(|| peer.run(&asked_for(request, &manner)));
+            let again = (ms < QUICK_MS).then(|| peer.run(&asked_for(request, &manner)));
             let ms = again
                 .and_then(Result::ok)
                 .map_or(ms, |(again, _)| again.min(ms));

@@ -140,13 +140,14 @@ pub fn save(path: &Path, value: &Value) {
 pub struct Times(pub Vec<f64>);
 
 impl Times {
-    /// The value below which a share of the runs lie.
+    /// The value below which a share of the runs lie, interpolated; NaN without runs.
     fn quantile(&self, share: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
-        let last = sorted.len().saturating_sub(1);
-        let index = (share * last as f64).round() as usize;
-        sorted.get(index).copied().unwrap_or(f64::NAN)
+        let place = share * sorted.len().saturating_sub(1) as f64;
+        let at = |index: f64| sorted.get(index as usize).copied().unwrap_or(f64::NAN);
+        let (low, high) = (at(place.floor()), at(place.ceil()));
+        low + (high - low) * place.fract()
     }
 
     pub fn median(&self) -> f64 {
