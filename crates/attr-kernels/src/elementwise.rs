@@ -70,8 +70,26 @@ fn gelu_slope(x: &[f32], grad: &[f32], erf: &[f32], bell: &[f32], out: &mut [May
     }
 }
 
-/// `grad` where `min <= x <= max`, or `x` is not a number; zero elsewhere: the gradient of limiting
-/// `x` to this range.
+/// `x`, but at least `min` and at most `max`; what is not a number stays so.
+pub fn clamp(x: &[f32], min: f32, max: f32) -> Vec<f32> {
+    let run = |out: &mut [MaybeUninit<f32>]| {
+        let parts = out.par_chunks_mut(TASK).zip(x.par_chunks(TASK));
+        parts.for_each(|(out, x)| limit(x, min, max, out));
+    };
+    // SAFETY: all are written.
+    unsafe { filled(x.len(), run) }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+fn limit(x: &[f32], min: f32, max: f32, out: &mut [MaybeUninit<f32>]) {
+    for (out, x) in out.iter_mut().zip(x) {
+        let above = if *x < min { min } else { *x };
+        out.write(if above > max { max } else { above });
+    }
+}
+
+/// `grad` where `min <= x <= max`, or `x` is not a number; zero elsewhere: the gradient of
+/// [`clamp`].
 ///
 /// # Panics
 /// If the lengths differ.

@@ -2,8 +2,8 @@
 //! 1 to 3 dimensions, max pooling, softmax, layer normalisation, GELU, and their input gradients.
 //!
 //! The crate knows nothing of tensors or models. Convolutions have one door: [`Layer::choose`] looks at sizes
-//! and says whether one of its algorithms suits them; the layer prepares a weight once, and
-//! [`Convolution::run`] does the work for any number of rows. Where none suits, the caller uses its
+//! and says whether one of its algorithms suits them; [`Packing::prepare`] prepares a weight once, and
+//! [`Layer::run`] does the work for any number of rows. Where none suits, the caller uses its
 //! own implementation.
 //!
 //! ```text
@@ -32,8 +32,8 @@
 //! // Two 8x8 images of one channel, and sixteen 3x3 kernels.
 //! let layer = Layer::choose(&[16, 1, 3, 3], &geometry, &[2, 1, 8, 8], Direction::Forward)
 //!     .expect("these sizes are common");
-//! let convolution = layer.prepare(&[0.5; 16 * 3 * 3]);
-//! let y = convolution.run(&[1.0; 2 * 8 * 8], None);
+//! let weight = layer.packing().prepare(&[0.5; 16 * 3 * 3]);
+//! let y = layer.run(&weight, &[1.0; 2 * 8 * 8], None);
 //! assert_eq!(y.len(), 2 * 16 * 8 * 8);
 //! assert_eq!(y[9], 4.5);
 //! ```
@@ -46,7 +46,7 @@ mod parallel;
 mod pool;
 
 pub use along::{layer_norm, layer_norm_backward, softmax, softmax_backward};
-pub use conv::{Convolution, Direction, Geometry, Layer};
-pub use elementwise::{clamp_backward, gelu, gelu_backward};
+pub use conv::{Direction, Geometry, Layer, Packed, Packing};
+pub use elementwise::{clamp, clamp_backward, gelu, gelu_backward};
 pub use parallel::{in_parallel, threads};
 pub use pool::MaxPool;

@@ -78,3 +78,9 @@ pub fn fill(to: &mut [MaybeUninit<f32>], value: f32) -> &mut [f32] {
     // SAFETY: all were written.
     unsafe { to.assume_init_mut() }
 }
+
+/// The same slice, to be written only.
+pub fn uninit(slice: &mut [f32]) -> &mut [MaybeUninit<f32>] {
+    // SAFETY: of the same layout; kernels write numbers through it and nothing else.
+    unsafe { std::mem::transmute(slice) }
+}

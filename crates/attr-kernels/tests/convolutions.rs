@@ -197,7 +197,7 @@ fn both_directions_agree_with_plain_loops() {
         ] {
             let layer = Layer::choose(&case.weight, &case.geometry, &case.input, direction);
             let layer = layer.unwrap_or_else(|| panic!("case {number} {direction:?} is refused"));
-            let got = layer.prepare(&weight).run(taken, Some(bias));
+            let got = layer.run(&layer.packing().prepare(&weight), taken, Some(bias));
             let error = error(&got, &expected);
             assert!(error < 1e-5, "case {number} {direction:?}: {error:e}");
         }
@@ -211,12 +211,12 @@ fn any_number_of_rows_runs_on_one_prepared_weight() {
     for direction in [Direction::Forward, Direction::Backward] {
         let layer =
             Layer::choose(&case.weight, &case.geometry, &case.input, direction).expect("it suits");
-        let convolution = layer.prepare(&weight);
+        let packed = layer.packing().prepare(&weight);
         let row = 32 * 14 * 14;
         let x = numbers(11 * row, 2);
-        let together = convolution.run(&x, None);
+        let together = layer.run(&packed, &x, None);
         for (i, expected) in together.chunks(row).enumerate() {
-            let alone = convolution.run(&x[i * row..][..row], None);
+            let alone = layer.run(&packed, &x[i * row..][..row], None);
             assert!(
                 error(
                     &alone,
@@ -224,7 +224,7 @@ fn any_number_of_rows_runs_on_one_prepared_weight() {
                 ) < 1e-5
             );
         }
-        assert!(convolution.run(&[], None).is_empty());
+        assert!(layer.run(&packed, &[], None).is_empty());
     }
 }
 

@@ -1,7 +1,7 @@
 //! Pooling, softmax, normalisation and elementwise functions against plain loops in 64 bits.
 
 use attr_kernels::{
-    MaxPool, clamp_backward, gelu, gelu_backward, layer_norm, layer_norm_backward, softmax,
+    MaxPool, clamp, clamp_backward, gelu, gelu_backward, layer_norm, layer_norm_backward, softmax,
     softmax_backward,
 };
 
@@ -99,12 +99,14 @@ fn gelu_and_its_gradient() {
 }
 
 #[test]
-fn the_gradient_of_a_clamp_passes_inside_and_at_the_limits() {
+fn a_clamp_passes_gradients_inside_and_at_its_limits() {
     let x = [-1.0, 0.0, 3.0, 6.0, 6.5, f32::NAN];
     assert_eq!(
         clamp_backward(&x, &[2.0; 6], 0.0, 6.0),
         [0.0, 2.0, 2.0, 2.0, 0.0, 2.0]
     );
+    assert_eq!(clamp(&x[..5], 0.0, 6.0), [0.0, 0.0, 3.0, 6.0, 6.0]);
+    assert!(clamp(&x, 0.0, 6.0)[5].is_nan());
     let below = clamp_backward(&x, &[2.0; 6], f32::NEG_INFINITY, 3.0);
     assert_eq!(below, [2.0, 2.0, 2.0, 0.0, 0.0, 2.0]);
 }

@@ -1,6 +1,26 @@
-//! Whether a graph computes each row of a batch on its own.
+//! Whether a graph computes each row of a batch on its own, and the parts of a batch that then run
+//! side by side.
 
+use std::ops::Range;
+
+use super::run::threads;
 use super::{Graph, Node, Op};
+
+/// Activations of fewer bytes are computed sooner than threads are woken.
+const FEWEST_BYTES: usize = 256 << 10;
+
+/// The rows of each part; one part where rows must, or had better, stay together.
+pub(crate) fn parts(graph: &Graph, rows: usize) -> Vec<Range<usize>> {
+    let threads = threads(&graph.device).min(rows);
+    let apart = threads > 1
+        && graph.rows_apart
+        && graph.bytes_per_row().saturating_mul(rows) >= FEWEST_BYTES;
+    let count = if apart { threads } else { 1 };
+    let start = |part: usize| part * rows / count;
+    (0..count)
+        .map(|part| start(part)..start(part + 1))
+        .collect()
+}
 
 impl Graph {
     /// Whether every value that depends on an input has one entry per row along dimension 0, which

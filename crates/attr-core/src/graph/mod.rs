@@ -31,6 +31,7 @@ use std::sync::Arc;
 use burn::backend::DispatchDevice;
 use burn::tensor::DType;
 
+pub(crate) use apart::parts;
 pub(crate) use derivative::{Body, Run, backward, leaf, reads, vjp};
 pub use dim::{Dim, SliceDim};
 pub(crate) use groups::Group;
@@ -41,8 +42,8 @@ pub use op::{
     PoolGeometry, Reduce, Unary,
 };
 use run::Kernels;
+pub(crate) use run::in_parallel;
 pub(crate) use run::{Activations, Place, caught};
-pub(crate) use run::{in_parallel, threads};
 pub(crate) use trace::{
     FunctionRecorder, ModuleRecorder, Recorder, Spec, panic_message, trace, tracing,
 };

@@ -5,25 +5,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Gradients, Seeds, Traced};
-use crate::graph::{Graph, in_parallel, threads};
+use crate::graph::{Graph, in_parallel, parts};
 use crate::walk::{GradientEverywhere, Pass, Walk};
 use crate::{Error, Kind, Value, Values};
-
-/// Activations of fewer bytes are computed sooner than threads are woken.
-const FEWEST_BYTES: usize = 256 << 10;
-
-/// The rows of each part; one part where rows must, or had better, stay together.
-fn parts(graph: &Graph, rows: usize) -> Vec<Range<usize>> {
-    let threads = threads(&graph.device).min(rows);
-    let apart = threads > 1
-        && graph.rows_apart
-        && graph.bytes_per_row().saturating_mul(rows) >= FEWEST_BYTES;
-    let count = if apart { threads } else { 1 };
-    let start = |part: usize| part * rows / count;
-    (0..count)
-        .map(|part| start(part)..start(part + 1))
-        .collect()
-}
 
 /// Computes a graph's output for all rows.
 pub(super) fn forward(graph: &Arc<Graph>, values: &Values) -> Result<Value, Error> {
@@ -35,7 +19,7 @@ pub(super) fn forward(graph: &Arc<Graph>, values: &Values) -> Result<Value, Erro
     if parts.len() == 1 {
         return run(values);
     }
-    let outputs = in_parallel(parts, |rows| run(&values.slice(rows)));
+    let outputs = in_parallel(&graph.device, parts, |rows| run(&values.slice(rows)));
     Value::cat_rows(outputs.into_iter().collect::<Result<_, _>>()?)
 }
 
@@ -47,7 +31,8 @@ pub(super) fn gradients(
 ) -> Result<Gradients, Error> {
     let plan = model.plan(&GradientEverywhere, values)?;
     let parts = parts(plan.graph(), values.rows());
-    let passes = in_parallel(parts, |rows| {
+    let device = &plan.graph().device;
+    let passes = in_parallel(device, parts, |rows| {
         let pass = model.pass(&values.slice(rows.clone()), &plan)?;
         Ok((rows, pass))
     });
@@ -58,7 +43,7 @@ pub(super) fn gradients(
         return Err(Error::NoGradient { input: 0 });
     }
     let seeds = seeds(&output)?;
-    let walked = in_parallel(passes, |(rows, pass)| {
+    let walked = in_parallel(device, passes, |(rows, pass)| {
         let walk = |seed: &Value| {
             let seed = if seed.rows() == values.rows() {
                 seed.slice_rows(rows.clone())

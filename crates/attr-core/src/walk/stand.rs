@@ -37,10 +37,19 @@ impl Forward {
         let graph = &plan.choices.graph;
         let mut kept = plan.reads();
         kept.extend(&*plan.recorded);
-        let run = |values: &Values| graph.replay(values.values(), &Default::default(), &kept);
-        let forward = run(&inputs)?;
-        let reference = reference.map(|values| Ok::<_, Error>((values.clone(), run(&values)?)));
-        let reference = reference.transpose()?;
+        let both = [Some(inputs.clone()), reference]
+            .into_iter()
+            .flatten()
+            .collect();
+        let mut runs = graph::in_parallel(&graph.device, both, |values: Values| {
+            let run = graph.replay(values.values(), &Default::default(), &kept)?;
+            Ok::<_, Error>((values, run))
+        })
+        .into_iter();
+        let (_, forward) = runs
+            .next()
+            .ok_or(Error::Internal("a pass without inputs"))??;
+        let reference = runs.next().transpose()?;
         work.count(inputs.rows(), 1 + usize::from(reference.is_some()), 0);
         Ok(Self {
             plan: plan.clone(),

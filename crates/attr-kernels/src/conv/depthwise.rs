@@ -16,9 +16,9 @@ use crate::memory::scratch;
 /// Neighbours that are computed together.
 const BLOCK: usize = 64;
 
-pub(super) struct Depthwise {
-    sizes: Sizes,
-    weight: Vec<f32>,
+pub(super) struct Depthwise<'a> {
+    sizes: &'a Sizes,
+    weight: &'a [f32],
     backward: bool,
     /// Lines and columns of each plane.
     plane: [usize; 2],
@@ -26,16 +26,8 @@ pub(super) struct Depthwise {
     planes: [usize; 3],
 }
 
-impl Depthwise {
-    pub fn forward(sizes: &Sizes, weight: &[f32]) -> Self {
-        Self::new(sizes, weight, false)
-    }
-
-    pub fn backward(sizes: &Sizes, weight: &[f32]) -> Self {
-        Self::new(sizes, weight, true)
-    }
-
-    fn new(sizes: &Sizes, weight: &[f32], backward: bool) -> Self {
+impl<'a> Depthwise<'a> {
+    pub fn new(sizes: &'a Sizes, weight: &'a [f32], backward: bool) -> Self {
         let padded = |i: usize| {
             let reach = sizes.dilation[i] * (sizes.kernel[i] - 1);
             let read = (sizes.result[i] - 1) * sizes.stride[i] + reach + 1;
@@ -43,8 +35,8 @@ impl Depthwise {
         };
         let [_, down, right] = sizes.stride;
         Self {
-            sizes: sizes.clone(),
-            weight: weight.to_vec(),
+            sizes,
+            weight,
             backward,
             plane: [padded(1).div_ceil(down), padded(2).div_ceil(right)],
             planes: [padded(0), down, right],
@@ -84,7 +76,7 @@ impl Depthwise {
 
     /// Where each tap reads the first output of depth 0, in the order of the weight.
     fn windows(&self) -> Vec<usize> {
-        let s = &self.sizes;
+        let s = self.sizes;
         let [depth, height, width] = s.kernel;
         let [_, down, right] = self.planes;
         let mut windows = Vec::with_capacity(s.taps());
@@ -149,7 +141,7 @@ impl Depthwise {
         grad: &[f32],
         out: &mut [MaybeUninit<f32>],
     ) {
-        let s = &self.sizes;
+        let s = self.sizes;
         let [depth, height, width] = s.result;
         let (len, pitch) = (self.plane_len(), self.plane[1]);
         let [deep, down, right] = self.planes;

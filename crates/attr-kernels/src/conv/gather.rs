@@ -14,15 +14,15 @@ use rten_gemm::{
 use rten_tensor::NdTensorView;
 
 use super::shape::Sizes;
-use crate::memory::{Shared, scratch, write};
+use crate::memory::{Shared, scratch, uninit, write};
 
 /// As many columns make a product fast.
 const COLUMNS: usize = 256;
 
-pub(super) struct Gather {
-    sizes: Sizes,
-    /// One per group.
-    weight: Vec<PackedAMatrix<f32>>,
+pub(super) struct Gather<'a> {
+    pub sizes: &'a Sizes,
+    /// One matrix `[outputs, inputs * taps]` per group.
+    pub weight: &'a [PackedAMatrix<f32>],
 }
 
 /// Some images on top of each other, of one depth of the result, as columns.
@@ -35,28 +35,22 @@ struct Stack {
     columns: ColOffsets,
 }
 
-impl Gather {
+impl Gather<'_> {
     pub fn suits(sizes: &Sizes) -> bool {
         // The product finds pixels by 32-bit numbers. Few channels in a group are a small matrix.
         let most = i32::MAX as usize / 4;
         sizes.inputs * sizes.pixels() < most && (sizes.groups == 1 || sizes.outputs >= 8)
     }
 
-    pub fn new(sizes: &Sizes, weight: &[f32]) -> Self {
-        let gemm = GemmExecutor::new();
-        let depth = sizes.inputs * sizes.taps();
-        let weight = weight
-            .chunks(sizes.outputs * depth)
-            .map(|group| gemm.prepack_a(NdTensorView::from_data([sizes.outputs, depth], group)))
-            .collect();
-        Self {
-            sizes: sizes.clone(),
-            weight,
-        }
+    pub fn pack(outputs: usize, depth: usize, weight: &[f32]) -> Vec<PackedAMatrix<f32>> {
+        let gemm = GemmExecutor::<f32>::new();
+        let groups = weight.chunks_exact(outputs * depth);
+        let groups = groups.map(|group| NdTensorView::from_data([outputs, depth], group));
+        groups.map(|group| gemm.prepack_a(group)).collect()
     }
 
     pub fn run(&self, x: &[f32], bias: Option<&[f32]>, out: &mut [MaybeUninit<f32>]) {
-        let (s, gemm) = (&self.sizes, &GemmExecutor::new());
+        let (s, gemm) = (self.sizes, &GemmExecutor::new());
         let rows = x.len() / s.input_row();
         let [depth, height, width] = s.result;
         // Volumes are worked on one by one.
@@ -89,7 +83,7 @@ impl Gather {
 
     /// The columns of a stack of images.
     fn stack(&self, gemm: &GemmExecutor, images: usize) -> Stack {
-        let s = &self.sizes;
+        let s = self.sizes;
         let [_, height, width] = s.result;
         let (lines, padding) = if images > 1 {
             let reach = (height - 1) * s.stride[1] + s.dilation[1] * (s.kernel[1] - 1) + 1;
@@ -122,7 +116,7 @@ impl Gather {
 
     /// Where the elements of the kernels are, relative to a window, at one depth of the result.
     fn offsets(&self, gemm: &GemmExecutor, stack: &Stack, z: usize) -> RowOffsets {
-        let s = &self.sizes;
+        let s = self.sizes;
         let count = s.inputs * s.taps();
         let padded = count.next_multiple_of(gemm.im2col_row_count_step());
         let reserved = || Vec::with_capacity(padded);
@@ -168,7 +162,7 @@ impl Gather {
         bias: Option<&[f32]>,
         out: &Shared<'_>,
     ) {
-        let s = &self.sizes;
+        let s = self.sizes;
         let [depth, height, width] = s.result;
         let (area, positions) = (height * width, s.positions());
         let bias = bias.map(|bias| &bias[group * s.outputs..][..s.outputs]);
@@ -248,8 +242,3 @@ impl Gather {
 
 /// An offset that lies outside any image whatever is added to it.
 const OUTSIDE: i32 = i32::MIN / 2;
-
-fn uninit(slice: &mut [f32]) -> &mut [MaybeUninit<f32>] {
-    // SAFETY: of the same layout; only numbers are written through it.
-    unsafe { std::mem::transmute(slice) }
-}

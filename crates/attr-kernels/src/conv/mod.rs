@@ -13,11 +13,12 @@ pub use shape::Geometry;
 use crate::memory::filled;
 use depthwise::Depthwise;
 use gather::Gather;
+use rten_gemm::PackedAMatrix;
 use scatter::Scatter;
-use shape::Sizes;
+use shape::{Sizes, reversed};
 use winograd::Winograd;
 
-/// What a [`Convolution`] computes.
+/// What a [`Layer`] computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// The output of the convolution, from its input.
@@ -103,7 +104,7 @@ impl Layer {
         })
     }
 
-    /// The shape of what [`Convolution::run`] takes, and of what it returns.
+    /// The shape of what [`run`](Self::run) takes, and of what it returns.
     pub fn taken(&self, rows: usize) -> Vec<usize> {
         let s = &self.sizes;
         if self.takes_output() {
@@ -135,29 +136,105 @@ impl Layer {
         )
     }
 
-    /// Prepares the weight, which has the chosen size.
+    /// What a weight must be prepared for; other sizes of the input need nothing else.
+    pub fn packing(&self) -> Packing {
+        let s = &self.sizes;
+        Packing {
+            algorithm: self.algorithm,
+            reversed: self.reversed,
+            groups: s.groups,
+            inputs: s.inputs,
+            outputs: s.outputs,
+            taps: s.taps(),
+        }
+    }
+
+    /// Runs the convolution on whole rows with a weight prepared for its packing, and adds a bias
+    /// per channel.
+    ///
+    /// # Panics
+    /// If `x` is not a number of rows, the weight was prepared for another packing, or the bias does
+    /// not have an element per channel.
+    pub fn run(&self, weight: &Packed, x: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+        assert!(
+            weight.packing == self.packing(),
+            "a weight prepared for this layer"
+        );
+        let (taken, returned) = (self.taken(1), self.returned(1));
+        let (taken, length): (usize, usize) = (taken.iter().product(), returned.iter().product());
+        assert!(x.len().is_multiple_of(taken), "whole rows");
+        assert!(
+            bias.is_none_or(|bias| bias.len() == returned[1]),
+            "one bias per channel"
+        );
+        let rows = x.len() / taken;
+        if rows == 0 {
+            return Vec::new();
+        }
+        let sizes = &self.sizes;
+        let run = |out: &mut [MaybeUninit<f32>]| match (&weight.weight, self.algorithm) {
+            (Weight::Matrices(weight), Algorithm::Winograd) => {
+                Winograd { sizes, weight }.run(x, bias, out);
+            }
+            (Weight::Matrices(weight), Algorithm::Scatter) => {
+                Scatter { sizes, weight }.run(x, bias, out);
+            }
+            (Weight::Matrices(weight), _) => Gather { sizes, weight }.run(x, bias, out),
+            (Weight::Plain(weight), _) => {
+                Depthwise::new(sizes, weight, self.takes_output()).run(x, bias, out);
+            }
+        };
+        // SAFETY: each algorithm writes every element of its output.
+        unsafe { filled(rows * length, run) }
+    }
+}
+
+/// What a weight is prepared for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Packing {
+    algorithm: Algorithm,
+    reversed: bool,
+    groups: usize,
+    inputs: usize,
+    outputs: usize,
+    taps: usize,
+}
+
+/// A prepared weight.
+pub struct Packed {
+    packing: Packing,
+    weight: Weight,
+}
+
+enum Weight {
+    Matrices(Vec<PackedAMatrix<f32>>),
+    Plain(Vec<f32>),
+}
+
+impl Packing {
+    /// Prepares a weight `[out, in/groups, kernel...]`.
     ///
     /// # Panics
     /// If it has another size.
-    pub fn prepare(&self, weight: &[f32]) -> Convolution {
-        let sizes = &self.sizes;
-        let elements = sizes.groups * sizes.outputs * sizes.inputs * sizes.taps();
+    pub fn prepare(&self, weight: &[f32]) -> Packed {
+        let (inputs, outputs, taps) = (self.inputs, self.outputs, self.taps);
+        let elements = self.groups * outputs * inputs * taps;
         assert_eq!(weight.len(), elements, "elements of the weight");
-        let reversed = self.reversed.then(|| sizes.reversed_weight(weight));
+        let reversed = self
+            .reversed
+            .then(|| reversed(outputs, inputs, taps, weight));
         let weight = reversed.as_deref().unwrap_or(weight);
-        let prepared = match self.algorithm {
-            Algorithm::Winograd => Prepared::Winograd(Winograd::new(sizes, weight)),
-            Algorithm::Gather => Prepared::Gather(Gather::new(sizes, weight)),
-            Algorithm::Scatter => Prepared::Scatter(Scatter::new(sizes, weight)),
-            Algorithm::DepthwiseForward => Prepared::Depthwise(Depthwise::forward(sizes, weight)),
-            Algorithm::DepthwiseBackward => Prepared::Depthwise(Depthwise::backward(sizes, weight)),
+        let weight = match self.algorithm {
+            Algorithm::Winograd => Weight::Matrices(Winograd::pack(outputs, inputs, weight)),
+            Algorithm::Gather => Weight::Matrices(Gather::pack(outputs, inputs * taps, weight)),
+            Algorithm::Scatter => Weight::Matrices(Scatter::pack(outputs, inputs, taps, weight)),
+            Algorithm::DepthwiseForward | Algorithm::DepthwiseBackward => {
+                Weight::Plain(weight.to_vec())
+            }
         };
-        let returned = self.returned(1);
-        Convolution {
-            prepared,
-            taken: self.taken(1).iter().product(),
-            returned: returned.iter().product(),
-            channels: returned[1],
+        Packed {
+            packing: self.clone(),
+            weight,
         }
     }
 }
@@ -175,45 +252,4 @@ fn forward(sizes: &Sizes, rows: usize) -> Option<Algorithm> {
         return Some(Algorithm::Winograd);
     }
     Gather::suits(sizes).then_some(Algorithm::Gather)
-}
-
-/// A convolution with a prepared weight.
-pub struct Convolution {
-    prepared: Prepared,
-    /// Elements of a row of what [`run`](Self::run) takes, and of what it returns.
-    taken: usize,
-    returned: usize,
-    /// Channels of what it returns.
-    channels: usize,
-}
-
-enum Prepared {
-    Winograd(Winograd),
-    Gather(Gather),
-    Scatter(Scatter),
-    Depthwise(Depthwise),
-}
-
-impl Convolution {
-    /// Runs the convolution on whole rows, and adds a bias per channel.
-    ///
-    /// # Panics
-    /// If `x` is not a number of rows, or the bias does not have an element per channel.
-    pub fn run(&self, x: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
-        assert!(x.len().is_multiple_of(self.taken), "whole rows");
-        let bias_fits = bias.is_none_or(|bias| bias.len() == self.channels);
-        assert!(bias_fits, "one bias per channel");
-        let rows = x.len() / self.taken;
-        if rows == 0 {
-            return Vec::new();
-        }
-        let run = |out: &mut [MaybeUninit<f32>]| match &self.prepared {
-            Prepared::Winograd(winograd) => winograd.run(x, bias, out),
-            Prepared::Gather(gather) => gather.run(x, bias, out),
-            Prepared::Scatter(scatter) => scatter.run(x, bias, out),
-            Prepared::Depthwise(depthwise) => depthwise.run(x, bias, out),
-        };
-        // SAFETY: each algorithm writes every element of its output.
-        unsafe { filled(rows * self.returned, run) }
-    }
 }

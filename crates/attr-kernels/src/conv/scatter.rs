@@ -14,50 +14,54 @@ use crate::memory::{Shared, fill, scratch};
 const ROWS: usize = 144;
 const COLUMNS: usize = 512;
 
-pub(super) struct Scatter {
-    sizes: Sizes,
-    /// Input channels of a block.
-    block: usize,
+pub(super) struct Scatter<'a> {
+    pub sizes: &'a Sizes,
     /// One matrix `[inputs * taps, outputs]` for each block of each group.
-    weight: Vec<PackedAMatrix<f32>>,
+    pub weight: &'a [PackedAMatrix<f32>],
 }
 
-impl Scatter {
+/// Input channels of a block.
+fn block(inputs: usize, taps: usize) -> usize {
+    ROWS.div_ceil(taps).min(inputs)
+}
+
+impl Scatter<'_> {
     pub fn suits(sizes: &Sizes) -> bool {
         sizes.groups == 1 || sizes.inputs >= 8
     }
 
-    pub fn new(sizes: &Sizes, weight: &[f32]) -> Self {
-        let gemm = GemmExecutor::new();
-        let taps = sizes.taps();
-        let block = ROWS.div_ceil(taps).min(sizes.inputs);
+    pub fn pack(
+        outputs: usize,
+        inputs: usize,
+        taps: usize,
+        weight: &[f32],
+    ) -> Vec<PackedAMatrix<f32>> {
+        let gemm = GemmExecutor::<f32>::new();
+        let block = block(inputs, taps);
         let mut packed = Vec::new();
-        for group in weight.chunks(sizes.outputs * sizes.inputs * taps) {
-            let group = NdTensorView::from_data([sizes.outputs, sizes.inputs * taps], group);
-            for first in (0..sizes.inputs).step_by(block) {
-                let last = (first + block).min(sizes.inputs);
+        for group in weight.chunks_exact(outputs * inputs * taps) {
+            let group = NdTensorView::from_data([outputs, inputs * taps], group);
+            for first in (0..inputs).step_by(block) {
+                let last = (first + block).min(inputs);
                 let columns = group.slice((.., first * taps..last * taps));
                 packed.push(gemm.prepack_a(columns.transposed()));
             }
         }
-        Self {
-            sizes: sizes.clone(),
-            block,
-            weight: packed,
-        }
+        packed
     }
 
     pub fn run(&self, grad: &[f32], bias: Option<&[f32]>, out: &mut [MaybeUninit<f32>]) {
-        let (s, gemm) = (&self.sizes, &GemmExecutor::new());
+        let (s, gemm) = (self.sizes, &GemmExecutor::new());
         let rows = grad.len() / s.output_row();
-        let blocks = s.inputs.div_ceil(self.block);
+        let size = block(s.inputs, s.taps());
+        let blocks = s.inputs.div_ceil(size);
         let (pixels, positions) = (s.pixels(), s.positions());
         let out = Shared::new(out);
         let task = |task: usize| {
             let (block, task) = (task % blocks, task / blocks);
             let (group, row) = (task % s.groups, task / s.groups);
-            let first = block * self.block;
-            let channels = self.block.min(s.inputs - first);
+            let first = block * size;
+            let channels = size.min(s.inputs - first);
             let channel = group * s.inputs + first;
             let start = row * s.input_row() + channel * pixels;
             // SAFETY: each task has its own row and channels.
@@ -79,7 +83,7 @@ impl Scatter {
         bias: Option<&[f32]>,
         out: &mut [MaybeUninit<f32>],
     ) {
-        let s = &self.sizes;
+        let s = self.sizes;
         let (pixels, positions, taps) = (s.pixels(), s.positions(), s.taps());
         let channels = out.len() / pixels;
         for (c, channel) in out.chunks_exact_mut(pixels).enumerate() {
@@ -119,7 +123,7 @@ impl Scatter {
 
     /// Adds what some lines of windows pass to the pixels under one element of the kernel.
     fn add(&self, tap: usize, first: usize, part: &[f32], channel: &mut [f32]) {
-        let s = &self.sizes;
+        let s = self.sizes;
         let [_, kernel_height, kernel_width] = s.kernel;
         let [depth, height, width] = s.image;
         let (kz, ky, kx) = (

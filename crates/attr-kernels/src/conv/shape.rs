@@ -112,7 +112,7 @@ impl Sizes {
     }
 
     /// The convolution of the output's gradient that gives the input's, for a stride of one: see
-    /// [`reversed_weight`](Self::reversed_weight). `None` if the window would have to start inside
+    /// [`reversed`]. `None` if the window would have to start inside
     /// the image.
     pub fn reversed(&self) -> Option<Self> {
         if self.stride != [1; 3] {
@@ -132,19 +132,18 @@ impl Sizes {
             ..self.clone()
         })
     }
+}
 
-    /// The weight of the convolution that [`reversed`](Self::reversed) gave, from the original one:
-    /// kernels reversed, and input and output channels exchanged.
-    pub fn reversed_weight(&self, weight: &[f32]) -> Vec<f32> {
-        let (inputs, outputs, taps) = (self.outputs, self.inputs, self.taps());
-        let mut reversed = Vec::with_capacity(weight.len());
-        for group in weight.chunks(outputs * inputs * taps) {
-            for input in 0..inputs {
-                for output in group.chunks(inputs * taps) {
-                    reversed.extend(output[input * taps..][..taps].iter().rev());
-                }
+/// The weight of the convolution that [`Sizes::reversed`] gives, with its numbers of channels, from
+/// the original one: kernels reversed, and input and output channels exchanged.
+pub(super) fn reversed(outputs: usize, inputs: usize, taps: usize, weight: &[f32]) -> Vec<f32> {
+    let mut reversed = Vec::with_capacity(weight.len());
+    for group in weight.chunks(outputs * inputs * taps) {
+        for output in 0..outputs {
+            for input in group.chunks(outputs * taps) {
+                reversed.extend(input[output * taps..][..taps].iter().rev());
             }
         }
-        reversed
     }
+    reversed
 }

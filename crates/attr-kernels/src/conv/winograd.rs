@@ -15,7 +15,7 @@ use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, PackedAMatrix};
 use rten_tensor::NdTensorView;
 
 use super::shape::Sizes;
-use crate::memory::{Shared, scratch, write};
+use crate::memory::{Shared, scratch, uninit, write};
 
 /// Tiles that are transformed together, one per lane. Those beyond the end of a line of tiles are
 /// dropped, so short lines take fewer.
@@ -29,13 +29,13 @@ const CACHED: usize = 2 << 20;
 const A: f32 = 0.625;
 const B: f32 = 1.25;
 
-pub(super) struct Winograd {
-    sizes: Sizes,
+pub(super) struct Winograd<'a> {
+    pub sizes: &'a Sizes,
     /// 36 matrices `[outputs, inputs]`.
-    weight: Vec<PackedAMatrix<f32>>,
+    pub weight: &'a [PackedAMatrix<f32>],
 }
 
-impl Winograd {
+impl Winograd<'_> {
     pub fn suits(sizes: &Sizes, rows: usize) -> bool {
         let fits = sizes.groups == 1
             && sizes.kernel == [1, 3, 3]
@@ -50,46 +50,28 @@ impl Winograd {
         fits && sizes.inputs >= 32 && sizes.outputs >= 32 && tiles >= FEWEST / 2 && used > 0.5
     }
 
-    pub fn new(sizes: &Sizes, weight: &[f32]) -> Self {
-        let gemm = GemmExecutor::new();
-        let (a, b) = (f64::from(A), f64::from(B));
-        let at = |point: f64, norm: f64| [1.0 / norm, point / norm, point * point / norm];
-        let (norm_a, norm_b) = (2.0 * a * a * (a * a - b * b), 2.0 * b * b * (b * b - a * a));
-        let g = [
-            at(0.0, a * a * b * b),
-            at(a, norm_a),
-            at(-a, norm_a),
-            at(b, norm_b),
-            at(-b, norm_b),
-            [0.0, 0.0, 1.0],
-        ];
-        let channels = sizes.outputs * sizes.inputs;
-        let weight = (0..36).map(|k| {
-            let (row, column) = (g[k / 6], g[k % 6]);
-            let transform = |kernel: &[f32]| {
-                let mut sum = 0.0;
-                for (y, row) in row.iter().enumerate() {
-                    for (x, column) in column.iter().enumerate() {
-                        sum += row * column * f64::from(kernel[y * 3 + x]);
-                    }
-                }
-                sum as f32
-            };
-            let matrix: Vec<f32> = weight.chunks_exact(9).map(transform).collect();
-            debug_assert_eq!(matrix.len(), channels);
-            gemm.prepack_a(NdTensorView::from_data(
-                [sizes.outputs, sizes.inputs],
-                &matrix[..],
-            ))
+    /// Transforms the kernels of a weight.
+    pub fn pack(outputs: usize, inputs: usize, weight: &[f32]) -> Vec<PackedAMatrix<f32>> {
+        let mut transformed = vec![0.0; 36 * outputs * inputs];
+        let step = outputs * inputs;
+        let shared = Shared::new(uninit(&mut transformed));
+        // Kernels that are transformed together.
+        const TOGETHER: usize = 1024;
+        let parts = weight.par_chunks(9 * TOGETHER).enumerate();
+        parts.for_each(|(part, kernels)| {
+            // SAFETY: each part has its own kernels.
+            let to =
+                |k: usize| unsafe { shared.slice(k * step + part * TOGETHER, kernels.len() / 9) };
+            transform_kernels(kernels, &to);
         });
-        Self {
-            sizes: sizes.clone(),
-            weight: weight.collect(),
-        }
+        let gemm = GemmExecutor::<f32>::new();
+        let matrices = transformed.chunks_exact(step);
+        let matrices = matrices.map(|matrix| NdTensorView::from_data([outputs, inputs], matrix));
+        matrices.map(|matrix| gemm.prepack_a(matrix)).collect()
     }
 
     pub fn run(&self, x: &[f32], bias: Option<&[f32]>, out: &mut [MaybeUninit<f32>]) {
-        let (s, gemm) = (&self.sizes, &GemmExecutor::new());
+        let (s, gemm) = (self.sizes, &GemmExecutor::new());
         let rows = x.len() / s.input_row();
         let [_, height, width] = s.result;
         let (high, wide) = (height.div_ceil(4), width.div_ceil(4));
@@ -117,7 +99,7 @@ impl Winograd {
         bias: Option<&[f32]>,
         out: &Shared,
     ) {
-        let s = &self.sizes;
+        let s = self.sizes;
         let tiles = Tiles::new(s, lines);
         let (count, step) = (tiles.count(), tiles.step());
         scratch(36 * s.inputs * step, |transformed| {
@@ -160,6 +142,44 @@ impl Winograd {
                 }
             });
         });
+    }
+}
+
+/// `G`: the values of a kernel's polynomial at the points, over the products of their distances.
+const fn points() -> [[f64; 3]; 6] {
+    const fn at(point: f64, norm: f64) -> [f64; 3] {
+        [1.0 / norm, point / norm, point * point / norm]
+    }
+    let (a, b) = (A as f64, B as f64);
+    let (norm_a, norm_b) = (2.0 * a * a * (a * a - b * b), 2.0 * b * b * (b * b - a * a));
+    [
+        at(0.0, a * a * b * b),
+        at(a, norm_a),
+        at(-a, norm_a),
+        at(b, norm_b),
+        at(-b, norm_b),
+        [0.0, 0.0, 1.0],
+    ]
+}
+
+/// `G g Gᵀ` for some kernels; `to` says where each of the 36 results goes.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+fn transform_kernels<'a>(kernels: &[f32], to: &dyn Fn(usize) -> &'a mut [MaybeUninit<f32>]) {
+    const G: [[f64; 3]; 6] = points();
+    for row in 0..6 {
+        for column in 0..6 {
+            let mut factors = [0.0; 9];
+            for (i, factor) in factors.iter_mut().enumerate() {
+                *factor = G[row][i / 3] * G[column][i % 3];
+            }
+            for (to, kernel) in to(row * 6 + column).iter_mut().zip(kernels.chunks_exact(9)) {
+                let mut sum = 0.0;
+                for (factor, value) in factors.iter().zip(kernel) {
+                    sum += factor * f64::from(*value);
+                }
+                to.write(sum as f32);
+            }
+        }
     }
 }
 

@@ -231,6 +231,15 @@ impl NearRow {
     /// # Errors
     /// Whatever error makes the rows unfit for the model.
     pub fn forward(&self, rows: &Values, windows: &[Vec<Range<usize>>]) -> Result<Value, Error> {
+        let parts = super::parts(&self.graph, windows.len());
+        let outputs = super::in_parallel(&self.graph.device, parts, |part| {
+            self.together(&rows.slice(part.clone()), &windows[part])
+        });
+        Value::cat_rows(outputs.into_iter().collect::<Result<_, _>>()?)
+    }
+
+    /// Computes the output for rows that go through the graph together.
+    fn together(&self, rows: &Values, windows: &[Vec<Range<usize>>]) -> Result<Value, Error> {
         let count = windows.len();
         let place = Place::of(&self.graph, count);
         let mut states: HashMap<SlotId, Rows> = HashMap::new();

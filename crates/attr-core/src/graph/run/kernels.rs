@@ -20,7 +20,11 @@ mod kernels {
     }
 
     /// Applies `f` to each item.
-    pub(crate) fn in_parallel<T, R>(items: Vec<T>, f: impl Fn(T) -> R) -> Vec<R> {
+    pub(crate) fn in_parallel<T, R>(
+        _: &DispatchDevice,
+        items: Vec<T>,
+        f: impl Fn(T) -> R,
+    ) -> Vec<R> {
         items.into_iter().map(f).collect()
     }
 
@@ -47,15 +51,13 @@ mod kernels {
     use std::collections::HashMap;
     use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-    use attr_kernels::{Convolution, Direction, Geometry, Layer, MaxPool};
+    use attr_kernels::{Direction, Geometry, Layer, MaxPool, Packed, Packing};
     use burn::backend::flex::{FlexTensor, Layout};
     use burn::backend::{BackendTensor, DispatchTensor, DispatchTensorKind};
     use burn::tensor::{Bytes, DType, Shape};
 
     use super::*;
-    use crate::graph::op::{ConvGeometry, PoolGeometry, number};
-
-    pub(crate) use attr_kernels::in_parallel;
+    use crate::graph::op::{ConvGeometry, Number, PoolGeometry, number};
 
     /// How many threads work on parts of a batch at once on a device.
     pub(crate) fn threads(device: &DispatchDevice) -> usize {
@@ -65,18 +67,30 @@ mod kernels {
         }
     }
 
+    /// Applies `f` to each item, on threads of their own where a device has them.
+    pub(crate) fn in_parallel<T: Send, R: Send>(
+        device: &DispatchDevice,
+        items: Vec<T>,
+        f: impl Fn(T) -> R + Send + Sync,
+    ) -> Vec<R> {
+        if threads(device) == 1 {
+            return items.into_iter().map(f).collect();
+        }
+        attr_kernels::in_parallel(items, f)
+    }
+
     /// The kernels, and weights in the form that they want: made at their first use and kept as
     /// long as the weights live.
     #[derive(Default)]
     pub(crate) struct Kernels {
-        prepared: Mutex<HashMap<(usize, Layer), Entry>>,
+        prepared: Mutex<HashMap<(usize, Packing), Entry>>,
     }
 
     /// A prepared weight, and the memory of the original. While this exists no other tensor has its
     /// address, and a change would move the tensor elsewhere.
     struct Entry {
         weight: Weak<Bytes>,
-        prepared: Arc<Convolution>,
+        prepared: Arc<Packed>,
     }
 
     impl std::fmt::Debug for Kernels {
@@ -91,7 +105,7 @@ mod kernels {
             // Before anything else, because most operations end here.
             match op {
                 Op::Conv(_) | Op::ConvTranspose(_) | Op::Gelu | Op::LayerNorm { .. } => {}
-                Op::Softmax { .. } | Op::MaxPool { indices: false, .. } => {}
+                Op::Softmax { .. } | Op::MaxPool { indices: false, .. } | Op::Clamp { .. } => {}
                 _ => return None,
             }
             let operands = operands.iter().map(flex).collect::<Option<Vec<_>>>()?;
@@ -110,6 +124,10 @@ mod kernels {
                     self.convolution(layer, weight, x, operands.get(2).copied())?
                 }
                 Op::Gelu => value(attr_kernels::gelu(&numbers(x)), shape),
+                Op::Clamp { min, max } => {
+                    let (min, max) = limits(min.as_ref(), max.as_ref())?;
+                    value(attr_kernels::clamp(&numbers(x), min, max), shape)
+                }
                 Op::Softmax { dim } => {
                     let length = last(shape, *dim)?;
                     value(attr_kernels::softmax(&numbers(x), length), shape)
@@ -164,10 +182,7 @@ mod kernels {
                     shape,
                 ),
                 Op::Clamp { min, max } => {
-                    let min = min
-                        .as_ref()
-                        .map_or(f32::NEG_INFINITY, |min| number(min) as f32);
-                    let max = max.as_ref().map_or(f32::INFINITY, |max| number(max) as f32);
+                    let (min, max) = limits(min.as_ref(), max.as_ref())?;
                     let (x, grad) = (numbers(x), numbers(grad));
                     value(attr_kernels::clamp_backward(&x, &grad, min, max), shape)
                 }
@@ -207,14 +222,14 @@ mod kernels {
                 return None;
             }
             let output = layer.returned(rows);
-            let convolution = self.prepared(layer, weight);
-            let y = convolution.run(&numbers(x), bias.map(numbers).as_deref());
+            let weight = self.prepared(layer.packing(), weight);
+            let y = layer.run(&weight, &numbers(x), bias.map(numbers).as_deref());
             Some(value(y, &output))
         }
 
-        fn prepared(&self, layer: Layer, weight: &FlexTensor) -> Arc<Convolution> {
+        fn prepared(&self, packing: Packing, weight: &FlexTensor) -> Arc<Packed> {
             let memory = weight.data_arc();
-            let key = (Arc::as_ptr(&memory) as usize, layer);
+            let key = (Arc::as_ptr(&memory) as usize, packing);
             // A poisoned map is as good as any: entries are added whole.
             let lock = || self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
             // A view of the memory may show other numbers than the whole.
@@ -261,6 +276,13 @@ mod kernels {
             shape.push(full.checked_sub(before + after)?);
         }
         Some(shape)
+    }
+
+    /// The limits of a clamp, infinite where there is none; `None` if they are not in order.
+    fn limits(min: Option<&Number>, max: Option<&Number>) -> Option<(f32, f32)> {
+        let min = min.map_or(f32::NEG_INFINITY, |min| number(min) as f32);
+        let max = max.map_or(f32::INFINITY, |max| number(max) as f32);
+        (min <= max).then_some((min, max))
     }
 
     /// The length of the last dimension, if it is this one.
