@@ -132,7 +132,11 @@ fn compare(
     };
     let mut case = case.clone();
     case["channels_last"] = settings.channels_last.into();
-    if !asked(&format!("{model}, {metric}, {setting}")) {
+    let mut title = format!("{model}, {metric}");
+    if !setting.is_empty() {
+        title += &format!(", {setting}");
+    }
+    if !asked(&title) {
         return;
     }
     let (mut own, mut theirs) = (Times::default(), Times::default());
@@ -160,7 +164,7 @@ fn compare(
         theirs.0.extend(other.map(|(time, _)| time));
     }
     let ratio = ratio(&own, &theirs);
-    print!("{model}, {metric}, {setting}: attr {:.2} ms", own.median());
+    print!("{title}: attr {:.2} ms", own.median());
     if let (Some(ratio), Some(difference)) = (ratio, difference) {
         print!(
             ", peer {:.2} ms, {ratio:.1} times as fast; largest difference of the first values \
