@@ -8,8 +8,9 @@
 //!
 //! ```text
 //! conv/shape.rs      sizes of a convolution
+//! conv/planes.rs     a padded channel, split by the stride
 //! conv/winograd.rs   3x3 with stride 1: fewer multiplications
-//! conv/gather.rs     any other: a matrix product over windows that are never written out
+//! conv/gather.rs     any other: a matrix product over windows
 //! conv/scatter.rs    input gradients with a stride: a matrix product, added up where windows overlap
 //! conv/depthwise.rs  one channel per group
 //! pool.rs            max pooling

@@ -110,6 +110,7 @@ fn larger(value: f32, than: f32) -> bool {
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
 fn largest(pool: &MaxPool, x: &[f32], out: &mut [MaybeUninit<f32>]) {
     let width = pool.input[1];
+    let across: Vec<_> = (0..pool.output[1]).map(|at| pool.inside(1, at)).collect();
     // The largest of each column first: neighbours are compared at once.
     scratch(width, |columns| {
         for (y, out) in out.chunks_exact_mut(pool.output[1]).enumerate() {
@@ -120,10 +121,9 @@ fn largest(pool: &MaxPool, x: &[f32], out: &mut [MaybeUninit<f32>]) {
                     *most = if larger(value, *most) { value } else { *most };
                 }
             }
-            for (at, out) in out.iter_mut().enumerate() {
-                let inside = pool.inside(1, at);
+            for ((at, out), inside) in out.iter_mut().enumerate().zip(&across) {
                 let mut most = f32::NEG_INFINITY;
-                for k in inside {
+                for k in inside.clone() {
                     let value =
                         columns[at * pool.stride[1] + k * pool.dilation[1] - pool.padding[1]];
                     most = if larger(value, most) { value } else { most };
@@ -137,13 +137,14 @@ fn largest(pool: &MaxPool, x: &[f32], out: &mut [MaybeUninit<f32>]) {
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
 fn pass_back(pool: &MaxPool, x: &[f32], grad: &[f32], out: &mut [f32]) {
     let width = pool.input[1];
+    let across: Vec<_> = (0..pool.output[1]).map(|at| pool.inside(1, at)).collect();
     for (y, grad) in grad.chunks_exact(pool.output[1]).enumerate() {
         let down = pool.inside(0, y);
-        for (at, grad) in grad.iter().enumerate() {
+        for ((at, grad), inside) in grad.iter().enumerate().zip(&across) {
             let (mut most, mut place) = (f32::NEG_INFINITY, usize::MAX);
             for k in down.clone() {
                 let line = y * pool.stride[0] + k * pool.dilation[0] - pool.padding[0];
-                for k in pool.inside(1, at) {
+                for k in inside.clone() {
                     let column = at * pool.stride[1] + k * pool.dilation[1] - pool.padding[1];
                     let value = x[line * width + column];
                     if place == usize::MAX || larger(value, most) {

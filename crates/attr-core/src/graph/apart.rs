@@ -9,12 +9,17 @@ use super::{Graph, Node, Op};
 /// Activations of fewer bytes are computed sooner than threads are woken.
 const FEWEST_BYTES: usize = 256 << 10;
 
+impl Graph {
+    /// Whether a pass over so many rows takes long enough for threads of its own.
+    pub(crate) fn is_long(&self, rows: usize) -> bool {
+        self.bytes_per_row().saturating_mul(rows) >= FEWEST_BYTES
+    }
+}
+
 /// The rows of each part; one part where rows must, or had better, stay together.
 pub(crate) fn parts(graph: &Graph, rows: usize) -> Vec<Range<usize>> {
     let threads = threads(&graph.device).min(rows);
-    let apart = threads > 1
-        && graph.rows_apart
-        && graph.bytes_per_row().saturating_mul(rows) >= FEWEST_BYTES;
+    let apart = threads > 1 && graph.rows_apart && graph.is_long(rows);
     let count = if apart { threads } else { 1 };
     let start = |part: usize| part * rows / count;
     (0..count)

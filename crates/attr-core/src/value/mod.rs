@@ -348,7 +348,12 @@ impl Value {
     /// # Errors
     /// [`Error::Device`] when reading from the device fails.
     pub fn to_vec(&self) -> Result<Vec<f32>, Error> {
-        Ok(self.to_data()?.iter::<f32>().collect())
+        let data = self.to_data()?;
+        // The usual type need not be converted, which takes far longer than a copy.
+        match data.try_into_vec::<f32>() {
+            Ok(numbers) => Ok(numbers),
+            Err(_) => Ok(self.to_data()?.iter::<f32>().collect()),
+        }
     }
 
     /// Copies the elements to the host, with their shape and type.

@@ -37,19 +37,22 @@ impl Forward {
         let graph = &plan.choices.graph;
         let mut kept = plan.reads();
         kept.extend(&*plan.recorded);
-        let both = [Some(inputs.clone()), reference]
-            .into_iter()
-            .flatten()
-            .collect();
-        let mut runs = graph::in_parallel(&graph.device, both, |values: Values| {
+        let run = |values: Values| {
             let run = graph.replay(values.values(), &Default::default(), &kept)?;
             Ok::<_, Error>((values, run))
-        })
-        .into_iter();
-        let (_, forward) = runs
+        };
+        let rows = inputs.rows();
+        let both = [Some(inputs), reference].into_iter().flatten();
+        let runs = if graph.is_long(2 * rows) {
+            graph::in_parallel(&graph.device, both.collect(), run)
+        } else {
+            both.map(run).collect()
+        };
+        let mut runs = runs.into_iter();
+        let first = runs
             .next()
-            .ok_or(Error::Internal("a pass without inputs"))??;
-        let reference = runs.next().transpose()?;
+            .ok_or(Error::Internal("a pass without inputs"))?;
+        let ((inputs, forward), reference) = (first?, runs.next().transpose()?);
         work.count(inputs.rows(), 1 + usize::from(reference.is_some()), 0);
         Ok(Self {
             plan: plan.clone(),

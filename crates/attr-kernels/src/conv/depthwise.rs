@@ -1,15 +1,14 @@
 //! Depthwise convolutions: each channel has a kernel of its own.
 //!
-//! A channel is padded and split into one plane per remainder of line and column by the stride.
-//! Then every tap of the kernel reads all outputs from one plane at one distance, whatever the
-//! stride, and the innermost loop runs over a whole plane at once. What it computes between the
-//! lines is dropped.
+//! Each tap of the kernel reads all results from one of the channel's [`Planes`] at one distance, so
+//! the innermost loop runs over a whole plane at once. What it computes between the lines is dropped.
 
 use std::mem::MaybeUninit;
 
 use multiversion::multiversion;
 use rayon::prelude::*;
 
+use super::planes::Planes;
 use super::shape::Sizes;
 use crate::memory::scratch;
 
@@ -20,26 +19,16 @@ pub(super) struct Depthwise<'a> {
     sizes: &'a Sizes,
     weight: &'a [f32],
     backward: bool,
-    /// Lines and columns of each plane.
-    plane: [usize; 2],
-    /// Planes of a channel: `[depth, line remainder, column remainder]`.
-    planes: [usize; 3],
+    planes: Planes,
 }
 
 impl<'a> Depthwise<'a> {
     pub fn new(sizes: &'a Sizes, weight: &'a [f32], backward: bool) -> Self {
-        let padded = |i: usize| {
-            let reach = sizes.dilation[i] * (sizes.kernel[i] - 1);
-            let read = (sizes.result[i] - 1) * sizes.stride[i] + reach + 1;
-            read.max(sizes.image[i] + sizes.padding[i])
-        };
-        let [_, down, right] = sizes.stride;
         Self {
             sizes,
             weight,
             backward,
-            plane: [padded(1).div_ceil(down), padded(2).div_ceil(right)],
-            planes: [padded(0), down, right],
+            planes: Planes::new(sizes),
         }
     }
 
@@ -52,7 +41,7 @@ impl<'a> Depthwise<'a> {
         };
         let channels = self.sizes.groups;
         let taps = self.sizes.taps();
-        let windows = self.windows();
+        let windows = self.planes.windows(self.sizes);
         // Enough work per task to be worth a task.
         let least = (1_usize << 15).div_ceil(taps * positions);
         let pairs = x.par_chunks(taken).zip(out.par_chunks_mut(returned));
@@ -70,38 +59,10 @@ impl<'a> Depthwise<'a> {
             });
     }
 
-    fn plane_len(&self) -> usize {
-        self.plane.iter().product()
-    }
-
-    /// Where each tap reads the first output of depth 0, in the order of the weight.
-    fn windows(&self) -> Vec<usize> {
-        let s = self.sizes;
-        let [depth, height, width] = s.kernel;
-        let [_, down, right] = self.planes;
-        let mut windows = Vec::with_capacity(s.taps());
-        for z in 0..depth {
-            for y in (0..height).map(|y| y * s.dilation[1]) {
-                for x in (0..width).map(|x| x * s.dilation[2]) {
-                    let plane = (z * s.dilation[0] * down + y % down) * right + x % right;
-                    let at = y / down * self.plane[1] + x / right;
-                    windows.push(plane * self.plane_len() + at);
-                }
-            }
-        }
-        windows
-    }
-
-    /// How far apart two depths of the output read.
-    fn depth_step(&self) -> usize {
-        let [_, down, right] = self.planes;
-        self.sizes.stride[0] * down * right * self.plane_len()
-    }
-
     /// Elements from the first to the last output of one depth, and of the block that ends there.
     fn reach(&self) -> usize {
         let [_, height, width] = self.sizes.result;
-        ((height - 1) * self.plane[1] + width).next_multiple_of(BLOCK)
+        ((height - 1) * self.planes.plane[1] + width).next_multiple_of(BLOCK)
     }
 
     fn convolve(
@@ -113,15 +74,15 @@ impl<'a> Depthwise<'a> {
         out: &mut [MaybeUninit<f32>],
     ) {
         let [depth, height, width] = self.sizes.result;
-        let (reach, pitch) = (self.reach(), self.plane[1]);
-        let planes: usize = self.planes.iter().product();
+        let (reach, pitch) = (self.reach(), self.planes.plane[1]);
         // Blocks may read beyond the last plane.
-        scratch(planes * self.plane_len() + reach, |padded| {
-            padded.fill(0.0);
-            split(self, x, padded);
+        scratch(self.planes.len() + reach, |padded| {
+            let (planes, beyond) = padded.split_at_mut(self.planes.len());
+            self.planes.split(x, planes);
+            beyond.fill(0.0);
             scratch(reach, |results| {
                 for z in 0..depth {
-                    let padded = &padded[z * self.depth_step()..];
+                    let padded = &padded[z * self.planes.depth_step(self.sizes)..];
                     correlate(windows, weight, bias, padded, results);
                     let out = out[z * height * width..].chunks_exact_mut(width);
                     for (to, line) in out.zip(results.chunks(pitch)).take(height) {
@@ -143,8 +104,8 @@ impl<'a> Depthwise<'a> {
     ) {
         let s = self.sizes;
         let [depth, height, width] = s.result;
-        let (len, pitch) = (self.plane_len(), self.plane[1]);
-        let [deep, down, right] = self.planes;
+        let (len, pitch) = (self.planes.area(), self.planes.plane[1]);
+        let [deep, down, right] = self.planes.count;
         let padded = len.next_multiple_of(BLOCK);
         // The gradient with room before it for every distance of a tap.
         let slice = len + padded;
@@ -164,7 +125,7 @@ impl<'a> Depthwise<'a> {
                     weights.clear();
                     for (&window, &weight) in windows.iter().zip(weight) {
                         for z in 0..depth {
-                            let at = z * self.depth_step() + window;
+                            let at = z * self.planes.depth_step(self.sizes) + window;
                             if at / len == number {
                                 taps.push(z * slice + len - at % len);
                                 weights.push(weight);
@@ -173,58 +134,22 @@ impl<'a> Depthwise<'a> {
                     }
                     correlate(&taps, &weights, bias, spaced, plane);
                 }
-                collect(self, padded, planes, out);
+                collect(&self.planes, s.image[2], padded, planes, out);
             });
         });
-    }
-
-    /// The plane and the place in it for a pixel's line, and the plane's number for column 0.
-    #[inline(always)]
-    fn place(&self, line: usize) -> (usize, usize) {
-        let height = self.sizes.image[1];
-        let [_, down, right] = self.planes;
-        let z = line / height + self.sizes.padding[0];
-        let y = line % height + self.sizes.padding[1];
-        ((z * down + y % down) * right, y / down * self.plane[1])
-    }
-}
-
-/// Copies a channel into planes that are zero elsewhere.
-#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
-fn split(d: &Depthwise, x: &[f32], planes: &mut [f32]) {
-    let (width, before, right) = (d.sizes.image[2], d.sizes.padding[2], d.planes[2]);
-    for (i, line) in x.chunks_exact(width).enumerate() {
-        let (plane, at) = d.place(i);
-        if right == 1 {
-            planes[plane * d.plane_len() + at + before..][..width].copy_from_slice(line);
-            continue;
-        }
-        for remainder in 0..right {
-            // The first pixel of this plane.
-            let first = (remainder + right - before % right) % right;
-            let column = (first + before) / right;
-            let to = &mut planes[(plane + remainder) * d.plane_len() + at + column..];
-            for (to, from) in to
-                .iter_mut()
-                .zip(line[first.min(width)..].iter().step_by(right))
-            {
-                *to = *from;
-            }
-        }
     }
 }
 
 /// Reads a channel from planes of `len` elements.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
-fn collect(d: &Depthwise, len: usize, planes: &[f32], out: &mut [MaybeUninit<f32>]) {
-    let (width, before, right) = (d.sizes.image[2], d.sizes.padding[2], d.planes[2]);
+fn collect(p: &Planes, width: usize, len: usize, planes: &[f32], out: &mut [MaybeUninit<f32>]) {
+    let right = p.count[2];
     for (i, line) in out.chunks_exact_mut(width).enumerate() {
-        let (plane, at) = d.place(i);
+        let (plane, at) = p.place(i);
         for remainder in 0..right {
-            let first = (remainder + right - before % right) % right;
-            let column = (first + before) / right;
+            let (first, column) = p.column(remainder);
             let from = &planes[(plane + remainder) * len + at + column..];
-            for (to, from) in line[first.min(width)..].iter_mut().step_by(right).zip(from) {
+            for (to, from) in line[first..].iter_mut().step_by(right).zip(from) {
                 to.write(*from);
             }
         }

@@ -1,23 +1,28 @@
-//! Convolution as a matrix product: the weight times the windows, one per column, which the product
-//! reads from the image where they are.
+//! Convolution as a matrix product: the weight times the windows, one per column.
 //!
-//! Small images are stacked on top of each other, with their padding in between, so that a product
-//! has enough columns.
+//! A task writes out only as many windows as its cache holds. Small images are worked on together,
+//! so that a product has enough columns.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 use rten_gemm::{
-    BiasVector, ColOffsets, GemmExecutor, GemmInputA, GemmInputB, GemmUninitOptions, Im2Col,
-    PackedAMatrix, RowOffsets,
+    BiasVector, GemmExecutor, GemmInputA, GemmInputB, GemmUninitOptions, PackedAMatrix,
 };
 use rten_tensor::NdTensorView;
 
+use super::planes::Planes;
 use super::shape::Sizes;
 use crate::memory::{Shared, scratch, uninit, write};
 
 /// As many columns make a product fast.
 const COLUMNS: usize = 256;
+/// Numbers of the windows that a task writes out.
+const CACHED: usize = 1 << 17;
+/// Numbers that are copied at once. What is copied beyond a line is overwritten by the next.
+const COPY: usize = 16;
 
 pub(super) struct Gather<'a> {
     pub sizes: &'a Sizes,
@@ -25,21 +30,18 @@ pub(super) struct Gather<'a> {
     pub weight: &'a [PackedAMatrix<f32>],
 }
 
-/// Some images on top of each other, of one depth of the result, as columns.
-struct Stack {
-    images: usize,
-    /// Lines of one image, with padding if it is stacked.
-    lines: usize,
-    /// Padding that is a part of the stack.
-    padding: usize,
-    columns: ColOffsets,
+/// Some rows of one group of channels.
+struct Part<'a> {
+    rows: Range<usize>,
+    group: usize,
+    /// Their channels `[row, channel]` as planes.
+    planes: &'a [f32],
 }
 
 impl Gather<'_> {
     pub fn suits(sizes: &Sizes) -> bool {
-        // The product finds pixels by 32-bit numbers. Few channels in a group are a small matrix.
-        let most = i32::MAX as usize / 4;
-        sizes.inputs * sizes.pixels() < most && (sizes.groups == 1 || sizes.outputs >= 8)
+        // Few channels in a group are a small matrix.
+        sizes.groups == 1 || sizes.outputs >= 8
     }
 
     pub fn pack(outputs: usize, depth: usize, weight: &[f32]) -> Vec<PackedAMatrix<f32>> {
@@ -52,28 +54,55 @@ impl Gather<'_> {
     pub fn run(&self, x: &[f32], bias: Option<&[f32]>, out: &mut [MaybeUninit<f32>]) {
         let (s, gemm) = (self.sizes, &GemmExecutor::new());
         let rows = x.len() / s.input_row();
-        let [depth, height, width] = s.result;
-        // Volumes are worked on one by one.
-        let stacked = if s.image[0] == 1 && depth == 1 {
-            let threads = rayon::current_num_threads();
-            COLUMNS.div_ceil(height * width).min(rows.div_ceil(threads))
-        } else {
-            1
-        };
-        let stack = self.stack(gemm, stacked);
-        let rest = self.stack(gemm, rows % stacked);
+        let threads = rayon::current_num_threads();
+        let together = COLUMNS.div_ceil(s.positions()).min(rows.div_ceil(threads));
+        let planes = Planes::new(s);
+        let windows = planes.windows(s);
         let out = Shared::new(out);
+        let tasks = rows.div_ceil(together) * s.groups;
+        // Few tasks leave threads to their parts.
+        let windows_of_row = s.inputs * s.taps() * s.positions();
+        let inside = tasks < threads && windows_of_row > 2 * CACHED;
         let task = |task: usize| {
-            let (group, task) = (task % s.groups, task / s.groups);
-            let (z, first) = (task % depth, task / depth * stacked);
-            let stack = if first + stacked <= rows {
-                &stack
-            } else {
-                &rest
-            };
-            self.product(gemm, stack, group, z, first, x, bias, &out);
+            let (group, first) = (task % s.groups, task / s.groups * together);
+            let rows = first..(first + together).min(rows);
+            if self.is_plain() && rows.len() == 1 {
+                return self.plain(gemm, group, first, x, bias, &out);
+            }
+            let (channel, length) = (s.pixels(), planes.len());
+            let count = rows.len() * s.inputs;
+            scratch(count * length + COPY, |split| {
+                let split_one = |(i, to): (usize, &mut [f32])| {
+                    let row = rows.start + i / s.inputs;
+                    let start = row * s.input_row() + (group * s.inputs + i % s.inputs) * channel;
+                    planes.split(&x[start..start + channel], to);
+                };
+                let lines = rows.len() * s.result[0] * s.result[1];
+                let some = self.lines_at_once(lines);
+                if inside {
+                    let channels = split[..count * length].par_chunks_mut(length);
+                    channels.enumerate().for_each(split_one);
+                } else {
+                    let channels = split[..count * length].chunks_mut(length);
+                    channels.enumerate().for_each(split_one);
+                }
+                let part = Part {
+                    rows,
+                    group,
+                    planes: split,
+                };
+                let block = |first: usize| {
+                    let lines = first * some..((first + 1) * some).min(lines);
+                    self.block(gemm, &planes, &windows, &part, lines, bias, &out);
+                };
+                let blocks = 0..lines.div_ceil(some);
+                if inside {
+                    blocks.into_par_iter().for_each(block);
+                } else {
+                    blocks.for_each(block);
+                }
+            });
         };
-        let tasks = rows.div_ceil(stacked) * depth * s.groups;
         if tasks == 1 {
             task(0);
         } else {
@@ -81,164 +110,130 @@ impl Gather<'_> {
         }
     }
 
-    /// The columns of a stack of images.
-    fn stack(&self, gemm: &GemmExecutor, images: usize) -> Stack {
+    /// Whether the windows are the pixels themselves.
+    fn is_plain(&self) -> bool {
         let s = self.sizes;
-        let [_, height, width] = s.result;
-        let (lines, padding) = if images > 1 {
-            let reach = (height - 1) * s.stride[1] + s.dilation[1] * (s.kernel[1] - 1) + 1;
-            (reach.max(s.image[1] + s.padding[1]), s.padding[1])
-        } else {
-            (s.image[1], 0)
-        };
-        let count = images * height * width;
-        let padded = count.next_multiple_of(gemm.im2col_col_count_step());
-        let (mut ys, mut xs) = (Vec::with_capacity(padded), Vec::with_capacity(padded));
-        let line = s.image[2] as i32;
-        for image in 0..images {
-            for y in 0..height {
-                let y = (image * lines + y * s.stride[1] + padding) as i32 - s.padding[1] as i32;
-                for x in 0..width {
-                    ys.push(y * line);
-                    xs.push((x * s.stride[2]) as i32 - s.padding[2] as i32);
-                }
-            }
-        }
-        ys.resize(padded, OUTSIDE);
-        xs.resize(padded, OUTSIDE);
-        Stack {
-            images,
-            lines,
-            padding,
-            columns: ColOffsets { y: ys, x: xs },
-        }
+        s.taps() == 1 && s.stride == [1; 3] && s.pixels() == s.positions()
     }
 
-    /// Where the elements of the kernels are, relative to a window, at one depth of the result.
-    fn offsets(&self, gemm: &GemmExecutor, stack: &Stack, z: usize) -> RowOffsets {
-        let s = self.sizes;
-        let count = s.inputs * s.taps();
-        let padded = count.next_multiple_of(gemm.im2col_row_count_step());
-        let reserved = || Vec::with_capacity(padded);
-        let (mut planes, mut ys, mut xs) = (reserved(), reserved(), reserved());
-        let line = s.image[2];
-        let plane = stack.images * stack.lines * line;
-        let [kernel_depth, kernel_height, kernel_width] = s.kernel;
-        for channel in 0..s.inputs {
-            for kz in 0..kernel_depth {
-                let at = (z * s.stride[0] + kz * s.dilation[0]).checked_sub(s.padding[0]);
-                let at = at.filter(|&at| at < s.image[0]);
-                let start = (channel * s.image[0] + at.unwrap_or(0)) * plane;
-                for ky in 0..kernel_height {
-                    let y = at.map_or(OUTSIDE, |_| (ky * s.dilation[1] * line) as i32);
-                    for kx in 0..kernel_width {
-                        planes.push(start as i32);
-                        ys.push(y);
-                        xs.push((kx * s.dilation[2]) as i32);
-                    }
-                }
-            }
-        }
-        for list in [&mut planes, &mut ys, &mut xs] {
-            list.resize(padded, 0);
-        }
-        RowOffsets {
-            chan: planes,
-            y: ys,
-            x: xs,
-        }
+    /// Lines of results that are computed together.
+    fn lines_at_once(&self, lines: usize) -> usize {
+        let (s, width) = (self.sizes, self.sizes.result[2]);
+        let columns = (CACHED / (s.inputs * s.taps())).max(COLUMNS / 2);
+        columns.div_ceil(width).min(lines)
     }
 
-    /// Computes the results of one group of channels, at one depth, for the images of a stack.
-    #[allow(clippy::too_many_arguments)]
     fn product(
         &self,
         gemm: &GemmExecutor,
-        stack: &Stack,
         group: usize,
-        z: usize,
-        first: usize,
+        columns: NdTensorView<f32, 2>,
+        bias: Option<&[f32]>,
+        out: &mut [MaybeUninit<f32>],
+    ) {
+        let outputs = self.sizes.outputs;
+        let bias = bias.map(|bias| &bias[group * outputs..][..outputs]);
+        let options = GemmUninitOptions {
+            bias: bias.map(BiasVector::Column),
+            ..Default::default()
+        };
+        let weight = GemmInputA::Packed(&self.weight[group]);
+        let done = gemm.gemm_uninit(out, weight, GemmInputB::Unpacked(columns), options);
+        assert!(done.is_ok(), "the sizes of a product fit");
+    }
+
+    /// Computes one row of a plain product.
+    fn plain(
+        &self,
+        gemm: &GemmExecutor,
+        group: usize,
+        row: usize,
         x: &[f32],
         bias: Option<&[f32]>,
         out: &Shared<'_>,
     ) {
+        let (s, pixels) = (self.sizes, self.sizes.pixels());
+        let from = row * s.input_row() + group * s.inputs * pixels;
+        let to = row * s.output_row() + group * s.outputs * pixels;
+        let columns = &x[from..from + s.inputs * pixels];
+        let columns = NdTensorView::from_data([s.inputs, pixels], columns);
+        // SAFETY: each task has its own row and group.
+        let out = unsafe { out.slice(to, s.outputs * pixels) };
+        self.product(gemm, group, columns, bias, out);
+    }
+
+    /// Computes some lines of results, counted through the rows of a part.
+    #[allow(clippy::too_many_arguments)]
+    fn block(
+        &self,
+        gemm: &GemmExecutor,
+        planes: &Planes,
+        windows: &[usize],
+        part: &Part<'_>,
+        lines: Range<usize>,
+        bias: Option<&[f32]>,
+        out: &Shared<'_>,
+    ) {
         let s = self.sizes;
-        let [depth, height, width] = s.result;
-        let (area, positions) = (height * width, s.positions());
-        let bias = bias.map(|bias| &bias[group * s.outputs..][..s.outputs]);
-        let (line, channel) = (s.image[2], s.pixels());
-        let input = |image: usize| {
-            let start = (first + image) * s.input_row() + group * s.inputs * channel;
-            &x[start..start + s.inputs * channel]
-        };
-        let result =
-            |image: usize| (first + image) * s.output_row() + group * s.outputs * positions;
-        let product = |image: &[f32], out: &mut [MaybeUninit<f32>]| {
-            let planes = s.inputs * s.image[0];
-            let lines = stack.images * stack.lines;
-            let simple = s.taps() == 1 && s.stride == [1; 3] && s.padding == [0; 3];
-            let windows;
-            let columns = if simple {
-                let shape = [planes, lines * line];
-                GemmInputB::Unpacked(NdTensorView::from_data(shape, image))
-            } else {
-                let columns = &stack.columns;
-                windows = Im2Col {
-                    image: NdTensorView::from_data([planes, lines, line], image),
-                    row_offsets: self.offsets(gemm, stack, z),
-                    col_offsets: ColOffsets {
-                        y: columns.y.clone(),
-                        x: columns.x.clone(),
-                    },
-                    n_cols: stack.images * area,
-                    n_rows: s.inputs * s.taps(),
-                    max_y_offset: ((lines - 1) * line) as i32,
-                    max_x_offset: line as i32 - 1,
-                };
-                GemmInputB::Im2Col(&windows)
-            };
-            let options = GemmUninitOptions {
-                bias: bias.map(BiasVector::Column),
-                ..Default::default()
-            };
-            let weight = GemmInputA::Packed(&self.weight[group]);
-            let done = gemm.gemm_uninit(out, weight, columns, options);
-            assert!(done.is_ok(), "the sizes of a product fit");
-        };
-        if stack.images == 1 && depth == 1 {
-            // SAFETY: each task has its own image and group.
-            product(input(0), unsafe { out.slice(result(0), s.outputs * area) });
-            return;
-        }
-        let count = stack.images * area;
-        scratch(s.outputs * count, |products| {
-            if stack.images == 1 {
-                product(input(0), uninit(products));
-            } else {
-                let plane = stack.images * stack.lines * line;
-                scratch(s.inputs * plane, |stacked| {
-                    for (c, plane) in stacked.chunks_exact_mut(plane).enumerate() {
-                        for (i, to) in plane.chunks_exact_mut(stack.lines * line).enumerate() {
-                            let (before, rest) = to.split_at_mut(stack.padding * line);
-                            let (image, after) = rest.split_at_mut(channel);
-                            before.fill(0.0);
-                            image.copy_from_slice(&input(i)[c * channel..][..channel]);
-                            after.fill(0.0);
-                        }
+        let (positions, width) = (s.positions(), s.result[2]);
+        let (depth, count) = (s.inputs * s.taps(), lines.len() * width);
+        let start = |row: usize| (row * s.groups + part.group) * s.outputs * positions;
+        let of_row = s.result[0] * s.result[1];
+        scratch(depth * count + COPY, |columns| {
+            // Where the first channel of each line's row has the first result.
+            let step = planes.depth_step(s);
+            let starts: Vec<usize> = lines
+                .clone()
+                .map(|line| {
+                    let (row, line) = (line / of_row, line % of_row);
+                    let (z, y) = (line / s.result[1], line % s.result[1]);
+                    row * s.inputs * planes.len() + z * step + y * planes.plane[1]
+                })
+                .collect();
+            for (i, tap) in (0..depth).map(|i| (i / s.taps(), i % s.taps())).enumerate() {
+                let shift = tap.0 * planes.len() + windows[tap.1];
+                copy_lines(
+                    part.planes,
+                    &starts,
+                    shift,
+                    width,
+                    &mut columns[i * count..],
+                );
+            }
+            let columns = NdTensorView::from_data([depth, count], &columns[..depth * count]);
+            if lines.len() == of_row && part.rows.len() == 1 {
+                // SAFETY: each task has its own row and group.
+                let out = unsafe { out.slice(start(part.rows.start), s.outputs * positions) };
+                return self.product(gemm, part.group, columns, bias, out);
+            }
+            scratch(s.outputs * count, |products| {
+                self.product(gemm, part.group, columns, bias, uninit(products));
+                for (output, products) in products.chunks_exact(count).enumerate() {
+                    let mut line = lines.start;
+                    while line < lines.end {
+                        let (row, first) = (line / of_row, line % of_row);
+                        let some = (of_row - first).min(lines.end - line);
+                        let from = &products[(line - lines.start) * width..][..some * width];
+                        let to = start(part.rows.start + row) + output * positions + first * width;
+                        // SAFETY: each task has its own lines of a row and group.
+                        write(unsafe { out.slice(to, some * width) }, from);
+                        line += some;
                     }
-                    product(stacked, uninit(products));
-                });
-            }
-            for (c, products) in products.chunks_exact(count).enumerate() {
-                for (i, image) in products.chunks_exact(area).enumerate() {
-                    // SAFETY: each task has its own images, group and depth.
-                    let to = unsafe { out.slice(result(i) + c * positions + z * area, area) };
-                    write(to, image);
                 }
-            }
+            });
         });
     }
 }
 
-/// An offset that lies outside any image whatever is added to it.
-const OUTSIDE: i32 = i32::MIN / 2;
+/// Copies a line of `width` numbers from `shift` after each of `starts`, one after the other.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+fn copy_lines(from: &[f32], starts: &[usize], shift: usize, width: usize, to: &mut [f32]) {
+    for (i, start) in starts.iter().enumerate() {
+        let mut at = 0;
+        while at < width {
+            let from = &from[start + shift + at..][..COPY];
+            to[i * width + at..][..COPY].copy_from_slice(from);
+            at += COPY;
+        }
+    }
+}

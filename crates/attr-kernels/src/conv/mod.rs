@@ -2,6 +2,7 @@
 
 mod depthwise;
 mod gather;
+mod planes;
 mod scatter;
 mod shape;
 mod winograd;

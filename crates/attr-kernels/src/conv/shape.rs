@@ -119,9 +119,9 @@ impl Sizes {
             return None;
         }
         let mut padding = [0; 3];
-        for i in 0..3 {
+        for (i, padding) in padding.iter_mut().enumerate() {
             let reach = self.dilation[i] * (self.kernel[i] - 1);
-            padding[i] = reach.checked_sub(self.padding[i])?;
+            *padding = reach.checked_sub(self.padding[i])?;
         }
         Some(Self {
             inputs: self.outputs,

@@ -47,7 +47,11 @@ impl Winograd<'_> {
         let tiles = rows * height.div_ceil(4) * width.div_ceil(4);
         let used = (height * width * rows) as f64 / (tiles * 16) as f64;
         // Below, the transforms cost more than the products save.
-        fits && sizes.inputs >= 32 && sizes.outputs >= 32 && tiles >= FEWEST / 2 && used > 0.5
+        fits && sizes.inputs >= 32
+            && sizes.outputs >= 32
+            && tiles >= FEWEST / 2
+            && used > 0.5
+            && width > 4
     }
 
     /// Transforms the kernels of a weight.
@@ -79,7 +83,7 @@ impl Winograd<'_> {
         let lines = rows * high;
         let tile = 36 * size_of::<f32>() * (s.inputs + s.outputs);
         let threads = rayon::current_num_threads();
-        let shared = (lines * wide).div_ceil(threads).max(FEWEST);
+        let shared = (lines * wide).div_ceil(threads);
         let tiles = (CACHED / tile).max(FEWEST).min(shared);
         let some = tiles.div_ceil(wide).min(lines);
         let out = Shared::new(out);
@@ -166,11 +170,11 @@ const fn points() -> [[f64; 3]; 6] {
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
 fn transform_kernels<'a>(kernels: &[f32], to: &dyn Fn(usize) -> &'a mut [MaybeUninit<f32>]) {
     const G: [[f64; 3]; 6] = points();
-    for row in 0..6 {
-        for column in 0..6 {
+    for (row, down) in G.iter().enumerate() {
+        for (column, across) in G.iter().enumerate() {
             let mut factors = [0.0; 9];
             for (i, factor) in factors.iter_mut().enumerate() {
-                *factor = G[row][i / 3] * G[column][i % 3];
+                *factor = down[i / 3] * across[i % 3];
             }
             for (to, kernel) in to(row * 6 + column).iter_mut().zip(kernels.chunks_exact(9)) {
                 let mut sum = 0.0;

@@ -1,0 +1,312 @@
+//! The kernels of `attr-kernels` on tensors.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use attr_kernels::{Direction, Geometry, Layer, MaxPool, Packed, Packing};
+use burn::backend::flex::{FlexTensor, Layout};
+use burn::backend::{BackendTensor, DispatchDevice, DispatchTensor, DispatchTensorKind};
+use burn::tensor::{Bytes, DType, Shape};
+
+use crate::Value;
+use crate::graph::op::{ConvGeometry, Number, Op, PoolGeometry, number};
+
+/// How many threads work on parts of a batch at once on a device.
+pub(crate) fn threads(device: &DispatchDevice) -> usize {
+    match device {
+        DispatchDevice::Flex(_) => attr_kernels::threads(),
+        _ => 1,
+    }
+}
+
+/// Applies `f` to each item, on threads of their own where a device has them.
+pub(crate) fn in_parallel<T: Send, R: Send>(
+    device: &DispatchDevice,
+    items: Vec<T>,
+    f: impl Fn(T) -> R + Send + Sync,
+) -> Vec<R> {
+    if threads(device) == 1 {
+        return items.into_iter().map(f).collect();
+    }
+    attr_kernels::in_parallel(items, f)
+}
+
+/// The kernels, and weights in the form that they want: made at their first use and kept as
+/// long as the weights live.
+#[derive(Default)]
+pub(crate) struct Kernels {
+    prepared: Mutex<HashMap<(usize, Packing), Entry>>,
+}
+
+/// A prepared weight, and the memory of the original. While this exists no other tensor has its
+/// address, and a change would move the tensor elsewhere.
+struct Entry {
+    weight: Weak<Bytes>,
+    prepared: Arc<Packed>,
+}
+
+impl std::fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Kernels")
+    }
+}
+
+impl Kernels {
+    /// The output of an operation with one.
+    pub fn run(&self, op: &Op, operands: &[Value]) -> Option<Value> {
+        // Before anything else, because most operations end here.
+        match op {
+            Op::Conv(_) | Op::ConvTranspose(_) | Op::Gelu | Op::LayerNorm { .. } => {}
+            Op::Softmax { .. } | Op::MaxPool { indices: false, .. } | Op::Clamp { .. } => {}
+            _ => return None,
+        }
+        let operands = operands.iter().map(flex).collect::<Option<Vec<_>>>()?;
+        let x = *operands.first()?;
+        let shape = x.layout().shape();
+        Some(match op {
+            Op::Conv(g) => {
+                let weight = operands.get(1)?;
+                let layer = layer(weight, g, shape, Direction::Forward)?;
+                self.convolution(layer, weight, x, operands.get(2).copied())?
+            }
+            Op::ConvTranspose(g) => {
+                let weight = operands.get(1)?;
+                let output = transposed_shape(shape, weight.layout().shape(), g)?;
+                let layer = layer(weight, g, &output, Direction::Backward)?;
+                self.convolution(layer, weight, x, operands.get(2).copied())?
+            }
+            Op::Gelu => value(attr_kernels::gelu(&numbers(x)), shape),
+            Op::Clamp { min, max } => {
+                let (min, max) = limits(min.as_ref(), max.as_ref())?;
+                value(attr_kernels::clamp(&numbers(x), min, max), shape)
+            }
+            Op::Softmax { dim } => {
+                let length = last(shape, *dim)?;
+                value(attr_kernels::softmax(&numbers(x), length), shape)
+            }
+            Op::LayerNorm { epsilon } => {
+                let (gamma, beta) = (numbers(operands.get(1)?), operands.get(2).copied());
+                let beta = beta.map(numbers);
+                let y =
+                    attr_kernels::layer_norm(&numbers(x), &gamma, beta.as_deref(), *epsilon as f32);
+                value(y, shape)
+            }
+            Op::MaxPool { geometry, .. } => {
+                let (pool, shape) = max_pool(geometry, shape, None)?;
+                value(pool.run(&numbers(x)), &shape)
+            }
+            _ => return None,
+        })
+    }
+
+    /// What `grad`, arriving at an operation's only output, passes to its first operand.
+    pub fn derivative(
+        &self,
+        op: &Op,
+        operands: &[Value],
+        outputs: &[Value],
+        grad: &Value,
+    ) -> Option<Value> {
+        match op {
+            Op::Conv(_) | Op::ConvTranspose(_) | Op::Gelu | Op::LayerNorm { .. } => {}
+            Op::Softmax { .. } | Op::MaxPool { .. } | Op::Clamp { .. } => {}
+            _ => return None,
+        }
+        let (x, grad) = (flex(operands.first()?)?, flex(grad)?);
+        let shape = x.layout().shape();
+        Some(match op {
+            Op::Conv(g) => {
+                let weight = flex(operands.get(1)?)?;
+                let layer = layer(weight, g, shape, Direction::Backward)?;
+                self.convolution(layer, weight, grad, None)?
+            }
+            Op::ConvTranspose(g) => {
+                let weight = flex(operands.get(1)?)?;
+                let layer = layer(weight, g, grad.layout().shape(), Direction::Forward)?;
+                self.convolution(layer, weight, grad, None)?
+            }
+            Op::Gelu => value(
+                attr_kernels::gelu_backward(&numbers(x), &numbers(grad)),
+                shape,
+            ),
+            Op::Clamp { min, max } => {
+                let (min, max) = limits(min.as_ref(), max.as_ref())?;
+                let (x, grad) = (numbers(x), numbers(grad));
+                value(attr_kernels::clamp_backward(&x, &grad, min, max), shape)
+            }
+            Op::Softmax { dim } => {
+                let length = last(shape, *dim)?;
+                let y = numbers(flex(outputs.first()?)?);
+                value(
+                    attr_kernels::softmax_backward(&y, &numbers(grad), length),
+                    shape,
+                )
+            }
+            Op::LayerNorm { epsilon } => {
+                let gamma = numbers(flex(operands.get(1)?)?);
+                let (x, grad) = (numbers(x), numbers(grad));
+                let slope = attr_kernels::layer_norm_backward(&x, &grad, &gamma, *epsilon as f32);
+                value(slope, shape)
+            }
+            Op::MaxPool { geometry, .. } => {
+                let (pool, _) = max_pool(geometry, shape, Some(grad.layout().shape()))?;
+                value(pool.backward(&numbers(x), &numbers(grad)), shape)
+            }
+            _ => return None,
+        })
+    }
+
+    /// Runs a convolution on its input, or on its output's gradient.
+    fn convolution(
+        &self,
+        layer: Layer,
+        weight: &FlexTensor,
+        x: &FlexTensor,
+        bias: Option<&FlexTensor>,
+    ) -> Option<Value> {
+        let rows = *x.layout().shape().first()?;
+        if layer.taken(rows) != **x.layout().shape() {
+            return None;
+        }
+        let output = layer.returned(rows);
+        let weight = self.prepared(layer.packing(), weight);
+        let y = layer.run(&weight, &numbers(x), bias.map(numbers).as_deref());
+        Some(value(y, &output))
+    }
+
+    fn prepared(&self, packing: Packing, weight: &FlexTensor) -> Arc<Packed> {
+        let memory = weight.data_arc();
+        let key = (Arc::as_ptr(&memory) as usize, packing);
+        // A poisoned map is as good as any: entries are added whole.
+        let lock = || self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        // A view of the memory may show other numbers than the whole.
+        let whole = weight.layout().is_contiguous() && weight.layout().start_offset() == 0;
+        if whole && let Some(entry) = lock().get(&key) {
+            return entry.prepared.clone();
+        }
+        let prepared = Arc::new(key.1.prepare(&numbers(weight)));
+        if whole {
+            let mut all = lock();
+            all.retain(|_, entry| entry.weight.strong_count() > 0);
+            let entry = Entry {
+                weight: Arc::downgrade(&memory),
+                prepared: prepared.clone(),
+            };
+            all.insert(key, entry);
+        }
+        prepared
+    }
+}
+
+fn layer(
+    weight: &FlexTensor,
+    g: &ConvGeometry,
+    input: &[usize],
+    direction: Direction,
+) -> Option<Layer> {
+    let geometry = Geometry {
+        stride: g.stride.clone(),
+        padding: g.padding.clone(),
+        dilation: g.dilation.clone(),
+        groups: g.groups,
+    };
+    Layer::choose(weight.layout().shape(), &geometry, input, direction)
+}
+
+/// The shape of a transposed convolution's output; `None` if the numbers do not fit each other.
+fn transposed_shape(x: &[usize], weight: &[usize], g: &ConvGeometry) -> Option<Vec<usize>> {
+    let mut shape = vec![*x.first()?, weight.get(1)? * g.groups];
+    for (i, size) in x.get(2..)?.iter().enumerate() {
+        let (stride, (before, after)) = (g.stride.get(i)?, g.padding.get(i)?);
+        let reach = g.dilation.get(i)? * weight.get(i + 2)?.checked_sub(1)?;
+        let full = size.checked_sub(1)? * stride + reach + 1 + g.padding_out.get(i)?;
+        shape.push(full.checked_sub(before + after)?);
+    }
+    Some(shape)
+}
+
+/// The limits of a clamp, infinite where there is none; `None` if they are not in order.
+fn limits(min: Option<&Number>, max: Option<&Number>) -> Option<(f32, f32)> {
+    let min = min.map_or(f32::NEG_INFINITY, |min| number(min) as f32);
+    let max = max.map_or(f32::INFINITY, |max| number(max) as f32);
+    (min <= max).then_some((min, max))
+}
+
+/// The length of the last dimension, if it is this one.
+fn last(shape: &[usize], dim: usize) -> Option<usize> {
+    let length = *shape.last()?;
+    (dim + 1 == shape.len() && length > 0).then_some(length)
+}
+
+/// Max pooling of one or two dimensions, and its output's shape.
+fn max_pool(
+    g: &PoolGeometry,
+    input: &[usize],
+    output: Option<&[usize]>,
+) -> Option<(MaxPool, Vec<usize>)> {
+    let rank = g.kernel.len();
+    if rank > 2 || input.len() != rank + 2 || input.contains(&0) {
+        return None;
+    }
+    // Along a missing first dimension there is one window of one element.
+    let two = |values: &[usize], missing: usize| {
+        let mut two = [missing; 2];
+        two[2 - rank..].copy_from_slice(values.get(..rank)?);
+        Some(two)
+    };
+    let (kernel, stride) = (two(&g.kernel, 1)?, two(&g.stride, 1)?);
+    let (padding, dilation) = (two(&g.padding, 0)?, two(&g.dilation, 1)?);
+    let size = two(&input[2..], 1)?;
+    let results = match output {
+        Some(output) => two(output.get(2..)?, 1)?,
+        // Burn knows which partial windows count.
+        None if g.ceil_mode => return None,
+        None => {
+            let mut results = [1; 2];
+            for i in 0..2 {
+                let reach = dilation[i] * kernel[i].checked_sub(1)? + 1;
+                let room = (size[i] + 2 * padding[i]).checked_sub(reach)?;
+                results[i] = room.checked_div(stride[i])? + 1;
+            }
+            results
+        }
+    };
+    let pool = MaxPool {
+        input: size,
+        output: results,
+        kernel,
+        stride,
+        padding,
+        dilation,
+    };
+    let shape = [&input[..2], &results[2 - rank..]].concat();
+    pool.is_valid().then_some((pool, shape))
+}
+
+/// The tensor, if it is one of `f32` on a `flex` device and not on an autodiff tape.
+fn flex(value: &Value) -> Option<&FlexTensor> {
+    match &value.dispatch().kind {
+        DispatchTensorKind::Flex(BackendTensor::Float(tensor)) => {
+            (tensor.dtype() == DType::F32).then_some(tensor)
+        }
+        _ => None,
+    }
+}
+
+/// The elements in row-major order.
+fn numbers(tensor: &FlexTensor) -> Cow<'_, [f32]> {
+    if let Some(numbers) = tensor.as_slice::<f32>() {
+        return Cow::Borrowed(numbers);
+    }
+    Cow::Owned(tensor.to_contiguous().storage::<f32>().to_vec())
+}
+
+fn value(numbers: Vec<f32>, shape: &[usize]) -> Value {
+    let layout = Layout::contiguous(Shape::from(shape.to_vec()));
+    let tensor = FlexTensor::new(Bytes::from_elems(numbers), layout, DType::F32);
+    Value::from_dispatch(DispatchTensor {
+        kind: DispatchTensorKind::Flex(BackendTensor::Float(tensor)),
+        autodiff: Default::default(),
+    })
+}
