@@ -146,6 +146,7 @@ fn measure(options: &Options) -> Result<(Results, PathBuf), String> {
         // Both sides keep freed memory, as `attrx` does.
         beside.env("MALLOC_MMAP_THRESHOLD_", (32 << 20).to_string());
         beside.env("MALLOC_TRIM_THRESHOLD_", (1 << 30).to_string());
+        beside.env("MALLOC_ARENA_MAX", "1");
         for variable in [
             "RAYON_NUM_THREADS",
             "OMP_NUM_THREADS",

@@ -7,8 +7,8 @@
 //! own implementation.
 //!
 //! ```text
-//! conv/shape.rs      sizes of a convolution
-//! conv/planes.rs     a padded channel, split by the stride
+//! shape.rs           sizes of a convolution or a pooling window
+//! planes.rs          a padded channel, split by the stride
 //! conv/winograd.rs   3x3 with stride 1: fewer multiplications
 //! conv/gather.rs     any other: a matrix product over windows
 //! conv/scatter.rs    input gradients with a stride: a matrix product, added up where windows overlap
@@ -44,10 +44,13 @@ mod conv;
 mod elementwise;
 mod memory;
 mod parallel;
+mod planes;
 mod pool;
+mod shape;
 
 pub use along::{layer_norm, layer_norm_backward, softmax, softmax_backward};
-pub use conv::{Direction, Geometry, Layer, Packed, Packing};
+pub use conv::{Direction, Layer, Packed, Packing};
 pub use elementwise::{clamp, clamp_backward, gelu, gelu_backward};
 pub use parallel::{in_parallel, threads};
 pub use pool::MaxPool;
+pub use shape::Geometry;

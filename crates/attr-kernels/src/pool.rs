@@ -1,11 +1,14 @@
 //! Max pooling over two dimensions.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use multiversion::multiversion;
 use rayon::prelude::*;
 
 use crate::memory::{filled, scratch};
+use crate::planes::Planes;
+use crate::shape::Sizes;
 
 /// Max pooling of planes `[height, width]`. Padding never is the largest; not-a-number always is.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +38,7 @@ impl MaxPool {
     }
 
     /// The elements of window `at` that lie in the plane, along one dimension.
-    #[inline(always)]
-    fn inside(&self, i: usize, at: usize) -> std::ops::Range<usize> {
+    fn inside(&self, i: usize, at: usize) -> Range<usize> {
         let (start, dilation) = (at * self.stride[i], self.dilation[i].max(1));
         let first = self.padding[i].saturating_sub(start).div_ceil(dilation);
         let room = (self.input[i] + self.padding[i]).saturating_sub(start);
@@ -51,24 +53,65 @@ impl MaxPool {
         self.output[0] * self.output[1]
     }
 
+    fn windows(&self) -> Windows {
+        let three = |of: [usize; 2], first: usize| [first, of[0], of[1]];
+        let sizes = Sizes {
+            groups: 1,
+            inputs: 1,
+            outputs: 1,
+            kernel: three(self.kernel, 1),
+            stride: three(self.stride, 1),
+            padding: three(self.padding, 0),
+            dilation: three(self.dilation, 1),
+            image: three(self.input, 1),
+            result: three(self.output, 1),
+        };
+        let planes = Planes::new(&sizes);
+        let pitch = planes.plane[1];
+        let reach = (self.output[0] - 1) * pitch + self.output[1];
+        // Where no element is larger than the padding, the first one counts.
+        let mut first = vec![0; reach];
+        for (y, line) in first.chunks_mut(pitch).enumerate() {
+            let down = self.inside(0, y).start;
+            for (x, first) in line.iter_mut().take(self.output[1]).enumerate() {
+                *first = (down * self.kernel[1] + self.inside(1, x).start) as u32;
+            }
+        }
+        Windows {
+            taps: planes.windows(&sizes),
+            planes,
+            pitch,
+            reach,
+            first,
+        }
+    }
+
     /// The largest value of each window.
     ///
     /// # Panics
     /// If `x` is not a number of planes, or a window has no element in the plane.
     pub fn run(&self, x: &[f32]) -> Vec<f32> {
-        assert!(
-            self.is_valid() && x.len().is_multiple_of(self.area()),
-            "whole planes"
-        );
+        let whole = x.len().is_multiple_of(self.area().max(1));
+        assert!(self.is_valid() && whole, "whole planes");
+        let windows = self.windows();
         let planes = x.len() / self.area();
+        let width = self.output[1];
         let run = |out: &mut [MaybeUninit<f32>]| {
             let pairs = out
                 .par_chunks_mut(self.positions())
                 .zip(x.par_chunks(self.area()));
-            let least = (1_usize << 13).div_ceil(self.area());
-            pairs
-                .with_min_len(least)
-                .for_each(|(out, x)| largest(self, x, out));
+            pairs.with_min_len(self.least()).for_each(|(out, x)| {
+                let length = windows.planes.len();
+                scratch(length + windows.reach, |numbers| {
+                    let (split, most) = numbers.split_at_mut(length);
+                    windows.planes.split(x, f32::NEG_INFINITY, split);
+                    most.fill(f32::NEG_INFINITY);
+                    largest(&windows.taps, split, most);
+                    for (to, line) in out.chunks_exact_mut(width).zip(most.chunks(windows.pitch)) {
+                        to.write_copy_of_slice(&line[..width]);
+                    }
+                });
+            });
         };
         // SAFETY: every plane is written whole.
         unsafe { filled(planes * self.positions(), run) }
@@ -80,26 +123,65 @@ impl MaxPool {
     /// # Panics
     /// As [`run`](Self::run); if there is not one gradient for each window.
     pub fn backward(&self, x: &[f32], grad: &[f32]) -> Vec<f32> {
-        assert!(
-            self.is_valid() && x.len().is_multiple_of(self.area()),
-            "whole planes"
-        );
+        let whole = x.len().is_multiple_of(self.area().max(1));
+        assert!(self.is_valid() && whole, "whole planes");
+        let windows = self.windows();
         let planes = x.len() / self.area();
         assert_eq!(
             grad.len(),
             planes * self.positions(),
             "one gradient for each window"
         );
-        let mut out = vec![0.0; x.len()];
-        let planes = out
-            .par_chunks_mut(self.area())
-            .zip(x.par_chunks(self.area()));
-        let least = (1_usize << 13).div_ceil(self.area());
-        let each = planes.zip(grad.par_chunks(self.positions()));
-        each.with_min_len(least)
-            .for_each(|((out, x), grad)| pass_back(self, x, grad, out));
-        out
+        let width = self.output[1];
+        let run = |out: &mut [MaybeUninit<f32>]| {
+            let pairs = out
+                .par_chunks_mut(self.area())
+                .zip(x.par_chunks(self.area()));
+            let each = pairs.zip(grad.par_chunks(self.positions()));
+            each.with_min_len(self.least())
+                .for_each(|((out, x), grad)| {
+                    let (length, reach) = (windows.planes.len(), windows.reach);
+                    scratch(2 * length + 2 * reach, |numbers| {
+                        let (split, rest) = numbers.split_at_mut(length);
+                        let (shares, rest) = rest.split_at_mut(length);
+                        let (most, spaced) = rest.split_at_mut(reach);
+                        windows.planes.split(x, f32::NEG_INFINITY, split);
+                        most.fill(f32::NEG_INFINITY);
+                        spaced.fill(0.0);
+                        for (line, to) in grad
+                            .chunks_exact(width)
+                            .zip(spaced.chunks_mut(windows.pitch))
+                        {
+                            to[..width].copy_from_slice(line);
+                        }
+                        shares.fill(0.0);
+                        let mut places = windows.first.clone();
+                        find(&windows.taps, split, most, &mut places);
+                        pass_back(&windows.taps, &places, spaced, shares);
+                        windows.planes.collect(shares, windows.planes.area(), out);
+                    });
+                });
+        };
+        // SAFETY: every plane is written whole.
+        unsafe { filled(x.len(), run) }
     }
+
+    /// Planes that are worth a task.
+    fn least(&self) -> usize {
+        (1_usize << 13).div_ceil(self.area())
+    }
+}
+
+/// Where the elements of all windows of a plane are.
+struct Windows {
+    planes: Planes,
+    /// Per element of the window, in which distance the results read it.
+    taps: Vec<usize>,
+    /// From one line of results to the next, and from the first result to the last.
+    pitch: usize,
+    reach: usize,
+    /// Per result, the first element of its window that lies in the plane.
+    first: Vec<u32>,
 }
 
 #[inline(always)]
@@ -108,51 +190,33 @@ fn larger(value: f32, than: f32) -> bool {
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
-fn largest(pool: &MaxPool, x: &[f32], out: &mut [MaybeUninit<f32>]) {
-    let width = pool.input[1];
-    let across: Vec<_> = (0..pool.output[1]).map(|at| pool.inside(1, at)).collect();
-    // The largest of each column first: neighbours are compared at once.
-    scratch(width, |columns| {
-        for (y, out) in out.chunks_exact_mut(pool.output[1]).enumerate() {
-            columns.fill(f32::NEG_INFINITY);
-            for k in pool.inside(0, y) {
-                let line = y * pool.stride[0] + k * pool.dilation[0] - pool.padding[0];
-                for (most, &value) in columns.iter_mut().zip(&x[line * width..][..width]) {
-                    *most = if larger(value, *most) { value } else { *most };
-                }
-            }
-            for ((at, out), inside) in out.iter_mut().enumerate().zip(&across) {
-                let mut most = f32::NEG_INFINITY;
-                for k in inside.clone() {
-                    let value =
-                        columns[at * pool.stride[1] + k * pool.dilation[1] - pool.padding[1]];
-                    most = if larger(value, most) { value } else { most };
-                }
-                out.write(most);
-            }
+fn largest(taps: &[usize], split: &[f32], most: &mut [f32]) {
+    for &tap in taps {
+        for (most, &value) in most.iter_mut().zip(&split[tap..]) {
+            *most = if larger(value, *most) { value } else { *most };
         }
-    });
+    }
+}
+
+/// Finds the largest element of each window, and its number.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+fn find(taps: &[usize], split: &[f32], most: &mut [f32], places: &mut [u32]) {
+    for (number, &tap) in taps.iter().enumerate() {
+        let number = number as u32;
+        for ((most, place), &value) in most.iter_mut().zip(&mut *places).zip(&split[tap..]) {
+            let found = larger(value, *most);
+            *most = if found { value } else { *most };
+            *place = if found { number } else { *place };
+        }
+    }
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
-fn pass_back(pool: &MaxPool, x: &[f32], grad: &[f32], out: &mut [f32]) {
-    let width = pool.input[1];
-    let across: Vec<_> = (0..pool.output[1]).map(|at| pool.inside(1, at)).collect();
-    for (y, grad) in grad.chunks_exact(pool.output[1]).enumerate() {
-        let down = pool.inside(0, y);
-        for ((at, grad), inside) in grad.iter().enumerate().zip(&across) {
-            let (mut most, mut place) = (f32::NEG_INFINITY, usize::MAX);
-            for k in down.clone() {
-                let line = y * pool.stride[0] + k * pool.dilation[0] - pool.padding[0];
-                for k in inside.clone() {
-                    let column = at * pool.stride[1] + k * pool.dilation[1] - pool.padding[1];
-                    let value = x[line * width + column];
-                    if place == usize::MAX || larger(value, most) {
-                        (most, place) = (value, line * width + column);
-                    }
-                }
-            }
-            out[place] += grad;
+fn pass_back(taps: &[usize], places: &[u32], grad: &[f32], shares: &mut [f32]) {
+    for (number, &tap) in taps.iter().enumerate() {
+        let number = number as u32;
+        for ((share, &place), &grad) in shares[tap..].iter_mut().zip(places).zip(grad) {
+            *share += if place == number { grad } else { 0.0 };
         }
     }
 }

@@ -188,6 +188,15 @@ fn max_pooling_and_its_gradient() {
     x[1] = f32::NAN;
     assert!(base.run(&x)[0].is_nan() && base.run(&x)[1] == 0.0);
     assert_eq!(base.backward(&x, &[1.0; 20])[1], 1.0);
+    // Minus infinity everywhere: the first element counts, not the padding.
+    let padded = MaxPool {
+        output: [5, 6],
+        kernel: [3, 3],
+        padding: [1, 1],
+        ..base
+    };
+    let slope = padded.backward(&[f32::NEG_INFINITY; 99], &[1.0; 30]);
+    assert_eq!((slope[0], slope.iter().sum::<f32>()), (1.0, 30.0));
     assert!(
         !MaxPool {
             output: [6, 5],

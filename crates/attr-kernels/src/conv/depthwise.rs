@@ -8,9 +8,9 @@ use std::mem::MaybeUninit;
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::planes::Planes;
-use super::shape::Sizes;
 use crate::memory::scratch;
+use crate::planes::Planes;
+use crate::shape::Sizes;
 
 /// Neighbours that are computed together.
 const BLOCK: usize = 64;
@@ -78,7 +78,7 @@ impl<'a> Depthwise<'a> {
         // Blocks may read beyond the last plane.
         scratch(self.planes.len() + reach, |padded| {
             let (planes, beyond) = padded.split_at_mut(self.planes.len());
-            self.planes.split(x, planes);
+            self.planes.split(x, 0.0, planes);
             beyond.fill(0.0);
             scratch(reach, |results| {
                 for z in 0..depth {
@@ -134,25 +134,9 @@ impl<'a> Depthwise<'a> {
                     }
                     correlate(&taps, &weights, bias, spaced, plane);
                 }
-                collect(&self.planes, s.image[2], padded, planes, out);
+                self.planes.collect(planes, padded, out);
             });
         });
-    }
-}
-
-/// Reads a channel from planes of `len` elements.
-#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
-fn collect(p: &Planes, width: usize, len: usize, planes: &[f32], out: &mut [MaybeUninit<f32>]) {
-    let right = p.count[2];
-    for (i, line) in out.chunks_exact_mut(width).enumerate() {
-        let (plane, at) = p.place(i);
-        for remainder in 0..right {
-            let (first, column) = p.column(remainder);
-            let from = &planes[(plane + remainder) * len + at + column..];
-            for (to, from) in line[first..].iter_mut().step_by(right).zip(from) {
-                to.write(*from);
-            }
-        }
     }
 }
 

@@ -13,9 +13,9 @@ use rten_gemm::{
 };
 use rten_tensor::NdTensorView;
 
-use super::planes::Planes;
-use super::shape::Sizes;
 use crate::memory::{Shared, scratch, uninit, write};
+use crate::planes::Planes;
+use crate::shape::Sizes;
 
 /// As many columns make a product fast.
 const COLUMNS: usize = 256;
@@ -75,7 +75,7 @@ impl Gather<'_> {
                 let split_one = |(i, to): (usize, &mut [f32])| {
                     let row = rows.start + i / s.inputs;
                     let start = row * s.input_row() + (group * s.inputs + i % s.inputs) * channel;
-                    planes.split(&x[start..start + channel], to);
+                    planes.split(&x[start..start + channel], 0.0, to);
                 };
                 let lines = rows.len() * s.result[0] * s.result[1];
                 let some = self.lines_at_once(lines);

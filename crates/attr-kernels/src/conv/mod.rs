@@ -2,21 +2,17 @@
 
 mod depthwise;
 mod gather;
-mod planes;
 mod scatter;
-mod shape;
 mod winograd;
 
 use std::mem::MaybeUninit;
 
-pub use shape::Geometry;
-
 use crate::memory::filled;
+use crate::shape::{Geometry, Sizes, reversed};
 use depthwise::Depthwise;
 use gather::Gather;
 use rten_gemm::PackedAMatrix;
 use scatter::Scatter;
-use shape::{Sizes, reversed};
 use winograd::Winograd;
 
 /// What a [`Layer`] computes.

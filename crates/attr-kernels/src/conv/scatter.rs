@@ -7,8 +7,8 @@ use rayon::prelude::*;
 use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, PackedAMatrix};
 use rten_tensor::NdTensorView;
 
-use super::shape::Sizes;
 use crate::memory::{Shared, fill, scratch};
+use crate::shape::Sizes;
 
 /// Rows and columns of one product: enough to be fast, few enough to stay in a cache.
 const ROWS: usize = 144;

@@ -14,8 +14,8 @@ use rayon::prelude::*;
 use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, PackedAMatrix};
 use rten_tensor::NdTensorView;
 
-use super::shape::Sizes;
 use crate::memory::{Shared, scratch, uninit, write};
+use crate::shape::Sizes;
 
 /// Tiles that are transformed together, one per lane. Those beyond the end of a line of tiles are
 /// dropped, so short lines take fewer.

@@ -18,6 +18,7 @@ mod peer;
 mod subjects;
 
 use std::path::Path;
+use std::time::Duration;
 
 use attr_testkit::device;
 use serde_json::json;
@@ -32,9 +33,10 @@ use subjects::{Built, Subject};
 const RUNS: [usize; 2] = [3, 15];
 /// After so many milliseconds of each side, runs end.
 const ENOUGH_MS: f64 = 4000.0;
-/// A run that takes less is disturbed by what the other side left behind, such as threads that still
-/// look for work: each side runs once more before every time that counts.
+/// A run that takes less is disturbed by what the other side left behind. Threads that still look for
+/// work give up during a pause, and each side runs once more before every time that counts.
 const QUICK_MS: f64 = 50.0;
+const PAUSE: Duration = Duration::from_millis(20);
 /// The norm of the difference, in parts of the result's norm, that passes as the same. Single numbers
 /// may differ by more: rounding decides on which side of a kink they are.
 const TOLERANCE: f64 = 1e-3;
@@ -69,12 +71,16 @@ fn row(
             break;
         }
         if quick {
+            std::thread::sleep(PAUSE);
             case.run(subject, built);
         }
         own.0.push(timed(|| case.run(subject, built)).1);
         let Some(rival) = &mut rival else {
             continue;
         };
+        if quick {
+            std::thread::sleep(PAUSE);
+        }
         best.0.push(rival.run(true, quick));
         if rival.best != Manner::default() && total(&default) < ENOUGH_MS {
             default.0.push(rival.run(false, quick));

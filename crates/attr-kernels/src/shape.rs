@@ -1,4 +1,4 @@
-//! Sizes of a convolution, with three spatial dimensions for all ranks.
+//! Sizes of a convolution or a pooling window, with three spatial dimensions for all ranks.
 
 /// How a convolution's window moves: one entry per spatial dimension.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -15,7 +15,7 @@ pub struct Geometry {
 
 /// All sizes of a convolution over depth, height and width; missing leading dimensions are 1.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Sizes {
+pub struct Sizes {
     pub groups: usize,
     /// Input and output channels per group.
     pub inputs: usize,
@@ -136,7 +136,7 @@ impl Sizes {
 
 /// The weight of the convolution that [`Sizes::reversed`] gives, with its numbers of channels, from
 /// the original one: kernels reversed, and input and output channels exchanged.
-pub(super) fn reversed(outputs: usize, inputs: usize, taps: usize, weight: &[f32]) -> Vec<f32> {
+pub fn reversed(outputs: usize, inputs: usize, taps: usize, weight: &[f32]) -> Vec<f32> {
     let mut reversed = Vec::with_capacity(weight.len());
     for group in weight.chunks(outputs * inputs * taps) {
         for output in 0..outputs {
