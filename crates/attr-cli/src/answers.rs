@@ -2,7 +2,7 @@
 //! `attrx report`.
 
 use std::io::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use attr_core::{Target, Traced, Value, Values};
 use attr_gradient::Shift;
@@ -27,6 +27,8 @@ pub struct Asked {
     pub arguments: QuestionArguments,
     pub given: Given,
     pub needs: Needs,
+    /// How often the method is run again to take its time.
+    pub repeat: usize,
 }
 
 /// Returns the methods that the command line names, and checks all that can be checked before any
@@ -73,6 +75,7 @@ pub fn asked_with(arguments: &QuestionArguments, ignore: bool) -> Result<Vec<Ask
             arguments: own,
             given,
             needs,
+            repeat: 0,
         })
     });
     all.collect()
@@ -249,7 +252,7 @@ fn one_answer(
     let bar = Bar::new(arguments.model.quiet);
     let start = Instant::now();
     let mut whole_target = None;
-    let mut parts = Vec::new();
+    let (mut parts, mut done) = (Vec::new(), Vec::new());
     for rows in groups(whole, &inputs.values)? {
         let part = Part::new(arguments, needs, opened, whole, inputs, &rows)?;
         given_names.check_labels(part.output())?;
@@ -261,17 +264,27 @@ fn one_answer(
                 whole_target.insert(target).clone()
             }
         };
-        parts.push(part.explain(
-            arguments,
-            (entry, needs),
-            given.clone(),
-            rows_of(&target, &rows),
-            (&bar, sweeps),
-        ));
+        let target = rows_of(&target, &rows);
+        let own = (given.clone(), target.clone(), (&bar, sweeps));
+        parts.push(part.explain(arguments, (entry, needs), own.0, own.1, own.2));
+        if asked.repeat > 0 {
+            done.push((part, target));
+        }
     }
     bar.finish();
-    let time = start.elapsed();
+    let mut time = start.elapsed();
     let explained = Explained::join(parts.into_iter().collect::<Result<_, _>>()?)?;
+    // The run above has traced the model and prepared its weights.
+    let mut times = Vec::with_capacity(asked.repeat);
+    for _ in 0..asked.repeat {
+        let (quiet, start) = (Bar::new(true), Instant::now());
+        for (part, target) in &done {
+            let own = (given.clone(), target.clone(), (&quiet, Sweeps::None));
+            part.explain(arguments, (entry, needs), own.0, own.1, own.2)?;
+        }
+        times.push(start.elapsed());
+    }
+    time = median(&times).unwrap_or(time);
     let target = whole_target.unwrap_or(Target::Predicted);
     let first = explained_input(inputs);
 
@@ -315,11 +328,21 @@ fn one_answer(
         neuron: arguments.neuron.clone(),
         work: explained.work,
         time,
+        times,
     };
     Ok(Answer {
         summary,
         shifts: explained.shifts,
     })
+}
+
+/// The median of some times.
+fn median(times: &[Duration]) -> Option<Duration> {
+    let mut sorted = times.to_vec();
+    sorted.sort();
+    let upper = sorted.get(sorted.len() / 2)?;
+    let lower = sorted.get((sorted.len() - 1) / 2)?;
+    Some((*lower + *upper) / 2)
 }
 
 /// Says which rows lose nearly all relevance on its way: their maps look no worse for it.

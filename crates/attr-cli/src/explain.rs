@@ -18,7 +18,10 @@ use crate::summary::{Summary, predicted};
 /// Explains a prediction and writes the requested outputs.
 pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
     // Check everything that can be checked before doing any work.
-    let asked = answers::asked(&arguments.question)?;
+    let mut asked = answers::asked(&arguments.question)?;
+    for one in &mut asked {
+        one.repeat = arguments.repeat.map_or(0, |repeat| repeat as usize);
+    }
     check_gives(arguments, &asked)?;
     check_outputs(arguments)?;
     let sweeps = match (&arguments.sweep, &arguments.video) {

@@ -164,7 +164,7 @@ impl Part {
 
     /// Runs the method on these rows.
     pub fn explain(
-        self,
+        &self,
         arguments: &QuestionArguments,
         (entry, needs): (&Entry, Needs),
         given: Given,
@@ -186,7 +186,7 @@ impl Part {
                     warnings: found.warnings().to_vec(),
                     at_layers: false,
                     work: found.work(),
-                    output: self.output,
+                    output: self.output.clone(),
                     shifts: Vec::new(),
                 }
             }
@@ -212,7 +212,7 @@ impl Part {
                     warnings: Vec::new(),
                     at_layers: false,
                     work,
-                    output: self.output,
+                    output: self.output.clone(),
                     shifts,
                 }
             }
@@ -236,7 +236,7 @@ impl Part {
                         .map_or_else(Vec::new, |e| e.warnings.clone()),
                     at_layers: true,
                     work: found.work(),
-                    output: self.output,
+                    output: self.output.clone(),
                     shifts: Vec::new(),
                 }
             }

@@ -40,7 +40,10 @@ pub struct Summary<'a> {
     pub input: Option<Value>,
     pub neuron: Option<String>,
     pub work: Work,
+    /// The time of the only run, or the median of `times`.
     pub time: Duration,
+    /// The times of repeated runs.
+    pub times: Vec<Duration>,
 }
 
 /// Returns the index of each row's largest output, or none unless the rows are class scores.
@@ -113,6 +116,7 @@ impl Summary<'_> {
             largest_standard_error: self.largest_error()?,
             attributions,
             time: self.time.as_secs_f64(),
+            times: self.times.iter().map(Duration::as_secs_f64).collect(),
             evaluations: self.work.forward_rows,
             work: self.work,
         };
@@ -231,6 +235,8 @@ pub struct Report<'a> {
     largest_standard_error: Option<f32>,
     attributions: Vec<Summed<'a>>,
     time: f64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    times: Vec<f64>,
     evaluations: usize,
     work: Work,
 }

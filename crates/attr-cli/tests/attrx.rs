@@ -162,6 +162,26 @@ fn a_digit_is_explained_in_every_form() {
 }
 
 #[test]
+fn repeated_runs_are_timed() {
+    let saliency = ["--method", "saliency", "--target", "7", "--json"];
+    let once: Value = serde_json::from_str(&succeeds(&explain_seven(&saliency))).unwrap();
+    assert!(once.get("times").is_none());
+    let repeat = [&saliency[..], &["--repeat", "4"]].concat();
+    let summary: Value = serde_json::from_str(&succeeds(&explain_seven(&repeat))).unwrap();
+    let times = summary["times"].as_array().unwrap().iter();
+    let mut times: Vec<f64> = times.map(|time| time.as_f64().unwrap()).collect();
+    times.sort_by(f64::total_cmp);
+    let median = (times[1] + times[2]) / 2.0;
+    assert_eq!(times.len(), 4);
+    assert!((summary["time"].as_f64().unwrap() - median).abs() < 1e-8, "{summary}");
+    for field in ["attributions", "score", "evaluations"] {
+        assert_eq!(summary[field], once[field]);
+    }
+    let none = [&saliency[..], &["--repeat", "0"]].concat();
+    assert!(fails(&explain_seven(&none)).contains("--repeat"));
+}
+
+#[test]
 fn quiet_says_nothing_and_json_alone_goes_to_standard_output() {
     assert_eq!(
         succeeds(&explain_seven(&["--method", "saliency", "--quiet"])),

@@ -20,9 +20,12 @@ thread_local! {
     static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Buffers of more numbers are not kept: threads would hold them long after their last use.
+const KEPT: usize = 1 << 20;
+
 /// Lends `len` numbers of any content to `f`.
 ///
-/// Each thread keeps its buffers. A thread that waits for others may meanwhile run another task,
+/// Each thread keeps its small buffers. A thread that waits for others may meanwhile run another task,
 /// which then gets other buffers.
 pub fn scratch<T>(len: usize, f: impl FnOnce(&mut [f32]) -> T) -> T {
     let mut buffer = FREE.with_borrow_mut(Vec::pop).unwrap_or_default();
@@ -30,7 +33,9 @@ pub fn scratch<T>(len: usize, f: impl FnOnce(&mut [f32]) -> T) -> T {
         buffer.resize(len, 0.0);
     }
     let result = f(&mut buffer[..len]);
-    FREE.with_borrow_mut(|free| free.push(buffer));
+    if buffer.len() <= KEPT {
+        FREE.with_borrow_mut(|free| free.push(buffer));
+    }
     result
 }
 

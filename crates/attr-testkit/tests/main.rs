@@ -35,6 +35,7 @@ mod quantus;
 mod questions;
 mod results;
 mod sampling;
+mod side_by_side;
 #[cfg(feature = "flex")]
 mod scenes;
 mod surrogates;

@@ -174,6 +174,11 @@ pub struct ExplainArguments {
     #[arg(long, value_name = "FILE.safetensors")]
     pub sweep: Option<PathBuf>,
 
+    /// Runs the method this often again and takes the median time. The JSON summary has all `times`,
+    /// in seconds.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub repeat: Option<u32>,
+
     /// Writes a JSON summary: prediction, target, delta, time, evaluations. Without FILE, prints it
     /// to standard output.
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
