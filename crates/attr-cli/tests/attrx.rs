@@ -173,7 +173,10 @@ fn repeated_runs_are_timed() {
     times.sort_by(f64::total_cmp);
     let median = (times[1] + times[2]) / 2.0;
     assert_eq!(times.len(), 4);
-    assert!((summary["time"].as_f64().unwrap() - median).abs() < 1e-8, "{summary}");
+    assert!(
+        (summary["time"].as_f64().unwrap() - median).abs() < 1e-8,
+        "{summary}"
+    );
     for field in ["attributions", "score", "evaluations"] {
         assert_eq!(summary[field], once[field]);
     }

@@ -35,9 +35,9 @@ mod quantus;
 mod questions;
 mod results;
 mod sampling;
-mod side_by_side;
 #[cfg(feature = "flex")]
 mod scenes;
+mod side_by_side;
 mod surrogates;
 mod text;
 mod tracing;

@@ -2,9 +2,9 @@
 
 use attr_core::{Method, Model, Target, Traced, Value};
 use attr_gradient::Saliency;
-use attr_testkit::models::{DigitsCnn, ResNet18, input, seeded};
 use attr_testkit::compare::assert_close_slices as assert_close;
 use attr_testkit::device;
+use attr_testkit::models::{DigitsCnn, ResNet18, input, seeded};
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, activation};
 
@@ -32,7 +32,7 @@ fn functions_of_other_rows_are_computed_whole() {
         }),
         ("sorted rows", |x| x.sort(0)),
         ("shifted rows", |x| {
-            Tensor::cat(vec![x.clone().slice([1..6]), x.slice([0..1])], 0)
+            Tensor::cat(vec![x.clone().narrow(0, 1, 5), x.narrow(0, 0, 1)], 0)
         }),
         ("rows in other columns", |x| {
             x.reshape([40_000, -1]).transpose().slice([0..6, 0..100])
@@ -42,7 +42,7 @@ fn functions_of_other_rows_are_computed_whole() {
         }),
         ("padded rows", |x| {
             x.pad([(1, 1), (0, 0)], burn::tensor::ops::PadMode::Constant(2.0))
-                .slice([0..6])
+                .narrow(0, 0, 6)
         }),
     ];
     let (x, device) = (rows(), device());
@@ -62,7 +62,12 @@ fn functions_of_other_rows_are_computed_whole() {
         let expected = leaf.grad(&total.backward()).expect("a gradient");
         let got = found.inputs[0][0].as_ref().expect("a gradient");
         let expected = numbers(&expected.into());
-        assert_close(&format!("gradient of {name}"), &numbers(got), &expected, 1e-4);
+        assert_close(
+            &format!("gradient of {name}"),
+            &numbers(got),
+            &expected,
+            1e-4,
+        );
     }
 }
 
@@ -86,13 +91,21 @@ fn alone(model: &Traced, images: &Tensor<4>) {
         let found = found.expect("it is explained");
         numbers(found.values()[0].as_ref().expect("a gradient"))
     };
-    let together = (numbers(&model.forward(images).expect("it runs")), explain(images));
+    let together = (
+        numbers(&model.forward(images).expect("it runs")),
+        explain(images),
+    );
     let rows = images.dims()[0];
     let (outputs, gradients) = (together.0.len() / rows, together.1.len() / rows);
     for row in 0..rows {
-        let one = images.clone().slice([row..row + 1]);
+        let one = images.clone().narrow(0, row, 1);
         let output = numbers(&model.forward(&one).expect("it runs"));
-        assert_close("output", &together.0[row * outputs..][..outputs], &output, 1e-5);
+        assert_close(
+            "output",
+            &together.0[row * outputs..][..outputs],
+            &output,
+            1e-5,
+        );
         let gradient = explain(&one);
         let own = &together.1[row * gradients..][..gradients];
         assert_close("gradient", own, &gradient, 1e-4);

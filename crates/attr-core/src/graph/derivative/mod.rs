@@ -133,6 +133,12 @@ pub(crate) fn vjp(
         result[0] = Some(share);
         return Ok(result);
     }
+    if matches!(op, Op::MatMul | Op::Binary(Binary::Mul)) {
+        if let Some(grad) = arriving.swap_remove(0) {
+            result = product_backward(op, run, grad, &wanted)?;
+        }
+        return Ok(result);
+    }
     if only_first && has_backward(op) {
         // Moved, not shared, so that Burn's backward operations work in place.
         let Some(grad) = arriving.swap_remove(0) else {
@@ -183,7 +189,8 @@ fn has_backward(op: &Op) -> bool {
         | Op::AvgPool(_)
         | Op::AdaptiveAvgPool { .. }
         | Op::Reshape(_)
-        | Op::Permute(_) => true,
+        | Op::Permute(_)
+        | Op::BinaryScalar(Binary::Add | Binary::Sub | Binary::Mul | Binary::Div, _) => true,
         Op::Interpolate { mode, .. } => matches!(
             mode,
             Interpolation::Bilinear | Interpolation::Bicubic | Interpolation::Lanczos3
@@ -235,6 +242,9 @@ fn first_operand(op: &Op, run: &Run<'_>, grad: DispatchTensor) -> Result<Dispatc
             dims[1] = x.shape()[1];
             B::float_mul(grad, B::float_reshape(scale, Shape::from(dims)))
         }
+        Op::BinaryScalar(Binary::Mul, factor) => B::float_mul_scalar(grad, (*factor).into()),
+        Op::BinaryScalar(Binary::Div, divisor) => B::float_div_scalar(grad, (*divisor).into()),
+        Op::BinaryScalar(..) => grad,
         Op::Relu => B::relu_backward(output()?, grad),
         Op::Gelu => B::float_mul(grad, gelu_derivative(raw(0)?)),
         Op::Sigmoid => B::sigmoid_backward(output()?, grad),
@@ -273,6 +283,34 @@ fn first_operand(op: &Op, run: &Run<'_>, grad: DispatchTensor) -> Result<Dispatc
         }
         _ => return Err(Error::Internal("an operation has no backward operation")),
     })
+}
+
+/// The derivative of a product: of matrices, `g rᵀ` and `lᵀ g`; of elements, `g r` and `l g`.
+fn product_backward(
+    op: &Op,
+    run: &Run<'_>,
+    grad: Value,
+    wanted: &[bool],
+) -> Result<Vec<Option<Value>>, Error> {
+    let grad = grad.into_dispatch();
+    let rank = grad.shape().num_dims();
+    let of_matrices = matches!(op, Op::MatMul);
+    let mut shares = vec![None; 2];
+    for (i, share) in shares.iter_mut().enumerate().filter(|(i, _)| wanted[*i]) {
+        let other = operand(run.operands, 1 - i)?.into_dispatch();
+        let product = match (of_matrices, i) {
+            (false, _) => B::float_mul(grad.clone(), other),
+            (true, 0) => {
+                B::float_matmul(grad.clone(), B::float_swap_dims(other, rank - 2, rank - 1))
+            }
+            (true, _) => {
+                B::float_matmul(B::float_swap_dims(other, rank - 2, rank - 1), grad.clone())
+            }
+        };
+        let product = sum_to(product, &shape(&run.operands[i]));
+        *share = Some(Value::from_dispatch(product));
+    }
+    Ok(shares)
 }
 
 /// The derivative of GELU, `Φ(x) + x φ(x)`. Burn's own backward operation is that of the tanh
