@@ -73,7 +73,7 @@ impl Value {
     }
 
     /// The tensor of Burn.
-    #[cfg(feature = "flex")]
+    #[cfg(all(feature = "flex", not(feature = "burn-kernels")))]
     pub(crate) fn dispatch(&self) -> &DispatchTensor {
         &self.0
     }
