@@ -249,6 +249,10 @@ fn one_answer(
     (sweeps, given_names): (Sweeps, &Names),
 ) -> Result<Answer, Error> {
     let (entry, needs, given) = (asked.entry, asked.needs, &asked.given);
+    let explain = |part: &Part, target: &Target, shown: (&Bar, Sweeps)| {
+        let needs = (entry, needs);
+        part.explain(arguments, needs, given.clone(), target.clone(), shown)
+    };
     let bar = Bar::new(arguments.model.quiet);
     let start = Instant::now();
     let mut whole_target = None;
@@ -265,8 +269,7 @@ fn one_answer(
             }
         };
         let target = rows_of(&target, &rows);
-        let own = (given.clone(), target.clone(), (&bar, sweeps));
-        parts.push(part.explain(arguments, (entry, needs), own.0, own.1, own.2));
+        parts.push(explain(&part, &target, (&bar, sweeps)));
         if asked.repeat > 0 {
             done.push((part, target));
         }
@@ -279,8 +282,7 @@ fn one_answer(
     for _ in 0..asked.repeat {
         let (quiet, start) = (Bar::new(true), Instant::now());
         for (part, target) in &done {
-            let own = (given.clone(), target.clone(), (&quiet, Sweeps::None));
-            part.explain(arguments, (entry, needs), own.0, own.1, own.2)?;
+            explain(part, target, (&quiet, Sweeps::None))?;
         }
         times.push(start.elapsed());
     }

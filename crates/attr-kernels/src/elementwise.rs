@@ -15,16 +15,47 @@ const TASK: usize = 1 << 14;
 /// Elements whose intermediate results stay in the nearest cache.
 const BLOCK: usize = 256;
 
-/// `x Φ(x)` with the distribution function `Φ` of the standard normal distribution, to 1e-6.
-pub fn gelu(x: &[f32]) -> Vec<f32> {
+/// Applies `f` to tasks of `x` on all threads.
+///
+/// # Safety
+/// `f` must write all of its second slice.
+unsafe fn map(x: &[f32], f: impl Fn(&[f32], &mut [MaybeUninit<f32>]) + Sync) -> Vec<f32> {
     let run = |out: &mut [MaybeUninit<f32>]| {
         let parts = out.par_chunks_mut(TASK).zip(x.par_chunks(TASK));
-        parts.for_each(|(out, x)| {
-            Gelu {}.map(x, out);
-        });
+        parts.for_each(|(out, x)| f(x, out));
     };
-    // SAFETY: all are written.
+    // SAFETY: the caller promises that all are written.
     unsafe { filled(x.len(), run) }
+}
+
+/// Applies `f` to tasks of `x` and its gradients, `size` elements at a time, on all threads.
+///
+/// # Safety
+/// `f` must write all of its third slice.
+unsafe fn zip(
+    x: &[f32],
+    grad: &[f32],
+    size: usize,
+    f: impl Fn(&[f32], &[f32], &mut [MaybeUninit<f32>]) + Sync,
+) -> Vec<f32> {
+    assert_eq!(x.len(), grad.len(), "one gradient for each input");
+    let run = |out: &mut [MaybeUninit<f32>]| {
+        let pairs = out.par_chunks_mut(size).zip(x.par_chunks(size));
+        let parts = pairs.zip(grad.par_chunks(size)).with_min_len(TASK / size);
+        parts.for_each(|((out, x), grad)| f(x, grad, out));
+    };
+    // SAFETY: the caller promises that all are written.
+    unsafe { filled(x.len(), run) }
+}
+
+/// `x Φ(x)` with the distribution function `Φ` of the standard normal distribution, to 1e-6.
+pub fn gelu(x: &[f32]) -> Vec<f32> {
+    // SAFETY: all are written.
+    unsafe {
+        map(x, |x, out| {
+            Gelu {}.map(x, out);
+        })
+    }
 }
 
 /// `grad · (Φ(x) + x φ(x))`: the gradient of [`gelu`].
@@ -32,32 +63,19 @@ pub fn gelu(x: &[f32]) -> Vec<f32> {
 /// # Panics
 /// If the lengths differ.
 pub fn gelu_backward(x: &[f32], grad: &[f32]) -> Vec<f32> {
-    assert_eq!(x.len(), grad.len(), "one gradient for each input");
-    let run = |out: &mut [MaybeUninit<f32>]| {
-        let parts = out
-            .par_chunks_mut(TASK)
-            .zip(x.par_chunks(TASK))
-            .zip(grad.par_chunks(TASK));
-        parts.for_each(|((out, x), grad)| {
-            let blocks = out
-                .chunks_mut(BLOCK)
-                .zip(x.chunks(BLOCK))
-                .zip(grad.chunks(BLOCK));
-            for ((out, x), grad) in blocks {
-                let (mut erf, mut bell) = ([0.0; BLOCK], [0.0; BLOCK]);
-                let (erf, bell) = (&mut erf[..x.len()], &mut bell[..x.len()]);
-                for ((erf, bell), x) in erf.iter_mut().zip(&mut *bell).zip(x) {
-                    *erf = x * FRAC_1_SQRT_2;
-                    *bell = -0.5 * x * x;
-                }
-                Erf {}.map_mut(erf);
-                Exp {}.map_mut(bell);
-                gelu_slope(x, grad, erf, bell, out);
-            }
-        });
+    let block = |x: &[f32], grad: &[f32], out: &mut [MaybeUninit<f32>]| {
+        let (mut erf, mut bell) = ([0.0; BLOCK], [0.0; BLOCK]);
+        let (erf, bell) = (&mut erf[..x.len()], &mut bell[..x.len()]);
+        for ((erf, bell), x) in erf.iter_mut().zip(&mut *bell).zip(x) {
+            *erf = x * FRAC_1_SQRT_2;
+            *bell = -0.5 * x * x;
+        }
+        Erf {}.map_mut(erf);
+        Exp {}.map_mut(bell);
+        gelu_slope(x, grad, erf, bell, out);
     };
     // SAFETY: all are written.
-    unsafe { filled(x.len(), run) }
+    unsafe { zip(x, grad, BLOCK, block) }
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
@@ -72,12 +90,8 @@ fn gelu_slope(x: &[f32], grad: &[f32], erf: &[f32], bell: &[f32], out: &mut [May
 
 /// `x`, but at least `min` and at most `max`; what is not a number stays so.
 pub fn clamp(x: &[f32], min: f32, max: f32) -> Vec<f32> {
-    let run = |out: &mut [MaybeUninit<f32>]| {
-        let parts = out.par_chunks_mut(TASK).zip(x.par_chunks(TASK));
-        parts.for_each(|(out, x)| limit(x, min, max, out));
-    };
     // SAFETY: all are written.
-    unsafe { filled(x.len(), run) }
+    unsafe { map(x, |x, out| limit(x, min, max, out)) }
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
@@ -94,16 +108,8 @@ fn limit(x: &[f32], min: f32, max: f32, out: &mut [MaybeUninit<f32>]) {
 /// # Panics
 /// If the lengths differ.
 pub fn clamp_backward(x: &[f32], grad: &[f32], min: f32, max: f32) -> Vec<f32> {
-    assert_eq!(x.len(), grad.len(), "one gradient for each input");
-    let run = |out: &mut [MaybeUninit<f32>]| {
-        let parts = out
-            .par_chunks_mut(TASK)
-            .zip(x.par_chunks(TASK))
-            .zip(grad.par_chunks(TASK));
-        parts.for_each(|((out, x), grad)| inside(x, grad, min, max, out));
-    };
     // SAFETY: all are written.
-    unsafe { filled(x.len(), run) }
+    unsafe { zip(x, grad, TASK, |x, grad, out| inside(x, grad, min, max, out)) }
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{ModelArguments, QuestionArguments, files_in};
+use super::{ModelArguments, QuestionArguments, read_files};
 
 /// What explanations are judged on: a model, its inputs and what absent features become.
 #[derive(Args, Clone)]
@@ -65,17 +65,9 @@ pub struct GroundArguments {
 impl GroundArguments {
     /// The files that are read: no output may overwrite them.
     pub fn read_files(&self) -> Vec<&Path> {
-        let model = &self.model;
-        let texts = [
-            &model.input,
-            &model.constant,
-            &self.baseline,
-            &self.feature_mask,
-        ];
-        let named = files_in(texts.into_iter().flatten().chain(&self.target));
-        let others = [&self.masks, &self.training].into_iter().flatten();
-        let others = others.map(|path| &**path);
-        named.chain([model.model.as_path()]).chain(others).collect()
+        let texts = [&self.baseline, &self.feature_mask].into_iter().flatten();
+        let others = [&self.masks, &self.training];
+        read_files(&self.model, texts.chain(&self.target), others)
     }
 
     /// The question to methods, as `attrx explain` would ask it.

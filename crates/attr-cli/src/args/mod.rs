@@ -156,6 +156,18 @@ pub struct MethodsArguments {
     pub json: bool,
 }
 
+/// The files that a model and its inputs are read from, with those that `texts` and `others` name.
+fn read_files<'a>(
+    model: &'a ModelArguments,
+    texts: impl IntoIterator<Item = &'a String>,
+    others: impl IntoIterator<Item = &'a Option<PathBuf>>,
+) -> Vec<&'a Path> {
+    let inputs = model.input.iter().chain(&model.constant);
+    let named = files_in(inputs.chain(texts));
+    let others = others.into_iter().flatten().map(|path| &**path);
+    named.chain([model.model.as_path()]).chain(others).collect()
+}
+
 /// The files that texts of the form FILE or NAME=FILE name; a file's name may have an equals sign.
 fn files_in<'a>(texts: impl IntoIterator<Item = &'a String>) -> impl Iterator<Item = &'a Path> {
     let texts = texts.into_iter();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{ModelArguments, files_in};
+use super::{ModelArguments, read_files};
 
 /// The question: a model, its inputs, the methods and their settings.
 #[derive(Args, Clone)]
@@ -93,14 +93,7 @@ pub struct QuestionArguments {
 impl QuestionArguments {
     /// The files that are read: no output may overwrite them.
     pub fn read_files(&self) -> Vec<&Path> {
-        let model = &self.model;
-        let texts = [
-            &model.input,
-            &model.constant,
-            &self.baseline,
-            &self.feature_mask,
-        ];
-        let named = files_in(texts.into_iter().flatten().chain(&self.target));
+        let texts = [&self.baseline, &self.feature_mask].into_iter().flatten();
         let others = [
             &self.training,
             &self.encoder,
@@ -108,8 +101,7 @@ impl QuestionArguments {
             &self.labels,
             &self.features,
         ];
-        let others = others.into_iter().flatten().map(|path| &**path);
-        named.chain([model.model.as_path()]).chain(others).collect()
+        read_files(&self.model, texts.chain(&self.target), others)
     }
 }
 

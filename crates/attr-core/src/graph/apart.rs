@@ -74,12 +74,8 @@ impl Graph {
             Op::Select { dim } => *dim > 0 && first_only,
             // In a product of matrices alone, the second mixes rows of the first.
             Op::MatMul => rank > 2 || first_only,
-            Op::Linear
-            | Op::Conv(_)
-            | Op::ConvTranspose(_)
-            | Op::BatchNorm { .. }
-            | Op::LayerNorm { .. }
-            | Op::PRelu => first_only,
+            Op::Linear | Op::Conv(_) | Op::ConvTranspose(_) | Op::LayerNorm { .. } => first_only,
+            op if op.is_elementwise() => first_only,
             // The table has rows of its own.
             Op::Embedding => !varies[node.operands[0]],
             Op::Slice(ranges) => ranges.first().is_none_or(|range| {
@@ -100,29 +96,13 @@ impl Graph {
             | Op::DeformConv { .. }
             | Op::GridSample { .. }
             | Op::Expand(_)
-            | Op::Relu
-            | Op::LeakyRelu { .. }
-            | Op::Gelu
-            | Op::Sigmoid
-            | Op::HardSigmoid { .. }
-            | Op::LogSigmoid
-            | Op::Unary(_)
-            | Op::BinaryScalar(..)
-            | Op::CompareScalar(..)
-            | Op::Clamp { .. }
             | Op::MaxPool { .. }
             | Op::AvgPool(_)
             | Op::AdaptiveAvgPool { .. }
             | Op::Interpolate { .. }
-            | Op::Unfold4d { .. }
-            | Op::Cast(_) => true,
-            Op::Reduce(_, None)
-            | Op::SliceAssign(_)
-            | Op::Scatter { .. }
-            | Op::GatherNd
-            | Op::ScatterNd { .. }
-            | Op::SelectAssign { .. }
-            | Op::Full { .. } => false,
+            | Op::Unfold4d { .. } => true,
+            // Anything else may mix rows.
+            _ => false,
         }
     }
 }

@@ -480,6 +480,27 @@ impl Op {
         }
     }
 
+    /// Whether this treats each element of its first operand separately, with further operands that
+    /// have one number per channel.
+    pub(super) fn is_elementwise(&self) -> bool {
+        matches!(
+            self,
+            Self::Relu
+                | Self::LeakyRelu { .. }
+                | Self::PRelu
+                | Self::Gelu
+                | Self::Sigmoid
+                | Self::HardSigmoid { .. }
+                | Self::LogSigmoid
+                | Self::Unary(_)
+                | Self::BinaryScalar(..)
+                | Self::CompareScalar(..)
+                | Self::Clamp { .. }
+                | Self::Cast(_)
+                | Self::BatchNorm { .. }
+        )
+    }
+
     /// Whether this is a nonlinearity with an operation of its own, or a softmax.
     ///
     /// Softmaxes mix the elements of a row, so what holds for elementwise functions may not hold

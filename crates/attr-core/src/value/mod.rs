@@ -350,10 +350,11 @@ impl Value {
     pub fn to_vec(&self) -> Result<Vec<f32>, Error> {
         let data = self.to_data()?;
         // The usual type need not be converted, which takes far longer than a copy.
-        match data.try_into_vec::<f32>() {
-            Ok(numbers) => Ok(numbers),
-            Err(_) => Ok(self.to_data()?.iter::<f32>().collect()),
+        if data.dtype() != DType::F32 {
+            return Ok(data.iter::<f32>().collect());
         }
+        let numbers = data.try_into_vec::<f32>();
+        numbers.map_err(|error| Error::Device(format!("{error:?}")))
     }
 
     /// Copies the elements to the host, with their shape and type.

@@ -112,27 +112,6 @@ fn unpadded(op: &Op) -> Op {
     }
 }
 
-/// Whether an operation treats each element of its first operand separately, with further operands
-/// that have one number per channel.
-fn elementwise(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Relu
-            | Op::LeakyRelu { .. }
-            | Op::PRelu
-            | Op::Gelu
-            | Op::Sigmoid
-            | Op::HardSigmoid { .. }
-            | Op::LogSigmoid
-            | Op::Unary(_)
-            | Op::BinaryScalar(..)
-            | Op::CompareScalar(..)
-            | Op::Clamp { .. }
-            | Op::Cast(_)
-            | Op::BatchNorm { .. }
-    )
-}
-
 impl Graph {
     /// Returns the graph's activations on one row, for runs on rows that differ from it in a window
     /// of `size` (per spatial dimension) of an input; `None` if such runs cost no less than whole
@@ -206,7 +185,9 @@ impl Graph {
                     }
                     reached
                 }
-                None if elementwise(&node.op) || matches!(node.op, Op::Binary(_)) => size.clone(),
+                None if node.op.is_elementwise() || matches!(node.op, Op::Binary(_)) => {
+                    size.clone()
+                }
                 _ => continue,
             };
             handled += 1;
@@ -307,7 +288,7 @@ impl NearRow {
     ) -> Result<Vec<Rows>, Error> {
         let local = match &node.op {
             Op::Binary(_) | Op::Compare(_) => self.meet(node, states)?,
-            op if elementwise(op) => self.each(node, states)?,
+            op if op.is_elementwise() => self.each(node, states)?,
             op => match sights(op, node, &self.graph) {
                 Some((sights, fill)) => self.look(node, states, &sights, fill)?,
                 None => None,

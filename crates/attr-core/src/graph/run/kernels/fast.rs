@@ -36,7 +36,16 @@ pub(crate) fn in_parallel<T: Send, R: Send>(
 /// long as the weights live.
 #[derive(Default)]
 pub(crate) struct Kernels {
-    prepared: Mutex<HashMap<(usize, Packing), Entry>>,
+    prepared: Mutex<HashMap<Key, Entry>>,
+}
+
+/// What a prepared weight was made of and for: views of one memory may show other numbers.
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    memory: usize,
+    start: usize,
+    strides: Vec<isize>,
+    packing: Packing,
 }
 
 /// A prepared weight, and the memory of the original. While this exists no other tensor has its
@@ -176,25 +185,26 @@ impl Kernels {
     }
 
     fn prepared(&self, packing: Packing, weight: &FlexTensor) -> Arc<Packed> {
-        let memory = weight.data_arc();
-        let key = (Arc::as_ptr(&memory) as usize, packing);
+        let (memory, layout) = (weight.data_arc(), weight.layout());
+        let key = Key {
+            memory: Arc::as_ptr(&memory) as usize,
+            start: layout.start_offset(),
+            strides: layout.strides().to_vec(),
+            packing,
+        };
         // A poisoned map is as good as any: entries are added whole.
         let lock = || self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        // A view of the memory may show other numbers than the whole.
-        let whole = weight.layout().is_contiguous() && weight.layout().start_offset() == 0;
-        if whole && let Some(entry) = lock().get(&key) {
+        if let Some(entry) = lock().get(&key) {
             return entry.prepared.clone();
         }
-        let prepared = Arc::new(key.1.prepare(&numbers(weight)));
-        if whole {
-            let mut all = lock();
-            all.retain(|_, entry| entry.weight.strong_count() > 0);
-            let entry = Entry {
-                weight: Arc::downgrade(&memory),
-                prepared: prepared.clone(),
-            };
-            all.insert(key, entry);
-        }
+        let prepared = Arc::new(key.packing.prepare(&numbers(weight)));
+        let entry = Entry {
+            weight: Arc::downgrade(&memory),
+            prepared: prepared.clone(),
+        };
+        let mut all = lock();
+        all.retain(|_, entry| entry.weight.strong_count() > 0);
+        all.insert(key, entry);
         prepared
     }
 }
