@@ -10,8 +10,8 @@ use super::side_by_side;
 use crate::build::{Gradients, Seeds};
 use crate::graph::{FunctionRecorder, LayerGroup, ModuleRecorder, NearRow, Place, SlotId};
 use crate::method::Counter;
-use crate::walk::{Composite, Pass, Plan};
-use crate::{Error, Inputs, Layer, Model, Output, Value, Values};
+use crate::walk::{Composite, GradientEverywhere, Pass, Plan, Walk};
+use crate::{Error, Inputs, Kind, Layer, Model, Output, Value, Values};
 
 /// A Burn module as a graph of named layers that can be run forward and backward, whole or in part.
 ///
@@ -506,7 +506,19 @@ impl<I: Inputs> Model<I> for Traced {
     }
 
     fn gradients(&self, inputs: Values, seeds: &Seeds<'_>) -> Result<Gradients, Error> {
-        side_by_side::gradients(&self.fold_batch_norm(), &inputs, seeds)
+        let model = self.fold_batch_norm();
+        let pass = model.pass(&inputs, &model.plan(&GradientEverywhere, &inputs)?)?;
+        let output = pass.output()?;
+        if output.kind() != Kind::Float {
+            return Err(Error::NoGradient { input: 0 });
+        }
+        let walked = seeds(&output)?.into_iter();
+        let walked = walked.map(|seed| Ok(pass.walk(Walk::from_output(seed))?.inputs));
+        Ok(Gradients {
+            inputs: walked.collect::<Result<_, Error>>()?,
+            forward_passes: 1,
+            output,
+        })
     }
 
     /// Does nothing: the trace was recorded in inference mode.

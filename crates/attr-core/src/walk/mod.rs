@@ -10,6 +10,7 @@
 //! plan.rs       Plan: the choices for one graph, with what rules prepared
 //! stand.rs      the values of a forward pass, for the rows of a walk
 //! pass.rs       Pass: one forward pass, which any number of walks stand on
+//! parts.rs      a forward pass in parts of the batch that run side by side
 //! shares.rs     Reads, Shares: what a rule reads and hands back
 //! rule.rs       Rule: prepare, forward, backward
 //! view.rs       NodeView: what a rule sees of its node during a walk
@@ -24,6 +25,7 @@ mod composite;
 mod gate;
 mod info;
 mod ledger;
+mod parts;
 mod pass;
 mod plan;
 mod record;

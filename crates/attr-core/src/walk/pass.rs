@@ -2,11 +2,11 @@
 
 use std::cell::OnceCell;
 
+use super::parts::Parts;
 use super::plan::Plan;
-use super::stand::{Forward, Stand, not_kept};
-use super::stretches;
-use super::traverse::{Walk, Walked, traverse};
-use crate::graph::{Activations, Graph};
+use super::stand::not_kept;
+use super::traverse::{Walk, Walked};
+use crate::graph::Graph;
 use crate::method::Counter;
 use crate::{Error, Value, Values, Work};
 
@@ -38,7 +38,7 @@ use crate::{Error, Value, Values, Work};
 /// # }
 /// ```
 pub struct Pass {
-    forward: Forward,
+    forward: Parts,
     /// The number of the caller's rows; the rest are padding for a graph bound to its row count.
     rows: usize,
     selectable: OnceCell<bool>,
@@ -52,10 +52,9 @@ impl Pass {
         reference: Option<Values>,
         work: Counter,
     ) -> Result<Self, Error> {
-        let rows = inputs.rows();
         Ok(Self {
-            forward: Forward::new(plan, inputs, reference, work)?,
-            rows,
+            rows: inputs.rows(),
+            forward: Parts::new(plan, inputs, reference, &work)?,
             selectable: OnceCell::new(),
         })
     }
@@ -75,7 +74,7 @@ impl Pass {
     /// The work of this pass and its walks so far; for a pass made by a method, the work of the
     /// whole explanation.
     pub fn work(&self) -> Work {
-        self.forward.work.get()
+        self.forward.work().get()
     }
 
     /// The inputs.
@@ -85,7 +84,7 @@ impl Pass {
 
     /// The plan.
     pub fn plan(&self) -> &Plan {
-        &self.forward.plan
+        self.forward.plan()
     }
 
     /// The model's output.
@@ -93,7 +92,7 @@ impl Pass {
     /// # Errors
     /// None for a pass that [`Traced::pass`](crate::Traced::pass) made.
     pub fn output(&self) -> Result<Value, Error> {
-        Ok(self.own(self.forward.run.get(self.graph().output)?.clone()))
+        Ok(self.own(self.forward.activation(self.graph().output)?))
     }
 
     /// The output for the reference; `None` if there is no reference.
@@ -101,11 +100,8 @@ impl Pass {
     /// # Errors
     /// As [`output`](Self::output).
     pub fn reference_output(&self) -> Result<Option<Value>, Error> {
-        let Some((_, reference)) = &self.forward.reference else {
-            return Ok(None);
-        };
-        let output = reference.get(self.graph().output)?.clone();
-        Ok(Some(self.own(output)))
+        let output = self.forward.reference_activation(self.graph().output)?;
+        Ok(output.map(|output| self.own(output)))
     }
 
     /// The output of a layer that the plan [ends at](Plan::to_layers) or
@@ -114,7 +110,9 @@ impl Pass {
     /// # Errors
     /// [`Error::UnknownLayer`]; [`Error::Layer`] if the layer's activation was not kept.
     pub fn activation(&self, layer: &str) -> Result<Value, Error> {
-        self.of_layer(&self.forward.run, layer)
+        let slot = self.graph().layer(layer)?;
+        let value = self.forward.activation(slot);
+        Ok(self.own(value.map_err(|_| not_kept(layer))?))
     }
 
     /// The output of a layer for the reference; `None` if there is no reference.
@@ -122,16 +120,10 @@ impl Pass {
     /// # Errors
     /// As [`activation`](Self::activation).
     pub fn reference_activation(&self, layer: &str) -> Result<Option<Value>, Error> {
-        let reference = self.forward.reference.as_ref();
-        reference
-            .map(|(_, reference)| self.of_layer(reference, layer))
-            .transpose()
-    }
-
-    fn of_layer(&self, run: &Activations, layer: &str) -> Result<Value, Error> {
         let slot = self.graph().layer(layer)?;
-        let value = run.get(slot).map_err(|_| not_kept(layer))?;
-        Ok(self.own(value.clone()))
+        let value = self.forward.reference_activation(slot);
+        let value = value.map_err(|_| not_kept(layer))?;
+        Ok(value.map(|value| self.own(value)))
     }
 
     /// The shape of a layer's output in this pass.
@@ -140,7 +132,7 @@ impl Pass {
     /// [`Error::UnknownLayer`] with the nearest names.
     pub fn shape(&self, layer: &str) -> Result<Vec<usize>, Error> {
         let slot = self.graph().layer(layer)?;
-        let mut shape = self.graph().shape_at(slot, self.forward.run.place.rows);
+        let mut shape = self.graph().shape_at(slot, self.forward.inputs.rows());
         if self.rows < self.forward.inputs.rows()
             && let Some(rows) = shape.first_mut()
         {
@@ -175,9 +167,9 @@ impl Pass {
 
     fn walk_on(&self, mut walk: Walk<'_>) -> Result<Walked, Error> {
         let total = self.forward.inputs.rows();
-        let rows = walk.rows.take().map(<[usize]>::to_vec);
+        let rows = walk.rows.take();
         let Some(rows) = rows.filter(|rows| !rows.iter().copied().eq(0..total)) else {
-            return traverse(Stand::on_all(&self.forward), walk);
+            return self.forward.walk(None, walk);
         };
         if let Some(&row) = rows.iter().find(|&&row| row >= self.rows) {
             return Err(Error::Rows {
@@ -186,26 +178,17 @@ impl Pass {
             });
         }
         if self.selectable() {
-            return stretches::walk(&self.forward, &rows, walk);
+            return self.forward.walk(Some(rows), walk);
         }
         // Some tensor has no separate batch dimension: the rows run forward once more.
-        let reference = self
-            .forward
-            .reference
-            .as_ref()
-            .map(|(values, _)| values.select(&rows));
-        let inputs = self.forward.inputs.select(&rows);
-        Self::new(
-            &self.forward.plan,
-            inputs,
-            reference,
-            self.forward.work.clone(),
-        )?
-        .walk_on(walk)
+        let reference = self.forward.reference.as_ref();
+        let reference = reference.map(|values| values.select(rows));
+        let inputs = self.forward.inputs.select(rows);
+        Self::new(self.plan(), inputs, reference, self.forward.work().clone())?.walk_on(walk)
     }
 
     fn graph(&self) -> &Graph {
-        &self.forward.plan.choices.graph
+        &self.plan().choices.graph
     }
 
     /// The caller's rows of an activation.
@@ -221,7 +204,7 @@ impl Pass {
     fn selectable(&self) -> bool {
         *self.selectable.get_or_init(|| {
             let graph = self.graph();
-            let read = self.forward.plan.reads();
+            let read = self.plan().reads();
             graph.rows.is_none() && read.iter().all(|&slot| graph.batch(slot).is_ok())
         })
     }

@@ -1,6 +1,6 @@
 //! The values of one forward pass, and the rows of it that a walk uses.
 
-use std::cell::OnceCell;
+use std::sync::OnceLock;
 
 use super::plan::{Choices, Plan};
 use super::view::{NodeView, Views};
@@ -15,7 +15,7 @@ pub(super) struct Forward {
     pub run: Activations,
     pub reference: Option<(Values, Activations)>,
     /// Per node, what its rule computed from the forward pass.
-    computed: Vec<OnceCell<Vec<Value>>>,
+    computed: Vec<OnceLock<Vec<Value>>>,
     pub work: Counter,
 }
 
@@ -52,16 +52,25 @@ impl Forward {
         let first = runs
             .next()
             .ok_or(Error::Internal("a pass without inputs"))?;
-        let ((inputs, forward), reference) = (first?, runs.next().transpose()?);
-        work.count(inputs.rows(), 1 + usize::from(reference.is_some()), 0);
-        Ok(Self {
+        Ok(Self::of(plan, first?, runs.next().transpose()?, &work))
+    }
+
+    /// Puts together what ran already.
+    pub fn of(
+        plan: &Plan,
+        (inputs, run): (Values, Activations),
+        reference: Option<(Values, Activations)>,
+        work: &Counter,
+    ) -> Self {
+        let nodes = plan.choices.graph.nodes.iter();
+        Self {
             plan: plan.clone(),
-            computed: graph.nodes.iter().map(|_| OnceCell::new()).collect(),
+            computed: nodes.map(|_| OnceLock::new()).collect(),
             inputs,
-            run: forward,
+            run,
             reference,
-            work,
-        })
+            work: work.clone(),
+        }
     }
 }
 

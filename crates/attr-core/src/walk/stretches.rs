@@ -3,10 +3,10 @@
 use burn::backend::DispatchDevice;
 
 use super::stand::{Forward, Stand};
-use super::traverse::{Keep, Walk, Walked, traverse};
+use super::traverse::{Walk, Walked, traverse};
 use crate::graph::SlotId;
 use crate::value::is_cpu;
-use crate::{Error, Value};
+use crate::Error;
 
 /// The most bytes that the largest activation of a stretch may take. On a CPU larger ones are
 /// slower: no cache holds them, and the allocator requests each from the system anew. 64 rows of
@@ -25,22 +25,11 @@ fn largest(device: &DispatchDevice) -> usize {
 
 /// Walks on `rows` of a pass whose activations can be selected by row.
 pub(super) fn walk(forward: &Forward, rows: &[usize], walk: Walk<'_>) -> Result<Walked, Error> {
-    let layers = match &walk.keep {
-        // A ledger has one entry for each node, weights one share.
-        _ if walk.ledger || walk.weights => None,
-        Keep::Inputs => Some(&[][..]),
-        Keep::Layers(layers) => Some(*layers),
-        // These show or give every node's rows together.
-        Keep::All | Keep::Visit(_) => None,
-    };
-    let (layers, at_once) = match layers {
+    let (layers, at_once) = match walk.separable() {
         Some(layers) => (layers, at_once(forward, &walk, layers)?),
         None => (&[][..], usize::MAX),
     };
-    // The walk itself rejects what does not fit.
-    let mut masks = walk.gates.iter().map(|(_, through, _)| through.rows());
-    let fits = walk.seed.rows() == rows.len() && masks.all(|own| own == 1 || own == rows.len());
-    if rows.len() <= at_once || !fits {
+    if rows.len() <= at_once || !walk.fits(rows.len()) {
         return traverse(Stand::on(forward, rows), walk);
     }
     let starts = (0..rows.len()).step_by(at_once);
@@ -49,7 +38,7 @@ pub(super) fn walk(forward: &Forward, rows: &[usize], walk: Walk<'_>) -> Result<
         let own = &rows[range.clone()];
         traverse(Stand::on(forward, own), walk.part(range, layers)?)
     });
-    joined(parts.collect::<Result<_, _>>()?)
+    Walked::joined(parts.collect::<Result<_, _>>()?)
 }
 
 /// The number of rows in a stretch; all of them if what the walk takes and returns cannot be cut
@@ -77,28 +66,4 @@ fn at_once(forward: &Forward, walk: &Walk<'_>, layers: &[&str]) -> Result<usize,
     });
     let row = bytes.max().unwrap_or(0).max(1);
     Ok((largest(&graph.device) / row).max(1))
-}
-
-/// Joins the results of the parts into that of the whole walk.
-fn joined(parts: Vec<Walked>) -> Result<Walked, Error> {
-    let of = |pick: fn(&Walked) -> &Vec<Option<Value>>| {
-        let count = parts.first().map_or(0, |part| pick(part).len());
-        let column = |i: usize| parts.iter().map(|part| pick(part)[i].clone()).collect();
-        (0..count)
-            .map(|i| rows_of(column(i)))
-            .collect::<Result<Vec<_>, Error>>()
-    };
-    Ok(Walked {
-        inputs: of(|part| &part.inputs)?,
-        layers: of(|part| &part.layers)?,
-        nodes: Vec::new(),
-        ledger: None,
-        weights: Vec::new(),
-    })
-}
-
-/// Joins the rows of all parts. Whether anything arrives depends on the graph, not on the rows.
-fn rows_of(parts: Vec<Option<Value>>) -> Result<Option<Value>, Error> {
-    let parts: Option<Vec<Value>> = parts.into_iter().collect();
-    parts.map(Value::cat_rows).transpose()
 }

@@ -15,7 +15,7 @@ use crate::graph::{self, Graph, SlotId, Source};
 use crate::{Error, Value};
 
 /// A function that sees what arrives at a node's output during a walk.
-pub type Visitor<'a> = dyn FnMut(&NodeInfo<'_>, &Value) -> Result<(), Error> + 'a;
+pub type Visitor<'a> = dyn FnMut(&NodeInfo<'_>, &Value) -> Result<(), Error> + Send + 'a;
 
 /// What a walk keeps besides what arrives at the inputs.
 #[derive(Default)]
@@ -108,6 +108,24 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// The layers that are kept, if some rows can walk without the others.
+    pub(super) fn separable(&self) -> Option<&'a [&'a str]> {
+        match &self.keep {
+            // A ledger has one entry for each node, weights one share.
+            _ if self.ledger || self.weights => None,
+            Keep::Inputs => Some(&[]),
+            Keep::Layers(layers) => Some(layers),
+            // These show or give every node's rows together.
+            Keep::All | Keep::Visit(_) => None,
+        }
+    }
+
+    /// Whether it has as many rows as it runs on. If not, the walk itself says what is wrong.
+    pub(super) fn fits(&self, rows: usize) -> bool {
+        let mut masks = self.gates.iter().map(|(_, through, _)| through.rows());
+        self.seed.rows() == rows && masks.all(|own| own == 1 || own == rows)
+    }
+
     /// Returns the walk restricted to `rows` that keeps `layers`.
     pub(super) fn part(&self, rows: Range<usize>, layers: &'a [&'a str]) -> Result<Self, Error> {
         let gates = self.gates.iter().map(|(layer, through, around)| {
@@ -175,6 +193,25 @@ impl Walked {
             })
         });
         each.collect()
+    }
+
+    /// Joins the results of parts of a walk, in order.
+    pub(super) fn joined(parts: Vec<Self>) -> Result<Self, Error> {
+        let of = |pick: fn(&Self) -> &Vec<Option<Value>>| {
+            let count = parts.first().map_or(0, |part| pick(part).len());
+            let column = |i: usize| parts.iter().map(move |part| pick(part)[i].clone());
+            // Whether anything arrives depends on the graph, not on the rows.
+            let rows = (0..count).map(|i| column(i).collect::<Option<Vec<Value>>>());
+            rows.map(|rows| rows.map(Value::cat_rows).transpose())
+                .collect::<Result<Vec<_>, Error>>()
+        };
+        Ok(Self {
+            inputs: of(|part| &part.inputs)?,
+            layers: of(|part| &part.layers)?,
+            nodes: Vec::new(),
+            ledger: None,
+            weights: Vec::new(),
+        })
     }
 
     pub(super) fn map(mut self, f: impl Fn(Value) -> Value) -> Self {

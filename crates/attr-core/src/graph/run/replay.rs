@@ -20,6 +20,24 @@ impl Activations {
             .ok_or(Error::Internal("an activation was not kept"))
     }
 
+    /// Joins the values of parts of a batch: the rows of those that vary, which have the batch
+    /// first; the others are the same everywhere.
+    pub fn joined(parts: Vec<&Self>, varies: &[bool]) -> Result<Self, Error> {
+        let first = parts.first().ok_or(Error::Internal("no parts to join"))?;
+        let mut place = first.place.clone();
+        place.rows = parts.iter().map(|part| part.place.rows).sum();
+        let values = first.values.iter().enumerate().map(|(slot, value)| {
+            if !varies[slot] {
+                return Ok(value.clone());
+            }
+            let each = parts.iter().map(|part| part.values[slot].clone());
+            let each: Option<Vec<Value>> = each.collect();
+            each.map(Value::cat_rows).transpose()
+        });
+        let values = values.collect::<Result<_, Error>>()?;
+        Ok(Self { values, place })
+    }
+
     /// The values of several slots.
     pub fn all(&self, slots: &[SlotId]) -> Result<Vec<Value>, Error> {
         slots.iter().map(|&s| self.get(s).cloned()).collect()
