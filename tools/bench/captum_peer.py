@@ -31,7 +31,7 @@ result and the sum of all of them, or why the request failed:
 - `features`: `elements`, `cells` of a 7x7 grid, `tokens`, or a number of groups;
 - `window` and `strides`: for occlusion;
 - `layer`: for the methods of layers;
-- `warm` (false): whether a run that does not count comes right before;
+- `warm` (0): for how many milliseconds runs that do not count come right before;
 - `save` (false): whether the result is written to `result.npy`;
 - `memory` (false): whether the answer has `mib`, by how much the resident memory grew;
 - `seed` (0): of PyTorch's random numbers.

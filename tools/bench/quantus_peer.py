@@ -45,7 +45,7 @@ The fields of a request, all but `case` optional:
 - `features_in_step` (1): for `pixel_flipping`;
 - `percentages` (Quantus' own): for `road`;
 - `channels_last` (false): convolutions in PyTorch's other order of memory;
-- `warm` (false): whether a run that does not count comes right before;
+- `warm` (0): for how many milliseconds runs that do not count come right before;
 - `seed` (0): of the random numbers.
 
 The first run of a case includes what libraries load lazily: warm up before timing. The
@@ -67,7 +67,7 @@ import numpy as np
 import quantus
 import torch
 from models import Digits, arrange
-from peer import FIRST, serve
+from peer import FIRST, serve, warm_up
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import resnet18
@@ -226,8 +226,7 @@ def road(models, request):
 def answer(models, request):
     """Run one request and time it."""
     run = CASES[request["case"]](models, request)
-    if request.get("warm"):
-        run()
+    warm_up(run, request)
     seed = request.get("seed", 0)
     torch.manual_seed(seed)
     np.random.seed(seed)

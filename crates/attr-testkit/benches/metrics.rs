@@ -12,7 +12,7 @@
 mod peer;
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use attr_core::{FeatureMask, Method, Target, Traced};
 use attr_gradient::{DeepLift, InputXGradient, IntegratedGradients, Saliency};
@@ -90,8 +90,8 @@ impl Subject {
 /// How each side runs the metrics on one model.
 struct Settings {
     runs: usize,
-    /// Whether runs are so short that each needs another one before.
-    warm: bool,
+    /// For how many milliseconds each side runs before a run that counts.
+    warm: u64,
     /// Rows that Captum takes at once, of infidelity and of sensitivity.
     at_once: [usize; 2],
     /// Steps of deletion and of pixel flipping.
@@ -114,8 +114,9 @@ fn points(score: &Score, skipped: usize) -> Vec<f32> {
 /// Runs both sides in turn, unless others were asked for, and prints medians and the median of the
 /// ratios.
 ///
-/// If a case has `warm`, each side runs once more before every time that counts: threads of the other
-/// side that still look for work, and caches that it has filled, would slow down a short run.
+/// If a case has `warm`, each side runs for so many milliseconds before every time that counts: threads
+/// of the other side that still look for work, and caches that it has filled, would slow down a short
+/// run.
 fn compare(
     subject: &Subject,
     metric: &str,
@@ -142,7 +143,9 @@ fn compare(
     let (mut own, mut theirs) = (Times::default(), Times::default());
     let mut difference = None;
     for run in 0..=settings.runs {
-        if case["warm"] == true {
+        let warm = Duration::from_millis(case["warm"].as_u64().unwrap_or(0));
+        let before = Instant::now();
+        while before.elapsed() < warm {
             ours();
         }
         let start = Instant::now();
@@ -348,7 +351,7 @@ fn main() {
     let mut peer = Peer::start("quantus_peer.py", "ATTR_PEER_PYTHON", &folder);
     let settings = Settings {
         runs: 15,
-        warm: true,
+        warm: 30,
         at_once: [640, 320],
         steps: [8, 64],
         channels_last: false,
@@ -367,7 +370,7 @@ fn main() {
     }
     let settings = Settings {
         runs: 3,
-        warm: false,
+        warm: 0,
         at_once: [20, 20],
         steps: [12, 48],
         channels_last: false,

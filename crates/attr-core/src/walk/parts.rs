@@ -103,7 +103,12 @@ impl Parts {
             }
             None => None,
         };
-        let whole = Forward::of(self.plan(), (self.inputs.clone(), run), reference, self.work());
+        let whole = Forward::of(
+            self.plan(),
+            (self.inputs.clone(), run),
+            reference,
+            self.work(),
+        );
         Ok(self.whole.get_or_init(|| whole))
     }
 

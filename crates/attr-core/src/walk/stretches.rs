@@ -4,9 +4,9 @@ use burn::backend::DispatchDevice;
 
 use super::stand::{Forward, Stand};
 use super::traverse::{Walk, Walked, traverse};
+use crate::Error;
 use crate::graph::SlotId;
 use crate::value::is_cpu;
-use crate::Error;
 
 /// The most bytes that the largest activation of a stretch may take. On a CPU larger ones are
 /// slower: no cache holds them, and the allocator requests each from the system anew. 64 rows of

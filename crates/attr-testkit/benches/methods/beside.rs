@@ -61,8 +61,9 @@ pub struct Rival<'a> {
 }
 
 impl Rival<'_> {
-    /// Returns the milliseconds of one run; a quick one gets another run before.
-    pub fn run(&mut self, best: bool, warm: bool) -> f64 {
+    /// Returns the milliseconds of one run, after as many milliseconds of runs that do not count as
+    /// asked for.
+    pub fn run(&mut self, best: bool, warm: u64) -> f64 {
         let manner = if best {
             self.best.clone()
         } else {

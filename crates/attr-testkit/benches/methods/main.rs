@@ -25,7 +25,7 @@ use serde_json::json;
 
 use beside::{Beside, Manner};
 use cases::Case;
-use measure::{Floor, timed, with_memory};
+use measure::{Floor, repeated, timed, with_memory};
 use peer::{Times, asked, ratio, record};
 use subjects::{Built, Subject};
 
@@ -34,9 +34,10 @@ const RUNS: [usize; 2] = [3, 15];
 /// After so many milliseconds of each side, runs end.
 const ENOUGH_MS: f64 = 4000.0;
 /// A run that takes less is disturbed by what the other side left behind. Threads that still look for
-/// work give up during a pause, and each side runs once more before every time that counts.
+/// work give up during a pause, and each side runs for a while before every time that counts.
 const QUICK_MS: f64 = 50.0;
 const PAUSE: Duration = Duration::from_millis(20);
+const WARM_MS: u64 = 30;
 /// The norm of the difference, in parts of the result's norm, that passes as the same. Single numbers
 /// may differ by more: rounding decides on which side of a kink they are.
 const TOLERANCE: f64 = 1e-3;
@@ -60,6 +61,7 @@ fn row(
     let difference = difference.map(|_| difference_of(&found.values, folder));
     let [mut own, mut best, mut default] = [const { Times(Vec::new()) }; 3];
     let quick = first_ms < QUICK_MS;
+    let warm = if quick { WARM_MS } else { 0 };
     let total = |times: &Times| times.0.iter().sum::<f64>();
     if let Some(rival) = rival.as_ref().filter(|rival| rival.first_ms > ENOUGH_MS) {
         default.0.push(rival.first_ms);
@@ -72,7 +74,7 @@ fn row(
         }
         if quick {
             std::thread::sleep(PAUSE);
-            case.run(subject, built);
+            repeated(WARM_MS, || case.run(subject, built));
         }
         own.0.push(timed(|| case.run(subject, built)).1);
         let Some(rival) = &mut rival else {
@@ -81,9 +83,9 @@ fn row(
         if quick {
             std::thread::sleep(PAUSE);
         }
-        best.0.push(rival.run(true, quick));
+        best.0.push(rival.run(true, warm));
         if rival.best != Manner::default() && total(&default) < ENOUGH_MS {
-            default.0.push(rival.run(false, quick));
+            default.0.push(rival.run(false, warm));
         }
     }
     let manner = rival.as_ref().map(|rival| rival.best.clone());

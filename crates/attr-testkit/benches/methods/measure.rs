@@ -1,18 +1,27 @@
 //! Times, memory, and the floor below which a row cannot be.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use attr_core::{Budget, Method, Run, Work};
 use attr_gradient::Saliency;
 
 use crate::peer::{Times, on_host};
 use crate::subjects::{Built, Subject};
+use crate::{QUICK_MS, WARM_MS};
 
 /// Returns what `work` gives, and its milliseconds.
 pub fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
     let start = Instant::now();
     let found = work();
     (found, start.elapsed().as_secs_f64() * 1e3)
+}
+
+/// Runs `work` again and again for so many milliseconds.
+pub fn repeated<T>(ms: u64, work: impl Fn() -> T) {
+    let (start, enough) = (Instant::now(), Duration::from_millis(ms));
+    while start.elapsed() < enough {
+        work();
+    }
 }
 
 /// Returns what `work` gives, its milliseconds, and by how many mebibytes it made the resident
@@ -83,6 +92,7 @@ fn best_per_row(run: impl Fn(usize)) -> f64 {
     let mut best = f64::INFINITY;
     for rows in [1, 2, 4, 8, 16, 64, 256] {
         let (_, first) = timed(|| run(rows));
+        repeated(if first < QUICK_MS { WARM_MS } else { 0 }, || run(rows));
         let count = if first < 200.0 { 7 } else { 3 };
         let times = Times((0..count).map(|_| timed(|| run(rows)).1).collect());
         let each = times.median() / rows as f64;
