@@ -1,5 +1,5 @@
 //! Layers on the CPU, faster than the tensor library's own, on plain slices of `f32`: convolutions of
-//! 1 to 3 dimensions, max pooling, softmax, layer normalisation, GELU, and their input gradients.
+//! 1 to 3 dimensions, matrix products, max pooling, softmax, layer normalisation, GELU, and their input gradients.
 //!
 //! The crate knows nothing of tensors or models. Convolutions have one door: [`Layer::choose`] looks at sizes
 //! and says whether one of its algorithms suits them; [`Packing::prepare`] prepares a weight once, and
@@ -13,6 +13,7 @@
 //! conv/gather.rs     any other: a matrix product over windows
 //! conv/scatter.rs    input gradients with a stride: a matrix product, added up where windows overlap
 //! conv/depthwise.rs  one channel per group
+//! product.rs         matrix products
 //! pool.rs            max pooling
 //! along.rs           softmax and layer normalisation along the last dimension
 //! elementwise.rs     GELU, and the gradients of elementwise functions
@@ -46,6 +47,7 @@ mod memory;
 mod parallel;
 mod planes;
 mod pool;
+mod product;
 mod shape;
 
 pub use along::{layer_norm, layer_norm_backward, softmax, softmax_backward};
@@ -53,4 +55,5 @@ pub use conv::{Direction, Layer, Packed, Packing};
 pub use elementwise::{clamp, clamp_backward, gelu, gelu_backward};
 pub use parallel::{in_parallel, threads};
 pub use pool::MaxPool;
+pub use product::{Matrix, PackedMatrix, Right, product, products};
 pub use shape::Geometry;

@@ -292,22 +292,19 @@ fn product_backward(
     grad: Value,
     wanted: &[bool],
 ) -> Result<Vec<Option<Value>>, Error> {
-    let grad = grad.into_dispatch();
-    let rank = grad.shape().num_dims();
-    let of_matrices = matches!(op, Op::MatMul);
+    let rank = grad.shape().len();
     let mut shares = vec![None; 2];
     for (i, share) in shares.iter_mut().enumerate().filter(|(i, _)| wanted[*i]) {
-        let other = operand(run.operands, 1 - i)?.into_dispatch();
-        let product = match (of_matrices, i) {
-            (false, _) => B::float_mul(grad.clone(), other),
-            (true, 0) => {
-                B::float_matmul(grad.clone(), B::float_swap_dims(other, rank - 2, rank - 1))
-            }
-            (true, _) => {
-                B::float_matmul(B::float_swap_dims(other, rank - 2, rank - 1), grad.clone())
-            }
-        };
-        let product = sum_to(product, &shape(&run.operands[i]));
+        let mut other = operand(run.operands, 1 - i)?.into_dispatch();
+        if matches!(op, Op::MatMul) {
+            other = B::float_swap_dims(other, rank - 2, rank - 1);
+        }
+        let mut factors = vec![grad.clone(), Value::from_dispatch(other)];
+        if i == 1 {
+            factors.reverse();
+        }
+        let product = run::run(op, factors, run.place)?.swap_remove(0);
+        let product = sum_to(product.into_dispatch(), &shape(&run.operands[i]));
         *share = Some(Value::from_dispatch(product));
     }
     Ok(shares)

@@ -1,14 +1,16 @@
 //! The kernels of `attr-kernels` on tensors.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::ops::RangeInclusive;
 
-use attr_kernels::{Direction, Geometry, Layer, MaxPool, Packed, Packing};
+use attr_kernels::{
+    Direction, Geometry, Layer, Matrix, MaxPool, Packed, PackedMatrix, Packing, Right,
+};
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::{BackendTensor, DispatchDevice, DispatchTensor, DispatchTensorKind};
 use burn::tensor::{Bytes, DType, Shape};
 
+use super::prepared::Prepared;
 use crate::Value;
 use crate::graph::op::{ConvGeometry, Number, Op, PoolGeometry, number};
 
@@ -32,27 +34,12 @@ pub(crate) fn in_parallel<T: Send, R: Send>(
     attr_kernels::in_parallel(items, f)
 }
 
-/// The kernels, and weights in the form that they want: made at their first use and kept as
-/// long as the weights live.
+/// The kernels, and the weights that they prepared.
 #[derive(Default)]
 pub(crate) struct Kernels {
-    prepared: Mutex<HashMap<Key, Entry>>,
-}
-
-/// What a prepared weight was made of and for: views of one memory may show other numbers.
-#[derive(PartialEq, Eq, Hash)]
-struct Key {
-    memory: usize,
-    start: usize,
-    strides: Vec<isize>,
-    packing: Packing,
-}
-
-/// A prepared weight, and the memory of the original. While this exists no other tensor has its
-/// address, and a change would move the tensor elsewhere.
-struct Entry {
-    weight: Weak<Bytes>,
-    prepared: Arc<Packed>,
+    layers: Prepared<Packing, Packed>,
+    /// Right factors, as they are or transposed.
+    matrices: Prepared<bool, PackedMatrix>,
 }
 
 impl std::fmt::Debug for Kernels {
@@ -68,6 +55,7 @@ impl Kernels {
         match op {
             Op::Conv(_) | Op::ConvTranspose(_) | Op::Gelu | Op::LayerNorm { .. } => {}
             Op::Softmax { .. } | Op::MaxPool { indices: false, .. } | Op::Clamp { .. } => {}
+            Op::Linear | Op::MatMul => {}
             _ => return None,
         }
         let operands = operands.iter().map(flex).collect::<Option<Vec<_>>>()?;
@@ -84,6 +72,15 @@ impl Kernels {
                 let output = transposed_shape(shape, weight.layout().shape(), g)?;
                 let layer = layer(weight, g, &output, Direction::Backward)?;
                 self.convolution(layer, weight, x, operands.get(2).copied())?
+            }
+            Op::Linear => self.product(x, operands.get(1)?, false, operands.get(2).copied())?,
+            Op::MatMul => {
+                let right = operands.get(1)?;
+                let one = matrices(right)?.len() == 1;
+                match one.then(|| self.product(x, right, false, None)) {
+                    Some(product) => product?,
+                    None => products(x, right)?,
+                }
             }
             Op::Gelu => value(attr_kernels::gelu(&numbers(x)), shape),
             Op::Clamp { min, max } => {
@@ -119,7 +116,7 @@ impl Kernels {
     ) -> Option<Value> {
         match op {
             Op::Conv(_) | Op::ConvTranspose(_) | Op::Gelu | Op::LayerNorm { .. } => {}
-            Op::Softmax { .. } | Op::MaxPool { .. } | Op::Clamp { .. } => {}
+            Op::Softmax { .. } | Op::MaxPool { .. } | Op::Clamp { .. } | Op::Linear => {}
             _ => return None,
         }
         let (x, grad) = (flex(operands.first()?)?, flex(grad)?);
@@ -135,6 +132,7 @@ impl Kernels {
                 let layer = layer(weight, g, grad.layout().shape(), Direction::Forward)?;
                 self.convolution(layer, weight, grad, None)?
             }
+            Op::Linear => self.product(grad, flex(operands.get(1)?)?, true, None)?,
             Op::Gelu => value(
                 attr_kernels::gelu_backward(&numbers(x), &numbers(grad)),
                 shape,
@@ -179,35 +177,58 @@ impl Kernels {
             return None;
         }
         let output = layer.returned(rows);
-        let weight = self.prepared(layer.packing(), weight);
+        let weight = self
+            .layers
+            .get(weight, layer.packing(), |packing| packing.prepare(&numbers(weight)));
         let y = layer.run(&weight, &numbers(x), bias.map(numbers).as_deref());
         Some(value(y, &output))
     }
 
-    fn prepared(&self, packing: Packing, weight: &FlexTensor) -> Arc<Packed> {
-        let (memory, layout) = (weight.data_arc(), weight.layout());
-        let key = Key {
-            memory: Arc::as_ptr(&memory) as usize,
-            start: layout.start_offset(),
-            strides: layout.strides().to_vec(),
-            packing,
+    /// Multiplies the rows of `x` by a matrix, or by its transpose.
+    fn product(
+        &self,
+        x: &FlexTensor,
+        matrix: &FlexTensor,
+        transposed: bool,
+        bias: Option<&FlexTensor>,
+    ) -> Option<Value> {
+        let mut shape = x.layout().shape().to_vec();
+        let numbers_of = matrices(matrix).filter(|all| all.len() == 1)?;
+        let right = if transposed {
+            numbers_of[0].transposed()
+        } else {
+            numbers_of[0]
         };
-        // A poisoned map is as good as any: entries are added whole.
-        let lock = || self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = lock().get(&key) {
-            return entry.prepared.clone();
+        let [inputs, outputs] = right.shape();
+        if shape.pop()? != inputs || shape.contains(&0) || inputs == 0 || outputs == 0 {
+            return None;
         }
-        let prepared = Arc::new(key.packing.prepare(&numbers(weight)));
-        let entry = Entry {
-            weight: Arc::downgrade(&memory),
-            prepared: prepared.clone(),
+        let bias = bias.map(numbers);
+        if bias.as_ref().is_some_and(|bias| bias.len() != outputs) {
+            return None;
+        }
+        let x = numbers(x);
+        let left = Matrix::of_rows(&x, inputs)?;
+        let elements = inputs * outputs;
+        if elements > *PACKED.end() && !transposed && left.shape()[0] > 1 {
+            // As it is, Burn takes two thirds of the time.
+            return None;
+        }
+        let y = if PACKED.contains(&elements) {
+            let packed = self
+                .matrices
+                .get(matrix, transposed, |_| PackedMatrix::new(right));
+            attr_kernels::product(left, Right::Packed(&packed), bias.as_deref())
+        } else {
+            attr_kernels::product(left, Right::Plain(right), bias.as_deref())
         };
-        let mut all = lock();
-        all.retain(|_, entry| entry.weight.strong_count() > 0);
-        all.insert(key, entry);
-        prepared
+        shape.push(outputs);
+        Some(value(y, &shape))
     }
 }
+
+/// Elements of a matrix that pays for its preparation. A larger one would take as much memory again.
+const PACKED: RangeInclusive<usize> = 1 << 14..=1 << 22;
 
 fn layer(
     weight: &FlexTensor,
@@ -302,6 +323,47 @@ fn flex(value: &Value) -> Option<&FlexTensor> {
         }
         _ => None,
     }
+}
+
+/// The matrices in the last two dimensions, in order; `None` if they are no views of memory.
+fn matrices(tensor: &FlexTensor) -> Option<Vec<Matrix<'_>>> {
+    let layout = tensor.layout();
+    let (shape, strides) = (layout.shape(), layout.strides());
+    let batch = shape.len().checked_sub(2)?;
+    let strides = strides.iter().map(|&stride| usize::try_from(stride).ok());
+    let strides: Vec<usize> = strides.collect::<Option<_>>()?;
+    let mut starts = vec![layout.start_offset()];
+    for (&size, &stride) in shape[..batch].iter().zip(&strides) {
+        let each = starts
+            .iter()
+            .flat_map(|start| (0..size).map(move |i| start + i * stride));
+        starts = each.collect();
+    }
+    let all: &[f32] = tensor.storage();
+    let sizes = [shape[batch], shape[batch + 1]];
+    let steps = [strides[batch], strides[batch + 1]];
+    let each = starts.iter().map(|&start| Matrix::new(all.get(start..)?, sizes, steps));
+    each.collect()
+}
+
+/// The products of as many matrices on each side.
+fn products(left: &FlexTensor, right: &FlexTensor) -> Option<Value> {
+    let (of_left, of_right) = (left.layout().shape(), right.layout().shape());
+    let (lefts, rights) = (matrices(left)?, matrices(right)?);
+    let [batch @ .., rows, inner] = &of_left[..] else {
+        return None;
+    };
+    let [other @ .., height, columns] = &of_right[..] else {
+        return None;
+    };
+    let empty = [rows, inner, columns].contains(&&0) || batch.contains(&0);
+    // Burn is faster where the left factors lie column by column.
+    let across = left.layout().strides().last() != Some(&1);
+    if batch != other || inner != height || empty || across {
+        return None;
+    }
+    let shape = [batch, &[*rows, *columns]].concat();
+    Some(value(attr_kernels::products(&lefts, &rights), &shape))
 }
 
 /// The elements in row-major order.

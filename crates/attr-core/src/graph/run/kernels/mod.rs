@@ -7,6 +7,8 @@
 mod fast;
 #[cfg(any(not(feature = "flex"), feature = "burn-kernels"))]
 mod none;
+#[cfg(all(feature = "flex", not(feature = "burn-kernels")))]
+mod prepared;
 
 #[cfg(all(feature = "flex", not(feature = "burn-kernels")))]
 pub(crate) use fast::{Kernels, in_parallel, threads};
