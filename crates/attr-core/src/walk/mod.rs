@@ -14,6 +14,7 @@
 //! shares.rs     Reads, Shares: what a rule reads and hands back
 //! rule.rs       Rule: prepare, forward, backward
 //! view.rs       NodeView: what a rule sees of its node during a walk
+//! pieces.rs     elementwise work of rules, in pieces that a cache holds
 //! record.rs     walks recorded as models of their own
 //! gate.rs       gates: masks and directions at layers
 //! ledger.rs     Ledger: what was lost at which node
@@ -27,6 +28,7 @@ mod info;
 mod ledger;
 mod parts;
 mod pass;
+mod pieces;
 mod plan;
 mod record;
 mod rule;
@@ -41,6 +43,7 @@ pub use gate::{Around, Directions, Through};
 pub use info::{NodeInfo, Role};
 pub use ledger::{Entry, Ledger};
 pub use pass::Pass;
+pub use pieces::in_pieces;
 pub use plan::Plan;
 pub use rule::{Gradient, Rule};
 pub use shares::{Reads, Shares};

@@ -114,7 +114,9 @@ impl Parts {
 
     /// Walks on `rows`, or on all of them.
     pub fn walk(&self, rows: Option<&[usize]>, walk: Walk<'_>) -> Result<Walked, Error> {
-        if let Some(pieces) = self.pieces(rows, &walk)? {
+        // What rules computed for the whole pass is not computed again for its parts.
+        let apart = self.whole.get().is_none();
+        if apart && let Some(pieces) = self.pieces(rows, &walk)? {
             let device = &self.plan().graph().device;
             let walked = graph::in_parallel(device, pieces, |piece| {
                 let Piece {

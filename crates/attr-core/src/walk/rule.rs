@@ -70,8 +70,8 @@ pub trait Rule: Send + Sync {
         Ok(Vec::new())
     }
 
-    /// Computes, once per pass, what depends on the forward pass alone; [`NodeView::computed`]
-    /// returns it later. Each value has the batch where the node's first output has it.
+    /// Computes, once for each row of the pass, what depends on the forward pass alone;
+    /// [`NodeView::computed`] returns it later. Rows of one pass may come in several parts. Each value has the batch where the node's first output has it.
     ///
     /// # Errors
     /// The rule's own errors.

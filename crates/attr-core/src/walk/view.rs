@@ -18,7 +18,7 @@ pub struct NodeView<'a> {
     pub(super) accounting: bool,
     pub(super) place: Place,
     /// Makes the views of other nodes; `None` while a rule prepares.
-    pub(super) others: Option<Box<dyn Views<'a> + 'a>>,
+    pub(super) others: Option<Box<dyn Views<'a> + Send + Sync + 'a>>,
 }
 
 /// Makes the views of nodes for the rows of one walk.

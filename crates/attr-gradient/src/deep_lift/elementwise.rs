@@ -1,11 +1,11 @@
 //! The rescale rule for elementwise functions, and the rule for quotients.
 
 use attr_core::op::{Binary, Op};
-use attr_core::walk::{NodeView, Rule, Shares};
+use attr_core::walk::{NodeView, Rule, Shares, in_pieces};
 use attr_core::{Error, Value};
 use burn::tensor::Tensor;
 
-use super::parts::{arriving_matrix, between, difference, reference, safe, unchanged};
+use super::parts::{between, difference, reference, safe, unchanged};
 
 /// The rescale rule: `m_in = m_out Δout / Δin`, elementwise.
 ///
@@ -34,22 +34,49 @@ const SMALL: f64 = 1e-3;
 
 impl Rule for Rescale {
     fn backward(&self, node: &NodeView<'_>, arriving: Vec<Option<Value>>) -> Result<Shares, Error> {
-        let mut shares = vec![None; node.operands().len()];
-        let Some(multiplier) = arriving_matrix(&arriving)? else {
-            return Ok(shares.into());
+        let Some(Some(arriving)) = arriving.into_iter().next() else {
+            return Ok(node.nothing());
         };
         let (before, after) = reference(node)?;
-        let (x, out) = (&node.operands()[0], &node.outputs()[0]);
-        let (change, outcome) = (difference(x, &before[0])?, difference(out, &after[0])?);
-        let mut operands = node.operands().to_vec();
+        let ends = [&node.operands()[0], &before[0]];
+        let outcomes = [&node.outputs()[0], &after[0]];
+        let values = [ends[0], ends[1], outcomes[0], outcomes[1], &arriving];
+        let share = |values: &[Value]| self.share(node, values);
+        let mut shares = vec![None; node.operands().len()];
+        shares[0] = Some(if shares.len() == 1 {
+            in_pieces(&values, 1, share)?
+        } else {
+            // The other operands have shapes of their own.
+            share(&values.map(Clone::clone))?
+        });
+        Ok(shares.into())
+    }
+}
+
+impl Rescale {
+    /// What arrives at the first operand: `values` are that operand and the output, each followed by
+    /// the reference's, and what arrives at the output.
+    fn share(&self, node: &NodeView<'_>, values: &[Value]) -> Result<Value, Error> {
+        let [x, before, out, after, arriving] = values else {
+            return Err(Error::Internal("the rescale rule without its values"));
+        };
+        let (change, outcome) = (difference(x, before)?, difference(out, after)?);
+        let at = |x: &Value| {
+            let mut operands = node.operands().to_vec();
+            operands[0] = x.clone();
+            operands
+        };
+        let pull_back = |x: &Value, arriving: Value| {
+            let found = node.pull_back(&at(x), vec![Some(arriving)], node.wanted())?;
+            Ok::<_, Error>(found.into_iter().next().flatten())
+        };
+        let mut here = x.clone();
         let flat = match self.form {
             Form::ExactPieces => unchanged(&change, self.eps),
             Form::Pieces => {
                 // The slopes at both ends: what an arriving 1 becomes there.
-                let one = || vec![Some(Value::from_matrix(outcome.ones_like(), &out.shape()))];
-                let slopes = node.pull_back(&operands, one(), node.wanted())?;
-                let before = node.pull_back(before, one(), node.wanted())?;
-                match (&slopes[0], &before[0]) {
+                let one = || Value::from_matrix(outcome.ones_like(), &out.shape());
+                match (pull_back(x, one())?, pull_back(before, one())?) {
                     (Some(slopes), Some(before)) => {
                         // Of a slope of 0 there may be two pieces, with a step between them.
                         let slopes = slopes.matrix()?;
@@ -61,33 +88,28 @@ impl Rule for Rescale {
                 }
             }
             Form::Smooth => {
-                operands[0] = between(x, &before[0], 0.5)?;
-                let size = larger(x, &before[0])?.clamp_min(1.0);
+                here = between(x, before, 0.5)?;
+                let size = larger(x, before)?.clamp_min(1.0);
                 let close = change.clone().abs().lower_equal(size * SMALL);
-                let size = larger(out, &after[0])?;
+                let size = larger(out, after)?;
                 let same = outcome.clone().abs().lower_equal(size * SMALL);
                 close.bool_and(same).bool_or(unchanged(&change, self.eps))
             }
         };
-        let derivative = node.pull_back(&operands, arriving, node.wanted())?;
         let still = change.clone().equal_elem(0.0);
-        let quotient = multiplier * outcome / safe(change, &flat);
-        shares[0] = match &derivative[0] {
+        let quotient = arriving.matrix()? * outcome / safe(change, &flat);
+        let share = match pull_back(&here, arriving.clone())? {
             Some(derivative) => {
                 let derivative = derivative.matrix()?;
                 // If the derivative is infinite, as for a root at 0, and the input does not change,
                 // the share is 0.
                 let singular = derivative.clone().is_finite().bool_not().bool_and(still);
-                let share = quotient.mask_where(flat, derivative.mask_fill(singular, 0.0));
-                Some(Value::from_matrix(share, &x.shape()))
+                quotient.mask_where(flat, derivative.mask_fill(singular, 0.0))
             }
             // The derivative is 0 everywhere, as for a step function.
-            None => {
-                let share = quotient.mask_fill(flat, 0.0);
-                Some(Value::from_matrix(share, &x.shape()))
-            }
+            None => quotient.mask_fill(flat, 0.0),
         };
-        Ok(shares.into())
+        Ok(Value::from_matrix(share, &x.shape()))
     }
 }
 

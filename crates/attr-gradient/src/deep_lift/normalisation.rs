@@ -1,17 +1,17 @@
 //! Softmax and layer normalisation, decomposed into steps that have rules.
 
-use attr_core::walk::{NodeView, Rule, Shares};
+use attr_core::walk::{NodeView, Rule, Shares, in_pieces};
 use attr_core::{Error, Value};
 use burn::tensor::Tensor;
 
-use super::parts::{arriving_matrix, reference};
+use super::parts::reference;
 
 /// Softmax `s = exp(u)` with `u = x - L` and `L = log Σ exp(x)`: the rescale rule for the
 /// exponential and for the logarithm of the sum of exponentials.
 ///
 /// With `Λ(a, b) = (a - b) / (log a - log b)`, the logarithmic mean, the multipliers are
 /// `m_u = m Λ(s, s₀)` and `m_x = m_u - w Σ m_u`, where `w_j = Λ(e_j, e₀_j) / Λ(Σe, Σe₀)` with
-/// `e = exp(x)`. Everything is computed from logarithms, so nothing overflows.
+/// `e = exp(x)`. Sums are never larger than 1, so nothing overflows.
 ///
 /// Captum 0.9.0 subtracts a mean over the whole batch instead, so a row's result depends on the
 /// other rows and the sum is wrong.
@@ -48,53 +48,77 @@ impl Rule for Softmax {
         let Some(Some(arriving)) = arriving.into_iter().next() else {
             return Ok(node.nothing());
         };
-        let (before, _) = reference(node)?;
+        let (before, after) = reference(node)?;
         let shape = arriving.shape();
-        // `[outer, classes, inner]`
-        let outer = shape[..self.dim].iter().product();
-        let inner = shape[self.dim + 1..].iter().product();
-        let sizes = [outer, shape[self.dim], inner];
-        let blocks = |value: &Value| value.clone().reshape(&sizes).tensor::<3>();
-        let sign = if self.negated { -1.0 } else { 1.0 };
-        let (x, x0) = (
-            blocks(&node.operands()[0])? * sign,
-            blocks(&before[0])? * sign,
-        );
-        let (l, l0) = (log_sum_exp(x.clone()), log_sum_exp(x0.clone()));
-        let multiplier = blocks(&arriving)?;
-        let at_u = if self.logarithmic {
-            multiplier
-        } else {
-            multiplier * log_mean(x.clone() - l.clone(), x0.clone() - l0.clone())
-        };
-        // Shifting all logarithms equally cancels in the quotient.
-        let shift = l.clone().max_pair(l0.clone());
-        let parts = log_mean(x - shift.clone(), x0 - shift.clone());
-        let whole = log_mean(l - shift.clone(), l0 - shift);
-        let share = at_u.clone() - parts / whole * at_u.sum_dim(1);
-        Ok(vec![Some(Value::from(share * sign).reshape(&shape))].into())
+        let classes = shape[self.dim];
+        let inner: usize = shape[self.dim + 1..].iter().product();
+        let values = [
+            &node.operands()[0],
+            &before[0],
+            &node.outputs()[0],
+            &after[0],
+            &arriving,
+        ];
+        let share = in_pieces(&values, classes * inner, |values| {
+            let sizes = [values[0].rows(), classes, inner];
+            let blocks = |value: &Value| value.clone().reshape(&sizes).tensor::<3>();
+            let blocks: Vec<Tensor<3>> = values.iter().map(blocks).collect::<Result<_, _>>()?;
+            Ok(Value::from(self.share(blocks)?))
+        })?;
+        Ok(vec![Some(share)].into())
     }
 }
 
-/// `log Σ exp(x)` over dimension 1.
-fn log_sum_exp(x: Tensor<3>) -> Tensor<3> {
-    let largest = x.clone().max_dim(1);
-    (x - largest.clone()).exp().sum_dim(1).log() + largest
+impl Softmax {
+    /// What arrives at the input, of `[outer, classes, inner]`: `values` are input and output, each
+    /// followed by the reference's, and what arrives at the output.
+    fn share(&self, values: Vec<Tensor<3>>) -> Result<Tensor<3>, Error> {
+        let values: Result<[Tensor<3>; 5], _> = values.try_into();
+        let Ok([x, x0, y, y0, multiplier]) = values else {
+            return Err(Error::Internal("a softmax without its values"));
+        };
+        let sign = if self.negated { -1.0 } else { 1.0 };
+        let (x, x0) = (x * sign, x0 * sign);
+        let (s, s0) = if self.logarithmic {
+            (y.exp(), y0.exp())
+        } else {
+            (y, y0)
+        };
+        // `s = exp(x - L)`, most precisely where it is largest.
+        let log_sum =
+            |x: &Tensor<3>, s: &Tensor<3>| x.clone().max_dim(1) - s.clone().max_dim(1).log();
+        let (l, l0) = (log_sum(&x, &s), log_sum(&x0, &s0));
+        // Shifting all logarithms equally cancels in the quotient.
+        let shift = l.clone().max_pair(l0.clone());
+        let (a, b) = (l.clone() - shift.clone(), l0.clone() - shift);
+        let (whole, whole0) = (a.clone().exp(), b.clone().exp());
+        let parts = log_mean(
+            x.clone() - x0.clone(),
+            s.clone() * whole.clone(),
+            s0.clone() * whole0.clone(),
+        );
+        let at_u = if self.logarithmic {
+            multiplier
+        } else {
+            multiplier * log_mean((x - l) - (x0 - l0), s, s0)
+        };
+        let weight = parts / log_mean(a - b, whole, whole0);
+        let share = at_u.clone() - weight * at_u.sum_dim(1);
+        Ok(share * sign)
+    }
 }
 
-/// `(exp a - exp b) / (a - b)`.
-fn log_mean(a: Tensor<3>, b: Tensor<3>) -> Tensor<3> {
-    // Masked values are often infinite, and their difference would be NaN. Half precision holds
-    // this limit, and the exponential of anything near it is 0.
-    let (a, b) = (a.clamp_min(-6e4), b.clamp_min(-6e4));
-    let distance = (a.clone() - b.clone()).abs();
+/// `(exp a - exp b) / (a - b)` of `a - b`, `exp a` and `exp b`.
+fn log_mean(difference: Tensor<3>, a: Tensor<3>, b: Tensor<3>) -> Tensor<3> {
+    // The logarithms of masked values are infinite, and their difference NaN where both are; there
+    // `a` and `b` are 0, and so is what this multiplies.
+    let distance = difference.clone().mask_fill(difference.is_nan(), 0.0).abs();
     let near = distance.clone().lower_elem(1e-2);
-    // `(1 - exp(-d)) / d`; near 0, its series, whose next term is below 1e-9.
-    let series = distance.clone() * distance.clone() * (1.0 / 6.0) - distance.clone() * 0.5 + 1.0;
-    let series = series - distance.clone().powi_scalar(3) * (1.0 / 24.0);
-    let divisor = distance.clone().mask_fill(near.clone(), 1.0);
-    let direct = (distance.neg().exp().neg() + 1.0) / divisor;
-    direct.mask_where(near, series) * a.max_pair(b).exp()
+    // `(1 - exp(-d)) / d` near 0, its series, whose next term is below 1e-9.
+    let series = distance.clone() * (-1.0 / 24.0) + 1.0 / 6.0;
+    let series = (series * distance.clone() - 0.5) * distance.clone() + 1.0;
+    let direct = (a.clone() - b.clone()).abs() / distance.mask_fill(near.clone(), 1.0);
+    direct.mask_where(near, series * a.max_pair(b))
 }
 
 /// Layer normalisation `y = γ c / σ + β` with `c = x - mean(x)` and `σ = √(mean(c²) + ε)`: the
@@ -108,37 +132,50 @@ pub(super) struct LayerNorm {
 
 impl Rule for LayerNorm {
     fn backward(&self, node: &NodeView<'_>, arriving: Vec<Option<Value>>) -> Result<Shares, Error> {
-        let mut shares = vec![None; node.operands().len()];
-        if arriving_matrix(&arriving)?.is_none() {
-            return Ok(shares.into());
-        }
+        let Some(Some(arriving)) = arriving.into_iter().next() else {
+            return Ok(node.nothing());
+        };
         let (before, _) = reference(node)?;
         let x = &node.operands()[0];
-        let shape = x.shape();
-        let width = shape.last().copied().unwrap_or(1);
-        let sizes = [shape.iter().product::<usize>() / width.max(1), width];
-        let lines = |value: &Value| value.clone().reshape(&sizes).tensor::<2>();
+        let width = x.shape().last().copied().unwrap_or(1);
+        let gamma = node.operands()[1]
+            .clone()
+            .reshape(&[1, width])
+            .tensor::<2>()?;
+        let share = in_pieces(&[x, &before[0], &arriving], width, |values| {
+            let lines: Vec<Tensor<2>> =
+                values.iter().map(Value::tensor).collect::<Result<_, _>>()?;
+            let lines: Result<[Tensor<2>; 3], _> = lines.try_into();
+            let Ok([x, before, arriving]) = lines else {
+                return Err(Error::Internal("a normalisation without its values"));
+            };
+            Ok(Value::from(self.share(x, before, arriving * gamma.clone())))
+        })?;
+        let mut shares = vec![None; node.operands().len()];
+        shares[0] = Some(share);
+        Ok(shares.into())
+    }
+}
+
+impl LayerNorm {
+    /// What arrives at the lines of the input, from what arrives at `c / σ`.
+    fn share(&self, x: Tensor<2>, before: Tensor<2>, multiplier: Tensor<2>) -> Tensor<2> {
+        let width = x.dims()[1];
         let centred = |x: Tensor<2>| {
             let mean = x.clone().mean_dim(1);
             x - mean
         };
-        let (c, c0) = (centred(lines(x)?), centred(lines(&before[0])?));
+        let (c, c0) = (centred(x), centred(before));
         let deviation = |c: &Tensor<2>| {
-            let variance = c.clone().powi_scalar(2).mean_dim(1);
+            let variance = (c.clone() * c.clone()).mean_dim(1);
             (variance + self.epsilon).sqrt()
         };
         let (s, s0) = (deviation(&c), deviation(&c0));
-        let gamma = node.operands()[1].clone().reshape(&[1, width]);
-        let Some(Some(arriving)) = arriving.into_iter().next() else {
-            return Ok(shares.into());
-        };
-        let multiplier = lines(&arriving)? * gamma.tensor::<2>()?;
         let sum = c + c0;
         let inverse = (s.clone().recip() + s0.clone().recip()) * 0.5;
         let at_variance = (multiplier.clone() * sum.clone() * 0.5).sum_dim(1).neg()
             / (s.clone() * s0.clone() * (s + s0));
         let at_c = multiplier * inverse + sum * at_variance * (1.0 / width as f64);
-        shares[0] = Some(Value::from(centred(at_c)).reshape(&shape));
-        Ok(shares.into())
+        centred(at_c)
     }
 }

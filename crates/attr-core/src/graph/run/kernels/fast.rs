@@ -177,9 +177,9 @@ impl Kernels {
             return None;
         }
         let output = layer.returned(rows);
-        let weight = self
-            .layers
-            .get(weight, layer.packing(), |packing| packing.prepare(&numbers(weight)));
+        let weight = self.layers.get(weight, layer.packing(), |packing| {
+            packing.prepare(&numbers(weight))
+        });
         let y = layer.run(&weight, &numbers(x), bias.map(numbers).as_deref());
         Some(value(y, &output))
     }
@@ -342,7 +342,9 @@ fn matrices(tensor: &FlexTensor) -> Option<Vec<Matrix<'_>>> {
     let all: &[f32] = tensor.storage();
     let sizes = [shape[batch], shape[batch + 1]];
     let steps = [strides[batch], strides[batch + 1]];
-    let each = starts.iter().map(|&start| Matrix::new(all.get(start..)?, sizes, steps));
+    let each = starts
+        .iter()
+        .map(|&start| Matrix::new(all.get(start..)?, sizes, steps));
     each.collect()
 }
 
