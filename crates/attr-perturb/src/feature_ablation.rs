@@ -85,8 +85,7 @@ impl Method for FeatureAblation {
     fn explain(&self, question: &Question<'_>) -> Result<Vec<Explanation>, Error> {
         let per_eval = self.config.perturbations_per_eval;
         let masked = Masked::new(question, &self.mask, per_eval)?;
-        let rows: Vec<usize> = (0..masked.rows()).collect();
-        let mut values = masked.evaluate(&rows, masked.features(), &without)?;
+        let mut values = masked.without_each()?;
         for (values, scores) in values.iter_mut().zip(masked.scores()) {
             for (values, &score) in values.iter_mut().zip(scores) {
                 for value in values {
@@ -100,10 +99,4 @@ impl Method for FeatureAblation {
     fn baseline_use(&self) -> BaselineUse {
         BaselineUse::Perturbation
     }
-}
-
-/// Marks every feature but one as present.
-pub(crate) fn without(feature: usize, present: &mut [f32]) {
-    present.fill(1.0);
-    present[feature] = 0.0;
 }

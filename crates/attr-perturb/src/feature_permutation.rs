@@ -8,11 +8,10 @@
 use std::cell::RefCell;
 
 use attr_core::build::Random;
-use attr_core::perturb::{Blend, Perturbation, Perturbed};
+use attr_core::perturb::{Blend, Perturbation, Perturbed, without};
 use attr_core::{Error, Explanation, FeatureMask, Method, Question};
 use serde::{Deserialize, Serialize};
 
-use crate::feature_ablation::without;
 use crate::setters::setters;
 
 /// Parameters of [`FeaturePermutation`], under Captum's names.

@@ -1,5 +1,7 @@
 //! Feature masks: which elements of the input form a feature.
 
+use std::ops::Range;
+
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::{Error, Kind, Value, Values};
@@ -272,6 +274,42 @@ impl Features {
         let inputs = self.inputs.iter();
         let row = inputs.map(|numbers| Some(numbers.as_ref()?.row(caller_row)));
         row.collect()
+    }
+
+    /// Returns the only input that is explained, and the smallest box around each feature, a range
+    /// per spatial dimension (those after batch and channels); `None` where several inputs are
+    /// explained, rows have masks of their own, or there are no such dimensions.
+    pub(super) fn boxes(&self, inputs: &Values) -> Option<(usize, Vec<Vec<Range<usize>>>)> {
+        let mut explained = self.inputs.iter().enumerate();
+        let mut explained = explained.by_ref().filter(|(_, numbers)| numbers.is_some());
+        let (input, numbers) = explained.next()?;
+        let numbers = numbers.as_ref()?;
+        let shape = inputs.values()[input].shape();
+        let sizes = shape.get(2..).filter(|sizes| !sizes.is_empty())?;
+        if explained.next().is_some() || !numbers.shared() {
+            return None;
+        }
+        let mut boxes: Vec<Option<Vec<Range<usize>>>> = vec![None; self.count];
+        for (element, &id) in numbers.row(0).iter().enumerate() {
+            let Some(found) = boxes.get_mut(id) else {
+                continue;
+            };
+            let (mut rest, mut place) = (element, vec![0..0; sizes.len()]);
+            for (range, size) in place.iter_mut().zip(sizes).rev() {
+                *range = rest % size..rest % size + 1;
+                rest /= size;
+            }
+            match found {
+                Some(found) => {
+                    for (range, here) in found.iter_mut().zip(place) {
+                        *range = range.start.min(here.start)..range.end.max(here.end);
+                    }
+                }
+                None => *found = Some(place),
+            }
+        }
+        let boxes: Option<Vec<_>> = boxes.into_iter().collect();
+        Some((input, boxes?))
     }
 
     /// Writes a number per feature, `[row][feature]`, to the feature's elements. The results are

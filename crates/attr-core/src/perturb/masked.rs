@@ -3,12 +3,18 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Blend, Perturbation, Perturbed, Products};
+use super::{Blend, Perturbation, Perturbed, Products, Windows};
 use crate::baseline::Absent;
-use crate::{Error, Explanation, FeatureMask, Question};
+use crate::{Error, Explanation, FeatureMask, Question, Values};
 
 /// Writes the presence of each feature in a perturbation into a slice of zeros.
 pub type Present<'a> = dyn Fn(usize, &mut [f32]) + 'a;
+
+/// Marks every feature but one as present.
+pub fn without(feature: usize, present: &mut [f32]) {
+    present.fill(1.0);
+    present[feature] = 0.0;
+}
 
 /// A model on inputs whose features are present or absent, with its scores where all are present.
 ///
@@ -141,7 +147,6 @@ impl<'a> Masked<'a> {
         present: &Present<'_>,
         take: &mut dyn FnMut(usize, f64),
     ) -> Result<(), Error> {
-        let inputs = self.perturbed.inputs();
         let backgrounds = self.backgrounds;
         let all = copies.into_iter().flat_map(|Perturbation { row, number }| {
             (0..backgrounds).map(move |background| Perturbation {
@@ -149,8 +154,32 @@ impl<'a> Masked<'a> {
                 number: number * backgrounds + background,
             })
         });
+        let make = self.make(present);
+        // Per target, the sum over the current copy's backgrounds, and how many are summed so far.
+        let mut sums = vec![(0f64, 0); self.scores().len()];
+        self.perturbed
+            .evaluate_each(total * backgrounds, all, &make, &mut |target, scores| {
+                let (sum, count) = &mut sums[target];
+                for score in scores {
+                    *sum += f64::from(*score) / backgrounds as f64;
+                    *count += 1;
+                    if *count == backgrounds {
+                        take(target, *sum);
+                        (*sum, *count) = (0.0, 0);
+                    }
+                }
+            })
+    }
+
+    /// Returns what makes the inputs of copies, whose numbers count perturbations times backgrounds.
+    fn make<'s>(
+        &'s self,
+        present: &'s Present<'_>,
+    ) -> impl Fn(&[Perturbation]) -> Result<Values, Error> + 's {
+        let inputs = self.perturbed.inputs();
+        let backgrounds = self.backgrounds;
         let latest: RefCell<(usize, Vec<f32>)> = RefCell::default();
-        let make = |copies: &[Perturbation]| {
+        move |copies| {
             let mut presences = Vec::with_capacity(copies.len() * self.features());
             let mut latest = latest.borrow_mut();
             let (number, presence) = &mut *latest;
@@ -170,21 +199,39 @@ impl<'a> Masked<'a> {
             let from = from.map(|copy| copy.number % backgrounds * inputs.rows() + copy.row);
             self.blend
                 .make(inputs, &rows, &from.collect::<Vec<_>>(), presences)
+        }
+    }
+
+    /// Computes the model's output for each target and row with each feature absent in turn:
+    /// `[target][row][feature]`. Where possible, only the part of the model that the box around a
+    /// feature affects is evaluated.
+    ///
+    /// # Errors
+    /// As [`Perturbed::evaluate`].
+    pub fn without_each(&self) -> Result<Vec<Vec<Vec<f64>>>, Error> {
+        let (rows, features) = (self.rows(), self.features());
+        let boxes = self.blend.features().boxes(self.perturbed.inputs());
+        let Some((input, boxes)) = boxes.filter(|_| self.backgrounds == 1) else {
+            let rows: Vec<usize> = (0..rows).collect();
+            return self.evaluate(&rows, features, &without);
         };
-        // Per target, the sum over the current copy's backgrounds, and how many are summed so far.
-        let mut sums = vec![(0f64, 0); self.scores().len()];
+        let dims = 0..boxes.first().map_or(0, Vec::len);
+        let largest = |dim: usize| boxes.iter().map(|one| one[dim].len()).max();
+        let size: Vec<usize> = dims.filter_map(largest).collect();
+        let windows = Windows {
+            input,
+            first: 0,
+            count: features,
+            size: &size,
+            place: &|feature| boxes[feature].clone(),
+        };
+        let mut found = vec![vec![vec![0f64; features]; rows]; self.scores().len()];
+        let make = self.make(&without);
         self.perturbed
-            .evaluate_each(total * backgrounds, all, &make, &mut |target, scores| {
-                let (sum, count) = &mut sums[target];
-                for score in scores {
-                    *sum += f64::from(*score) / backgrounds as f64;
-                    *count += 1;
-                    if *count == backgrounds {
-                        take(target, *sum);
-                        (*sum, *count) = (0.0, 0);
-                    }
-                }
-            })
+            .evaluate_windows(&windows, &make, &mut |target, feature, row, score| {
+                found[target][row][feature] = f64::from(score);
+            })?;
+        Ok(found)
     }
 
     /// Computes the model's output for each target, row of `rows` and perturbation:

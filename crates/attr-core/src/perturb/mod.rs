@@ -18,7 +18,7 @@ mod student;
 
 pub use blend::{Blend, mixed};
 pub use mask::{FeatureMask, Features};
-pub use masked::{Masked, Present};
+pub use masked::{Masked, Present, without};
 pub use perturbed::{MakeRows, Perturbation, Perturbed, Windows};
 pub use products::Products;
 pub use student::widened;
