@@ -130,6 +130,13 @@ struct Draw {
     alpha: f64,
 }
 
+impl Draw {
+    /// What decides its baseline.
+    fn baseline(&self) -> (usize, Vec<usize>) {
+        (self.item.0, self.picks.clone())
+    }
+}
+
 impl GradientShap {
     /// Iterates over all draws, row by row and sample by sample.
     fn draws(
@@ -198,6 +205,7 @@ impl GradientShap {
         let mut moments = Moments::new(rows, n, targets, columns);
         let mut shapes: Vec<Vec<usize>> = vec![Vec::new(); columns];
         let mut changes = vec![vec![0f32; rows]; targets];
+        let mut before = Before::default();
         question.for_items(rows * n, draws, 1, |part| {
             let of: Vec<usize> = part.iter().map(|draw| draw.item.0).collect();
             let mut here = inputs.select(&of);
@@ -237,8 +245,13 @@ impl GradientShap {
                 _ => question.gradients(&points)?.gradients,
             };
             if complete {
-                let (baselines, which) = distinct(part, inputs, &pools);
-                let (before, activations_before) = ends.of(&baselines)?;
+                // With one baseline for each row, those of the chunk before often serve again.
+                let known = |draw: &Draw| before.numbers.contains_key(&draw.baseline());
+                if !part.iter().all(known) {
+                    before = ends.before(part, inputs, &pools)?;
+                }
+                let which = part.iter().map(|draw| before.numbers[&draw.baseline()]);
+                let which: Vec<usize> = which.collect();
                 let (after, activations_after) = if noise {
                     ends.of(&here)?
                 } else {
@@ -251,12 +264,12 @@ impl GradientShap {
                         } else {
                             at_inputs[t][row]
                         };
-                        changes[row] += (after - before[t][which[i]]) / n as f32;
+                        changes[row] += (after - before.scores[t][which[i]]) / n as f32;
                     }
                 }
                 if layers.is_some() {
                     let mut between = Vec::with_capacity(columns);
-                    for (i, before) in activations_before.iter().enumerate() {
+                    for (i, before) in before.activations.iter().enumerate() {
                         let after = if noise {
                             activations_after[i].matrix()?
                         } else {
@@ -330,24 +343,13 @@ impl GradientShap {
     }
 }
 
-/// Returns the baselines of some draws, each once per row that drew it, and for each draw the index
-/// of its baseline.
-fn distinct(part: &[Draw], inputs: &Values, pools: &[Option<Value>]) -> (Values, Vec<usize>) {
-    let mut known: HashMap<(usize, &[usize]), usize> = HashMap::new();
-    let mut firsts: Vec<&Draw> = Vec::new();
-    let which = part.iter().map(|draw| {
-        *known.entry((draw.item.0, &draw.picks)).or_insert_with(|| {
-            firsts.push(draw);
-            firsts.len() - 1
-        })
-    });
-    let which: Vec<usize> = which.collect();
-    let of: Vec<usize> = firsts.iter().map(|draw| draw.item.0).collect();
-    let baselines = inputs.select(&of).with(|i, _| {
-        let picks: Vec<usize> = firsts.iter().map(|draw| draw.picks[i]).collect();
-        Some(pools[i].as_ref()?.select_rows(&picks))
-    });
-    (baselines, which)
+/// What the model computes at the baselines of some draws.
+#[derive(Default)]
+struct Before {
+    /// For each row and its picks, the number of its baseline.
+    numbers: HashMap<(usize, Vec<usize>), usize>,
+    scores: Vec<Vec<f32>>,
+    activations: Vec<Value>,
 }
 
 /// Evaluates the ends of paths: the targets' scores and, if there are any, the layers' activations.
@@ -358,6 +360,34 @@ struct Ends<'a> {
 }
 
 impl Ends<'_> {
+    /// Evaluates the baselines of some draws, each once per row that drew it.
+    fn before(
+        &self,
+        part: &[Draw],
+        inputs: &Values,
+        pools: &[Option<Value>],
+    ) -> Result<Before, Error> {
+        let mut numbers = HashMap::new();
+        let mut firsts: Vec<&Draw> = Vec::new();
+        for draw in part {
+            numbers.entry(draw.baseline()).or_insert_with(|| {
+                firsts.push(draw);
+                firsts.len() - 1
+            });
+        }
+        let of: Vec<usize> = firsts.iter().map(|draw| draw.item.0).collect();
+        let baselines = inputs.select(&of).with(|i, _| {
+            let picks: Vec<usize> = firsts.iter().map(|draw| draw.picks[i]).collect();
+            Some(pools[i].as_ref()?.select_rows(&picks))
+        });
+        let (scores, activations) = self.of(&baselines)?;
+        Ok(Before {
+            numbers,
+            scores,
+            activations,
+        })
+    }
+
     /// Returns scores, `[target][row]`, and activations from one forward pass.
     fn of(&self, values: &Values) -> Result<(Vec<Vec<f32>>, Vec<Value>), Error> {
         let (output, activations) = match self.plan {

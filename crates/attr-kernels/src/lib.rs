@@ -53,7 +53,7 @@ mod shape;
 pub use along::{layer_norm, layer_norm_backward, softmax, softmax_backward};
 pub use conv::{Direction, Layer, Packed, Packing};
 pub use elementwise::{clamp, clamp_backward, gelu, gelu_backward};
-pub use parallel::{in_parallel, threads};
+pub use parallel::{in_parallel, on_threads, threads};
 pub use pool::MaxPool;
 pub use product::{Matrix, PackedMatrix, Right, product, products};
 pub use shape::Geometry;

@@ -100,7 +100,11 @@ impl MaxPool {
             let pairs = out
                 .par_chunks_mut(self.positions())
                 .zip(x.par_chunks(self.area()));
-            pairs.with_min_len(self.least()).for_each(|(out, x)| {
+            let pairs = pairs.with_min_len(self.least());
+            if self.is_halving() {
+                return pairs.for_each(|(out, x)| halve(x, self.input[1], width, out));
+            }
+            pairs.for_each(|(out, x)| {
                 let length = windows.planes.len();
                 scratch(length + windows.reach, |numbers| {
                     let (split, most) = numbers.split_at_mut(length);
@@ -138,32 +142,46 @@ impl MaxPool {
                 .par_chunks_mut(self.area())
                 .zip(x.par_chunks(self.area()));
             let each = pairs.zip(grad.par_chunks(self.positions()));
-            each.with_min_len(self.least())
-                .for_each(|((out, x), grad)| {
-                    let (length, reach) = (windows.planes.len(), windows.reach);
-                    scratch(2 * length + 2 * reach, |numbers| {
-                        let (split, rest) = numbers.split_at_mut(length);
-                        let (shares, rest) = rest.split_at_mut(length);
-                        let (most, spaced) = rest.split_at_mut(reach);
-                        windows.planes.split(x, f32::NEG_INFINITY, split);
-                        most.fill(f32::NEG_INFINITY);
-                        spaced.fill(0.0);
-                        for (line, to) in grad
-                            .chunks_exact(width)
-                            .zip(spaced.chunks_mut(windows.pitch))
-                        {
-                            to[..width].copy_from_slice(line);
-                        }
-                        shares.fill(0.0);
-                        let mut places = windows.first.clone();
-                        find(&windows.taps, split, most, &mut places);
-                        pass_back(&windows.taps, &places, spaced, shares);
-                        windows.planes.collect(shares, windows.planes.area(), out);
-                    });
+            let each = each.with_min_len(self.least());
+            if self.is_halving() {
+                return each.for_each(|((out, x), grad)| {
+                    double(x, self.input[1], grad, width, out);
                 });
+            }
+            each.for_each(|((out, x), grad)| {
+                let (length, reach) = (windows.planes.len(), windows.reach);
+                scratch(2 * length + 2 * reach, |numbers| {
+                    let (split, rest) = numbers.split_at_mut(length);
+                    let (shares, rest) = rest.split_at_mut(length);
+                    let (most, spaced) = rest.split_at_mut(reach);
+                    windows.planes.split(x, f32::NEG_INFINITY, split);
+                    most.fill(f32::NEG_INFINITY);
+                    spaced.fill(0.0);
+                    for (line, to) in grad
+                        .chunks_exact(width)
+                        .zip(spaced.chunks_mut(windows.pitch))
+                    {
+                        to[..width].copy_from_slice(line);
+                    }
+                    shares.fill(0.0);
+                    let mut places = windows.first.clone();
+                    find(&windows.taps, split, most, &mut places);
+                    pass_back(&windows.taps, &places, spaced, shares);
+                    windows.planes.collect(shares, windows.planes.area(), out);
+                });
+            });
         };
         // SAFETY: every plane is written whole.
         unsafe { filled(x.len(), run) }
+    }
+
+    /// Whether windows are 2x2, side by side.
+    fn is_halving(&self) -> bool {
+        let fits = (0..2).all(|i| 2 * self.output[i] <= self.input[i]);
+        fits && self.kernel == [2; 2]
+            && self.stride == [2; 2]
+            && self.padding == [0; 2]
+            && self.dilation == [1; 2]
     }
 
     /// Planes that are worth a task.
@@ -219,4 +237,53 @@ fn pass_back(taps: &[usize], places: &[u32], grad: &[f32], shares: &mut [f32]) {
             *share += if place == number { grad } else { 0.0 };
         }
     }
+}
+
+/// The larger of two numbers; not-a-number counts as larger.
+#[inline(always)]
+fn largest_of(a: f32, b: f32) -> f32 {
+    if larger(b, a) { b } else { a }
+}
+
+/// The largest value of each 2x2 window of a plane of `width` columns.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+fn halve(x: &[f32], width: usize, columns: usize, out: &mut [MaybeUninit<f32>]) {
+    for (lines, out) in x.chunks_exact(2 * width).zip(out.chunks_exact_mut(columns)) {
+        let (upper, lower) = lines.split_at(width);
+        let pairs = upper.chunks_exact(2).zip(lower.chunks_exact(2));
+        for (to, (upper, lower)) in out.iter_mut().zip(pairs) {
+            let above = largest_of(upper[0], upper[1]);
+            let below = largest_of(lower[0], lower[1]);
+            to.write(largest_of(above, below));
+        }
+    }
+}
+
+/// The gradient of [`halve`].
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+fn double(x: &[f32], width: usize, grad: &[f32], columns: usize, out: &mut [MaybeUninit<f32>]) {
+    let lines = x.chunks_exact(2 * width).zip(grad.chunks_exact(columns));
+    let mut rest = 0;
+    for ((lines, grad), out) in lines.zip(out.chunks_exact_mut(2 * width)) {
+        let (upper, lower) = lines.split_at(width);
+        let (above, below) = out.split_at_mut(width);
+        let pairs = upper.chunks_exact(2).zip(lower.chunks_exact(2));
+        let shares = above.chunks_exact_mut(2).zip(below.chunks_exact_mut(2));
+        for (&grad, ((upper, lower), (above, below))) in grad.iter().zip(pairs.zip(shares)) {
+            let second = larger(upper[1], upper[0]);
+            let left = largest_of(upper[0], upper[1]);
+            let third = larger(lower[0], left);
+            let left = largest_of(left, lower[0]);
+            let fourth = larger(lower[1], left);
+            above[0].write(if second | third | fourth { 0.0 } else { grad });
+            above[1].write(if second & !third & !fourth { grad } else { 0.0 });
+            below[0].write(if third & !fourth { grad } else { 0.0 });
+            below[1].write(if fourth { grad } else { 0.0 });
+        }
+        for line in [above, below] {
+            line[2 * columns..].fill(MaybeUninit::new(0.0));
+        }
+        rest += 2 * width;
+    }
+    out[rest..].fill(MaybeUninit::new(0.0));
 }

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::run::threads;
+use super::run::{in_parallel, on_threads, threads};
 use super::{Graph, Node, Op};
 
 /// Activations of fewer bytes are computed sooner than threads are woken.
@@ -16,8 +16,29 @@ impl Graph {
     }
 }
 
+/// Runs `f` for the rows of each part, side by side.
+pub(crate) fn by_parts<R: Send>(
+    graph: &Graph,
+    rows: usize,
+    f: impl Fn(Range<usize>) -> R + Send + Sync,
+) -> Vec<R> {
+    let parts = parts(graph, rows);
+    if parts.len() == 1 {
+        return vec![together(graph, rows, || f(0..rows))];
+    }
+    in_parallel(&graph.device, parts, f)
+}
+
+/// Runs `f` for all of these rows.
+pub(crate) fn together<R: Send>(graph: &Graph, rows: usize, f: impl FnOnce() -> R + Send) -> R {
+    if graph.is_long(rows) {
+        return on_threads(&graph.device, f);
+    }
+    f()
+}
+
 /// The rows of each part; one part where rows must, or had better, stay together.
-pub(crate) fn parts(graph: &Graph, rows: usize) -> Vec<Range<usize>> {
+fn parts(graph: &Graph, rows: usize) -> Vec<Range<usize>> {
     let threads = threads(&graph.device).min(rows);
     let apart = threads > 1 && graph.rows_apart && graph.is_long(rows);
     let count = if apart { threads } else { 1 };

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use burn::backend::DispatchDevice;
 use burn::tensor::DType;
 
-pub(crate) use apart::parts;
+pub(crate) use apart::{by_parts, together};
 pub(crate) use derivative::{Body, Run, backward, leaf, reads, vjp};
 pub use dim::{Dim, SliceDim};
 pub(crate) use groups::Group;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::graph::{Graph, in_parallel, parts};
+use crate::graph::{Graph, by_parts};
 use crate::{Error, Value, Values};
 
 /// Computes a graph's output for all rows.
@@ -12,10 +12,6 @@ pub(super) fn forward(graph: &Arc<Graph>, values: &Values) -> Result<Value, Erro
         let run = graph.replay(values.values(), &Default::default(), &[])?;
         run.get(graph.output).cloned()
     };
-    let parts = parts(graph, values.rows());
-    if parts.len() == 1 {
-        return run(values);
-    }
-    let outputs = in_parallel(&graph.device, parts, |rows| run(&values.slice(rows)));
+    let outputs = by_parts(graph, values.rows(), |rows| run(&values.slice(rows)));
     Value::cat_rows(outputs.into_iter().collect::<Result<_, _>>()?)
 }

@@ -39,8 +39,7 @@ impl Parts {
         work: &Counter,
     ) -> Result<Self, Error> {
         let graph = &plan.choices.graph;
-        let ranges = graph::parts(graph, inputs.rows());
-        let parts = graph::in_parallel(&graph.device, ranges, |rows: Range<usize>| {
+        let parts = graph::by_parts(graph, inputs.rows(), |rows: Range<usize>| {
             let reference = reference.as_ref().map(|values| values.slice(rows.clone()));
             Forward::new(plan, inputs.slice(rows), reference, work.clone())
         });
@@ -128,7 +127,9 @@ impl Parts {
             });
             return Walked::joined(walked.into_iter().collect::<Result<_, _>>()?);
         }
-        walk_on(self.whole()?, rows, walk)
+        let whole = self.whole()?;
+        let count = rows.map_or(self.inputs.rows(), <[usize]>::len);
+        graph::together(self.plan().graph(), count, || walk_on(whole, rows, walk))
     }
 
     /// What a walk does on each part; `None` if its rows run together.

@@ -212,8 +212,7 @@ impl NearRow {
     /// # Errors
     /// Whatever error makes the rows unfit for the model.
     pub fn forward(&self, rows: &Values, windows: &[Vec<Range<usize>>]) -> Result<Value, Error> {
-        let parts = super::parts(&self.graph, windows.len());
-        let outputs = super::in_parallel(&self.graph.device, parts, |part| {
+        let outputs = super::by_parts(&self.graph, windows.len(), |part| {
             self.together(&rows.slice(part.clone()), &windows[part])
         });
         Value::cat_rows(outputs.into_iter().collect::<Result<_, _>>()?)

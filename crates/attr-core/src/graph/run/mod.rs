@@ -27,7 +27,7 @@ use burn::backend::{DeviceOps, DeviceSettings};
 use burn::backend::{Dispatch, DispatchDevice, Scalar};
 use burn::tensor::{DType, Device, IndexingUpdateOp, Shape, Slice};
 
-pub(crate) use kernels::{Kernels, in_parallel, threads};
+pub(crate) use kernels::{Kernels, in_parallel, on_threads, threads};
 pub(crate) use replay::{Activations, caught};
 
 use super::op::{GridPadding, Interpolation, Op, Padding};

@@ -34,6 +34,14 @@ pub(crate) fn in_parallel<T: Send, R: Send>(
     attr_kernels::in_parallel(items, f)
 }
 
+/// Runs work in many steps where each step reaches the threads of a device soonest.
+pub(crate) fn on_threads<R: Send>(device: &DispatchDevice, f: impl FnOnce() -> R + Send) -> R {
+    if threads(device) == 1 {
+        return f();
+    }
+    attr_kernels::on_threads(f)
+}
+
 /// The kernels, and the weights that they prepared.
 #[derive(Default)]
 pub(crate) struct Kernels {
@@ -209,9 +217,11 @@ impl Kernels {
         }
         let x = numbers(x);
         let left = Matrix::of_rows(&x, inputs)?;
-        let elements = inputs * outputs;
-        if elements > *PACKED.end() && !transposed && left.shape()[0] > 1 {
-            // As it is, Burn takes two thirds of the time.
+        let (rows, elements) = (left.shape()[0], inputs * outputs);
+        let short = rows * elements < THREADED && (rows > 64 || outputs > 128);
+        // A large matrix as it is takes Burn two thirds of the time.
+        let large = elements > *PACKED.end() && !transposed && rows > 1;
+        if short || large {
             return None;
         }
         let y = if PACKED.contains(&elements) {
@@ -226,6 +236,9 @@ impl Kernels {
         Some(value(y, &shape))
     }
 }
+
+/// Multiplications below which a product that several threads would share had better not be.
+const THREADED: usize = 1 << 17;
 
 /// Elements of a matrix that pays for its preparation. A larger one would take as much memory again.
 const PACKED: RangeInclusive<usize> = 1 << 14..=1 << 22;
@@ -361,7 +374,8 @@ fn products(left: &FlexTensor, right: &FlexTensor) -> Option<Value> {
     let empty = [rows, inner, columns].contains(&&0) || batch.contains(&0);
     // Burn is faster where the left factors lie column by column.
     let across = left.layout().strides().last() != Some(&1);
-    if batch != other || inner != height || empty || across {
+    let short = lefts.len() > 1 && lefts.len() * rows * inner * columns < THREADED;
+    if batch != other || inner != height || empty || across || short {
         return None;
     }
     let shape = [batch, &[*rows, *columns]].concat();

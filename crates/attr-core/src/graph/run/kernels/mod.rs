@@ -11,6 +11,6 @@ mod none;
 mod prepared;
 
 #[cfg(all(feature = "flex", not(feature = "burn-kernels")))]
-pub(crate) use fast::{Kernels, in_parallel, threads};
+pub(crate) use fast::{Kernels, in_parallel, on_threads, threads};
 #[cfg(any(not(feature = "flex"), feature = "burn-kernels"))]
-pub(crate) use none::{Kernels, in_parallel, threads};
+pub(crate) use none::{Kernels, in_parallel, on_threads, threads};

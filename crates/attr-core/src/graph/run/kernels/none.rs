@@ -15,6 +15,11 @@ pub(crate) fn in_parallel<T, R>(_: &DispatchDevice, items: Vec<T>, f: impl Fn(T)
     items.into_iter().map(f).collect()
 }
 
+/// Runs work in many steps.
+pub(crate) fn on_threads<R>(_: &DispatchDevice, f: impl FnOnce() -> R) -> R {
+    f()
+}
+
 /// No kernels.
 #[derive(Debug, Default)]
 pub(crate) struct Kernels;
