@@ -15,6 +15,9 @@ use results::Results;
 /// The committed results and their tables.
 const COMMITTED: [&str; 2] = ["BENCHMARKS.json", "BENCHMARKS.md"];
 
+/// Where the pictures in the tables' file are.
+const PICTURES: &str = "assets/benchmarks";
+
 /// Of each side.
 const THREADS: &str = "2";
 
@@ -105,6 +108,9 @@ fn measure(options: &Options) -> Result<(Results, PathBuf), String> {
         for name in ["walk_back", "budgets"] {
             crate::cargo(&["bench", "--workspace", "--bench", name])?;
         }
+        let folder = crate::root().join(PICTURES);
+        let growth = ["bench", "--workspace", "--bench", "growth", "--"];
+        crate::run(Command::new(env!("CARGO")).args(growth).arg(folder))?;
     }
     let busy = results::load().filter(|load| *load > 0.5);
     if let Some(load) = busy {

@@ -52,8 +52,16 @@ impl RowSums {
         self.types[column].get_or_insert(samples.dtype());
         let samples = widened(samples);
         let device = samples.device();
-        let weights = Tensor::<2>::from_data(chunk.weights.clone(), &device);
+        let weights = Tensor::<2>::from_data(chunk.weights.clone(), &device).cast(samples.dtype());
         let sum = &mut self.sums[target][column];
+        if self.rows == 1 {
+            let part = (samples * weights).sum_dim(0);
+            *sum = Some(match sum.take() {
+                Some(whole) => whole + part,
+                None => part,
+            });
+            return;
+        }
         let whole = match sum.take() {
             Some(whole) => whole,
             None => samples
@@ -63,7 +71,7 @@ impl RowSums {
         };
         let rows: Vec<i64> = chunk.rows.iter().map(|&row| row as i64).collect();
         let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [chunk.rows.len()]), &device);
-        let weighted = samples.clone() * weights.cast(samples.dtype());
+        let weighted = samples * weights;
         *sum = Some(whole.select_assign(0, rows, weighted, IndexingUpdateOp::Add));
     }
 

@@ -14,6 +14,7 @@ mod element_types;
 mod errors;
 mod golden;
 mod groups;
+mod host_reads;
 #[cfg(feature = "flex")]
 mod intervals;
 mod latent_shift;

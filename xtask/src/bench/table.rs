@@ -17,6 +17,9 @@ floor* is attr's time divided by what that many forward passes and gradients of 
 at the best batch; it is below 1 where a method runs only a part of the model. *Memory* is by how much
 one run makes the resident memory grow, attr's and the peer's by default.";
 
+/// What the tables do not say.
+const NOTES: &str = include_str!("notes.md");
+
 /// Writes all results as a Markdown file.
 pub fn document(results: &Results) -> String {
     let all = results.versions.iter().filter(|(name, _)| *name != "rustc");
@@ -38,7 +41,7 @@ pub fn document(results: &Results) -> String {
          bench-compare` compares another run with them.\n\n{INTRODUCTION}\n\n\
          - Machine: {cpu}, {cores} cores, {system}; {threads} threads for each side\n\
          - Device of attr: `{device}`\n\
-         - Versions: {}\n{}",
+         - Versions: {}\n{}\n{NOTES}",
         versions.join(", "),
         tables(results)
     )

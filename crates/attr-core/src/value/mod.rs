@@ -13,6 +13,7 @@
 mod inputs;
 mod values;
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
@@ -24,6 +25,10 @@ use crate::Error;
 
 pub use inputs::{Constant, Input, Inputs};
 pub use values::Values;
+
+thread_local! {
+    static READS: Cell<usize> = const { Cell::new(0) };
+}
 
 /// The kind of a value's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -362,6 +367,7 @@ impl Value {
     /// # Errors
     /// [`Error::Device`] when reading from the device fails.
     pub fn to_data(&self) -> Result<TensorData, Error> {
+        READS.set(READS.get() + 1);
         // The rank parameter does not matter for reading.
         let tensor = self.0.clone();
         let data = match self.kind() {
@@ -370,6 +376,12 @@ impl Value {
             Kind::Bool => Tensor::<1, Bool>::from_dispatch(tensor).try_into_data(),
         };
         data.map_err(|error| Error::Device(error.to_string()))
+    }
+
+    /// How many values this thread has read on the host so far. Each time it waits until the device
+    /// has computed everything before.
+    pub fn host_reads() -> usize {
+        READS.get()
     }
 
     /// Creates a value on `device` from host data.

@@ -5,8 +5,10 @@
 //! Measures of Internal Neuron Importance", 2018 (<https://arxiv.org/abs/1807.09946>). Matches
 //! Captum's `LayerConductance`.
 
-use attr_core::walk::{GradientEverywhere, Keep, Walk};
-use attr_core::{BaselineUse, Error, Explanation, LayerMethod, LayerNames, Question, Value};
+use attr_core::walk::{GradientEverywhere, Keep, Plan, Walk};
+use attr_core::{
+    BaselineUse, Error, Explanation, LayerMethod, LayerNames, Question, Value, Values,
+};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -109,6 +111,60 @@ struct Pending {
     activations: Vec<Tensor<2>>,
 }
 
+/// What the model computes at the ends of the paths.
+struct Ends {
+    at_inputs: Vec<Vec<f32>>,
+    at_baselines: Vec<Vec<f32>>,
+    /// The activations at the last position, `[layer]`.
+    last: Vec<Tensor<2>>,
+}
+
+impl Conductance {
+    /// Evaluates inputs, baselines and the last positions together.
+    fn ends(
+        &self,
+        question: &Question<'_>,
+        path: &Path,
+        last: f64,
+        plan: &Plan,
+    ) -> Result<Ends, Error> {
+        let rows = question.inputs().rows();
+        let all = path.all_rows();
+        let points = vec![
+            question.inputs().clone(),
+            path.at(&all, |_| 0.0)?,
+            path.at(&all, |_| last)?,
+        ];
+        let mut scores = vec![Vec::with_capacity(3 * rows); question.targets().len()];
+        let mut activations: Vec<Vec<Value>> = vec![Vec::new(); self.layers.len()];
+        let points = question.quiet().with_inputs(Values::cat(points)?);
+        points.for_rows(1, |chunk| {
+            let pass = question.pass(&chunk, None, plan)?;
+            let output = pass.output()?;
+            for (scores, target) in scores.iter_mut().zip(question.targets()) {
+                scores.extend(target.scores(&output, &chunk)?);
+            }
+            for (parts, layer) in activations.iter_mut().zip(&self.layers) {
+                parts.push(pass.activation(layer)?);
+            }
+            Ok(())
+        })?;
+        let at = |which: usize| {
+            let of_target = |scores: &Vec<f32>| scores[which * rows..][..rows].to_vec();
+            scores.iter().map(of_target).collect()
+        };
+        let last = activations.into_iter().map(|parts| {
+            let all = Value::cat_rows(parts)?;
+            all.slice_rows(2 * rows..3 * rows).matrix()
+        });
+        Ok(Ends {
+            at_inputs: at(0),
+            at_baselines: at(1),
+            last: last.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
 impl LayerMethod for Conductance {
     fn layers(&self) -> &[String] {
         &self.layers
@@ -127,15 +183,14 @@ impl LayerMethod for Conductance {
         }
         let rows = question.inputs().rows();
         let names = names(&self.layers);
-        let at_inputs = question.scores()?;
-        let at_baselines = question.scores_of(&path.at(&path.all_rows(), |_| 0.0)?)?;
-        let end = path.at(&path.all_rows(), |_| positions[n].0)?;
-        let last = question.with_inputs(end).activations(&self.layers)?;
-        let last: Vec<Tensor<2>> = last.iter().map(Value::matrix).collect::<Result<_, _>>()?;
-
         let plan = question
             .plan(&GradientEverywhere)?
             .to_layers(&self.layers)?;
+        let Ends {
+            at_inputs,
+            at_baselines,
+            last,
+        } = self.ends(&question, &path, positions[n].0, &plan)?;
         let mut sums = RowSums::new(rows, question.targets().len(), names.len());
         let mut shapes: Vec<Vec<usize>> = Vec::new();
         let mut pending: Option<Pending> = None;

@@ -12,6 +12,8 @@
 
 mod beside;
 mod cases;
+#[path = "../host/mod.rs"]
+mod host;
 mod measure;
 #[path = "../peer/mod.rs"]
 mod peer;

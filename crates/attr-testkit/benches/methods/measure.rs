@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use attr_core::{Budget, Method, Run, Work};
 use attr_gradient::Saliency;
 
+use crate::host::grown;
 use crate::peer::{Times, on_host};
 use crate::subjects::{Built, Subject};
 use crate::{QUICK_MS, WARM_MS};
@@ -25,31 +26,14 @@ pub fn repeated<T>(ms: u64, work: impl Fn() -> T) {
 }
 
 /// Returns what `work` gives, its milliseconds, and by how many mebibytes it made the resident
-/// memory of this process grow; only Linux tells, and only of the host.
+/// memory of this process grow, if it computes here.
 pub fn with_memory<T>(work: impl FnOnce() -> T) -> (T, f64, Option<f64>) {
-    let before = on_host().then(at_rest).flatten();
-    let (found, ms) = timed(work);
-    let grown = status("VmHWM:").zip(before);
-    (found, ms, grown.map(|(peak, rest)| (peak - rest).max(0.0)))
-}
-
-/// Gives freed memory back, forgets the peak, and returns the resident mebibytes.
-fn at_rest() -> Option<f64> {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    #[allow(unsafe_code)] // It only releases what has been freed.
-    unsafe {
-        libc::malloc_trim(0);
+    if !on_host() {
+        let (found, ms) = timed(work);
+        return (found, ms, None);
     }
-    std::fs::write("/proc/self/clear_refs", "5").ok()?;
-    status("VmRSS:")
-}
-
-/// A number of mebibytes from the kernel's table.
-fn status(name: &str) -> Option<f64> {
-    let table = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = table.lines().find(|line| line.starts_with(name))?;
-    let kibibytes: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kibibytes / 1024.0)
+    let ((found, ms), grown) = grown(|| timed(work));
+    (found, ms, grown)
 }
 
 /// What one row of a forward pass and one gradient take at the best batch.

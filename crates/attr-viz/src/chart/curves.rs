@@ -1,5 +1,7 @@
 //! Lines with bands, such as deletion curves.
 
+use std::ops::Range;
+
 use plotters::prelude::*;
 
 use super::axis::{axis_number, finite};
@@ -97,7 +99,7 @@ impl Curves {
     }
 
     /// The ranges of x and y, with the bands; never empty.
-    fn ranges(&self) -> Result<[std::ops::Range<f64>; 2], Error> {
+    fn ranges(&self) -> Result<[Range<f64>; 2], Error> {
         let points = || self.curves.iter().flat_map(|curve| &curve.points);
         if points().next().is_none() {
             return Err(Error::Draw("the chart has no points".into()));
@@ -121,6 +123,27 @@ impl Curves {
             low - space..high + space
         };
         Ok([range(&xs, 0.0), range(&ys, 0.05)])
+    }
+
+    /// The corner with the fewest points; the upper right one if others have as few.
+    fn emptiest(&self, xs: &Range<f64>, ys: &Range<f64>) -> SeriesLabelPosition {
+        let middle = |range: &Range<f64>| (range.start + range.end) / 2.0;
+        let (x, y) = (middle(xs), middle(ys));
+        let corners = [
+            (true, true, SeriesLabelPosition::UpperRight),
+            (false, true, SeriesLabelPosition::UpperLeft),
+            (true, false, SeriesLabelPosition::LowerRight),
+            (false, false, SeriesLabelPosition::LowerLeft),
+        ];
+        let points = |right: bool, upper: bool| {
+            let all = self.curves.iter().flat_map(|curve| &curve.points);
+            all.filter(|point| (point.0 > x) == right && (point.1 > y) == upper)
+                .count()
+        };
+        let fewest = corners
+            .into_iter()
+            .min_by_key(|(right, upper, _)| points(*right, *upper));
+        fewest.map_or(SeriesLabelPosition::UpperRight, |corner| corner.2)
     }
 }
 
@@ -146,7 +169,7 @@ impl Draw for Curves {
             .margin_left(MARGIN / 2)
             .x_label_area_size(48)
             .y_label_area_size(72)
-            .build_cartesian_2d(xs, ys)
+            .build_cartesian_2d(xs.clone(), ys.clone())
             .map_err(draw_error)?;
         chart
             .configure_mesh()
@@ -182,7 +205,7 @@ impl Draw for Curves {
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
+            .position(self.emptiest(&xs, &ys))
             .background_style(WHITE.mix(0.85))
             .border_style(LINE)
             .label_font((FONT, TEXT))
