@@ -6,7 +6,7 @@
 //! ```text
 //! mod.rs          one node                replay.rs  a graph
 //! elementwise.rs, reduce.rs, conv.rs, pool.rs   operations by family
-//! kernels.rs      faster implementations of some on the CPU
+//! kernels/        faster implementations of some on the CPU
 //! ```
 
 pub(super) mod conv;
