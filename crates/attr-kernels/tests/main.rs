@@ -2,6 +2,7 @@
 
 mod convolutions;
 mod layers;
+mod products;
 
 /// Numbers between -0.5 and 0.5 that look random.
 fn numbers(len: usize, seed: u32) -> Vec<f32> {

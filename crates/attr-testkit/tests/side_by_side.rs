@@ -1,5 +1,6 @@
 //! Batches that are long enough to run in parts: the parts must not show in any result.
 
+use attr_core::walk::in_pieces;
 use attr_core::{Method, Model, Target, Traced, Value};
 use attr_gradient::Saliency;
 use attr_testkit::compare::assert_close_slices as assert_close;
@@ -110,4 +111,19 @@ fn alone(model: &Traced, images: &Tensor<4>) {
         let own = &together.1[row * gradients..][..gradients];
         assert_close("gradient", own, &gradient, 1e-4);
     }
+}
+
+#[test]
+fn work_in_pieces_is_that_on_the_whole() {
+    // More elements than one piece has, in lines that do not divide it.
+    let (x, y): (Tensor<3>, Tensor<3>) = (input([9, 1000, 7], 1), input([9, 1000, 7], 2));
+    let (values, width) = ([Value::from(x.clone()), Value::from(y.clone())], 7);
+    let found = in_pieces(&[&values[0], &values[1]], width, |values| {
+        let [x, y] = [values[0].tensor::<2>()?, values[1].tensor::<2>()?];
+        Ok(Value::from(activation::softmax(x, 1) * y))
+    });
+    let expected = activation::softmax(x, 2) * y;
+    let found = found.unwrap();
+    assert_eq!(found.shape(), [9, 1000, 7]);
+    assert_close("pieces", &numbers(&found), &numbers(&expected.into()), 1e-6);
 }
