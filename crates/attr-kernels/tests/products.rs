@@ -56,11 +56,13 @@ fn a_right_factor_may_be_plain_packed_or_transposed() {
 fn pairs_of_matrices_are_multiplied_one_by_one() {
     let sizes = [9, 20, 11];
     let cases = [1, 5, 9].map(|seed| case(sizes, seed));
-    let of = |pick: fn(&(Vec<f32>, Vec<f32>, Vec<f64>)) -> &Vec<f32>, columns: usize| {
-        let each = cases.iter().map(|one| Matrix::of_rows(pick(one), columns));
-        each.collect::<Option<Vec<_>>>().unwrap()
-    };
-    let found = products(&of(|one| &one.0, sizes[1]), &of(|one| &one.1, sizes[2]));
+    let lefts = cases
+        .iter()
+        .map(|(left, _, _)| Matrix::of_rows(left, sizes[1]).unwrap());
+    let rights = cases
+        .iter()
+        .map(|(_, right, _)| Matrix::of_rows(right, sizes[2]).unwrap());
+    let found = products(&lefts.collect::<Vec<_>>(), &rights.collect::<Vec<_>>());
     let expected: Vec<f64> = cases.iter().flat_map(|one| one.2.clone()).collect();
     assert!(error(&found, &expected) < 1e-5);
     assert!(products(&[], &[]).is_empty());
