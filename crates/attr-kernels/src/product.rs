@@ -1,5 +1,8 @@
 //! Products of matrices.
 
+use multiversion::multiversion;
+use multiversion::target::target_cfg_f;
+use rayon::prelude::*;
 use rten_gemm::{
     BiasVector, GemmExecutor, GemmInputA, GemmInputB, GemmUninitOptions, PackedBMatrix,
 };
@@ -33,6 +36,16 @@ impl<'a> Matrix<'a> {
     pub fn transposed(self) -> Self {
         Self(self.0.transposed())
     }
+
+    /// The numbers, if they are one row without gaps.
+    fn only_row(self) -> Option<&'a [f32]> {
+        self.rows().filter(|_| self.shape()[0] == 1)
+    }
+
+    /// The numbers, if they lie row by row without gaps.
+    fn rows(self) -> Option<&'a [f32]> {
+        self.0.data()
+    }
 }
 
 /// A right factor in the form that products want.
@@ -65,6 +78,11 @@ impl<'a> Right<'a> {
 /// # Panics
 /// If the sizes do not fit each other.
 pub fn product(left: Matrix<'_>, right: Right<'_>, bias: Option<&[f32]>) -> Vec<f32> {
+    if let (Some(row), Right::Plain(right)) = (left.only_row(), right)
+        && let Some(rows) = right.rows()
+    {
+        return row_product(row, rows, right.shape()[1], bias);
+    }
     let (left, right) = (GemmInputA::Unpacked(left.0), right.input());
     let options = GemmUninitOptions {
         bias: bias.map(BiasVector::Row),
@@ -76,6 +94,87 @@ pub fn product(left: Matrix<'_>, right: Right<'_>, bias: Option<&[f32]>) -> Vec<
     };
     // SAFETY: the product has been written, or this panicked.
     unsafe { filled(left.rows() * right.cols(), run) }
+}
+
+/// Terms that `rten-gemm` adds up before it adds the sum to the result.
+const DEPTH: usize = 256;
+
+/// Columns at least of a part that a thread computes.
+const COLUMNS: usize = 512;
+
+/// The product of one row and a matrix that lies row by row.
+///
+/// `rten-gemm` adds the terms of a single row in another order than those of several. Here they have
+/// the same order, so that a row gives the same numbers alone and among others.
+fn row_product(left: &[f32], right: &[f32], columns: usize, bias: Option<&[f32]>) -> Vec<f32> {
+    assert_eq!(
+        left.len() * columns,
+        right.len(),
+        "the sizes of a product fit"
+    );
+    let bias_of = |start, len| bias.map(|bias| &bias[start..start + len]);
+    let mut out = vec![0.0; columns];
+    if columns < 2 * COLUMNS {
+        row_columns(left, right, columns, bias_of(0, columns), &mut out);
+        return out;
+    }
+    let part = columns.div_ceil(rayon::current_num_threads()).max(COLUMNS);
+    let parts = out.par_chunks_mut(part).enumerate();
+    parts.for_each(|(i, out)| {
+        let bias = bias_of(i * part, out.len());
+        row_columns(left, &right[i * part..], columns, bias, out);
+    });
+    out
+}
+
+/// Adds the first columns of a product with rows that are `stride` numbers apart to `out`.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+fn row_columns(left: &[f32], right: &[f32], stride: usize, bias: Option<&[f32]>, out: &mut [f32]) {
+    // Without an instruction for it, a fused addition is a call of a function.
+    const FUSED: bool = target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64"));
+    let add = |x: f32, y: f32, sum: f32| {
+        if FUSED {
+            x.mul_add(y, sum)
+        } else {
+            x * y + sum
+        }
+    };
+    for start in (0..out.len()).step_by(COLUMNS) {
+        let len = COLUMNS.min(out.len() - start);
+        let out = &mut out[start..start + len];
+        let mut sums = [0.0; COLUMNS];
+        let sums = &mut sums[..len];
+        for (block, left) in left.chunks(DEPTH).enumerate() {
+            let first = block * DEPTH * stride + start;
+            sums.fill(0.0);
+            let quads = left.chunks_exact(4);
+            let rest = left.len() - quads.remainder().len();
+            for (quad, factors) in quads.enumerate() {
+                let row = |k: usize| &right[first + (4 * quad + k) * stride..][..len];
+                let (a, b, c, d) = (row(0), row(1), row(2), row(3));
+                for j in 0..len {
+                    let sum = add(factors[0], a[j], sums[j]);
+                    let sum = add(factors[1], b[j], sum);
+                    let sum = add(factors[2], c[j], sum);
+                    sums[j] = add(factors[3], d[j], sum);
+                }
+            }
+            for k in rest..left.len() {
+                let row = &right[first + k * stride..][..len];
+                for j in 0..len {
+                    sums[j] = add(left[k], row[j], sums[j]);
+                }
+            }
+            for j in 0..len {
+                out[j] += sums[j];
+            }
+            if let (0, Some(bias)) = (block, bias) {
+                for j in 0..len {
+                    out[j] += bias[start + j];
+                }
+            }
+        }
+    }
 }
 
 /// Returns the products of pairs of matrices, which all have the same sizes, one after the other.

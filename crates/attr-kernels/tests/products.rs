@@ -53,6 +53,21 @@ fn a_right_factor_may_be_plain_packed_or_transposed() {
 }
 
 #[test]
+fn a_row_gives_the_same_numbers_alone_and_among_others() {
+    for [inner, columns] in [[30, 64], [7, 3], [600, 1100], [258, 10]] {
+        let (left, right, _) = case([3, inner, columns], 1);
+        let bias = numbers(columns, 3);
+        let all = Matrix::of_rows(&right, columns).unwrap();
+        let of = |left| {
+            let left = Matrix::of_rows(left, inner).unwrap();
+            product(left, Right::Plain(all), Some(&bias))
+        };
+        let (together, alone) = (of(&left), of(&left[inner..2 * inner]));
+        assert_eq!(together[columns..2 * columns], alone, "{inner} x {columns}");
+    }
+}
+
+#[test]
 fn pairs_of_matrices_are_multiplied_one_by_one() {
     let sizes = [9, 20, 11];
     let cases = [1, 5, 9].map(|seed| case(sizes, seed));

@@ -341,12 +341,6 @@ fn value<I: Inputs>(attribution: &Attribution<I>, i: usize) -> Value {
     attribution.values()[i].clone().unwrap()
 }
 
-/// How far results may differ where only the number of rows in a product differs. KernelSHAP solves
-/// for numbers that are a hundredth of the outputs, of which the last digit changes.
-fn rounding(name: &str) -> f32 {
-    if name == "kernel shap" { 3e-5 } else { 1e-5 }
-}
-
 #[test]
 fn the_budget_changes_nothing() {
     let (model, x) = cnn();
@@ -368,12 +362,7 @@ fn the_budget_changes_nothing() {
         };
         for budget in [small, Budget::Rows(2)] {
             let (got, got_scores) = with(budget);
-            assert_close(
-                &format!("{name}, {budget:?}"),
-                &got,
-                &expected,
-                rounding(name),
-            );
+            assert_close(&format!("{name}, {budget:?}"), &got, &expected, 1e-5);
             assert_close_slices(name, &got_scores, &scores, 1e-5);
         }
     }
@@ -412,12 +401,7 @@ fn methods_without_noise_explain_each_row_as_if_it_were_alone() {
         for row in 0..3 {
             let one = x.clone().narrow(0, row, 1);
             let alone = value(&method.attribute(&model, &one, row).unwrap(), 0);
-            assert_close(
-                name,
-                &alone,
-                &whole.slice_rows(row..row + 1),
-                rounding(name),
-            );
+            assert_close(name, &alone, &whole.slice_rows(row..row + 1), 1e-5);
         }
     }
 }
