@@ -94,11 +94,30 @@ pub fn clamp(x: &[f32], min: f32, max: f32) -> Vec<f32> {
     unsafe { map(x, |x, out| limit(x, min, max, out)) }
 }
 
+/// [`clamp`] on numbers that nothing else needs.
+pub fn clamp_in_place(x: &mut [f32], min: f32, max: f32) {
+    x.par_chunks_mut(TASK)
+        .for_each(|x| limit_in_place(x, min, max));
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+fn limit_in_place(x: &mut [f32], min: f32, max: f32) {
+    for x in x {
+        *x = limited(*x, min, max);
+    }
+}
+
+/// A number within limits; what is not a number stays so.
+#[inline(always)]
+pub(crate) fn limited(x: f32, min: f32, max: f32) -> f32 {
+    let x = if x < min { min } else { x };
+    if x > max { max } else { x }
+}
+
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
 fn limit(x: &[f32], min: f32, max: f32, out: &mut [MaybeUninit<f32>]) {
     for (out, x) in out.iter_mut().zip(x) {
-        let above = if *x < min { min } else { *x };
-        out.write(if above > max { max } else { above });
+        out.write(limited(*x, min, max));
     }
 }
 

@@ -16,7 +16,8 @@
 //! product.rs         matrix products
 //! pool.rs            max pooling
 //! along.rs           softmax and layer normalisation along the last dimension
-//! elementwise.rs     GELU, and the gradients of elementwise functions
+//! elementwise.rs     GELU, limits, and their gradients
+//! boxes.rs           parts of an image with patches laid over it
 //! parallel.rs        independent work on all threads
 //! ```
 //!
@@ -35,12 +36,13 @@
 //! let layer = Layer::choose(&[16, 1, 3, 3], &geometry, &[2, 1, 8, 8], Direction::Forward)
 //!     .expect("these sizes are common");
 //! let weight = layer.packing().prepare(&[0.5; 16 * 3 * 3]);
-//! let y = layer.run(&weight, &[1.0; 2 * 8 * 8], None);
+//! let y = layer.run(&weight, &[1.0; 2 * 8 * 8], None, None);
 //! assert_eq!(y.len(), 2 * 16 * 8 * 8);
 //! assert_eq!(y[9], 4.5);
 //! ```
 
 mod along;
+mod boxes;
 mod conv;
 mod elementwise;
 mod memory;
@@ -51,8 +53,9 @@ mod product;
 mod shape;
 
 pub use along::{layer_norm, layer_norm_backward, softmax, softmax_backward};
+pub use boxes::{Boxes, Scene, cut};
 pub use conv::{Direction, Layer, Packed, Packing};
-pub use elementwise::{clamp, clamp_backward, gelu, gelu_backward};
+pub use elementwise::{clamp, clamp_backward, clamp_in_place, gelu, gelu_backward};
 pub use parallel::{in_parallel, on_threads, threads};
 pub use pool::MaxPool;
 pub use product::{Matrix, PackedMatrix, Right, product, products};

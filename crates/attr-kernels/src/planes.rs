@@ -7,7 +7,11 @@ use std::mem::MaybeUninit;
 
 use multiversion::multiversion;
 
+use crate::memory::uninit;
 use crate::shape::Sizes;
+
+/// Numbers that are copied at once.
+const BLOCK: usize = 16;
 
 /// How a padded channel lies in memory: `[depth, line remainder, column remainder, line, column]`.
 pub struct Planes {
@@ -98,8 +102,13 @@ impl Planes {
 
     /// Copies a channel into planes, with this padding.
     pub fn split(&self, channel: &[f32], padding: f32, planes: &mut [f32]) {
-        planes.fill(padding);
-        split(self, channel, planes);
+        let [_, down, right] = self.count;
+        if down == 1 && right == 1 {
+            surround(self, channel, padding, planes);
+        } else {
+            planes.fill(padding);
+            split(self, channel, planes);
+        }
     }
 
     /// Copies planes, which lie `step` elements apart, into a channel.
@@ -128,6 +137,47 @@ fn each_line(p: &Planes, lines: usize, step: usize, mut f: impl FnMut(usize, usi
     }
 }
 
+/// Copies a line. A short one is copied with what lies beyond its end, which takes fewer instructions,
+/// where there is room in both places.
+#[inline(always)]
+pub fn copy_line(from: &[f32], width: usize, to: &mut [MaybeUninit<f32>]) {
+    let room = from.len().min(to.len());
+    let blocks = width.div_ceil(BLOCK);
+    if blocks > 2 || blocks * BLOCK > room {
+        to[..width].write_copy_of_slice(&from[..width]);
+        return;
+    }
+    to[..BLOCK].write_copy_of_slice(&from[..BLOCK]);
+    if blocks == 2 {
+        to[BLOCK..2 * BLOCK].write_copy_of_slice(&from[BLOCK..2 * BLOCK]);
+    }
+}
+
+/// Copies a channel without strides, with padding around it.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+fn surround(p: &Planes, channel: &[f32], padding: f32, planes: &mut [f32]) {
+    let ([height, width], pitch, area) = (p.image, p.plane[1], p.area());
+    let before = p.padding[1] * pitch + p.padding[2];
+    let mut end = 0;
+    for (z, image) in channel.chunks_exact(height * width).enumerate() {
+        let start = (z + p.padding[0]) * area + before;
+        planes[end..start].fill(padding);
+        for y in 0..height {
+            let to = &mut planes[start + y * pitch..];
+            copy_line(&image[y * width..], width, uninit(to));
+            // The padding between lines, over what was copied beyond the end of this one.
+            let gap = &mut to[width..];
+            let len = BLOCK.max(pitch - width).min(gap.len());
+            match gap.first_chunk_mut::<BLOCK>() {
+                Some(gap) if len == BLOCK => gap.fill(padding),
+                _ => gap[..len].fill(padding),
+            }
+        }
+        end = start + (height - 1) * pitch + width;
+    }
+    planes[end..].fill(padding);
+}
+
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
 fn split(p: &Planes, channel: &[f32], planes: &mut [f32]) {
     let (width, right, area) = (p.image[1], p.count[2], p.area());
@@ -139,11 +189,21 @@ fn split(p: &Planes, channel: &[f32], planes: &mut [f32]) {
         }
         for (remainder, columns) in p.columns.iter().enumerate().filter(|(_, c)| c.read && read) {
             let to = &mut planes[start + remainder * area + columns.place..];
-            for (to, from) in to
-                .iter_mut()
-                .zip(line[columns.first..].iter().step_by(right))
-            {
-                *to = *from;
+            let from = &line[columns.first..];
+            if right == 2 {
+                // The same, in a form that compiles to instructions of many numbers.
+                let pairs = from.chunks_exact(2);
+                let (to, rest) = to.split_at_mut(pairs.len());
+                for (to, pair) in to.iter_mut().zip(pairs.clone()) {
+                    *to = pair[0];
+                }
+                if let Some(last) = pairs.remainder().first() {
+                    rest[0] = *last;
+                }
+            } else {
+                for (to, from) in to.iter_mut().zip(from.iter().step_by(right)) {
+                    *to = *from;
+                }
             }
         }
     });

@@ -197,9 +197,16 @@ fn both_directions_agree_with_plain_loops() {
         ] {
             let layer = Layer::choose(&case.weight, &case.geometry, &case.input, direction);
             let layer = layer.unwrap_or_else(|| panic!("case {number} {direction:?} is refused"));
-            let got = layer.run(&layer.packing().prepare(&weight), taken, Some(bias));
+            let packed = layer.packing().prepare(&weight);
+            let got = layer.run(&packed, taken, Some(bias), None);
             let error = error(&got, &expected);
             assert!(error < 1e-5, "case {number} {direction:?}: {error:e}");
+            let limited = layer.run(&packed, taken, Some(bias), Some([-0.25, 0.5]));
+            let expected = attr_kernels::clamp(&got, -0.25, 0.5);
+            assert_eq!(
+                limited, expected,
+                "case {number} {direction:?} within limits"
+            );
         }
     }
 }
@@ -214,9 +221,9 @@ fn any_number_of_rows_runs_on_one_prepared_weight() {
         let packed = layer.packing().prepare(&weight);
         let row = 32 * 14 * 14;
         let x = numbers(11 * row, 2);
-        let together = layer.run(&packed, &x, None);
+        let together = layer.run(&packed, &x, None, None);
         for (i, expected) in together.chunks(row).enumerate() {
-            let alone = layer.run(&packed, &x[i * row..][..row], None);
+            let alone = layer.run(&packed, &x[i * row..][..row], None, None);
             assert!(
                 error(
                     &alone,
@@ -224,7 +231,7 @@ fn any_number_of_rows_runs_on_one_prepared_weight() {
                 ) < 1e-5
             );
         }
-        assert!(layer.run(&packed, &[], None).is_empty());
+        assert!(layer.run(&packed, &[], None, None).is_empty());
     }
 }
 

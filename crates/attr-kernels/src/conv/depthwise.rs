@@ -8,12 +8,16 @@ use std::mem::MaybeUninit;
 use multiversion::multiversion;
 use rayon::prelude::*;
 
+use super::finish::Finish;
+use crate::elementwise::limited;
 use crate::memory::scratch;
-use crate::planes::Planes;
+use crate::planes::{Planes, copy_line};
 use crate::shape::Sizes;
 
 /// Neighbours that are computed together.
 const BLOCK: usize = 64;
+/// Results that are computed before they are copied to their place.
+const STRIP: usize = 2048;
 
 pub(super) struct Depthwise<'a> {
     sizes: &'a Sizes,
@@ -32,7 +36,7 @@ impl<'a> Depthwise<'a> {
         }
     }
 
-    pub fn run(&self, x: &[f32], bias: Option<&[f32]>, out: &mut [MaybeUninit<f32>]) {
+    pub fn run(&self, x: &[f32], finish: Finish, out: &mut [MaybeUninit<f32>]) {
         let (pixels, positions) = (self.sizes.pixels(), self.sizes.positions());
         let (taken, returned) = if self.backward {
             (positions, pixels)
@@ -50,43 +54,42 @@ impl<'a> Depthwise<'a> {
             .with_min_len(least)
             .for_each(|(i, (x, out))| {
                 let weight = &self.weight[i % channels * taps..][..taps];
-                let bias = bias.map_or(0.0, |bias| bias[i % channels]);
+                let finish = finish.from(i % channels);
                 if self.backward {
-                    self.pull_back(&windows, weight, bias, x, out);
+                    self.pull_back(&windows, weight, finish, x, out);
                 } else {
-                    self.convolve(&windows, weight, bias, x, out);
+                    self.convolve(&windows, weight, finish, x, out);
                 }
             });
-    }
-
-    /// Elements from the first to the last output of one depth, and of the block that ends there.
-    fn reach(&self) -> usize {
-        let [_, height, width] = self.sizes.result;
-        ((height - 1) * self.planes.plane[1] + width).next_multiple_of(BLOCK)
     }
 
     fn convolve(
         &self,
         windows: &[usize],
         weight: &[f32],
-        bias: f32,
+        finish: Finish,
         x: &[f32],
         out: &mut [MaybeUninit<f32>],
     ) {
         let [depth, height, width] = self.sizes.result;
-        let (reach, pitch) = (self.reach(), self.planes.plane[1]);
+        let pitch = self.planes.plane[1];
+        // Lines of results that stay in the nearest cache until they are copied.
+        let some = (STRIP / pitch).clamp(1, height);
+        let reach = |lines: usize| ((lines - 1) * pitch + width).next_multiple_of(BLOCK);
         // Blocks may read beyond the last plane.
-        scratch(self.planes.len() + reach, |padded| {
+        scratch(self.planes.len() + reach(some), |padded| {
             let (planes, beyond) = padded.split_at_mut(self.planes.len());
             self.planes.split(x, 0.0, planes);
             beyond.fill(0.0);
-            scratch(reach, |results| {
+            scratch(reach(some), |results| {
                 for z in 0..depth {
                     let padded = &padded[z * self.planes.depth_step(self.sizes)..];
-                    correlate(windows, weight, bias, padded, results);
-                    let out = out[z * height * width..].chunks_exact_mut(width);
-                    for (to, line) in out.zip(results.chunks(pitch)).take(height) {
-                        to.write_copy_of_slice(&line[..width]);
+                    let out = &mut out[z * height * width..(z + 1) * height * width];
+                    for first in (0..height).step_by(some) {
+                        let lines = some.min(height - first);
+                        let results = &mut results[..reach(lines)];
+                        correlate(windows, weight, finish, &padded[first * pitch..], results);
+                        copy_lines(results, pitch, &mut out[first * width..], width, lines);
                     }
                 }
             });
@@ -98,7 +101,7 @@ impl<'a> Depthwise<'a> {
         &self,
         windows: &[usize],
         weight: &[f32],
-        bias: f32,
+        finish: Finish,
         grad: &[f32],
         out: &mut [MaybeUninit<f32>],
     ) {
@@ -132,7 +135,7 @@ impl<'a> Depthwise<'a> {
                             }
                         }
                     }
-                    correlate(&taps, &weights, bias, spaced, plane);
+                    correlate(&taps, &weights, finish, spaced, plane);
                 }
                 self.planes.collect(planes, padded, out);
             });
@@ -140,9 +143,19 @@ impl<'a> Depthwise<'a> {
     }
 }
 
-/// `out[i] = bias + sum_k weight[k] * from[windows[k] + i]`, for whole blocks.
+/// Copies lines that are `pitch` apart to where they are `width` apart, in order: what is copied beyond
+/// a line is overwritten by the next.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
-fn correlate(windows: &[usize], weight: &[f32], bias: f32, from: &[f32], out: &mut [f32]) {
+fn copy_lines(from: &[f32], pitch: usize, to: &mut [MaybeUninit<f32>], width: usize, lines: usize) {
+    for line in 0..lines {
+        copy_line(&from[line * pitch..], width, &mut to[line * width..]);
+    }
+}
+
+/// `out[i] = bias + sum_k weight[k] * from[windows[k] + i]` within the limits, for whole blocks.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+fn correlate(windows: &[usize], weight: &[f32], finish: Finish, from: &[f32], out: &mut [f32]) {
+    let (bias, [min, max]) = (finish.bias_of(0), finish.limits());
     for (block, out) in out.chunks_exact_mut(BLOCK).enumerate() {
         let mut sums = [bias; BLOCK];
         for (&window, &weight) in windows.iter().zip(weight) {
@@ -151,6 +164,8 @@ fn correlate(windows: &[usize], weight: &[f32], bias: f32, from: &[f32], out: &m
                 *sum += weight * from;
             }
         }
-        out.copy_from_slice(&sums);
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out = limited(sum, min, max);
+        }
     }
 }

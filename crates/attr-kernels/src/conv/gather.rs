@@ -8,11 +8,10 @@ use std::ops::Range;
 
 use multiversion::multiversion;
 use rayon::prelude::*;
-use rten_gemm::{
-    BiasVector, GemmExecutor, GemmInputA, GemmInputB, GemmUninitOptions, PackedAMatrix,
-};
+use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmUninitOptions, PackedAMatrix};
 use rten_tensor::NdTensorView;
 
+use super::finish::Finish;
 use crate::memory::{Shared, scratch, uninit, write};
 use crate::planes::Planes;
 use crate::shape::Sizes;
@@ -51,7 +50,7 @@ impl Gather<'_> {
         groups.map(|group| gemm.prepack_a(group)).collect()
     }
 
-    pub fn run(&self, x: &[f32], bias: Option<&[f32]>, out: &mut [MaybeUninit<f32>]) {
+    pub fn run(&self, x: &[f32], finish: Finish, out: &mut [MaybeUninit<f32>]) {
         let (s, gemm) = (self.sizes, &GemmExecutor::new());
         let rows = x.len() / s.input_row();
         let threads = rayon::current_num_threads();
@@ -67,7 +66,7 @@ impl Gather<'_> {
             let (group, first) = (task % s.groups, task / s.groups * together);
             let rows = first..(first + together).min(rows);
             if self.is_plain() && rows.len() == 1 {
-                return self.plain(gemm, group, first, x, bias, &out);
+                return self.plain(gemm, group, first, x, finish, &out);
             }
             let (channel, length) = (s.pixels(), planes.len());
             let count = rows.len() * s.inputs;
@@ -93,7 +92,7 @@ impl Gather<'_> {
                 };
                 let block = |first: usize| {
                     let lines = first * some..((first + 1) * some).min(lines);
-                    self.block(gemm, &planes, &windows, &part, lines, bias, &out);
+                    self.block(gemm, &planes, &windows, &part, lines, finish, &out);
                 };
                 let blocks = 0..lines.div_ceil(some);
                 if inside {
@@ -128,18 +127,20 @@ impl Gather<'_> {
         gemm: &GemmExecutor,
         group: usize,
         columns: NdTensorView<f32, 2>,
-        bias: Option<&[f32]>,
+        finish: Finish,
         out: &mut [MaybeUninit<f32>],
     ) {
         let outputs = self.sizes.outputs;
-        let bias = bias.map(|bias| &bias[group * outputs..][..outputs]);
-        let options = GemmUninitOptions {
-            bias: bias.map(BiasVector::Column),
-            ..Default::default()
-        };
+        let options = GemmUninitOptions::default();
         let weight = GemmInputA::Packed(&self.weight[group]);
         let done = gemm.gemm_uninit(out, weight, GemmInputB::Unpacked(columns), options);
-        assert!(done.is_ok(), "the sizes of a product fit");
+        // The bias that `rten-gemm` would add takes as long as a quarter of a product.
+        match done {
+            Ok(products) => finish
+                .from(group * outputs)
+                .apply(products, products.len() / outputs),
+            Err(_) => unreachable!("the sizes of a product fit"),
+        }
     }
 
     /// Computes one row of a plain product.
@@ -149,7 +150,7 @@ impl Gather<'_> {
         group: usize,
         row: usize,
         x: &[f32],
-        bias: Option<&[f32]>,
+        finish: Finish,
         out: &Shared<'_>,
     ) {
         let (s, pixels) = (self.sizes, self.sizes.pixels());
@@ -159,7 +160,7 @@ impl Gather<'_> {
         let columns = NdTensorView::from_data([s.inputs, pixels], columns);
         // SAFETY: each task has its own row and group.
         let out = unsafe { out.slice(to, s.outputs * pixels) };
-        self.product(gemm, group, columns, bias, out);
+        self.product(gemm, group, columns, finish, out);
     }
 
     /// Computes some lines of results, counted through the rows of a part.
@@ -171,7 +172,7 @@ impl Gather<'_> {
         windows: &[usize],
         part: &Part<'_>,
         lines: Range<usize>,
-        bias: Option<&[f32]>,
+        finish: Finish,
         out: &Shared<'_>,
     ) {
         let s = self.sizes;
@@ -204,10 +205,10 @@ impl Gather<'_> {
             if lines.len() == of_row && part.rows.len() == 1 {
                 // SAFETY: each task has its own row and group.
                 let out = unsafe { out.slice(start(part.rows.start), s.outputs * positions) };
-                return self.product(gemm, part.group, columns, bias, out);
+                return self.product(gemm, part.group, columns, finish, out);
             }
             scratch(s.outputs * count, |products| {
-                self.product(gemm, part.group, columns, bias, uninit(products));
+                self.product(gemm, part.group, columns, finish, uninit(products));
                 for (output, products) in products.chunks_exact(count).enumerate() {
                     let mut line = lines.start;
                     while line < lines.end {

@@ -1,6 +1,7 @@
 //! Convolutions: which algorithm suits which sizes.
 
 mod depthwise;
+mod finish;
 mod gather;
 mod scatter;
 mod winograd;
@@ -10,6 +11,7 @@ use std::mem::MaybeUninit;
 use crate::memory::filled;
 use crate::shape::{Geometry, Sizes, reversed};
 use depthwise::Depthwise;
+use finish::Finish;
 use gather::Gather;
 use rten_gemm::PackedAMatrix;
 use scatter::Scatter;
@@ -146,13 +148,20 @@ impl Layer {
         }
     }
 
-    /// Runs the convolution on whole rows with a weight prepared for its packing, and adds a bias
-    /// per channel.
+    /// Runs the convolution on whole rows with a weight prepared for its packing. Adds a bias per
+    /// channel, and then limits the results as [`clamp`](crate::clamp) does.
     ///
     /// # Panics
     /// If `x` is not a number of rows, the weight was prepared for another packing, or the bias does
     /// not have an element per channel.
-    pub fn run(&self, weight: &Packed, x: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+    pub fn run(
+        &self,
+        weight: &Packed,
+        x: &[f32],
+        bias: Option<&[f32]>,
+        limits: Option<[f32; 2]>,
+    ) -> Vec<f32> {
+        let finish = Finish { bias, limits };
         assert!(
             weight.packing == self.packing(),
             "a weight prepared for this layer"
@@ -171,14 +180,14 @@ impl Layer {
         let sizes = &self.sizes;
         let run = |out: &mut [MaybeUninit<f32>]| match (&weight.weight, self.algorithm) {
             (Weight::Matrices(weight), Algorithm::Winograd) => {
-                Winograd { sizes, weight }.run(x, bias, out);
+                Winograd { sizes, weight }.run(x, finish, out);
             }
             (Weight::Matrices(weight), Algorithm::Scatter) => {
-                Scatter { sizes, weight }.run(x, bias, out);
+                Scatter { sizes, weight }.run(x, finish, out);
             }
-            (Weight::Matrices(weight), _) => Gather { sizes, weight }.run(x, bias, out),
+            (Weight::Matrices(weight), _) => Gather { sizes, weight }.run(x, finish, out),
             (Weight::Plain(weight), _) => {
-                Depthwise::new(sizes, weight, self.takes_output()).run(x, bias, out);
+                Depthwise::new(sizes, weight, self.takes_output()).run(x, finish, out);
             }
         };
         // SAFETY: each algorithm writes every element of its output.

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, PackedAMatrix};
 use rten_tensor::NdTensorView;
 
+use super::finish::Finish;
 use crate::memory::{Shared, fill, scratch};
 use crate::shape::Sizes;
 
@@ -50,7 +51,7 @@ impl Scatter<'_> {
         packed
     }
 
-    pub fn run(&self, grad: &[f32], bias: Option<&[f32]>, out: &mut [MaybeUninit<f32>]) {
+    pub fn run(&self, grad: &[f32], finish: Finish, out: &mut [MaybeUninit<f32>]) {
         let (s, gemm) = (self.sizes, &GemmExecutor::new());
         let rows = grad.len() / s.output_row();
         let size = block(s.inputs, s.taps());
@@ -68,8 +69,8 @@ impl Scatter<'_> {
             let out = unsafe { out.slice(start, channels * pixels) };
             let grad = &grad[row * s.output_row() + group * s.outputs * positions..];
             let weight = &self.weight[group * blocks + block];
-            let bias = bias.map(|bias| &bias[channel..channel + channels]);
-            self.block(gemm, weight, &grad[..s.outputs * positions], bias, out);
+            let finish = finish.from(channel);
+            self.block(gemm, weight, &grad[..s.outputs * positions], finish, out);
         };
         (0..rows * s.groups * blocks).into_par_iter().for_each(task);
     }
@@ -80,15 +81,13 @@ impl Scatter<'_> {
         gemm: &GemmExecutor,
         weight: &PackedAMatrix<f32>,
         grad: &[f32],
-        bias: Option<&[f32]>,
+        finish: Finish,
         out: &mut [MaybeUninit<f32>],
     ) {
         let s = self.sizes;
         let (pixels, positions, taps) = (s.pixels(), s.positions(), s.taps());
         let channels = out.len() / pixels;
-        for (c, channel) in out.chunks_exact_mut(pixels).enumerate() {
-            fill(channel, bias.map_or(0.0, |bias| bias[c]));
-        }
+        fill(out, 0.0);
         // SAFETY: all were written.
         let out = unsafe { out.assume_init_mut() };
         let width = s.result[2];
@@ -119,6 +118,7 @@ impl Scatter<'_> {
                 }
             }
         });
+        finish.apply(out, pixels);
     }
 
     /// Adds what some lines of windows pass to the pixels under one element of the kernel.

@@ -14,6 +14,8 @@ use rayon::prelude::*;
 use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, PackedAMatrix};
 use rten_tensor::NdTensorView;
 
+use super::finish::Finish;
+use crate::elementwise::limited;
 use crate::memory::{Shared, scratch, uninit, write};
 use crate::shape::Sizes;
 
@@ -74,7 +76,7 @@ impl Winograd<'_> {
         matrices.map(|matrix| gemm.prepack_a(matrix)).collect()
     }
 
-    pub fn run(&self, x: &[f32], bias: Option<&[f32]>, out: &mut [MaybeUninit<f32>]) {
+    pub fn run(&self, x: &[f32], finish: Finish, out: &mut [MaybeUninit<f32>]) {
         let (s, gemm) = (self.sizes, &GemmExecutor::new());
         let rows = x.len() / s.input_row();
         let [_, height, width] = s.result;
@@ -89,7 +91,7 @@ impl Winograd<'_> {
         let out = Shared::new(out);
         let task = |task: usize| {
             let first = task * some;
-            self.lines(gemm, first..(first + some).min(lines), x, bias, &out);
+            self.lines(gemm, first..(first + some).min(lines), x, finish, &out);
         };
         (0..lines.div_ceil(some)).into_par_iter().for_each(task);
     }
@@ -100,7 +102,7 @@ impl Winograd<'_> {
         gemm: &GemmExecutor,
         lines: Range<usize>,
         x: &[f32],
-        bias: Option<&[f32]>,
+        finish: Finish,
         out: &Shared,
     ) {
         let s = self.sizes;
@@ -135,13 +137,13 @@ impl Winograd<'_> {
                     assert!(done.is_ok(), "the sizes of a product fit");
                 }
                 for channel in 0..s.outputs {
-                    let bias = bias.map_or(0.0, |bias| bias[channel]);
+                    let finish = finish.from(channel);
                     let products = &products[channel * count..];
                     let step = s.outputs * count;
                     if tiles.wide > SHORT {
-                        transform_back::<LONG>(&tiles, s, products, step, bias, channel, out);
+                        transform_back::<LONG>(&tiles, s, products, step, finish, channel, out);
                     } else {
-                        transform_back::<SHORT>(&tiles, s, products, step, bias, channel, out);
+                        transform_back::<SHORT>(&tiles, s, products, step, finish, channel, out);
                     }
                 }
             });
@@ -361,11 +363,12 @@ fn transform_back<const L: usize>(
     s: &Sizes,
     products: &[f32],
     step: usize,
-    bias: f32,
+    finish: Finish,
     channel: usize,
     out: &Shared,
 ) {
     let [_, height, width] = s.result;
+    let (bias, [min, max]) = (finish.bias_of(0), finish.limits());
     for (i, line) in tiles.lines.clone().enumerate() {
         let (row, top) = (line / tiles.high, line % tiles.high * 4);
         for tile in (0..tiles.wide).step_by(L) {
@@ -383,7 +386,7 @@ fn transform_back<const L: usize>(
                 let mut line = [0.0; 4 * LONG];
                 for (l, pixels) in line[..4 * L].chunks_exact_mut(4).enumerate() {
                     for (pixel, column) in pixels.iter_mut().zip(&columns) {
-                        *pixel = column[y][l] + bias;
+                        *pixel = limited(column[y][l] + bias, min, max);
                     }
                 }
                 let start = ((row * s.outputs + channel) * height + top + y) * width + tile * 4;

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::{Place, run};
-use crate::graph::{Graph, SlotId, Source, panic_message};
+use crate::graph::op::Op;
+use crate::graph::{Graph, Node, SlotId, Source, panic_message};
 use crate::{Error, Value};
 
 /// The values of a run's slots, as far as they were kept.
@@ -82,6 +83,16 @@ impl Graph {
                 };
                 operands.push(value.ok_or(Error::Internal("a node ran before its operands"))?);
             }
+            let after = self.activation_after(i, &last_use).filter(|after| {
+                let slots = node.outputs.iter().chain(&after.outputs);
+                slots.copied().all(|slot| values[slot].is_none())
+            });
+            if let (Some(after), Some(kernels)) = (after, &place.kernels)
+                && let Some(value) = kernels.run_with_activation(&node.op, &operands, &after.op)
+            {
+                values[after.outputs[0]] = Some(value);
+                continue;
+            }
             // Burn checks some values, such as indices, only when it reads them.
             let outputs = caught(&node.name, || run(&node.op, operands, &place))?;
             for (&slot, output) in node.outputs.iter().zip(outputs) {
@@ -91,6 +102,17 @@ impl Graph {
             }
         }
         Ok(Activations { values, place })
+    }
+
+    /// The activation that alone reads what node `i` computes, if they may run as one.
+    pub fn activation_after(&self, i: usize, last_use: &[Option<usize>]) -> Option<&Node> {
+        let [slot] = self.nodes[i].outputs[..] else {
+            return None;
+        };
+        let reader = self.sole_reader(slot)?;
+        let after = &self.nodes[reader];
+        let activation = matches!(after.op, Op::Relu | Op::Clamp { .. });
+        (activation && last_use[slot] == Some(reader)).then_some(after)
     }
 
     /// The last node that reads each slot; `None` for slots that are kept or never read, and for

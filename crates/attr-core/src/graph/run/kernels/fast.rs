@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use attr_kernels::{
-    Direction, Geometry, Layer, Matrix, MaxPool, Packed, PackedMatrix, Packing, Right,
+    Boxes, Direction, Geometry, Layer, Matrix, MaxPool, Packed, PackedMatrix, Packing, Right, Scene,
 };
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::{BackendTensor, DispatchDevice, DispatchTensor, DispatchTensorKind};
 use burn::tensor::{Bytes, DType, Shape};
 
+use super::Boxed;
 use super::prepared::Prepared;
 use crate::Value;
 use crate::graph::op::{ConvGeometry, Number, Op, PoolGeometry, number};
@@ -61,38 +62,28 @@ impl Kernels {
     pub fn run(&self, op: &Op, operands: &[Value]) -> Option<Value> {
         // Before anything else, because most operations end here.
         match op {
-            Op::Conv(_) | Op::ConvTranspose(_) | Op::Gelu | Op::LayerNorm { .. } => {}
+            Op::Conv(_) | Op::ConvTranspose(_) | Op::Linear => {
+                return self.layer(op, operands, None);
+            }
+            Op::Gelu | Op::LayerNorm { .. } | Op::MatMul => {}
             Op::Softmax { .. } | Op::MaxPool { indices: false, .. } | Op::Clamp { .. } => {}
-            Op::Linear | Op::MatMul => {}
             _ => return None,
         }
         let operands = operands.iter().map(flex).collect::<Option<Vec<_>>>()?;
         let x = *operands.first()?;
         let shape = x.layout().shape();
         Some(match op {
-            Op::Conv(g) => {
-                let weight = operands.get(1)?;
-                let layer = layer(weight, g, shape, Direction::Forward)?;
-                self.convolution(layer, weight, x, operands.get(2).copied())?
-            }
-            Op::ConvTranspose(g) => {
-                let weight = operands.get(1)?;
-                let output = transposed_shape(shape, weight.layout().shape(), g)?;
-                let layer = layer(weight, g, &output, Direction::Backward)?;
-                self.convolution(layer, weight, x, operands.get(2).copied())?
-            }
-            Op::Linear => self.product(x, operands.get(1)?, false, operands.get(2).copied())?,
             Op::MatMul => {
                 let right = operands.get(1)?;
                 let one = matrices(right)?.len() == 1;
-                match one.then(|| self.product(x, right, false, None)) {
+                match one.then(|| self.product(x, right, false, None, None)) {
                     Some(product) => product?,
                     None => products(x, right)?,
                 }
             }
             Op::Gelu => value(attr_kernels::gelu(&numbers(x)), shape),
             Op::Clamp { min, max } => {
-                let (min, max) = limits(min.as_ref(), max.as_ref())?;
+                let [min, max] = limits(min.as_ref(), max.as_ref())?;
                 value(attr_kernels::clamp(&numbers(x), min, max), shape)
             }
             Op::Softmax { dim } => {
@@ -114,6 +105,88 @@ impl Kernels {
         })
     }
 
+    /// What an activation makes of the output of an operation before it.
+    ///
+    /// The numbers of a large layer would leave the cache before an activation of its own.
+    pub fn run_with_activation(
+        &self,
+        op: &Op,
+        operands: &[Value],
+        activation: &Op,
+    ) -> Option<Value> {
+        let limits = match activation {
+            Op::Relu => [0.0, f32::INFINITY],
+            Op::Clamp { min, max } => limits(min.as_ref(), max.as_ref())?,
+            _ => return None,
+        };
+        self.layer(op, operands, Some(limits))
+    }
+
+    /// The output of an operation with a weight, within limits.
+    fn layer(&self, op: &Op, operands: &[Value], limits: Option<[f32; 2]>) -> Option<Value> {
+        let x = flex(operands.first()?)?;
+        let weight = flex(operands.get(1)?)?;
+        let bias = match operands.get(2) {
+            Some(bias) => Some(flex(bias)?),
+            None => None,
+        };
+        let shape = x.layout().shape();
+        match op {
+            Op::Conv(g) => {
+                let layer = layer(weight, g, shape, Direction::Forward)?;
+                self.convolution(layer, weight, x, bias, limits)
+            }
+            Op::ConvTranspose(g) => {
+                let output = transposed_shape(shape, weight.layout().shape(), g)?;
+                let layer = layer(weight, g, &output, Direction::Backward)?;
+                self.convolution(layer, weight, x, bias, limits)
+            }
+            Op::Linear => self.product(x, weight, false, bias, limits),
+            _ => None,
+        }
+    }
+
+    /// Boxes of an image `[1, channels, ...]` with `before` elements of padding, one per row. Each
+    /// row's patch covers the image in its own box, in coordinates without padding.
+    pub fn boxes(
+        &self,
+        image: &Value,
+        before: &[usize],
+        padding: f32,
+        (starts, size): Boxed<'_>,
+        patches: Option<(&Value, Boxed<'_>)>,
+    ) -> Option<Value> {
+        let image = flex(image)?;
+        let [1, channels, spatial @ ..] = &image.layout().shape()[..] else {
+            return None;
+        };
+        if *channels == 0 || spatial.contains(&0) || size.contains(&0) {
+            return None;
+        }
+        let boxes = |(starts, size): Boxed<'_>| {
+            let starts = starts.iter().map(|start| solid(start, 0));
+            Some(Boxes {
+                starts: starts.collect::<Option<_>>()?,
+                size: solid(size, 1)?,
+            })
+        };
+        let patches = match patches {
+            Some((patches, covered)) => Some((numbers(flex(patches)?), boxes(covered)?)),
+            None => None,
+        };
+        let scene = Scene {
+            image: &numbers(image),
+            size: solid(spatial, 1)?,
+            before: solid(before, 0)?,
+            padding,
+        };
+        let patches = patches
+            .as_ref()
+            .map(|(numbers, boxes)| (&numbers[..], boxes));
+        let found = attr_kernels::cut(&scene, &boxes((starts, size))?, patches);
+        Some(value(found, &[&[starts.len(), *channels], size].concat()))
+    }
+
     /// What `grad`, arriving at an operation's only output, passes to its first operand.
     pub fn derivative(
         &self,
@@ -133,20 +206,20 @@ impl Kernels {
             Op::Conv(g) => {
                 let weight = flex(operands.get(1)?)?;
                 let layer = layer(weight, g, shape, Direction::Backward)?;
-                self.convolution(layer, weight, grad, None)?
+                self.convolution(layer, weight, grad, None, None)?
             }
             Op::ConvTranspose(g) => {
                 let weight = flex(operands.get(1)?)?;
                 let layer = layer(weight, g, grad.layout().shape(), Direction::Forward)?;
-                self.convolution(layer, weight, grad, None)?
+                self.convolution(layer, weight, grad, None, None)?
             }
-            Op::Linear => self.product(grad, flex(operands.get(1)?)?, true, None)?,
+            Op::Linear => self.product(grad, flex(operands.get(1)?)?, true, None, None)?,
             Op::Gelu => value(
                 attr_kernels::gelu_backward(&numbers(x), &numbers(grad)),
                 shape,
             ),
             Op::Clamp { min, max } => {
-                let (min, max) = limits(min.as_ref(), max.as_ref())?;
+                let [min, max] = limits(min.as_ref(), max.as_ref())?;
                 let (x, grad) = (numbers(x), numbers(grad));
                 value(attr_kernels::clamp_backward(&x, &grad, min, max), shape)
             }
@@ -179,6 +252,7 @@ impl Kernels {
         weight: &FlexTensor,
         x: &FlexTensor,
         bias: Option<&FlexTensor>,
+        limits: Option<[f32; 2]>,
     ) -> Option<Value> {
         let rows = *x.layout().shape().first()?;
         if layer.taken(rows) != **x.layout().shape() {
@@ -188,7 +262,7 @@ impl Kernels {
         let weight = self.layers.get(weight, layer.packing(), |packing| {
             packing.prepare(&numbers(weight))
         });
-        let y = layer.run(&weight, &numbers(x), bias.map(numbers).as_deref());
+        let y = layer.run(&weight, &numbers(x), bias.map(numbers).as_deref(), limits);
         Some(value(y, &output))
     }
 
@@ -199,6 +273,7 @@ impl Kernels {
         matrix: &FlexTensor,
         transposed: bool,
         bias: Option<&FlexTensor>,
+        limits: Option<[f32; 2]>,
     ) -> Option<Value> {
         let mut shape = x.layout().shape().to_vec();
         let numbers_of = matrices(matrix).filter(|all| all.len() == 1)?;
@@ -224,7 +299,7 @@ impl Kernels {
         if short || large {
             return None;
         }
-        let y = if PACKED.contains(&elements) {
+        let mut y = if PACKED.contains(&elements) {
             let packed = self
                 .matrices
                 .get(matrix, transposed, |_| PackedMatrix::new(right));
@@ -232,6 +307,9 @@ impl Kernels {
         } else {
             attr_kernels::product(left, Right::Plain(right), bias.as_deref())
         };
+        if let Some([min, max]) = limits {
+            attr_kernels::clamp_in_place(&mut y, min, max);
+        }
         shape.push(outputs);
         Some(value(y, &shape))
     }
@@ -270,11 +348,19 @@ fn transposed_shape(x: &[usize], weight: &[usize], g: &ConvGeometry) -> Option<V
     Some(shape)
 }
 
+/// Spatial sizes or places in three dimensions, with `fill` for those that are missing in front.
+fn solid(sides: &[usize], fill: usize) -> Option<[usize; 3]> {
+    let mut all = [fill; 3];
+    all.get_mut(3usize.checked_sub(sides.len())?..)?
+        .copy_from_slice(sides);
+    Some(all)
+}
+
 /// The limits of a clamp, infinite where there is none; `None` if they are not in order.
-fn limits(min: Option<&Number>, max: Option<&Number>) -> Option<(f32, f32)> {
+fn limits(min: Option<&Number>, max: Option<&Number>) -> Option<[f32; 2]> {
     let min = min.map_or(f32::NEG_INFINITY, |min| number(min) as f32);
     let max = max.map_or(f32::INFINITY, |max| number(max) as f32);
-    (min <= max).then_some((min, max))
+    (min <= max).then_some([min, max])
 }
 
 /// The length of the last dimension, if it is this one.

@@ -14,3 +14,6 @@ mod prepared;
 pub(crate) use fast::{Kernels, in_parallel, on_threads, threads};
 #[cfg(any(not(feature = "flex"), feature = "burn-kernels"))]
 pub(crate) use none::{Kernels, in_parallel, on_threads, threads};
+
+/// Boxes of equal size in the spatial dimensions: per row where it starts, and the size.
+pub(crate) type Boxed<'a> = (&'a [Vec<usize>], &'a [usize]);

@@ -2,6 +2,7 @@
 
 use burn::backend::DispatchDevice;
 
+use super::Boxed;
 use crate::Value;
 use crate::graph::op::Op;
 
@@ -27,6 +28,23 @@ pub(crate) struct Kernels;
 impl Kernels {
     /// Leaves every operation to Burn.
     pub fn run(&self, _: &Op, _: &[Value]) -> Option<Value> {
+        None
+    }
+
+    /// Leaves every operation to Burn.
+    pub fn run_with_activation(&self, _: &Op, _: &[Value], _: &Op) -> Option<Value> {
+        None
+    }
+
+    /// Leaves boxes to Burn.
+    pub fn boxes(
+        &self,
+        _: &Value,
+        _: &[usize],
+        _: f32,
+        _: Boxed<'_>,
+        _: Option<(&Value, Boxed<'_>)>,
+    ) -> Option<Value> {
         None
     }
 
