@@ -187,7 +187,10 @@ impl GradientShap {
         let names = names(layers.unwrap_or_default());
         let complete = self.config.multiply_by_inputs;
         let plan = match layers {
-            Some(layers) => Some(question.plan(&GradientEverywhere)?.to_layers(layers)?),
+            Some(layers) => {
+                let plan = question.plan_at(&GradientEverywhere, layers)?;
+                Some(plan.to_layers(layers)?)
+            }
             None => None,
         };
         let ends = Ends {

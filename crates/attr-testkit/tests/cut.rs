@@ -4,8 +4,8 @@
 use attr_core::walk::{GradientEverywhere, Keep, Walk};
 use attr_core::{Error, Inputs, Kind, LayerMethod, Method, Model, Target, Traced, Value, tap};
 use attr_gradient::{
-    Conductance, DeepLift, FullGrad, GradCam, IntegratedGradients, InternalInfluence,
-    LayerActivation, Saliency,
+    Conductance, DeepLift, FullGrad, GradCam, GradientXActivation, IntegratedGradients,
+    InternalInfluence, LayerActivation, Saliency,
 };
 use attr_perturb::FeatureAblation;
 use attr_testkit::check::gradients;
@@ -193,6 +193,34 @@ fn a_folded_layer_has_the_name_of_what_it_computes() {
     let got = folded.activations(&x, &["conv1"]).unwrap().remove(0);
     let expected = traced.activations(&x, &["bn1"]).unwrap().remove(0);
     assert_close("conv1", &got, &expected, 1e-5);
+}
+
+/// Layer methods fold BatchNorms, but not the one behind a layer that they are asked for.
+#[test]
+fn methods_show_layers_that_folding_would_hide() {
+    let (traced, x) = resnet();
+    let inputs = x.to_values();
+    let whole = traced.plan(&GradientEverywhere, &inputs).unwrap();
+    for layers in [
+        vec!["layer2.1.conv2"],
+        vec!["layer2.1.bn2"],
+        vec!["conv1", "layer1.0.bn1", "layer1.0.conv2"],
+    ] {
+        let plan = whole.to_layers(&layers).unwrap();
+        let pass = traced.pass(&x, &plan).unwrap();
+        let seed = Target::Class(3).choose(&pass.output().unwrap(), &inputs);
+        let walk = Walk::from_output(seed.unwrap().seed).keep(Keep::Layers(&layers));
+        let names: Vec<String> = layers.iter().map(ToString::to_string).collect();
+        let gradients = pass.walk(walk).unwrap().reached(&names).unwrap();
+        let method = GradientXActivation::new(layers.clone());
+        let found = method.attribute(&traced, &x, Target::Class(3)).unwrap();
+        for (i, layer) in layers.iter().enumerate() {
+            let activation = pass.activation(layer).unwrap().tensor::<4>().unwrap();
+            let expected = gradients[i].tensor::<4>().unwrap() * activation;
+            let got = found.value(layer).unwrap();
+            assert_close(layer, got, &expected.into(), 1e-4);
+        }
+    }
 }
 
 #[test]

@@ -7,7 +7,8 @@ use burn::backend::DispatchDevice;
 use burn::tensor::Device;
 
 use super::parameters::Replacements;
-use crate::graph::{self, Graph, Recorder, Spec};
+use crate::graph::{self, Graph, Node, Recorder, SlotId, Spec};
+use crate::op::Op;
 use crate::{Error, Value};
 
 /// The graphs of one model and one list of edits; clones share them.
@@ -129,6 +130,28 @@ impl Graphs {
         self.with_step_once(Step::FoldBatchNorm, &self.folded)
     }
 
+    /// Returns the graph for such inputs with BatchNorm folded wherever the outputs of `layers`
+    /// stay what they are. It shares its weights with the graph where all are folded.
+    pub fn folded_around<S: AsRef<str>>(
+        &self,
+        layers: &[S],
+        values: &[Value],
+    ) -> Result<Arc<Graph>, Error> {
+        let graph = self.get(values)?;
+        let kept = layers.iter().map(|layer| graph.layer(layer.as_ref()));
+        let kept: Vec<SlotId> = kept.collect::<Result<_, _>>()?;
+        let folded = self.folded().get(values)?;
+        let read_by_norm = |node: &Node| {
+            matches!(node.op, Op::BatchNorm { .. }) && kept.contains(&node.operands[0])
+        };
+        // Folding also drops what the output does not depend on.
+        let there = |layer: &S| folded.layer(layer.as_ref()).is_ok();
+        if layers.iter().all(there) && !graph.nodes.iter().any(read_by_norm) {
+            return Ok(folded);
+        }
+        Ok(Arc::new(graph.fold_batch_norm(&kept, Some(&folded))?))
+    }
+
     /// Returns the same graphs with attention expanded, made once.
     pub fn expanded(&self) -> &Self {
         self.with_step_once(Step::ExpandAttention, &self.expanded)
@@ -183,7 +206,7 @@ impl Graphs {
             graph = match step {
                 Step::ToLayer(layer) => graph.up_to(graph.layer(layer)?),
                 Step::Logits => graph.logits(),
-                Step::FoldBatchNorm => graph.fold_batch_norm()?,
+                Step::FoldBatchNorm => graph.fold_batch_norm(&[], None)?,
                 Step::ExpandAttention => graph.expand_attention()?,
                 Step::Parameters(replaced) => graph.with_parameters(replaced),
                 Step::ShiftInputs(shift) => graph.with_shifted_inputs(*shift),

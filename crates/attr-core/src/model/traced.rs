@@ -8,7 +8,7 @@ use burn::module::Module;
 use super::graphs::{Graphs, Step};
 use super::side_by_side;
 use crate::build::{Gradients, Seeds};
-use crate::graph::{FunctionRecorder, LayerGroup, ModuleRecorder, NearRow, Place, SlotId};
+use crate::graph::{FunctionRecorder, Graph, LayerGroup, ModuleRecorder, NearRow, Place, SlotId};
 use crate::method::Counter;
 use crate::walk::{Composite, GradientEverywhere, Pass, Plan, Walk};
 use crate::{Error, Inputs, Kind, Layer, Model, Output, Value, Values};
@@ -212,10 +212,19 @@ impl Traced {
     /// inputs do not fit.
     pub fn plan(&self, composite: &dyn Composite, inputs: &impl Inputs) -> Result<Plan, Error> {
         let inputs = self.complete_values(inputs)?;
-        let graph = self.graphs.get(inputs.values())?;
-        let explained = (0..graph.inputs.len()).filter(|&i| inputs.attributed(i));
-        let explained = explained.map(|i| graph.inputs[i]).collect();
-        Plan::new(graph, composite, explained)
+        plan_on(self.graphs.get(inputs.values())?, composite, &inputs)
+    }
+
+    /// As [`plan`](Self::plan), on the graph with BatchNorms folded where that keeps `layers`.
+    pub(crate) fn plan_at<S: AsRef<str>>(
+        &self,
+        composite: &dyn Composite,
+        layers: &[S],
+        inputs: &Values,
+    ) -> Result<Plan, Error> {
+        let inputs = self.complete_values(inputs)?;
+        let graph = self.graphs.folded_around(layers, inputs.values())?;
+        plan_on(graph, composite, &inputs)
     }
 
     /// Runs one forward pass, which can be walked backward any number of times.
@@ -483,6 +492,13 @@ impl Traced {
     fn complete(&self, inputs: &impl Inputs) -> Result<Vec<Value>, Error> {
         Ok(self.complete_values(inputs)?.into_values())
     }
+}
+
+/// Plans walks to the inputs that get an attribution.
+fn plan_on(graph: Arc<Graph>, composite: &dyn Composite, inputs: &Values) -> Result<Plan, Error> {
+    let explained = (0..graph.inputs.len()).filter(|&i| inputs.attributed(i));
+    let explained = explained.map(|i| graph.inputs[i]).collect();
+    Plan::new(graph, composite, explained)
 }
 
 /// Refuses a reference whose shapes or types differ from those of the explained inputs.

@@ -28,15 +28,29 @@ impl<'a> Question<'a> {
     /// # Errors
     /// [`Error::NotTraced`]; as [`Traced::plan`].
     pub fn plan(&self, composite: &dyn Composite) -> Result<Plan, Error> {
-        let traced = self.traced()?;
-        // If the model requires a fixed number of rows, the plan is for that number.
-        match self.padded(&self.inputs) {
-            Some(padded) => traced.plan(composite, &padded),
-            None => {
-                let rows = self.bound().unwrap_or(1).min(self.inputs.rows());
-                traced.plan(composite, &self.inputs.slice(0..rows))
-            }
-        }
+        self.traced()?.plan(composite, &self.planned())
+    }
+
+    /// As [`plan`](Self::plan), for rules that treat a BatchNorm and the layer before it as they
+    /// treat the two in one, where no activation matters but those of `layers`: BatchNorms are folded,
+    /// which is faster.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan); [`Error::UnknownLayer`] with the nearest names.
+    pub fn plan_at<S: AsRef<str>>(
+        &self,
+        composite: &dyn Composite,
+        layers: &[S],
+    ) -> Result<Plan, Error> {
+        self.traced()?.plan_at(composite, layers, &self.planned())
+    }
+
+    /// Inputs that plans are made for. If the model requires a fixed number of rows, it is that.
+    fn planned(&self) -> Values {
+        self.padded(&self.inputs).unwrap_or_else(|| {
+            let rows = self.bound().unwrap_or(1).min(self.inputs.rows());
+            self.inputs.slice(0..rows)
+        })
     }
 
     /// Runs one forward pass over some rows, and over a reference if one is given.

@@ -258,7 +258,11 @@ impl<'a> Pairs<'a> {
         if layers.is_none() {
             question.check_attributed()?;
         }
-        let plan = question.plan(config)?;
+        // RevealCancel splits what reaches a nonlinearity by its sign, which folding would change.
+        let plan = match config.rule {
+            DeepLiftRule::Rescale => question.plan_at(config, layers.unwrap_or_default())?,
+            DeepLiftRule::RevealCancel => question.plan(config)?,
+        };
         Ok(Self {
             multiply_by_inputs: config.multiply_by_inputs,
             layers,

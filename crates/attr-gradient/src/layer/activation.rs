@@ -51,7 +51,7 @@ impl LayerMethod for LayerActivation {
 
     fn explain_at(&self, question: &Question<'_>) -> Result<Vec<Vec<Explanation>>, Error> {
         let plan = question
-            .plan(&GradientEverywhere)?
+            .plan_at(&GradientEverywhere, &self.layers)?
             .to_layers(&self.layers)?;
         let targets = question.targets();
         let mut scores: Vec<Vec<f32>> = vec![Vec::new(); targets.len()];

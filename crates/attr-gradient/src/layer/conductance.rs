@@ -184,7 +184,7 @@ impl LayerMethod for Conductance {
         let rows = question.inputs().rows();
         let names = names(&self.layers);
         let plan = question
-            .plan(&GradientEverywhere)?
+            .plan_at(&GradientEverywhere, &self.layers)?
             .to_layers(&self.layers)?;
         let Ends {
             at_inputs,

@@ -87,7 +87,7 @@ impl LayerMethod for GradientXActivation {
 
     fn explain_at(&self, question: &Question<'_>) -> Result<Vec<Vec<Explanation>>, Error> {
         let plan = question
-            .plan(&GradientEverywhere)?
+            .plan_at(&GradientEverywhere, &self.layers)?
             .to_layers(&self.layers)?;
         let names = names(&self.layers);
         let mut collected = Collected::new(question.targets().len(), self.layers.len());

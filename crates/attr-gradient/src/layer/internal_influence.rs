@@ -110,7 +110,7 @@ impl LayerMethod for InternalInfluence {
         let names = names(&self.layers);
         let at_inputs = question.scores()?;
         let plan = question
-            .plan(&GradientEverywhere)?
+            .plan_at(&GradientEverywhere, &self.layers)?
             .to_layers(&self.layers)?;
         let mut sums = RowSums::new(rows, question.targets().len(), self.layers.len());
         let mut shapes: Vec<Vec<usize>> = Vec::new();

@@ -126,7 +126,9 @@ impl Method for NeuronConductance {
         let rows = inputs.rows();
         let at_inputs = question.scores()?;
         let layer = &self.layer[..];
-        let plan = question.plan(&GradientEverywhere)?.recording(&[layer])?;
+        let plan = question
+            .plan_at(&GradientEverywhere, &[layer])?
+            .recording(&[layer])?;
         let mut sums = RowSums::new(rows, question.targets().len(), path.way.len());
         question.for_items(rows * n, samples_of(rows, n), 1, |part| {
             let of: Vec<usize> = part.iter().map(|item| item.0).collect();

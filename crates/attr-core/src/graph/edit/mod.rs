@@ -83,8 +83,13 @@ impl Graph {
     ///
     /// A BatchNorm before a convolution is left alone, with or without a ReLU in between: the
     /// convolution pads with zeros after the shift, so a folded bias would depend on the position.
-    pub fn fold_batch_norm(&self) -> Result<Graph, Error> {
+    ///
+    /// Slots in `keep` stay. Weights come from `made`, if this graph was folded into that one before.
+    pub fn fold_batch_norm(&self, keep: &[SlotId], made: Option<&Graph>) -> Result<Graph, Error> {
         let mut graph = self.clone();
+        if let Some(made) = made {
+            graph.kernels = made.kernels.clone();
+        }
         for i in 0..graph.nodes.len() {
             let Op::BatchNorm { epsilon } = graph.nodes[i].op else {
                 continue;
@@ -93,6 +98,9 @@ impl Graph {
             let Source::Node(layer) = graph.slots[x].source else {
                 continue;
             };
+            if keep.contains(&x) {
+                continue;
+            }
             let layer_node = &graph.nodes[layer];
             // The output channel's dimension in the weight.
             let channel = match &layer_node.op {
@@ -110,43 +118,29 @@ impl Graph {
             let (true, Some(constants)) = (graph.sole_reader(x) == Some(i), constants) else {
                 continue;
             };
-            let (layer_values, statistics) = constants.split_at(constants.len() - 4);
-            let raw = |value: &Value| value.clone().into_dispatch();
-            let [gamma, beta, mean, variance] = statistics else {
-                return Err(Error::Internal("a BatchNorm lacks an operand"));
+            let made = made.and_then(|made| {
+                let name = &graph.nodes[i].name;
+                let node = made.nodes.iter().find(|node| node.name == *name)?;
+                let values = node.operands.get(1..3)?.iter();
+                let values = values.map(|&slot| made.value_of(slot).cloned());
+                values.collect::<Option<Vec<_>>>()
+            });
+            let values = match made {
+                Some(values) => values,
+                None => folded(&constants, channel, epsilon)?,
             };
-            let deviation =
-                B::float_sqrt(B::float_add_scalar(raw(variance), Scalar::Float(epsilon)));
-            let scale = B::float_div(raw(gamma), deviation);
-            let weight = &layer_values[0];
-            let mut along = vec![1; weight.shape().len()];
-            along[channel] = weight.shape()[channel];
-            let weight = B::float_mul(
-                raw(weight),
-                B::float_reshape(scale.clone(), Shape::from(along)),
-            );
-            let shift = match layer_values.get(1) {
-                Some(bias) => B::float_sub(raw(bias), raw(mean)),
-                None => B::float_neg(raw(mean)),
-            };
-            let bias = B::float_add(B::float_mul(shift, scale), raw(beta));
-
             let (weight_slot, gamma_slot) = (layer_node.operands[1], graph.nodes[i].operands[1]);
             // The bias has the path of the layer's own bias, or that of beta if there is none.
             let bias_path = layer_node
                 .operands
                 .get(2)
                 .unwrap_or(&graph.nodes[i].operands[2]);
-            let folded = [
-                (weight_slot, weight_slot, weight),
-                (gamma_slot, *bias_path, bias),
-            ];
+            let places = [(weight_slot, weight_slot), (gamma_slot, *bias_path)];
             let mut operands = vec![layer_node.operands[0]];
             let (op, mut aliases) = (layer_node.op.clone(), vec![layer_node.name.clone()]);
             aliases.extend(layer_node.aliases.iter().cloned());
-            for (shape, path, value) in folded {
+            for ((shape, path), value) in places.into_iter().zip(values) {
                 let mut slot = graph.slots[shape].clone();
-                let value = Value::from_dispatch(value);
                 slot.source = match &graph.slots[path].source {
                     Source::Parameter(path, _) => Source::Parameter(path.clone(), value),
                     _ => Source::Constant(value),
@@ -158,7 +152,32 @@ impl Graph {
             (node.op, node.operands) = (op, operands);
             node.aliases.extend(aliases);
         }
-        graph.prune(&[graph.output], &[]);
+        graph.prune(&[&[graph.output], keep].concat(), &[]);
         Ok(graph)
     }
+}
+
+/// The weight and bias of a layer with a BatchNorm folded in, from the layer's own and the BatchNorm's
+/// operands; `channel` is the output channel's dimension in the weight.
+fn folded(constants: &[Value], channel: usize, epsilon: f64) -> Result<Vec<Value>, Error> {
+    let (layer_values, statistics) = constants.split_at(constants.len() - 4);
+    let raw = |value: &Value| value.clone().into_dispatch();
+    let [gamma, beta, mean, variance] = statistics else {
+        return Err(Error::Internal("a BatchNorm lacks an operand"));
+    };
+    let deviation = B::float_sqrt(B::float_add_scalar(raw(variance), Scalar::Float(epsilon)));
+    let scale = B::float_div(raw(gamma), deviation);
+    let weight = &layer_values[0];
+    let mut along = vec![1; weight.shape().len()];
+    along[channel] = weight.shape()[channel];
+    let weight = B::float_mul(
+        raw(weight),
+        B::float_reshape(scale.clone(), Shape::from(along)),
+    );
+    let shift = match layer_values.get(1) {
+        Some(bias) => B::float_sub(raw(bias), raw(mean)),
+        None => B::float_neg(raw(mean)),
+    };
+    let bias = B::float_add(B::float_mul(shift, scale), raw(beta));
+    Ok([weight, bias].map(Value::from_dispatch).to_vec())
 }
