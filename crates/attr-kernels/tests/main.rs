@@ -1,5 +1,6 @@
 //! Every kernel against plain loops in 64 bits.
 
+mod boxes;
 mod convolutions;
 mod layers;
 mod products;

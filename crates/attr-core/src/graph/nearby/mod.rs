@@ -227,28 +227,23 @@ impl NearRow {
         let region = self.boxes(slot, windows);
         let own = cut(&rows.values()[self.input], &region)?;
         states.insert(slot, Rows::Patch(own, region));
-        let mut uses: HashMap<SlotId, usize> = HashMap::new();
+        let last_use = self.graph.last_uses(&[]);
         for (i, node) in self.graph.nodes.iter().enumerate() {
-            for &slot in &node.operands {
-                uses.insert(slot, i);
-            }
-        }
-        for (i, node) in self.graph.nodes.iter().enumerate() {
-            if !node.operands.iter().any(|slot| states.contains_key(slot)) {
+            let done = node.outputs.iter().all(|slot| states.contains_key(slot));
+            if done || !node.operands.iter().any(|slot| states.contains_key(slot)) {
                 continue;
             }
-            let outputs = caught(&node.name, || self.run(node, &states, &place))?;
-            for (&slot, output) in node.outputs.iter().zip(outputs) {
-                states.insert(slot, output);
-            }
+            let after = self.graph.activation_after(i, &last_use);
+            let (slots, outputs) = caught(&node.name, || self.run(node, after, &states, &place))?;
+            states.extend(slots.iter().copied().zip(outputs));
             for slot in &node.operands {
-                if uses.get(slot) == Some(&i) && *slot != self.graph.output {
+                if last_use[*slot] == Some(i) {
                     states.remove(slot);
                 }
             }
         }
         match states.get(&self.graph.output) {
-            Some(state) => self.whole(self.graph.output, state, count),
+            Some(_) => self.whole(self.graph.output, &states, count),
             None => self.shared(self.graph.output, count),
         }
     }
@@ -279,12 +274,15 @@ impl NearRow {
         dims.map(|dim| dim.fixed.max(0) as usize).collect()
     }
 
-    fn run(
+    /// Runs a node, and the activation after it if a kernel computes both. Returns which slots the
+    /// outputs belong to.
+    fn run<'a>(
         &self,
-        node: &Node,
+        node: &'a Node,
+        after: Option<&'a Node>,
         states: &HashMap<SlotId, Rows>,
         place: &Place,
-    ) -> Result<Vec<Rows>, Error> {
+    ) -> Result<(&'a [SlotId], Vec<Rows>), Error> {
         let local = match &node.op {
             Op::Binary(_) | Op::Compare(_) => self.meet(node, states)?,
             op if op.is_elementwise() => self.each(node, states)?,
@@ -293,18 +291,27 @@ impl NearRow {
                 None => None,
             },
         };
-        if let Some((operands, region)) = local {
-            let outputs = run::run(&unpadded(&node.op), operands, place)?;
-            let patches = outputs.into_iter();
-            let patches = patches.map(|value| Rows::Patch(value, region.clone()));
-            return Ok(patches.collect());
+        let (op, operands, region) = match local {
+            Some((operands, region)) => (unpadded(&node.op), operands, Some(region)),
+            None => {
+                let operands = node.operands.iter().map(|&slot| match states.get(&slot) {
+                    Some(_) => self.whole(slot, states, place.rows),
+                    None => self.shared(slot, place.rows),
+                });
+                (node.op.clone(), operands.collect::<Result<_, _>>()?, None)
+            }
+        };
+        let rows = |value| match &region {
+            Some(region) => Rows::Patch(value, region.clone()),
+            None => Rows::Whole(value),
+        };
+        if let (Some(after), Some(kernels)) = (after, &place.kernels)
+            && let Some(value) = kernels.run_with_activation(&op, &operands, &after.op)
+        {
+            return Ok((&after.outputs, vec![rows(value)]));
         }
-        let operands = node.operands.iter().map(|&slot| match states.get(&slot) {
-            Some(state) => self.whole(slot, state, place.rows),
-            None => self.shared(slot, place.rows),
-        });
-        let outputs = run::run(&node.op, operands.collect::<Result<_, _>>()?, place)?;
-        Ok(outputs.into_iter().map(Rows::Whole).collect())
+        let outputs = run::run(&op, operands, place)?;
+        Ok((&node.outputs, outputs.into_iter().map(rows).collect()))
     }
 
     /// The operands of an elementwise function on a patch.
@@ -449,15 +456,23 @@ impl NearRow {
         fill: f32,
     ) -> Result<Value, Error> {
         let mut known = self.known.get(slot)?.clone();
+        let patch = match states.get(&slot) {
+            Some(Rows::Patch(value, own)) => Some((value, own)),
+            _ => None,
+        };
+        if let Some(kernels) = &self.known.place.kernels {
+            let before: Vec<usize> = padding.iter().map(|side| side.0).collect();
+            let patch = patch.map(|(value, own)| (value, (&own.starts[..], &own.size[..])));
+            let seen = (&seen.starts[..], &seen.size[..]);
+            if let Some(found) = kernels.boxes(&known, &before, fill, seen, patch) {
+                return Ok(found);
+            }
+        }
         if padding.iter().any(|side| *side != (0, 0)) {
             let all = [&[(0, 0), (0, 0)], padding].concat();
             let padded = Dispatch::float_pad(known.into_dispatch(), &all, PadMode::Constant(fill));
             known = Value::from_dispatch(padded);
         }
-        let patch = match states.get(&slot) {
-            Some(Rows::Patch(value, own)) => Some((value, own)),
-            _ => None,
-        };
         let before = |dim: usize| padding.get(dim).map_or(0, |side| side.0);
         let rows = seen.starts.iter().enumerate().map(|(row, starts)| {
             let part = cut_one(known.clone(), 0, starts, &seen.size);
@@ -482,20 +497,21 @@ impl NearRow {
     }
 
     /// All of a slot's rows.
-    fn whole(&self, slot: SlotId, state: &Rows, count: usize) -> Result<Value, Error> {
-        let (patch, region) = match state {
-            Rows::Whole(value) => return Ok(value.clone()),
-            Rows::Patch(patch, region) => (patch, region),
+    fn whole(
+        &self,
+        slot: SlotId,
+        states: &HashMap<SlotId, Rows>,
+        count: usize,
+    ) -> Result<Value, Error> {
+        if let Some(Rows::Whole(value)) = states.get(&slot) {
+            return Ok(value.clone());
+        }
+        let size = self.lengths(slot);
+        let all = Region {
+            starts: vec![vec![0; size.len()]; count],
+            size,
         };
-        let known = self.known.get(slot)?;
-        let rows = (0..count).map(|row| {
-            let mut to = full(0, known);
-            for (dim, (&start, &size)) in region.starts[row].iter().zip(&region.size).enumerate() {
-                to[dim + 2] = start..start + size;
-            }
-            assigned(known.clone(), &to, patch.slice_rows(row..row + 1))
-        });
-        Value::cat_rows(rows.collect())
+        self.around(slot, states, &all, &[], 0.0)
     }
 
     /// The value of a slot that is the same for all rows.
