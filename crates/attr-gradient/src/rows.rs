@@ -19,15 +19,31 @@ pub(crate) struct RowSums {
 /// The row and weight of each sample in one chunk.
 pub(crate) struct Chunk {
     rows: Vec<usize>,
-    weights: TensorData,
+    weights: Vec<f32>,
 }
 
 impl Chunk {
     pub fn new(rows: &[usize], weight: impl Fn(usize) -> f64) -> Self {
-        let weights: Vec<f32> = (0..rows.len()).map(|i| weight(i) as f32).collect();
         Self {
-            weights: TensorData::new(weights, [rows.len(), 1]),
+            weights: (0..rows.len()).map(|i| weight(i) as f32).collect(),
             rows: rows.to_vec(),
+        }
+    }
+
+    /// Multiplies each sample, `[samples, elements]`, by its weight.
+    fn weighted(&self, samples: Tensor<2>) -> Tensor<2> {
+        let weights = TensorData::new(self.weights.clone(), [self.rows.len(), 1]);
+        let weights = Tensor::<2>::from_data(weights, &samples.device()).cast(samples.dtype());
+        samples * weights
+    }
+
+    /// The weighted sum over all samples, `[1, elements]`.
+    fn sum(&self, samples: Tensor<2>) -> Tensor<2> {
+        match self.weights.first() {
+            Some(&first) if self.weights.iter().all(|&weight| weight == first) => {
+                samples.sum_dim(0) * first
+            }
+            _ => self.weighted(samples).sum_dim(0),
         }
     }
 }
@@ -51,11 +67,9 @@ impl RowSums {
         let [_, elements] = samples.dims();
         self.types[column].get_or_insert(samples.dtype());
         let samples = widened(samples);
-        let device = samples.device();
-        let weights = Tensor::<2>::from_data(chunk.weights.clone(), &device).cast(samples.dtype());
         let sum = &mut self.sums[target][column];
         if self.rows == 1 {
-            let part = (samples * weights).sum_dim(0);
+            let part = chunk.sum(samples);
             *sum = Some(match sum.take() {
                 Some(whole) => whole + part,
                 None => part,
@@ -70,8 +84,9 @@ impl RowSums {
                 .repeat_dim(0, self.rows),
         };
         let rows: Vec<i64> = chunk.rows.iter().map(|&row| row as i64).collect();
-        let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [chunk.rows.len()]), &device);
-        let weighted = samples * weights;
+        let rows = TensorData::new(rows, [chunk.rows.len()]);
+        let rows = Tensor::<1, Int>::from_data(rows, &samples.device());
+        let weighted = chunk.weighted(samples);
         *sum = Some(whole.select_assign(0, rows, weighted, IndexingUpdateOp::Add));
     }
 
@@ -148,7 +163,10 @@ impl Moments {
         }
         let firsts = self.firsts.get(target, column);
         let firsts = firsts.ok_or(Error::Internal("samples out of order"))?;
-        let distance = values - take(firsts, &rows);
+        let distance = match self.firsts.rows {
+            1 => values - firsts.clone(),
+            _ => values - take(firsts, &rows),
+        };
         let chunk = Chunk::new(&rows, |_| 1.0 / self.samples as f64);
         let squares = distance.clone() * distance.clone();
         self.squares.add(target, column, squares, &chunk);

@@ -133,9 +133,11 @@ impl<'a> Run<'a> {
 
     /// Returns how many rows go through the model at once.
     pub(crate) fn rows_at_once(&self, model: &dyn Model, inputs: &Values) -> usize {
-        let known = model.traced().and_then(|traced| traced.memory(inputs));
+        let known = model
+            .traced()
+            .and_then(|traced| traced.bytes_per_row(inputs));
         // Methods make the rows that they evaluate: perturbed copies, masks, points on a path.
-        let known = known.map(|memory| memory.per_row + COPIES * bytes_of_row(inputs));
+        let known = known.map(|bytes| bytes + COPIES * bytes_of_row(inputs));
         // Gradients take about as much as the activations they belong to.
         let row = known.unwrap_or_else(|| guessed(inputs)).max(1);
         let row = row.saturating_mul(2);

@@ -5,7 +5,7 @@ use attr_core::walk::{NodeView, Rule, Shares, in_pieces};
 use attr_core::{Error, Value};
 use burn::tensor::Tensor;
 
-use super::parts::{between, difference, reference, safe, unchanged};
+use super::parts::{between, difference, larger, reference, safe, unchanged};
 
 /// The rescale rule: `m_in = m_out Δout / Δin`, elementwise.
 ///
@@ -89,9 +89,9 @@ impl Rescale {
             }
             Form::Smooth => {
                 here = between(x, before, 0.5)?;
-                let size = larger(x, before)?.clamp_min(1.0);
+                let size = magnitude(x, before)?.clamp_min(1.0);
                 let close = change.clone().abs().lower_equal(size * SMALL);
-                let size = larger(out, after)?;
+                let size = magnitude(out, after)?;
                 let same = outcome.clone().abs().lower_equal(size * SMALL);
                 close.bool_and(same).bool_or(unchanged(&change, self.eps))
             }
@@ -114,8 +114,8 @@ impl Rescale {
 }
 
 /// Returns the larger magnitude of two values.
-fn larger(a: &Value, b: &Value) -> Result<Tensor<2>, Error> {
-    Ok(a.matrix()?.abs().max_pair(b.matrix()?.abs()))
+fn magnitude(a: &Value, b: &Value) -> Result<Tensor<2>, Error> {
+    Ok(larger(a.matrix()?.abs(), b.matrix()?.abs()))
 }
 
 /// The rule for `a / b` as the product of `a` and `1 / b`.

@@ -4,7 +4,7 @@ use attr_core::walk::{NodeView, Rule, Shares, in_pieces};
 use attr_core::{Error, Value};
 use burn::tensor::Tensor;
 
-use super::parts::reference;
+use super::parts::{larger, reference};
 
 /// Softmax `s = exp(u)` with `u = x - L` and `L = log Σ exp(x)`: the rescale rule for the
 /// exponential and for the logarithm of the sum of exponentials.
@@ -118,7 +118,7 @@ fn log_mean(difference: Tensor<3>, a: Tensor<3>, b: Tensor<3>) -> Tensor<3> {
     let series = distance.clone() * (-1.0 / 24.0) + 1.0 / 6.0;
     let series = (series * distance.clone() - 0.5) * distance.clone() + 1.0;
     let direct = (a.clone() - b.clone()).abs() / distance.mask_fill(near.clone(), 1.0);
-    direct.mask_where(near, series * a.max_pair(b))
+    direct.mask_where(near, series * larger(a, b))
 }
 
 /// Layer normalisation `y = γ c / σ + β` with `c = x - mean(x)` and `σ = √(mean(c²) + ε)`: the

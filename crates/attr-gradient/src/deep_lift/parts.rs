@@ -2,6 +2,7 @@
 
 use attr_core::walk::NodeView;
 use attr_core::{Error, Kind, Value};
+use burn::tensor::activation::relu;
 use burn::tensor::{Bool, Tensor};
 
 /// Returns what arrives at the first output, as `[rows, elements]`.
@@ -42,4 +43,10 @@ pub(super) fn unchanged(change: &Tensor<2>, eps: f64) -> Tensor<2, Bool> {
 /// Returns a denominator with ones where it is not used.
 pub(super) fn safe(denominator: Tensor<2>, unused: &Tensor<2, Bool>) -> Tensor<2> {
     denominator.mask_fill(unused.clone(), 1.0)
+}
+
+/// The larger of two numbers, of finite ones up to rounding. Burn's own selects each by a mask, which
+/// takes several times as long on the CPU.
+pub(super) fn larger<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
+    a.clone() + relu(b - a)
 }

@@ -134,12 +134,11 @@ impl Gather<'_> {
         let options = GemmUninitOptions::default();
         let weight = GemmInputA::Packed(&self.weight[group]);
         let done = gemm.gemm_uninit(out, weight, GemmInputB::Unpacked(columns), options);
+        assert!(done.is_ok(), "the sizes of a product fit");
         // The bias that `rten-gemm` would add takes as long as a quarter of a product.
-        match done {
-            Ok(products) => finish
-                .from(group * outputs)
-                .apply(products, products.len() / outputs),
-            Err(_) => unreachable!("the sizes of a product fit"),
+        if let Ok(products) = done {
+            let length = products.len() / outputs;
+            finish.from(group * outputs).apply(products, length);
         }
     }
 
@@ -229,6 +228,12 @@ impl Gather<'_> {
 /// Copies a line of `width` numbers from `shift` after each of `starts`, one after the other.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
 fn copy_lines(from: &[f32], starts: &[usize], shift: usize, width: usize, to: &mut [f32]) {
+    if width <= 8 {
+        return copy_short::<8>(from, starts, shift, width, to);
+    }
+    if width <= COPY {
+        return copy_short::<COPY>(from, starts, shift, width, to);
+    }
     for (i, start) in starts.iter().enumerate() {
         let mut at = 0;
         while at < width {
@@ -236,5 +241,20 @@ fn copy_lines(from: &[f32], starts: &[usize], shift: usize, width: usize, to: &m
             to[i * width + at..][..COPY].copy_from_slice(from);
             at += COPY;
         }
+    }
+}
+
+/// Lines of at most `L` numbers.
+#[inline(always)]
+fn copy_short<const L: usize>(
+    from: &[f32],
+    starts: &[usize],
+    shift: usize,
+    width: usize,
+    to: &mut [f32],
+) {
+    for (i, start) in starts.iter().enumerate() {
+        let from = &from[start + shift..][..L];
+        to[i * width..][..L].copy_from_slice(from);
     }
 }
