@@ -85,8 +85,8 @@ fn cut_one(
     let [depth, height, width] = scene.size;
     // Columns of the box before the image, the image's first column in it, and how many there are.
     let left = scene.before[2].saturating_sub(start[2]).min(size[2]);
-    let first = (start[2] + left).saturating_sub(scene.before[2]);
-    let count = width.saturating_sub(first).min(size[2] - left);
+    let first = (start[2] + left).saturating_sub(scene.before[2]).min(width);
+    let count = (width - first).min(size[2] - left);
     for (i, out) in out.chunks_exact_mut(size[2]).enumerate() {
         let z = (start[0] + i / size[1]).checked_sub(scene.before[0]);
         let y = (start[1] + i % size[1]).checked_sub(scene.before[1]);

@@ -1,5 +1,6 @@
 //! Layers on the CPU, faster than the tensor library's own, on plain slices of `f32`: convolutions of
-//! 1 to 3 dimensions, matrix products, max pooling, softmax, layer normalisation, GELU, and their input gradients.
+//! 1 to 3 dimensions, matrix products, max pooling, softmax, layer normalisation, GELU, and their input
+//! gradients; and boxes cut out of images.
 //!
 //! The crate knows nothing of tensors or models. Convolutions have one door: [`Layer::choose`] looks at sizes
 //! and says whether one of its algorithms suits them; [`Packing::prepare`] prepares a weight once, and
@@ -13,6 +14,7 @@
 //! conv/gather.rs     any other: a matrix product over windows
 //! conv/scatter.rs    input gradients with a stride: a matrix product, added up where windows overlap
 //! conv/depthwise.rs  one channel per group
+//! conv/finish.rs     the bias and the limits of each result
 //! product.rs         matrix products
 //! pool.rs            max pooling
 //! along.rs           softmax and layer normalisation along the last dimension

@@ -137,8 +137,8 @@ fn each_line(p: &Planes, lines: usize, step: usize, mut f: impl FnMut(usize, usi
     }
 }
 
-/// Copies a line. A short one is copied with what lies beyond its end, which takes fewer instructions,
-/// where there is room in both places.
+/// Copies a line. A short one is copied with up to 15 numbers that lie beyond its end, where there is room
+/// in both places: it takes fewer instructions, and callers write what follows afterwards.
 #[inline(always)]
 pub fn copy_line(from: &[f32], width: usize, to: &mut [MaybeUninit<f32>]) {
     let room = from.len().min(to.len());

@@ -105,31 +105,32 @@ const COLUMNS: usize = 512;
 /// The product of one row and a matrix that lies row by row.
 ///
 /// `rten-gemm` adds the terms of a single row in another order than those of several. Here they have
-/// the same order, so that a row gives the same numbers alone and among others.
+/// the same order, so that a row gives the same numbers alone and among others; a matrix in another
+/// layout, such as the transposed weight of a gradient, is left to `rten-gemm`.
 fn row_product(left: &[f32], right: &[f32], columns: usize, bias: Option<&[f32]>) -> Vec<f32> {
     assert_eq!(
         left.len() * columns,
         right.len(),
         "the sizes of a product fit"
     );
-    let bias_of = |start, len| bias.map(|bias| &bias[start..start + len]);
-    let mut out = vec![0.0; columns];
+    let mut out = match bias {
+        Some(bias) => bias.to_vec(),
+        None => vec![0.0; columns],
+    };
+    assert_eq!(out.len(), columns, "the sizes of a product fit");
     if columns < 2 * COLUMNS {
-        row_columns(left, right, columns, bias_of(0, columns), &mut out);
+        row_columns(left, right, columns, &mut out);
         return out;
     }
     let part = columns.div_ceil(rayon::current_num_threads()).max(COLUMNS);
     let parts = out.par_chunks_mut(part).enumerate();
-    parts.for_each(|(i, out)| {
-        let bias = bias_of(i * part, out.len());
-        row_columns(left, &right[i * part..], columns, bias, out);
-    });
+    parts.for_each(|(i, out)| row_columns(left, &right[i * part..], columns, out));
     out
 }
 
 /// Adds the first columns of a product with rows that are `stride` numbers apart to `out`.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
-fn row_columns(left: &[f32], right: &[f32], stride: usize, bias: Option<&[f32]>, out: &mut [f32]) {
+fn row_columns(left: &[f32], right: &[f32], stride: usize, out: &mut [f32]) {
     // Without an instruction for it, a fused addition is a call of a function.
     const FUSED: bool = target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64"));
     let add = |x: f32, y: f32, sum: f32| {
@@ -167,11 +168,6 @@ fn row_columns(left: &[f32], right: &[f32], stride: usize, bias: Option<&[f32]>,
             }
             for j in 0..len {
                 out[j] += sums[j];
-            }
-            if let (0, Some(bias)) = (block, bias) {
-                for j in 0..len {
-                    out[j] += bias[start + j];
-                }
             }
         }
     }

@@ -142,6 +142,7 @@ fn cases() -> Vec<Case> {
             .padding(&[(1, 1), (1, 1)]),
         // One channel per group.
         Case::new(&[12, 1, 3, 3], &[2, 12, 17, 19]).padding(&[(1, 1), (1, 1)]),
+        Case::new(&[4, 1, 3, 3], &[1, 4, 60, 100]).padding(&[(1, 1), (1, 1)]),
         Case::new(&[12, 1, 5, 5], &[2, 12, 16, 16])
             .stride(&[2, 2])
             .padding(&[(1, 2), (2, 1)]),

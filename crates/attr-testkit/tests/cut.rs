@@ -12,7 +12,9 @@ use attr_testkit::check::gradients;
 use attr_testkit::compare::assert_close;
 use attr_testkit::device;
 use attr_testkit::models::{FunctionalRelu, ResNet18, SmallCnn, input, seeded};
-use burn::nn::{Linear, LinearConfig, Relu};
+use burn::module::Module;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, Relu};
 use burn::tensor::{Tensor, activation};
 
 fn resnet() -> (Traced, Tensor<4>) {
@@ -221,6 +223,94 @@ fn methods_show_layers_that_folding_would_hide() {
             assert_close(layer, got, &expected.into(), 1e-4);
         }
     }
+}
+
+#[derive(Module, Debug)]
+struct Blocks {
+    convs: Vec<Conv2d>,
+    norms: Vec<BatchNorm>,
+}
+
+impl Blocks {
+    fn new() -> Self {
+        let conv = |_| Conv2dConfig::new([2, 2], [3, 3]).init(&device());
+        let norm = |_| BatchNormConfig::new(2).init(&device());
+        seeded(
+            Self {
+                convs: (0..2).map(conv).collect(),
+                norms: (0..2).map(norm).collect(),
+            },
+            3,
+        )
+    }
+}
+
+/// Compares the activation that a layer method shows with that of the model as it is.
+fn shown(name: &str, model: &Traced, plain: &Traced, x: &Tensor<4>) {
+    let expected = plain.activations(x, &[name]).unwrap().remove(0);
+    let found = LayerActivation::new(name).attribute(model, x, Target::Class(0));
+    let found = found.unwrap();
+    assert_close(name, found.value(name).unwrap(), &expected, 1e-5);
+}
+
+#[test]
+fn a_name_means_the_same_where_batch_norms_are_folded() {
+    let x = input([2, 2, 9, 9], 4);
+    // Folded, `convs` would have two ends.
+    let forward = |m: &Blocks, x: Tensor<4>| {
+        let first = m.norms[0].forward(m.convs[0].forward(x));
+        let second = m.norms[1].forward(m.convs[1].forward(activation::relu(first.clone())));
+        let first = first.narrow(2, 1, 5).narrow(3, 1, 5);
+        (second + first).mean_dim(3).mean_dim(2).flatten::<2>(1, 3)
+    };
+    let model = Traced::new(&Blocks::new(), forward, &x).unwrap();
+    for name in ["convs", "convs.0", "norms.0", "norms.1"] {
+        shown(name, &model, &model, &x);
+    }
+    // What has two readers cannot be folded until one of them is cut off.
+    let forward = |m: &Blocks, x: Tensor<4>| {
+        let mean = |x: Tensor<4>| x.mean_dim(3).mean_dim(2).flatten::<2>(1, 3);
+        let first = m.convs[0].forward(x);
+        let second = m.convs[1].forward(m.norms[0].forward(first.clone()));
+        mean(m.norms[1].forward(second.clone())) + mean(first) + mean(second)
+    };
+    let model = Traced::new(&Blocks::new(), forward, &x).unwrap();
+    let folded = model.fold_batch_norm();
+    let unit = |model: &Traced| {
+        let part = model.to_layer("norms.1").unwrap();
+        let target = Target::unit([1, 2, 3]);
+        let found = LayerActivation::new("convs.1")
+            .attribute(&part, &x, target)
+            .unwrap();
+        found.value("convs.1").unwrap().clone()
+    };
+    assert_close("cut", &unit(&folded), &unit(&model), 1e-5);
+}
+
+/// A layer computes the ReLU or clamp after it, unless somebody asks for what is in between.
+#[test]
+fn an_activation_in_one_with_its_layer_changes_nothing() {
+    let x = input([2, 2, 9, 9], 5);
+    let forward = |m: &Blocks, x: Tensor<4>| {
+        let first = activation::relu(m.convs[0].forward(x));
+        let second = m.convs[1].forward(first).clamp(-0.2, 0.3);
+        second.flatten::<2>(1, 3)
+    };
+    let model = Traced::new(&Blocks::new(), forward, &x).unwrap();
+    let output = model.forward(&x).unwrap();
+    let (kept, between) = model
+        .forward_with(&x, &[], &["convs.0", "convs.1"])
+        .unwrap();
+    assert_close("kept", &kept, &output, 0.0);
+    let second = between[1].tensor::<4>().unwrap().clamp(-0.2, 0.3);
+    assert_close("clamped", &output, &second.flatten::<2>(1, 3).into(), 0.0);
+    let zeros = between[0].zeros_like();
+    let (patched, _) = model.forward_with(&x, &[("convs.0", zeros)], &[]).unwrap();
+    let other = model.from_layer("convs.0", &x).unwrap();
+    let zeros = between[0].tensor::<4>().unwrap() * 0.0;
+    assert_close("patched", &patched, &other.forward(&zeros).unwrap(), 0.0);
+    let unknown = model.forward(&(x * f32::NAN)).unwrap().to_vec().unwrap();
+    assert!(unknown.iter().all(|value| value.is_nan()));
 }
 
 #[test]

@@ -188,6 +188,18 @@ fn sequences() {
     compare("sequence", &module, x, forward, (vec![2, 20], vec![1, 20]));
 }
 
+/// With strides beyond the kernel and wide padding, the output nearest to a window may see padding only.
+#[test]
+fn windows_that_no_output_sees() {
+    let conv = Conv1dConfig::new(2, 4096, 1)
+        .with_stride(3)
+        .with_padding(PaddingConfig1d::Explicit(2, 2));
+    let module: Conv1d = seeded(conv.init(&device()), 10);
+    let forward = |m: &Conv1d, x: Tensor<3>| relu(m.forward(x)).mean_dim(2).flatten(1, 2);
+    let x = input([1, 2, 900], 11);
+    compare("sparse", &module, x, forward, (vec![2, 1], vec![1, 29]));
+}
+
 #[test]
 fn two_images_that_meet() {
     let module = seeded(Wide::new(&device()), 9);

@@ -7,8 +7,7 @@ use burn::backend::DispatchDevice;
 use burn::tensor::Device;
 
 use super::parameters::Replacements;
-use crate::graph::{self, Graph, Node, Recorder, SlotId, Spec};
-use crate::op::Op;
+use crate::graph::{self, Graph, Recorder, SlotId, Spec};
 use crate::{Error, Value};
 
 /// The graphs of one model and one list of edits; clones share them.
@@ -141,15 +140,20 @@ impl Graphs {
         let kept = layers.iter().map(|layer| graph.layer(layer.as_ref()));
         let kept: Vec<SlotId> = kept.collect::<Result<_, _>>()?;
         let folded = self.folded().get(values)?;
-        let read_by_norm = |node: &Node| {
-            matches!(node.op, Op::BatchNorm { .. }) && kept.contains(&node.operands[0])
+        // In a folded graph a name may mean another output, or may be ambiguous.
+        let stay = |graph: &Graph| {
+            let mut pairs = layers.iter().zip(&kept);
+            pairs.all(|(layer, &slot)| graph.layer(layer.as_ref()).ok() == Some(slot))
         };
-        // Folding also drops what the output does not depend on.
-        let there = |layer: &S| folded.layer(layer.as_ref()).is_ok();
-        if layers.iter().all(there) && !graph.nodes.iter().any(read_by_norm) {
+        if stay(&folded) {
             return Ok(folded);
         }
-        Ok(Arc::new(graph.fold_batch_norm(&kept, Some(&folded))?))
+        let around = graph.fold_batch_norm(&kept, Some(&folded))?;
+        Ok(if stay(&around) {
+            Arc::new(around)
+        } else {
+            graph
+        })
     }
 
     /// Returns the same graphs with attention expanded, made once.

@@ -45,8 +45,8 @@ pub(super) fn safe(denominator: Tensor<2>, unused: &Tensor<2, Bool>) -> Tensor<2
     denominator.mask_fill(unused.clone(), 1.0)
 }
 
-/// The larger of two numbers, of finite ones up to rounding. Burn's own selects each by a mask, which
-/// takes several times as long on the CPU.
+/// The larger of two finite numbers that are not negative, up to rounding. Burn's own selects each by a
+/// mask, which takes several times as long on the CPU.
 pub(super) fn larger<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
     a.clone() + relu(b - a)
 }

@@ -54,7 +54,7 @@ impl<'a> Depthwise<'a> {
             .with_min_len(least)
             .for_each(|(i, (x, out))| {
                 let weight = &self.weight[i % channels * taps..][..taps];
-                let finish = finish.from(i % channels);
+                let finish = finish.starting_at(i % channels);
                 if self.backward {
                     self.pull_back(&windows, weight, finish, x, out);
                 } else {

@@ -17,7 +17,7 @@ pub(super) struct Finish<'a> {
 
 impl<'a> Finish<'a> {
     /// For the channels from `first` on.
-    pub fn from(self, first: usize) -> Self {
+    pub fn starting_at(self, first: usize) -> Self {
         Self {
             bias: self.bias.map(|bias| &bias[first..]),
             ..self

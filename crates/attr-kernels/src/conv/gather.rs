@@ -138,7 +138,7 @@ impl Gather<'_> {
         // The bias that `rten-gemm` would add takes as long as a quarter of a product.
         if let Ok(products) = done {
             let length = products.len() / outputs;
-            finish.from(group * outputs).apply(products, length);
+            finish.starting_at(group * outputs).apply(products, length);
         }
     }
 

@@ -69,7 +69,7 @@ impl Scatter<'_> {
             let out = unsafe { out.slice(start, channels * pixels) };
             let grad = &grad[row * s.output_row() + group * s.outputs * positions..];
             let weight = &self.weight[group * blocks + block];
-            let finish = finish.from(channel);
+            let finish = finish.starting_at(channel);
             self.block(gemm, weight, &grad[..s.outputs * positions], finish, out);
         };
         (0..rows * s.groups * blocks).into_par_iter().for_each(task);

@@ -137,7 +137,7 @@ impl Winograd<'_> {
                     assert!(done.is_ok(), "the sizes of a product fit");
                 }
                 for channel in 0..s.outputs {
-                    let finish = finish.from(channel);
+                    let finish = finish.starting_at(channel);
                     let products = &products[channel * count..];
                     let step = s.outputs * count;
                     if tiles.wide > SHORT {

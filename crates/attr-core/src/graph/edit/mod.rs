@@ -11,7 +11,7 @@ use burn::backend::ops::FloatTensorOps;
 use burn::backend::{Dispatch, Scalar};
 use burn::tensor::Shape;
 
-use super::{Graph, Op, SlotId, Source};
+use super::{Graph, Node, Op, SlotId, Source};
 use crate::{Error, Value};
 
 type B = Dispatch;
@@ -87,9 +87,6 @@ impl Graph {
     /// Slots in `keep` stay. Weights come from `made`, if this graph was folded into that one before.
     pub fn fold_batch_norm(&self, keep: &[SlotId], made: Option<&Graph>) -> Result<Graph, Error> {
         let mut graph = self.clone();
-        if let Some(made) = made {
-            graph.kernels = made.kernels.clone();
-        }
         for i in 0..graph.nodes.len() {
             let Op::BatchNorm { epsilon } = graph.nodes[i].op else {
                 continue;
@@ -119,8 +116,10 @@ impl Graph {
                 continue;
             };
             let made = made.and_then(|made| {
-                let name = &graph.nodes[i].name;
-                let node = made.nodes.iter().find(|node| node.name == *name)?;
+                let same = |node: &&Node| {
+                    node.outputs == graph.nodes[i].outputs && node.op == layer_node.op
+                };
+                let node = made.nodes.iter().find(same)?;
                 let values = node.operands.get(1..3)?.iter();
                 let values = values.map(|&slot| made.value_of(slot).cloned());
                 values.collect::<Option<Vec<_>>>()

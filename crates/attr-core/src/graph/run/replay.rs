@@ -87,15 +87,16 @@ impl Graph {
                 let slots = node.outputs.iter().chain(&after.outputs);
                 slots.copied().all(|slot| values[slot].is_none())
             });
-            if let (Some(after), Some(kernels)) = (after, &place.kernels)
-                && let Some(value) = kernels.run_with_activation(&node.op, &operands, &after.op)
-            {
-                values[after.outputs[0]] = Some(value);
-                continue;
-            }
             // Burn checks some values, such as indices, only when it reads them.
-            let outputs = caught(&node.name, || run(&node.op, operands, &place))?;
-            for (&slot, output) in node.outputs.iter().zip(outputs) {
+            let (slots, outputs) = caught(&node.name, || {
+                if let (Some(after), Some(kernels)) = (after, &place.kernels)
+                    && let Some(value) = kernels.run_with_activation(&node.op, &operands, &after.op)
+                {
+                    return Ok((&after.outputs, vec![value]));
+                }
+                Ok((&node.outputs, run(&node.op, operands, &place)?))
+            })?;
+            for (&slot, output) in slots.iter().zip(outputs) {
                 if values[slot].is_none() {
                     values[slot] = Some(output);
                 }
@@ -104,7 +105,8 @@ impl Graph {
         Ok(Activations { values, place })
     }
 
-    /// The activation that alone reads what node `i` computes, if they may run as one.
+    /// The activation that alone reads what node `i` computes, if they may run as one: nothing in
+    /// between is kept.
     pub fn activation_after(&self, i: usize, last_use: &[Option<usize>]) -> Option<&Node> {
         let [slot] = self.nodes[i].outputs[..] else {
             return None;

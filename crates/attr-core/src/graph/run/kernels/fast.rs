@@ -63,7 +63,7 @@ impl Kernels {
         // Before anything else, because most operations end here.
         match op {
             Op::Conv(_) | Op::ConvTranspose(_) | Op::Linear => {
-                return self.layer(op, operands, None);
+                return self.within(op, operands, None);
             }
             Op::Gelu | Op::LayerNorm { .. } | Op::MatMul => {}
             Op::Softmax { .. } | Op::MaxPool { indices: false, .. } | Op::Clamp { .. } => {}
@@ -119,11 +119,11 @@ impl Kernels {
             Op::Clamp { min, max } => limits(min.as_ref(), max.as_ref())?,
             _ => return None,
         };
-        self.layer(op, operands, Some(limits))
+        self.within(op, operands, Some(limits))
     }
 
     /// The output of an operation with a weight, within limits.
-    fn layer(&self, op: &Op, operands: &[Value], limits: Option<[f32; 2]>) -> Option<Value> {
+    fn within(&self, op: &Op, operands: &[Value], limits: Option<[f32; 2]>) -> Option<Value> {
         let x = flex(operands.first()?)?;
         let weight = flex(operands.get(1)?)?;
         let bias = match operands.get(2) {
