@@ -96,15 +96,18 @@ impl Rescale {
                 close.bool_and(same).bool_or(unchanged(&change, self.eps))
             }
         };
-        let still = change.clone().equal_elem(0.0);
+        // A smooth function may have an infinite derivative, as a root has at 0. If the input does not
+        // change there, the share is 0.
+        let still = (self.form == Form::Smooth).then(|| change.clone().equal_elem(0.0));
         let quotient = arriving.matrix()? * outcome / safe(change, &flat);
         let share = match pull_back(&here, arriving.clone())? {
             Some(derivative) => {
-                let derivative = derivative.matrix()?;
-                // If the derivative is infinite, as for a root at 0, and the input does not change,
-                // the share is 0.
-                let singular = derivative.clone().is_finite().bool_not().bool_and(still);
-                quotient.mask_where(flat, derivative.mask_fill(singular, 0.0))
+                let mut derivative = derivative.matrix()?;
+                if let Some(still) = still {
+                    let singular = derivative.clone().is_finite().bool_not().bool_and(still);
+                    derivative = derivative.mask_fill(singular, 0.0);
+                }
+                quotient.mask_where(flat, derivative)
             }
             // The derivative is 0 everywhere, as for a step function.
             None => quotient.mask_fill(flat, 0.0),

@@ -3,7 +3,7 @@
 use attr_core::walk::NodeView;
 use attr_core::{Error, Kind, Value};
 use burn::tensor::activation::relu;
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::{Bool, DType, Tensor};
 
 /// Returns what arrives at the first output, as `[rows, elements]`.
 pub(super) fn arriving_matrix(arriving: &[Option<Value>]) -> Result<Option<Tensor<2>>, Error> {
@@ -36,8 +36,14 @@ pub(super) fn between(a: &Value, b: &Value, alpha: f64) -> Result<Value, Error> 
 /// Marks where a difference counts as zero. A difference of exactly 0 always does, even if `eps` is
 /// 0, or 0 in half precision.
 pub(super) fn unchanged(change: &Tensor<2>, eps: f64) -> Tensor<2, Bool> {
-    let still = change.clone().equal_elem(0.0);
-    change.clone().abs().lower_elem(eps).bool_or(still)
+    let least = f64::from(f32::MIN_POSITIVE);
+    match change.dtype() {
+        DType::F32 | DType::F64 => change.clone().abs().lower_elem(eps.max(least)),
+        _ => {
+            let still = change.clone().equal_elem(0.0);
+            change.clone().abs().lower_elem(eps).bool_or(still)
+        }
+    }
 }
 
 /// Returns a denominator with ones where it is not used.
