@@ -21,7 +21,7 @@ pub use composite::{ByKind, ByName, Mixed};
 pub use config::{CompositeName, LrpConfig};
 pub use crp::{
     Concept, ConceptGraph, ConceptNode, ConceptRanking, Concepts, Condition,
-    ConditionalAttribution, Crp, Dictionary, Edge, Region, bounding_box,
+    ConditionalAttribution, Crp, Dictionary, Edge, Region, bounding_box, channel_dim,
 };
 pub use layer_kind::LayerKind;
 pub use lrp::{Lrp, canonized};

@@ -34,6 +34,7 @@ mod published_black_boxes;
 mod published_metrics;
 mod quantus;
 mod questions;
+mod references;
 mod results;
 mod sampling;
 #[cfg(feature = "flex")]

@@ -4,6 +4,8 @@
 pub use attr_core::*;
 #[cfg(feature = "gradient")]
 pub use attr_gradient as gradient;
+#[cfg(feature = "index")]
+pub use attr_index as index;
 #[cfg(feature = "lrp")]
 pub use attr_lrp_crp as lrp;
 #[cfg(feature = "metrics")]
@@ -26,6 +28,8 @@ pub mod prelude {
     };
     #[cfg(feature = "gradient")]
     pub use attr_gradient::*;
+    #[cfg(feature = "index")]
+    pub use attr_index::ReferenceSearch;
     #[cfg(feature = "lrp")]
     pub use attr_lrp_crp::{
         Concepts, Condition, Crp, Lrp, attnlrp, auto, epsilon_gamma_box, epsilon_plus,

@@ -264,9 +264,10 @@ impl Space<'_> {
     }
 }
 
-/// Returns the dimension along which a layer's output has its channels: 1 after convolutions and
-/// pooling, the last after fully connected layers, attention and LayerNorm.
-pub(super) fn channel_dim(node: Option<NodeInfo<'_>>, rank: usize) -> usize {
+/// Returns the dimension along which the output of a layer's node has its channels: 1 after
+/// convolutions and pooling, the last after fully connected layers, attention and LayerNorm. `rank`
+/// counts the output's dimensions, the batch among them.
+pub fn channel_dim(node: Option<NodeInfo<'_>>, rank: usize) -> usize {
     let last = rank.saturating_sub(1).max(1);
     let mut node = node;
     while let Some(own) = node {

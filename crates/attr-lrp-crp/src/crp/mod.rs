@@ -16,7 +16,7 @@ mod graph;
 pub use attribute::ConditionalAttribution;
 pub(crate) use attribute::Found;
 pub use concepts::{Concept, ConceptRanking, Region, bounding_box};
-pub use condition::{Concepts, Condition, Dictionary};
+pub use condition::{Concepts, Condition, Dictionary, channel_dim};
 pub use graph::{ConceptGraph, ConceptNode, Edge};
 
 use attr_core::Value;

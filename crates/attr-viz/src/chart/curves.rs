@@ -125,24 +125,46 @@ impl Curves {
         Ok([range(&xs, 0.0), range(&ys, 0.05)])
     }
 
-    /// The corner with the fewest points; the upper right one if others have as few.
+    /// The corner that the curves pass least; the upper right one if others are as empty.
     fn emptiest(&self, xs: &Range<f64>, ys: &Range<f64>) -> SeriesLabelPosition {
-        let middle = |range: &Range<f64>| (range.start + range.end) / 2.0;
-        let (x, y) = (middle(xs), middle(ys));
+        /// Places along each line, and the part of the plot that a legend takes.
+        const PLACES: usize = 16;
+        const LEGEND: (f64, f64) = (0.4, 0.3);
+        let places: Vec<(f64, f64)> = self
+            .curves
+            .iter()
+            .flat_map(|curve| curve.points.iter().zip(curve.points.iter().skip(1)))
+            .flat_map(|(from, to)| {
+                (0..=PLACES).map(move |step| {
+                    let part = step as f64 / PLACES as f64;
+                    let between = |a: f64, b: f64| a + part * (b - a);
+                    (between(from.0, to.0), between(from.1, to.1))
+                })
+            })
+            .collect();
         let corners = [
             (true, true, SeriesLabelPosition::UpperRight),
             (false, true, SeriesLabelPosition::UpperLeft),
             (true, false, SeriesLabelPosition::LowerRight),
             (false, false, SeriesLabelPosition::LowerLeft),
         ];
-        let points = |right: bool, upper: bool| {
-            let all = self.curves.iter().flat_map(|curve| &curve.points);
-            all.filter(|point| (point.0 > x) == right && (point.1 > y) == upper)
-                .count()
+        let near = |at: f64, range: &Range<f64>, end: bool, part: f64| {
+            let distance = if end {
+                range.end - at
+            } else {
+                at - range.start
+            };
+            distance <= part * (range.end - range.start)
+        };
+        let passes = |right: bool, upper: bool| {
+            let inside = |&&(x, y): &&(f64, f64)| {
+                near(x, xs, right, LEGEND.0) && near(y, ys, upper, LEGEND.1)
+            };
+            places.iter().filter(inside).count()
         };
         let fewest = corners
             .into_iter()
-            .min_by_key(|(right, upper, _)| points(*right, *upper));
+            .min_by_key(|(right, upper, _)| passes(*right, *upper));
         fewest.map_or(SeriesLabelPosition::UpperRight, |corner| corner.2)
     }
 }
