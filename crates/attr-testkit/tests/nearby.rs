@@ -191,13 +191,13 @@ fn sequences() {
 /// With strides beyond the kernel and wide padding, the output nearest to a window may see padding only.
 #[test]
 fn windows_that_no_output_sees() {
-    let conv = Conv1dConfig::new(2, 16384, 1)
+    let conv = Conv1dConfig::new(128, 256, 1)
         .with_stride(3)
         .with_padding(PaddingConfig1d::Explicit(2, 2));
     let module: Conv1d = seeded(conv.init(&device()), 10);
     let forward = |m: &Conv1d, x: Tensor<3>| relu(m.forward(x)).mean_dim(2).flatten(1, 2);
-    let x = input([1, 2, 300], 11);
-    compare("sparse", &module, x, forward, (vec![2, 1], vec![2, 1]));
+    let x = input([1, 128, 300], 11);
+    compare("sparse", &module, x, forward, (vec![128, 1], vec![128, 1]));
 }
 
 #[test]
