@@ -8,9 +8,7 @@ use rten_simd::SimdOp;
 use rten_vecmath::Softmax;
 
 use crate::memory::filled;
-
-/// Elements of a task.
-const TASK: usize = 1 << 14;
+use crate::parallel::TASK;
 
 /// Calls `f` for every line of `out` with its number.
 ///

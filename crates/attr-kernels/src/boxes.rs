@@ -5,9 +5,7 @@ use std::mem::MaybeUninit;
 use rayon::prelude::*;
 
 use crate::memory::{fill, filled, write};
-
-/// Elements of a task.
-const TASK: usize = 1 << 14;
+use crate::parallel::TASK;
 
 /// An image `[channels, depth, height, width]` and what surrounds it.
 pub struct Scene<'a> {

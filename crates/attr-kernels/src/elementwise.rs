@@ -9,9 +9,8 @@ use rten_simd::SimdUnaryOp;
 use rten_vecmath::{Erf, Exp, Gelu};
 
 use crate::memory::filled;
+use crate::parallel::TASK;
 
-/// Elements of a task.
-const TASK: usize = 1 << 14;
 /// Elements whose intermediate results stay in the nearest cache.
 const BLOCK: usize = 256;
 

@@ -2,6 +2,9 @@
 
 use rayon::prelude::*;
 
+/// Numbers that are worth a task.
+pub(crate) const TASK: usize = 1 << 14;
+
 /// The number of threads.
 pub fn threads() -> usize {
     rayon::current_num_threads()

@@ -4,9 +4,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use crate::elementwise::limited;
-
-/// Elements of a task.
-const TASK: usize = 1 << 14;
+use crate::parallel::TASK;
 
 /// A bias per channel, and limits.
 #[derive(Clone, Copy)]
