@@ -305,13 +305,8 @@ impl NearRow {
             Some(region) => Rows::Patch(value, region.clone()),
             None => Rows::Whole(value),
         };
-        if let (Some(after), Some(kernels)) = (after, &place.kernels)
-            && let Some(value) = kernels.run_with_activation(&op, &operands, &after.op)
-        {
-            return Ok((&after.outputs, vec![rows(value)]));
-        }
-        let outputs = run::run(&op, operands, place)?;
-        Ok((&node.outputs, outputs.into_iter().map(rows).collect()))
+        let (slots, outputs) = run::run_node(node, after, &op, operands, place)?;
+        Ok((slots, outputs.into_iter().map(rows).collect()))
     }
 
     /// The operands of an elementwise function on a patch.

@@ -31,7 +31,7 @@ pub(crate) use kernels::{Kernels, in_parallel, on_threads, threads};
 pub(crate) use replay::{Activations, caught};
 
 use super::op::{GridPadding, Interpolation, Op, Padding};
-use super::{Dim, Graph, SliceDim};
+use super::{Dim, Graph, Node, SliceDim, SlotId};
 use crate::value::by_kind;
 use crate::{Error, Kind, Value};
 
@@ -108,6 +108,23 @@ impl Op {
         let place = Place::new(device.as_dispatch().clone(), 1);
         run(self, operands, &place)
     }
+}
+
+/// Runs a node's operation in the form `op`, and the activation `after` it if a kernel computes both.
+/// Returns the outputs, and the slots that they belong to.
+pub(crate) fn run_node<'a>(
+    node: &'a Node,
+    after: Option<&'a Node>,
+    op: &Op,
+    operands: Vec<Value>,
+    place: &Place,
+) -> Result<(&'a [SlotId], Vec<Value>), Error> {
+    if let (Some(after), Some(kernels)) = (after, &place.kernels)
+        && let Some(value) = kernels.run_with_activation(op, &operands, &after.op)
+    {
+        return Ok((&after.outputs, vec![value]));
+    }
+    Ok((&node.outputs, run(op, operands, place)?))
 }
 
 /// Runs `op` on `operands` and returns its outputs in order. Operands that nobody else holds may be

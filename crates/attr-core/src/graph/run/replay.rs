@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{Place, run};
+use super::{Place, run_node};
 use crate::graph::op::Op;
 use crate::graph::{Graph, Node, SlotId, Source, panic_message};
 use crate::{Error, Value};
@@ -89,12 +89,7 @@ impl Graph {
             });
             // Burn checks some values, such as indices, only when it reads them.
             let (slots, outputs) = caught(&node.name, || {
-                if let (Some(after), Some(kernels)) = (after, &place.kernels)
-                    && let Some(value) = kernels.run_with_activation(&node.op, &operands, &after.op)
-                {
-                    return Ok((&after.outputs, vec![value]));
-                }
-                Ok((&node.outputs, run(&node.op, operands, &place)?))
+                run_node(node, after, &node.op, operands, &place)
             })?;
             for (&slot, output) in slots.iter().zip(outputs) {
                 if values[slot].is_none() {
