@@ -94,6 +94,9 @@ pub fn run() -> Result<(), String> {
 /// The crate that offers all others behind one dependency.
 const UMBRELLA: &str = "attr";
 
+/// Crates that know nothing of Burn.
+const WITHOUT_BACKEND: [&str; 2] = ["attr-data", "attr-kernels"];
+
 const BACKENDS: [&str; 4] = ["flex", "ndarray", "wgpu", "cuda"];
 
 /// Checks what manifests show of I1 to I3: a star of crates, owned dependencies, no default
@@ -133,8 +136,8 @@ fn dependencies(metadata: &Metadata) -> Vec<String> {
                 ));
             }
         }
-        // Plain slices have no backend.
-        let backends = BACKENDS.iter().filter(|_| name != "attr-kernels");
+        // Plain slices and files have no backend.
+        let backends = BACKENDS.iter().filter(|_| !WITHOUT_BACKEND.contains(&name));
         for &backend in backends {
             if !package.features.contains_key(backend) {
                 problems.push(format!("{name} does not forward the feature {backend}: I3"));

@@ -16,7 +16,7 @@ use crate::layout::table;
 use crate::output::{self, Outputs};
 use crate::picture::{self, Drawn};
 use crate::progress::Bar;
-use crate::{condition, json, memory, print};
+use crate::{condition, index, json, memory, print};
 
 /// Runs the subcommand.
 pub fn run(arguments: &CrpArguments) -> Result<(), Error> {
@@ -24,6 +24,11 @@ pub fn run(arguments: &CrpArguments) -> Result<(), Error> {
         CrpCommand::Explain(arguments) => explain(arguments),
         CrpCommand::Concepts(arguments) => concepts(arguments),
         CrpCommand::Graph(arguments) => graph(arguments),
+        CrpCommand::Index(arguments) => index::build(arguments),
+        CrpCommand::Merge(arguments) => index::merge(arguments),
+        CrpCommand::Status(arguments) => index::status(arguments),
+        CrpCommand::Show(arguments) => index::show(arguments),
+        CrpCommand::Export(arguments) => index::export(arguments),
     }
 }
 

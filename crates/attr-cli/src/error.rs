@@ -92,6 +92,25 @@ impl From<attr_onnx::Error> for Error {
     }
 }
 
+impl From<attr_data::Error> for Error {
+    fn from(error: attr_data::Error) -> Self {
+        Self::input(error.to_string())
+    }
+}
+
+impl From<attr_index::Error> for Error {
+    fn from(error: attr_index::Error) -> Self {
+        use attr_index::Error as Index;
+        match error {
+            Index::Core(error) => error.into(),
+            Index::File { .. } | Index::Busy { .. } | Index::Damaged { .. } => {
+                Self::other(error.to_string())
+            }
+            _ => Self::input(error.to_string()),
+        }
+    }
+}
+
 impl From<attr_viz::Error> for Error {
     fn from(error: attr_viz::Error) -> Self {
         Self::other(error.to_string())

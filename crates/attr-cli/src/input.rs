@@ -9,6 +9,7 @@ use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 
 use crate::args::ModelArguments;
 use crate::error::Error;
+use crate::image::Preparation;
 use crate::npy::{self, Array, Elements};
 
 /// The inputs in the model's order.
@@ -144,7 +145,8 @@ pub fn describe(ports: &[Port]) -> String {
     ports.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-fn one(port: &Port) -> String {
+/// Describes one input.
+pub fn one(port: &Port) -> String {
     format!("{} {} ({:?})", port.name, port.describe(), port.kind)
 }
 
@@ -294,110 +296,12 @@ pub fn upload(array: Array, name: &str, kind: Kind, device: &Device) -> Result<V
     Ok(flat.reshape(&shape))
 }
 
-/// The layout of an image input: position and number of its channels, and its fixed size.
-struct Layout {
-    last: bool,
-    channels: usize,
-    size: (Option<usize>, Option<usize>),
-}
-
-impl Layout {
-    /// Detects `[batch, channels, height, width]` or `[batch, height, width, channels]`, whichever
-    /// has 1 or 3 channels.
-    fn of(port: &Port) -> Result<Self, Error> {
-        let fixed = |dim: &PortDim| match dim {
-            PortDim::Fixed(size) => Some(*size),
-            PortDim::Free(_) => None,
-        };
-        let colours = |dim: &PortDim| fixed(dim).filter(|n| *n == 1 || *n == 3);
-        if let Some([_, a, b, c]) = port.shape.as_deref() {
-            let layout = match (colours(a), colours(c)) {
-                (Some(channels), _) => Some((false, channels, fixed(b), fixed(c))),
-                (None, Some(channels)) => Some((true, channels, fixed(a), fixed(b))),
-                (None, None) if fixed(a).is_none() => Some((false, 3, fixed(b), fixed(c))),
-                _ => None,
-            };
-            if let Some((last, channels, height, width)) = layout {
-                let size = (height, width);
-                return Ok(Self {
-                    last,
-                    channels,
-                    size,
-                });
-            }
-        }
-        Err(Error::input(format!(
-            "the model's input {} is not an image of 1 or 3 channels; give a .npy",
-            one(port)
-        )))
-    }
-}
-
 /// Reads an image as one row of an input.
 fn image(path: &Path, port: &Port, arguments: &ModelArguments) -> Result<(Array, Picture), Error> {
     let shown = path.display();
-    let layout = Layout::of(port)?;
+    let preparation = Preparation::new(port, arguments)?;
     let bytes =
         std::fs::read(path).map_err(|e| Error::input(format!("cannot read {shown}: {e}")))?;
-    let broken = |e: attr_viz::Error| Error::input(format!("{shown}: {e}"));
-    let picture = Picture::decode(&bytes).map_err(broken)?;
-    let (width, height) = match &arguments.size {
-        Some(size) => parse_size(size)?,
-        None => {
-            let own = picture.size();
-            (
-                layout.size.1.unwrap_or(own.0),
-                layout.size.0.unwrap_or(own.1),
-            )
-        }
-    };
-    let picture = picture.resized(width, height).map_err(broken)?;
-    let mut planes = picture.channels(layout.channels).map_err(broken)?;
-    let mean = per_channel("--mean", &arguments.mean, layout.channels, 0.0)?;
-    let std = per_channel("--std", &arguments.std, layout.channels, 1.0)?;
-    if std.iter().any(|s| *s == 0.0 || !s.is_finite()) || mean.iter().any(|m| !m.is_finite()) {
-        return Err(Error::input(
-            "--mean must be finite and --std finite and not 0",
-        ));
-    }
-    let area = width * height;
-    for (c, plane) in planes.chunks_exact_mut(area).enumerate() {
-        plane.iter_mut().for_each(|v| *v = (*v - mean[c]) / std[c]);
-    }
-    let (shape, values) = if layout.last {
-        let pixels = (0..area).flat_map(|i| (0..layout.channels).map(move |c| c * area + i));
-        let values = pixels.map(|i| planes[i]).collect();
-        (vec![1, height, width, layout.channels], values)
-    } else {
-        (vec![1, layout.channels, height, width], planes)
-    };
-    let elements = Elements::Float(values);
-    Ok((Array { shape, elements }, picture))
-}
-
-/// Parses `224` or `HEIGHTxWIDTH`; returns width and height.
-fn parse_size(text: &str) -> Result<(usize, usize), Error> {
-    let (height, width) = text.split_once(['x', ',']).unwrap_or((text, text));
-    match (width.trim().parse(), height.trim().parse()) {
-        (Ok(width), Ok(height)) if width > 0 && height > 0 => Ok((width, height)),
-        _ => Err(Error::input(format!(
-            "--size {text}: give HEIGHTxWIDTH or one number, such as 224x224"
-        ))),
-    }
-}
-
-fn per_channel(
-    flag: &str,
-    given: &[f32],
-    channels: usize,
-    default: f32,
-) -> Result<Vec<f32>, Error> {
-    match given.len() {
-        0 => Ok(vec![default; channels]),
-        1 => Ok(vec![given[0]; channels]),
-        n if n == channels => Ok(given.to_vec()),
-        n => Err(Error::input(format!(
-            "{flag} has {n} numbers, but the model takes {channels} channels"
-        ))),
-    }
+    let prepared = preparation.prepare(&bytes);
+    prepared.map_err(|e| Error::input(format!("{shown}: {e}")))
 }

@@ -6,7 +6,8 @@
 //! evaluate.rs  tune.rs  report.rs                           more commands
 //! metrics.rs    the available metrics          ground.rs      what explanations are judged on
 //! model.rs      the model, cut as requested    parameters.rs  --set, by each method's schema
-//! input.rs  npy.rs  reads arrays and images    target.rs  baseline.rs  mask.rs  their flags
+//! input.rs  npy.rs  image.rs  reads arrays and images   target.rs  baseline.rs  mask.rs  their flags
+//! index/        concepts of a whole data set
 //! output.rs     writes all files or none       picture.rs     --image
 //! allocator.rs  keeps freed memory              json.rs        writes JSON
 //! memory.rs     --memory                        layout.rs      columns of printed tables
@@ -26,6 +27,8 @@ mod error;
 mod evaluate;
 mod explain;
 mod ground;
+mod image;
+mod index;
 mod input;
 mod json;
 mod layers;

@@ -1,8 +1,11 @@
 //! Opens and traces the model as requested on the command line.
 
+use std::path::Path;
+
 use attr_core::{Traced, Values};
 use attr_onnx::{OnnxModel, Port};
 use burn::tensor::Device;
+use sha2::{Digest, Sha256};
 
 use crate::args::ModelArguments;
 use crate::error::Error;
@@ -41,4 +44,14 @@ impl Opened {
             traced
         })
     }
+}
+
+/// The SHA-256 of a file, which may be larger than what should be held in memory.
+pub fn hash(path: &Path) -> Result<String, Error> {
+    let mut hasher = Sha256::new();
+    std::fs::File::open(path)
+        .and_then(|mut file| std::io::copy(&mut file, &mut hasher))
+        .map_err(|error| Error::input(format!("cannot read {}: {error}", path.display())))?;
+    let digest = hasher.finalize();
+    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }

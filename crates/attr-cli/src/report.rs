@@ -7,7 +7,6 @@ use attr_core::{Kind, Target, Value};
 use attr_lrp_crp::LrpConfig;
 use attr_metrics::{Evaluation, Given, Metric, Score};
 use attr_viz::{Map, Picture, Report, Sample, Shown};
-use sha2::{Digest, Sha256};
 
 use crate::answers::{self, Answer, Answers, Asked, Sweeps};
 use crate::args::ReportArguments;
@@ -15,7 +14,7 @@ use crate::error::Error;
 use crate::names::Names;
 use crate::output::{self, Outputs};
 use crate::summary::{Summary, predicted};
-use crate::{metrics, picture, print};
+use crate::{metrics, model, picture, print};
 
 /// How many predictions are listed for a sample.
 const PREDICTIONS: usize = 5;
@@ -163,16 +162,7 @@ fn report(
     let path = &question.model.model;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let title = arguments.title.clone().unwrap_or_else(|| name.to_string());
-    // A model may be larger than what should be held in memory once more.
-    let mut hasher = Sha256::new();
-    std::fs::File::open(path)
-        .and_then(|mut file| std::io::copy(&mut file, &mut hasher))
-        .map_err(|error| Error::input(format!("cannot read {}: {error}", path.display())))?;
-    let hash: String = hasher
-        .finalize()
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
+    let hash = model::hash(path)?;
     let command: Vec<String> = std::env::args()
         .skip(1)
         .map(|word| shown_word(&word))

@@ -1,8 +1,28 @@
 //! The samples of a data set in which the concepts of a network are strongest.
 #![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
 
+mod error;
+mod folder;
+mod index;
 mod references;
+mod run;
+mod samples;
 mod search;
+mod shard;
+mod statistics;
+mod strengths;
+mod table;
+mod vectors;
+mod zennit_crp;
 
-pub use references::{Mode, Reference, References};
+pub use error::Error;
+pub use index::{Index, ShardStatus};
+pub use references::{Reference, References};
+pub use run::RunInfo;
+pub use samples::{Sample, Skipped};
 pub use search::{MaxTarget, ReferenceSearch};
+pub use shard::ShardWriter;
+pub use statistics::{Statistic, Statistics};
+pub use strengths::{LayerStrengths, Mode, Strengths};
+pub use vectors::ConceptVectors;

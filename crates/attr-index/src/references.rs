@@ -3,26 +3,18 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use attr_core::Error;
 use serde::{Deserialize, Serialize};
 
-/// What a concept's strength is measured by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// Its relevance for the explained class.
-    Relevance,
-    /// Its activation.
-    Activation,
-}
+use crate::strengths::Key;
+use crate::{Error, Mode, Strengths};
 
 /// A sample in which a concept is strong.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reference {
     /// The number of the sample in the data set.
     pub sample: u64,
-    /// The class that was explained.
-    pub target: usize,
+    /// The class that was explained; `None` where a table of another program does not tell.
+    pub target: Option<usize>,
     /// How strong the concept is.
     pub score: f32,
     /// The concept's neuron with the largest value: its place in row-major order among all positions
@@ -39,15 +31,6 @@ impl Reference {
     }
 }
 
-/// Which samples a list ranks.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    layer: String,
-    mode: Mode,
-    /// `None` for the samples of all classes.
-    target: Option<usize>,
-}
-
 /// For each concept of some layers, the samples in which it is strongest: of all classes together,
 /// and of each class.
 ///
@@ -56,17 +39,29 @@ struct Key {
 #[derive(Clone, Debug, PartialEq)]
 pub struct References {
     sample_size: usize,
+    each_target: bool,
     /// Per concept, its references in order.
     lists: BTreeMap<Key, Vec<Vec<Reference>>>,
 }
 
 impl References {
-    /// Creates an empty table of up to `sample_size` samples for each concept.
-    pub(crate) fn new(sample_size: usize) -> Self {
-        Self {
-            sample_size,
-            lists: BTreeMap::new(),
-        }
+    /// Creates an empty table of up to 40 samples for each concept, among all classes and in each
+    /// (zennit-crp's numbers).
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets how many samples are kept for each concept. Call it before adding samples.
+    pub fn with_sample_size(mut self, sample_size: usize) -> Self {
+        self.sample_size = sample_size;
+        self
+    }
+
+    /// Sets whether the strongest samples of each class are kept, too. They take as much memory again
+    /// for each class. Call it before adding samples.
+    pub fn with_each_target(mut self, each_target: bool) -> Self {
+        self.each_target = each_target;
+        self
     }
 
     /// The most samples that are kept for a concept.
@@ -89,7 +84,7 @@ impl References {
 
     /// The classes of which there are samples, in order.
     pub fn targets(&self) -> Vec<usize> {
-        let mut targets: Vec<usize> = self.lists.keys().filter_map(|key| key.target).collect();
+        let mut targets: Vec<usize> = self.lists.keys().filter_map(|key| key.class).collect();
         targets.sort_unstable();
         targets.dedup();
         targets
@@ -112,11 +107,11 @@ impl References {
         self.list(layer, mode, Some(target), concept)
     }
 
-    fn list(&self, layer: &str, mode: Mode, target: Option<usize>, concept: usize) -> &[Reference] {
+    fn list(&self, layer: &str, mode: Mode, class: Option<usize>, concept: usize) -> &[Reference] {
         let key = Key {
             layer: layer.into(),
             mode,
-            target,
+            class,
         };
         let concepts = self.lists.get(&key);
         concepts
@@ -144,82 +139,107 @@ impl References {
         means
     }
 
+    /// Adds samples. Those whose strength is NaN or infinite are left out.
+    pub fn add(&mut self, strengths: &Strengths) {
+        let rows = strengths.samples.iter().zip(&strengths.targets);
+        for layer in &strengths.layers {
+            for ((&sample, &target), (scores, neurons)) in rows.clone().zip(layer.rows()) {
+                for key in Key::of(layer, target, self.each_target) {
+                    let lists = self.lists.entry(key).or_default();
+                    lists.resize(lists.len().max(layer.concepts), Vec::new());
+                    for ((list, &score), &neuron) in lists.iter_mut().zip(scores).zip(neurons) {
+                        let reference = Reference {
+                            sample,
+                            target: Some(target),
+                            score,
+                            neuron,
+                        };
+                        if score.is_finite() {
+                            insert(list, reference, layer.mode, self.sample_size);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     /// Adds the samples of another table.
     ///
     /// # Errors
-    /// [`Error::Method`] for a table of another `sample_size` or with another number of concepts in a
+    /// [`Error::Merge`] for a table of another `sample_size` or with another number of concepts in a
     /// layer; this one then stays as it is.
     pub fn merge(&mut self, other: Self) -> Result<(), Error> {
-        let refused = |reason: String| {
-            Err(Error::Method {
-                method: "merging references",
-                reason,
-            })
-        };
         if other.sample_size != self.sample_size {
-            return refused(format!(
+            return Err(Error::Merge(format!(
                 "one table keeps {} samples for each concept, the other {}; search both with the \
                  same sample size",
                 self.sample_size, other.sample_size
-            ));
+            )));
         }
         for layer in other.layers() {
             let (own, others) = (self.concepts(layer), other.concepts(layer));
             if own != 0 && own != others {
-                return refused(format!(
+                return Err(Error::Merge(format!(
                     "layer {layer:?} has {own} concepts in one table and {others} in the other; \
                      they are not of the same model"
-                ));
+                )));
             }
         }
-        for (key, concepts) in other.lists {
-            for (concept, references) in concepts.into_iter().enumerate() {
-                let own = self.lists.entry(key.clone()).or_default();
-                if own.len() == concept {
-                    own.push(Vec::new());
-                }
-                for reference in references {
-                    insert(&mut own[concept], reference, key.mode, self.sample_size);
+        for (key, lists) in other.lists {
+            let own = self.lists.entry(key.clone()).or_default();
+            own.resize(own.len().max(lists.len()), Vec::new());
+            for (own, list) in own.iter_mut().zip(lists) {
+                for reference in list {
+                    insert(own, reference, key.mode, self.sample_size);
                 }
             }
         }
         Ok(())
     }
 
-    /// Adds the strengths of a layer's concepts in one sample, each with its neuron.
-    pub(crate) fn add(
-        &mut self,
-        layer: &str,
-        mode: Mode,
-        by_target: bool,
-        (sample, target): (u64, usize),
-        strengths: impl Iterator<Item = (f32, usize)> + Clone,
-    ) {
-        for target_of_list in [None, Some(target)]
-            .into_iter()
-            .take(1 + usize::from(by_target))
-        {
-            let key = Key {
-                layer: layer.into(),
-                mode,
-                target: target_of_list,
-            };
-            let size = self.sample_size;
-            let concepts = self.lists.entry(key).or_default();
-            for (concept, (score, neuron)) in strengths.clone().enumerate() {
-                if concepts.len() == concept {
-                    concepts.push(Vec::new());
-                }
-                let reference = Reference {
-                    sample,
-                    target,
-                    score,
-                    neuron,
-                };
-                if !score.is_nan() {
-                    insert(&mut concepts[concept], reference, mode, size);
-                }
-            }
+    /// Every list with the concept that it is of, in order.
+    pub(crate) fn lists(&self) -> impl Iterator<Item = (&Key, usize, &[Reference])> + Clone {
+        self.lists.iter().flat_map(|(key, lists)| {
+            let lists = lists.iter().enumerate();
+            lists.map(move |(concept, list)| (key, concept, list.as_slice()))
+        })
+    }
+
+    /// The classes of a layer's lists by one mode: `None` for all.
+    pub(crate) fn classes(&self, layer: &str, mode: Mode) -> Vec<Option<usize>> {
+        let own = self
+            .lists
+            .keys()
+            .filter(|key| key.layer == layer && key.mode == mode);
+        own.map(|key| key.class).collect()
+    }
+
+    /// The lists of all concepts.
+    pub(crate) fn concept_lists(&self, key: &Key) -> &[Vec<Reference>] {
+        self.lists.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Makes room for concepts that may have no reference.
+    pub(crate) fn reserve(&mut self, key: &Key, concepts: usize) {
+        let lists = self.lists.entry(key.clone()).or_default();
+        lists.resize(lists.len().max(concepts), Vec::new());
+    }
+
+    /// Adds one reference to a list.
+    pub(crate) fn insert(&mut self, key: Key, concept: usize, reference: Reference) {
+        let mode = key.mode;
+        let lists = self.lists.entry(key).or_default();
+        lists.resize(lists.len().max(concept + 1), Vec::new());
+        insert(&mut lists[concept], reference, mode, self.sample_size);
+    }
+}
+
+impl Default for References {
+    fn default() -> Self {
+        Self {
+            sample_size: 40,
+            each_target: true,
+            lists: BTreeMap::new(),
         }
     }
 }
@@ -233,6 +253,9 @@ fn insert(list: &mut Vec<Reference>, reference: Reference, mode: Mode, size: usi
         other.sample == reference.sample && target
     };
     let before = |other: &Reference| other.order(&reference) == Ordering::Less;
+    if list.len() >= size && list.last().is_some_and(before) {
+        return;
+    }
     if let Some(there) = list.iter().position(same) {
         if list[there] == reference || before(&list[there]) {
             return;

@@ -7,7 +7,8 @@ use attr_lrp_crp::{canonized, channel_dim};
 use burn::tensor::{DType, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::{Mode, References};
+use crate::Mode;
+use crate::strengths::{LayerStrengths, Strengths};
 
 /// How a concept's values at all positions become its strength.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,8 +21,9 @@ pub enum MaxTarget {
     Max,
 }
 
-/// Searches samples for those in which the channels of layers are strongest, by relevance and by
-/// activation (Achtibat et al., 2023, <https://doi.org/10.1038/s42256-023-00711-8>).
+/// Measures how strong the channels of layers are in samples, by relevance and by activation, so that
+/// the samples in which they are strongest can be found (Achtibat et al., 2023,
+/// <https://doi.org/10.1038/s42256-023-00711-8>).
 ///
 /// The relevance of a channel is what arrives at it when a class's score is passed back by the rules
 /// of a composite. Its strength is the sum or the largest of its values at all positions, divided by
@@ -34,30 +36,34 @@ pub enum MaxTarget {
 pub struct ReferenceSearch<C> {
     composite: C,
     layers: Vec<String>,
-    sample_size: usize,
     max_target: MaxTarget,
     abs_norm: bool,
-    by_target: bool,
 }
 
 impl<C: Composite> ReferenceSearch<C> {
-    /// Creates a search of some layers for 40 samples of each concept, with sums, normalised, of all
-    /// classes and of each (zennit-crp's defaults).
+    /// Creates a search in some layers, with sums, normalised (zennit-crp's defaults).
     pub fn new(composite: C, layers: impl Into<LayerNames>) -> Self {
         Self {
             composite,
             layers: layers.into().into_vec(),
-            sample_size: 40,
             max_target: MaxTarget::default(),
             abs_norm: true,
-            by_target: true,
         }
     }
 
-    /// Sets how many samples are kept for each concept, and for each concept and class.
-    pub fn with_sample_size(mut self, sample_size: usize) -> Self {
-        self.sample_size = sample_size;
-        self
+    /// The layers that are searched.
+    pub fn layers(&self) -> &[String] {
+        &self.layers
+    }
+
+    /// How values at all positions become one.
+    pub fn max_target(&self) -> MaxTarget {
+        self.max_target
+    }
+
+    /// Whether strengths are fractions of all channels' absolute strengths.
+    pub fn abs_norm(&self) -> bool {
+        self.abs_norm
     }
 
     /// Sets how values at all positions become one.
@@ -72,47 +78,35 @@ impl<C: Composite> ReferenceSearch<C> {
         self
     }
 
-    /// Sets whether the strongest samples of each class are kept, too. They take as much memory again
-    /// for each class.
-    pub fn with_each_target(mut self, by_target: bool) -> Self {
-        self.by_target = by_target;
-        self
-    }
-
-    /// Returns a table without samples, to merge others into.
-    pub fn empty(&self) -> References {
-        References::new(self.sample_size)
-    }
-
-    /// Searches a batch. `samples` are the numbers of its rows in the data set; `target` is a class,
+    /// Measures a batch. `samples` are the numbers of its rows in the data set; `target` is a class,
     /// one class per row, or the predicted one.
     ///
     /// # Errors
-    /// [`Error::NotTraced`] for a closure; [`Error::UnknownLayer`]; [`Error::Parameter`] for a
-    /// sample size of 0, and for more or fewer samples than rows; [`Error::Method`] for a target that is no class; [`Error::Rule`]
-    /// as [`Lrp`](attr_lrp_crp::Lrp).
-    pub fn references<I: Inputs>(
+    /// [`Error::NotTraced`] for a closure; [`Error::UnknownLayer`]; [`Error::Parameter`] for more or
+    /// fewer samples than rows; [`Error::Method`] for a target that is no class; [`Error::Rule`] as
+    /// [`Lrp`](attr_lrp_crp::Lrp).
+    pub fn measure<I: Inputs>(
         &self,
         model: &impl Model<I>,
         inputs: &I,
         samples: &[u64],
         target: impl Into<Target>,
-    ) -> Result<References, Error> {
-        self.references_with(model, inputs, samples, target, &Run::new())
+    ) -> Result<Strengths, Error> {
+        self.measure_with(model, inputs, samples, target, &Run::new())
     }
 
-    /// As [`references`](Self::references), with a memory budget and progress reports.
+    /// As [`measure`](Self::measure), with a memory budget and progress reports.
     ///
     /// # Errors
-    /// As [`references`](Self::references).
-    pub fn references_with<I: Inputs>(
+    /// As [`measure`](Self::measure).
+    pub fn measure_with<I: Inputs>(
         &self,
         model: &impl Model<I>,
         inputs: &I,
         samples: &[u64],
         target: impl Into<Target>,
         run: &Run<'_>,
-    ) -> Result<References, Error> {
+    ) -> Result<Strengths, Error> {
         let target = target.into();
         ask(
             model,
@@ -120,13 +114,6 @@ impl<C: Composite> ReferenceSearch<C> {
             std::slice::from_ref(&target),
             run,
             |question, _| {
-                if self.sample_size == 0 {
-                    return Err(Error::Parameter {
-                        name: "sample_size",
-                        value: "0".into(),
-                        expected: "at least one sample is needed for each concept",
-                    });
-                }
                 let rows = question.inputs().rows();
                 if samples.len() != rows {
                     return Err(Error::Parameter {
@@ -139,29 +126,35 @@ impl<C: Composite> ReferenceSearch<C> {
                 let question = &question.about(&model, question.inputs().clone());
                 let plan = question.plan(&self.composite)?.to_layers(&self.layers)?;
                 let names: Vec<&str> = self.layers.iter().map(String::as_str).collect();
-                let mut found = self.empty();
-                let mut samples = samples.iter();
+                let mut found = Strengths {
+                    samples: samples.to_vec(),
+                    targets: Vec::with_capacity(rows),
+                    layers: Vec::new(),
+                };
                 question.for_rows(1, |rows| {
                     let pass = question.pass(&rows, None, &plan)?;
                     let output = pass.output()?;
                     let chosen = question.chosen(&output, &rows)?.into_iter().next();
                     let chosen = chosen.ok_or(Error::Internal("a question without a target"))?;
-                    let classes = classes(&chosen.seed, &target)?;
-                    let own: Vec<(u64, usize)> = samples.by_ref().copied().zip(classes).collect();
+                    found.targets.extend(classes(&chosen.seed, &target)?);
                     let start = chosen.seed.zip(&output, |seed, output| seed * output)?;
                     let walk = Walk::from_output(start).keep(Keep::Layers(&names));
                     let relevance = pass.walk(walk)?.reached(&self.layers)?;
+                    let mut each = 0;
                     for (layer, relevance) in self.layers.iter().zip(relevance) {
                         let activation = pass.activation(layer)?;
                         let dim = channel_dim(plan.node(layer)?, activation.shape().len());
-                        for (mode, values) in [
-                            (Mode::Relevance, &relevance),
-                            (Mode::Activation, &activation),
-                        ] {
-                            let strengths = self.strengths(values, dim)?;
-                            for (&row, strengths) in own.iter().zip(strengths.rows()) {
-                                found.add(layer, mode, self.by_target, row, strengths);
+                        let both = [relevance, activation];
+                        for (mode, values) in Mode::ALL.into_iter().zip(both) {
+                            let own = self.strengths(layer, mode, &values, dim)?;
+                            match found.layers.get_mut(each) {
+                                Some(first) => {
+                                    first.scores.extend(own.scores);
+                                    first.neurons.extend(own.neurons);
+                                }
+                                None => found.layers.push(own),
                             }
+                            each += 1;
                         }
                     }
                     Ok(())
@@ -172,7 +165,13 @@ impl<C: Composite> ReferenceSearch<C> {
     }
 
     /// The strength of each channel in each row, and its strongest neuron.
-    fn strengths(&self, values: &Value, dim: usize) -> Result<Strengths, Error> {
+    fn strengths(
+        &self,
+        layer: &str,
+        mode: Mode,
+        values: &Value,
+        dim: usize,
+    ) -> Result<LayerStrengths, Error> {
         let shape = values.shape();
         let (rows, channels) = (shape[0], shape[dim]);
         let before: usize = shape[1..dim].iter().product();
@@ -195,28 +194,13 @@ impl<C: Composite> ReferenceSearch<C> {
             // zennit-crp adds this small number, too.
             scores = scores.clone() / (scores.abs().sum_dim(1) + 1e-10);
         }
-        Ok(Strengths {
-            channels,
+        let neurons = Value::from(neurons).to_vec()?;
+        Ok(LayerStrengths {
+            layer: layer.into(),
+            mode,
+            concepts: channels,
             scores: Value::from(scores).to_vec()?,
-            neurons: Value::from(neurons).to_vec()?,
-        })
-    }
-}
-
-/// Of some rows, the strength of each channel and its strongest neuron.
-struct Strengths {
-    channels: usize,
-    scores: Vec<f32>,
-    neurons: Vec<f32>,
-}
-
-impl Strengths {
-    fn rows(&self) -> impl Iterator<Item = impl Iterator<Item = (f32, usize)> + Clone> {
-        let scores = self.scores.chunks_exact(self.channels);
-        let neurons = self.neurons.chunks_exact(self.channels);
-        scores.zip(neurons).map(|(scores, neurons)| {
-            let neurons = neurons.iter().map(|&neuron| neuron as usize);
-            scores.iter().copied().zip(neurons)
+            neurons: neurons.into_iter().map(|neuron| neuron as usize).collect(),
         })
     }
 }

@@ -15,6 +15,7 @@ mod errors;
 mod golden;
 mod groups;
 mod host_reads;
+mod index;
 #[cfg(feature = "flex")]
 mod intervals;
 mod latent_shift;

@@ -2,7 +2,7 @@
 //! errors.
 
 use attr_core::{Budget, Error, Run, Target, Traced, Values};
-use attr_index::{MaxTarget, Mode, Reference, ReferenceSearch, References};
+use attr_index::{MaxTarget, Mode, Reference, ReferenceSearch, References, Statistics, Strengths};
 use attr_lrp_crp::{Preset, epsilon_plus_flat};
 use attr_onnx::OnnxModel;
 use attr_testkit::device;
@@ -46,7 +46,7 @@ fn named(layer: &str) -> &str {
 /// The samples of a batch.
 const BATCH: usize = 17;
 
-fn scenes() -> (Traced, Tensor<4>, Vec<usize>) {
+pub fn scenes() -> (Traced, Tensor<4>, Vec<usize>) {
     let read = |name: &str| {
         let file = path("").join("../../../assets/scenes").join(name);
         NpyFile::new(std::io::BufReader::new(std::fs::File::open(file).unwrap())).unwrap()
@@ -65,8 +65,8 @@ fn scenes() -> (Traced, Tensor<4>, Vec<usize>) {
     (model, images, labels.map(|label| label as usize).collect())
 }
 
-/// The tables of the scenes' parts.
-fn parts(search: &ReferenceSearch<Preset>) -> Vec<References> {
+/// The strengths in the scenes' parts.
+fn parts(search: &ReferenceSearch<Preset>) -> Vec<Strengths> {
     let (model, images, labels) = scenes();
     let starts = (0..labels.len()).step_by(BATCH);
     let part = |start: usize| {
@@ -74,7 +74,7 @@ fn parts(search: &ReferenceSearch<Preset>) -> Vec<References> {
         let samples: Vec<u64> = rows.clone().map(|row| row as u64).collect();
         let own = labels[rows.clone()].to_vec();
         search
-            .references(
+            .measure(
                 &model,
                 &images.clone().narrow(0, start, rows.len()),
                 &samples,
@@ -85,13 +85,13 @@ fn parts(search: &ReferenceSearch<Preset>) -> Vec<References> {
     starts.map(part).collect()
 }
 
-fn merged<'a>(
-    search: &ReferenceSearch<Preset>,
-    parts: impl IntoIterator<Item = &'a References>,
-) -> References {
-    let mut whole = search.empty();
+/// The table of some parts.
+fn ranked<'a>(parts: impl IntoIterator<Item = &'a Strengths>, sample_size: usize) -> References {
+    let mut whole = References::new().with_sample_size(sample_size);
     for part in parts {
-        whole.merge(part.clone()).unwrap();
+        let mut own = References::new().with_sample_size(sample_size);
+        own.add(part);
+        whole.merge(own).unwrap();
     }
     whole
 }
@@ -130,9 +130,8 @@ fn zennit_crps_reference_samples_are_found() {
         let names: Vec<&str> = case.layers.keys().map(|layer| named(layer)).collect();
         let search = ReferenceSearch::new(epsilon_plus_flat(), names)
             .with_max_target(case.max_target)
-            .with_abs_norm(case.abs_norm)
-            .with_sample_size(size);
-        let found = merged(&search, &parts(&search));
+            .with_abs_norm(case.abs_norm);
+        let found = ranked(&parts(&search), size);
         for (layer, modes) in &case.layers {
             let layer = named(layer);
             for (&mode, lists) in modes {
@@ -165,22 +164,73 @@ fn zennit_crps_reference_samples_are_found() {
 
 #[test]
 fn parts_merge_to_the_same_table_in_any_order() {
-    let search = ReferenceSearch::new(epsilon_plus_flat(), ["conv2", "logits"]).with_sample_size(5);
+    let search = ReferenceSearch::new(epsilon_plus_flat(), ["conv2", "logits"]);
     let parts = parts(&search);
-    let whole = merged(&search, &parts);
-    assert_eq!(merged(&search, parts.iter().rev()), whole);
+    let whole = ranked(&parts, 5);
+    assert_eq!(ranked(parts.iter().rev(), 5), whole);
     // Parts may overlap.
-    assert_eq!(merged(&search, parts.iter().chain(&parts[1..3])), whole);
-    let (first, last) = (merged(&search, &parts[..2]), merged(&search, &parts[1..]));
-    assert_eq!(merged(&search, [&last, &first, &whole]), whole);
+    assert_eq!(ranked(parts.iter().chain(&parts[1..3]), 5), whole);
+    let mut joined = ranked(&parts[1..], 5);
+    joined.merge(ranked(&parts[..2], 5)).unwrap();
+    joined.merge(whole.clone()).unwrap();
+    assert_eq!(joined, whole);
     assert_eq!(whole.layers(), ["conv2", "logits"]);
     assert_eq!(whole.targets(), [0, 1, 2, 3, 4, 5]);
 }
 
 #[test]
+fn statistics_are_those_of_all_strengths() {
+    let search = ReferenceSearch::new(epsilon_plus_flat(), "conv2");
+    let parts = parts(&search);
+    let (mut whole, mut joined) = (Statistics::new(), Statistics::new());
+    for part in &parts {
+        whole.add(part);
+    }
+    for part in parts.iter().rev() {
+        let mut own = Statistics::new();
+        own.add(part);
+        joined.merge(&own).unwrap();
+    }
+    for (at, mode) in [Mode::Relevance, Mode::Activation].into_iter().enumerate() {
+        for concept in [0, 31] {
+            let strength =
+                |row: usize, part: &Strengths| part.layers()[at].scores()[row * 32 + concept];
+            let rows = parts.iter().flat_map(|part| {
+                let targets = part.targets().iter().enumerate();
+                targets.map(move |(row, &target)| (target, f64::from(strength(row, part))))
+            });
+            for class in [None, Some(2)] {
+                let own = rows
+                    .clone()
+                    .filter(|row| class.is_none_or(|class| class == row.0));
+                let own: Vec<f64> = own.map(|row| row.1).collect();
+                let found = |from: &Statistics| match class {
+                    Some(class) => from.of_target("conv2", mode, concept, class).unwrap(),
+                    None => from.of("conv2", mode, concept).unwrap(),
+                };
+                let got = found(&whole);
+                assert_eq!(got, found(&joined));
+                assert_eq!(got.count, own.len() as u64);
+                let mean = own.iter().sum::<f64>() / own.len() as f64;
+                assert!((got.mean() - mean).abs() <= 1e-12);
+                let spread = own.iter().map(|one| (one - mean).powi(2)).sum::<f64>();
+                let spread = (spread / own.len() as f64).sqrt();
+                assert!(
+                    (got.standard_deviation() - spread).abs() <= 1e-9,
+                    "{spread}"
+                );
+                let largest = own.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                assert_eq!(f64::from(got.largest), largest);
+            }
+        }
+    }
+    assert!(whole.of("conv9", Mode::Relevance, 0).is_none());
+}
+
+#[test]
 fn classes_are_ranked_by_the_mean_of_their_strongest_samples() {
-    let search = ReferenceSearch::new(epsilon_plus_flat(), "conv3").with_sample_size(4);
-    let found = merged(&search, &parts(&search));
+    let search = ReferenceSearch::new(epsilon_plus_flat(), "conv3");
+    let found = ranked(&parts(&search), 4);
     for concept in [0, 17, 63] {
         let ranked = found.strongest_targets("conv3", Mode::Relevance, concept, 3);
         assert_eq!(ranked.len(), 6);
@@ -189,7 +239,7 @@ fn classes_are_ranked_by_the_mean_of_their_strongest_samples() {
             let own = &found.of_target("conv3", Mode::Relevance, concept, target)[..3];
             let expected = own.iter().map(|one| one.score).sum::<f32>() / 3.0;
             assert!((mean - expected).abs() <= 1e-6);
-            assert!(own.iter().all(|one| one.target == target));
+            assert!(own.iter().all(|one| one.target == Some(target)));
         }
     }
 }
@@ -199,33 +249,24 @@ fn the_budget_and_the_kind_of_class_change_nothing() {
     let (model, images, _) = scenes();
     let images = images.narrow(0, 0, 6);
     let samples: Vec<u64> = (10..16).collect();
-    let search = ReferenceSearch::new(epsilon_plus_flat(), "conv2").with_each_target(false);
-    let predicted = search
-        .references(&model, &images, &samples, Target::Predicted)
-        .unwrap();
-    assert!(predicted.targets().is_empty());
-    let all = predicted.of("conv2", Mode::Activation, 3);
-    let mut classes = vec![0; 6];
-    for one in all {
-        classes[one.sample as usize - 10] = one.target;
-    }
+    let search = ReferenceSearch::new(epsilon_plus_flat(), "conv2");
+    let predicted = search.measure(&model, &images, &samples, Target::Predicted);
+    let predicted = predicted.unwrap();
+    assert_eq!(predicted.samples(), samples);
     let run = Run::new().with_budget(Budget::Rows(1));
-    let alone = search
-        .references_with(&model, &images, &samples, classes, &run)
-        .unwrap();
-    for mode in [Mode::Relevance, Mode::Activation] {
-        for (a, b) in predicted
-            .of("conv2", mode, 3)
-            .iter()
-            .zip(alone.of("conv2", mode, 3))
-        {
-            assert_eq!(
-                (a.sample, a.target, a.neuron),
-                (b.sample, b.target, b.neuron)
-            );
-            assert!((a.score - b.score).abs() <= 1e-5, "{a:?} {b:?}");
+    let classes = predicted.targets().to_vec();
+    let alone = search.measure_with(&model, &images, &samples, classes, &run);
+    for (a, b) in predicted.layers().iter().zip(alone.unwrap().layers()) {
+        assert_eq!((a.layer(), a.mode()), (b.layer(), b.mode()));
+        assert_eq!(a.neurons(), b.neurons());
+        for (a, b) in a.scores().iter().zip(b.scores()) {
+            assert!((a - b).abs() <= 1e-5, "{a} {b}");
         }
     }
+    let mut found = References::new().with_each_target(false);
+    found.add(&predicted);
+    assert!(found.targets().is_empty());
+    assert_eq!(found.of("conv2", Mode::Activation, 3).len(), 6);
 }
 
 #[test]
@@ -234,7 +275,7 @@ fn what_cannot_be_searched_or_merged_is_refused() {
     let images = images.narrow(0, 0, 2);
     let search = |layer: &str| ReferenceSearch::new(epsilon_plus_flat(), layer);
     let conv2 = || search("conv2");
-    let samples = conv2().references(&model, &images, &[1], 0);
+    let samples = conv2().measure(&model, &images, &[1], 0);
     assert!(matches!(
         samples,
         Err(Error::Parameter {
@@ -242,28 +283,19 @@ fn what_cannot_be_searched_or_merged_is_refused() {
             ..
         })
     ));
-    let none = conv2()
-        .with_sample_size(0)
-        .references(&model, &images, &[1, 2], 0);
-    assert!(matches!(
-        none,
-        Err(Error::Parameter {
-            name: "sample_size",
-            ..
-        })
-    ));
-    let layer = search("conv9").references(&model, &images, &[1, 2], 0);
+    let layer = search("conv9").measure(&model, &images, &[1, 2], 0);
     assert!(matches!(layer, Err(Error::UnknownLayer { .. })));
-    let index = conv2().references(&model, &images, &[1, 2], Target::Index(vec![0]));
+    let index = conv2().measure(&model, &images, &[1, 2], Target::Index(vec![0]));
     assert!(matches!(index, Err(Error::Method { .. })));
     let closure = |x: Tensor<4>| x.flatten::<2>(1, 3);
-    let untraced = conv2().references(&closure, &images, &[1, 2], 0);
+    let untraced = conv2().measure(&closure, &images, &[1, 2], 0);
     assert!(matches!(untraced, Err(Error::NotTraced)));
 
-    let mut found = conv2().references(&model, &images, &[1, 2], 0).unwrap();
+    let mut found = References::new();
+    found.add(&conv2().measure(&model, &images, &[1, 2], 0).unwrap());
     let before = found.clone();
-    let size = found.merge(conv2().with_sample_size(3).empty());
-    assert!(matches!(size, Err(Error::Method { .. })));
+    let size = found.merge(References::new().with_sample_size(3));
+    assert!(matches!(size, Err(attr_index::Error::Merge(_))));
     assert_eq!(found, before);
     assert!(found.of("conv2", Mode::Relevance, 99).is_empty());
     assert!(found.of("conv9", Mode::Relevance, 0).is_empty());

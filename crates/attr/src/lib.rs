@@ -2,6 +2,8 @@
 #![doc = include_str!("../README.md")]
 
 pub use attr_core::*;
+#[cfg(feature = "data")]
+pub use attr_data as data;
 #[cfg(feature = "gradient")]
 pub use attr_gradient as gradient;
 #[cfg(feature = "index")]

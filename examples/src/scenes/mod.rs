@@ -7,11 +7,14 @@
 //!
 //! - `shape.rs`: the classes; `paint.rs`: colours, textures and backgrounds
 //! - `net.rs`: the network that `cargo xtask train` trains on scenes
+//! - `folder.rs`: scenes as a folder of images
 
+mod folder;
 mod net;
 mod paint;
 mod shape;
 
+pub use folder::write_folder;
 pub use net::ScenesNet;
 pub use paint::{Color, Texture};
 pub use shape::Shape;

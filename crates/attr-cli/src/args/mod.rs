@@ -5,9 +5,11 @@
 //! question.rs   explain and report: a question to one or several methods
 //! evaluation.rs evaluate, tune and metrics
 //! relevance.rs  lrp and crp
+//! index.rs      crp index, merge, status, show and export
 //! ```
 
 mod evaluation;
+mod index;
 mod question;
 mod relevance;
 
@@ -16,6 +18,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 pub use evaluation::{EvaluateArguments, GroundArguments, MetricsArguments, TuneArguments};
+pub use index::{
+    DataArguments, ExportArguments, IndexArguments, Look, MergeArguments, ModeName, Reduction,
+    ShowArguments, StatusArguments,
+};
 pub use question::{ExplainArguments, QuestionArguments, ReportArguments};
 pub use relevance::{
     CheckArguments, ConceptsArguments, ConditionalArguments, CrpArguments, CrpCommand,

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::ModelArguments;
+use super::{
+    ExportArguments, IndexArguments, MergeArguments, ModelArguments, ShowArguments, StatusArguments,
+};
 
 /// Looks at layer-wise relevance propagation on a model: which rule each layer gets, and where
 /// relevance is lost.
@@ -55,6 +57,11 @@ pub enum CrpCommand {
     Explain(Box<ConditionalArguments>),
     Concepts(Box<ConceptsArguments>),
     Graph(Box<GraphArguments>),
+    Index(Box<IndexArguments>),
+    Merge(MergeArguments),
+    Status(StatusArguments),
+    Show(Box<ShowArguments>),
+    Export(ExportArguments),
 }
 
 /// What the commands that propagate relevance share.

@@ -1,0 +1,271 @@
+//! The arguments of `attrx crp index`, `merge`, `status`, `show` and `export`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::ModelArguments;
+
+/// A data set.
+#[derive(Args, Clone)]
+pub struct DataArguments {
+    /// The data set: a folder of images, with a sub-folder for each class if there are labels; a .npy
+    /// of rows; a WebDataset .tar or a folder of them; a .parquet, or a folder of them, with images in
+    /// a column; or a .txt that lists files, each with a tab and its label if there are labels.
+    #[arg(long, value_name = "PATH")]
+    pub data: PathBuf,
+
+    /// The class of each sample: a .npy of integers. Default: as the data set has them.
+    #[arg(long, value_name = "FILE.npy")]
+    pub labels: Option<PathBuf>,
+
+    /// The column of a .parquet that holds images.
+    #[arg(long, value_name = "NAME", default_value = "image")]
+    pub image_column: String,
+
+    /// The column of a .parquet that holds labels.
+    #[arg(long, value_name = "NAME", default_value = "label")]
+    pub label_column: String,
+}
+
+/// Finds the samples of a data set in which each channel of some layers is strongest, by relevance and
+/// by activation, with sums and means over all samples and each class.
+///
+/// A data set can be split into shards that separate processes work on, on one machine or many; the
+/// numbers do not depend on how many. A process that was stopped goes on at its last checkpoint when
+/// it is started again, and has nothing to do for a shard that is done. `attrx crp merge` joins them.
+///
+/// Example:
+///
+///   attrx crp index --model net.onnx --data photos/ --layers 'conv*' --out photos.index
+///   attrx crp index --model net.onnx --data photos/ --layers 'conv*' --out photos.index \
+///       --shard 3/16
+///   attrx crp merge photos.index
+///   attrx crp show photos.index --model net.onnx --data photos/ --layer conv3 --image conv3.png
+#[derive(Args)]
+#[command(verbatim_doc_comment, mut_arg("input", |arg| arg.hide(true)))]
+pub struct IndexArguments {
+    #[command(flatten)]
+    pub model: ModelArguments,
+
+    #[command(flatten)]
+    pub data: DataArguments,
+
+    /// The layers, named as in `attrx layers`; * stands for any text and ? for any character.
+    /// Separated by commas, or repeated.
+    #[arg(long, value_name = "NAMES", required = true, value_delimiter = ',')]
+    pub layers: Vec<String>,
+
+    /// The class that each sample is explained for: its label, the predicted class, or one class for
+    /// all. Default: labels if the data set has them, else predicted.
+    #[arg(long, value_name = "labels|predicted|CLASS")]
+    pub targets: Option<String>,
+
+    /// The folder of the index. It is created, or joined if it is one of the same model, data and
+    /// settings.
+    #[arg(long, value_name = "FOLDER")]
+    pub out: PathBuf,
+
+    /// The part of the data set to work on: part I, counted from 0, of N. In a Slurm array, an indexed
+    /// Kubernetes Job or an AWS Batch array job, /N is enough: I is that of the job.
+    #[arg(long, value_name = "[I]/N", default_value = "0/1")]
+    pub shard: String,
+
+    /// How values at all positions of a channel become its strength.
+    #[arg(long, value_enum, default_value_t = Reduction::Sum)]
+    pub max_target: Reduction,
+
+    /// Whether strengths are divided by the sum of all channels' absolute strengths.
+    #[arg(long, value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set)]
+    pub abs_norm: bool,
+
+    /// How many samples are kept for each channel.
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub sample_size: usize,
+
+    /// Whether samples are ranked and summed up in each class, too; this takes as much memory again
+    /// for each class.
+    #[arg(long, value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set)]
+    pub each_target: bool,
+
+    /// Also keeps the strengths of all channels for every sample, as 16-bit numbers.
+    #[arg(long)]
+    pub vectors: bool,
+
+    /// The number of samples that are measured together.
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub batch_size: u64,
+
+    /// After how many samples what was found is written.
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub checkpoint: u64,
+
+    /// A parameter of LRP, named as in `attrx methods lrp`. Repeatable.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+
+    /// Memory for activations, relevance and tables, in MiB, as for `attrx explain`.
+    #[arg(long, value_name = "MIB")]
+    pub memory: Option<usize>,
+
+    /// Prints a JSON object about the shard.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How values at all positions become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Reduction {
+    /// Their sum.
+    Sum,
+    /// The largest.
+    Max,
+}
+
+/// Joins the shards of an index that are done. Run it again after more of them are done.
+///
+/// Example:
+///
+///   attrx crp merge photos.index
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub struct MergeArguments {
+    /// The folder of the index.
+    pub index: PathBuf,
+
+    /// Prints a JSON object.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Prints only errors.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// Says which shards of an index are done, begun, missing, damaged or of another run.
+///
+/// Example:
+///
+///   attrx crp status photos.index
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub struct StatusArguments {
+    /// The folder of the index.
+    pub index: PathBuf,
+
+    /// Prints a JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Shows the samples in which channels are strongest, with the part of each that the channel looks at.
+///
+/// Example:
+///
+///   attrx crp show photos.index --model net.onnx --data photos/ --layer conv3 --concept 5,17 \
+///       --image concepts.png
+///   attrx crp show photos.index --layer conv3 --concept 5 --mode activation --target 2 --json
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub struct ShowArguments {
+    /// The folder of the index.
+    pub index: PathBuf,
+
+    /// The layer.
+    #[arg(long, value_name = "LAYER")]
+    pub layer: String,
+
+    /// The channels. Default: those with the largest mean strength.
+    #[arg(long, value_name = "CHANNELS", value_delimiter = ',')]
+    pub concept: Vec<usize>,
+
+    /// What strength is measured by.
+    #[arg(long, value_enum, default_value_t = ModeName::Relevance)]
+    pub mode: ModeName,
+
+    /// Shows only samples of this class.
+    #[arg(long, value_name = "CLASS")]
+    pub target: Option<usize>,
+
+    /// The number of samples for each channel.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub top: usize,
+
+    /// The number of channels without --concept.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub concepts: usize,
+
+    /// Draws the samples; this takes the model and the data set of the index.
+    #[arg(long, value_name = "FILE.png", requires_all = ["model", "data"])]
+    pub image: Option<PathBuf>,
+
+    /// How samples are drawn.
+    #[arg(long, value_enum, default_value_t = Look::Opaque)]
+    pub view: Look,
+
+    /// The model of the index.
+    #[arg(long, value_name = "M.onnx")]
+    pub model: Option<PathBuf>,
+
+    /// The data set of the index.
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
+
+    /// The --labels of the index, if it was made with any.
+    #[arg(long, value_name = "FILE.npy", requires = "data")]
+    pub labels: Option<PathBuf>,
+
+    /// The device to run the model on.
+    #[arg(long, value_enum, default_value_t)]
+    pub device: crate::device::DeviceName,
+
+    /// Prints a JSON array with one object per channel.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Prints only errors, and output requested explicitly on standard output.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// What strength is measured by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ModeName {
+    /// The channel's relevance for the explained class.
+    Relevance,
+    /// The channel's activation.
+    Activation,
+}
+
+/// How samples are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Look {
+    /// The sample, dark where the channel does not look.
+    Opaque,
+    /// The part that the channel looks at.
+    Crop,
+    /// The channel's relevance at each pixel.
+    Heatmap,
+    /// The whole sample.
+    Sample,
+}
+
+/// Writes the references of an index as the folders of zennit-crp's `FeatureVisualization`.
+///
+/// Example:
+///
+///   attrx crp export photos.index --out FeatureVisualization
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub struct ExportArguments {
+    /// The folder of the index.
+    pub index: PathBuf,
+
+    /// The folder to write to.
+    #[arg(long, value_name = "FOLDER")]
+    pub out: PathBuf,
+
+    /// Prints only errors.
+    #[arg(long, short)]
+    pub quiet: bool,
+}

@@ -1,0 +1,408 @@
+//! `attrx crp index`: measures one shard of a data set.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use attr_core::{Progress, Run, Target, Traced, Values};
+use attr_data::{Batch, read_ahead};
+use attr_index::{Index, MaxTarget, ReferenceSearch, RunInfo, Sample, ShardWriter, Skipped};
+use glob::Pattern;
+use serde::Serialize;
+
+use super::data::{Row, Source};
+use crate::args::{IndexArguments, Reduction};
+use crate::error::Error;
+use crate::model::Opened;
+use crate::progress::Bar;
+use crate::{asked, json, memory, model, print};
+
+/// What a shard holds, as JSON.
+#[derive(Serialize)]
+struct Summary {
+    shard: u64,
+    shards: u64,
+    samples: u64,
+    measured: u64,
+    skipped: u64,
+    time: f64,
+}
+
+/// Measures the shard that the arguments name.
+pub fn run(arguments: &IndexArguments) -> Result<(), Error> {
+    if !arguments.model.input.is_empty() || !arguments.model.constant.is_empty() {
+        return Err(Error::input(
+            "--input and --constant: samples come from --data",
+        ));
+    }
+    let (shard, shards) = shard(&arguments.shard, |name| std::env::var(name).ok())?;
+    let config = asked::config("crp index", &arguments.set)?;
+    let composite = config.composite()?;
+    let opened = Opened::new(&arguments.model)?;
+    let source = Source::open(&arguments.data, &arguments.model, opened.ports())?;
+    let example = source.example()?.array;
+    let shape = example.shape.clone();
+    let example = Values::new(
+        vec![source.upload(vec![example], &opened.device)?],
+        vec![true],
+    );
+    let model = opened.trace(&arguments.model, &example)?;
+    memory::check(arguments.memory, true, &model, &example)?;
+    let layers = layers(&arguments.layers, &model)?;
+    let output = Run::new().forward(&model, &example)?.shape();
+    let [_, classes] = output[..] else {
+        return Err(Error::input(format!(
+            "the model's output has shape {output:?}, where [batch, classes] is needed"
+        )));
+    };
+    let targets = Targets::parse(
+        arguments.targets.as_deref(),
+        source.data.has_labels(),
+        classes,
+    )?;
+
+    let search = ReferenceSearch::new(composite, layers)
+        .with_max_target(match arguments.max_target {
+            Reduction::Sum => MaxTarget::Sum,
+            Reduction::Max => MaxTarget::Max,
+        })
+        .with_abs_norm(arguments.abs_norm);
+    let description = RunInfo {
+        shards,
+        batch: arguments.batch_size,
+        sample_size: arguments.sample_size,
+        each_target: arguments.each_target,
+        vectors: arguments.vectors,
+        settings: settings(arguments, &config, &targets)?,
+        ..RunInfo::new(
+            &search,
+            model::hash(&arguments.model.model)?,
+            source.data.fingerprint(),
+            source.data.len(),
+        )
+    };
+    let index = Index::create(&arguments.out, &description)?;
+    let writer = index.shard(shard)?;
+    let started = Instant::now();
+    let mut measured = (0, 0);
+    if let Some(writer) = writer {
+        let writer = writer.with_checkpoint(arguments.checkpoint);
+        let bar = Bar::new(arguments.model.quiet);
+        let remaining = writer
+            .batches()
+            .map(|batch| batch.end - batch.start)
+            .sum::<u64>();
+        bar.start(remaining as usize);
+        let work = Work {
+            arguments,
+            source: &source,
+            shape,
+            opened: &opened,
+            model: &model,
+            search: &search,
+            targets,
+        };
+        measured = work.measure(writer, &bar)?;
+        bar.finish();
+    }
+    let found = index.status()?;
+    let found = found.get(shard as usize);
+    let (samples, skipped) = match found {
+        Some(attr_index::ShardStatus::Done { samples, skipped }) => (*samples, *skipped),
+        _ => {
+            return Err(Error::other(
+                "the shard was changed by another process; run it again",
+            ));
+        }
+    };
+    let summary = Summary {
+        shard,
+        shards,
+        samples,
+        measured: measured.0,
+        skipped,
+        time: started.elapsed().as_secs_f64(),
+    };
+    if arguments.json {
+        return json::print(&summary);
+    }
+    if arguments.model.quiet {
+        return Ok(());
+    }
+    print(&said(&summary))
+}
+
+/// What is printed about a shard.
+fn said(summary: &Summary) -> String {
+    let Summary {
+        shard,
+        shards,
+        samples,
+        measured,
+        skipped,
+        time,
+    } = summary;
+    let skipped = match skipped {
+        0 => String::new(),
+        n => format!(", {n} skipped (skipped.parquet says why)"),
+    };
+    let rate = *measured as f64 / time.max(1e-9);
+    let work = match measured {
+        0 => "nothing was left to do".into(),
+        n => format!("{n} measured in {time:.1} s, {rate:.1} per second"),
+    };
+    format!("shard {shard} of {shards} is done: {samples} samples{skipped}; {work}\n")
+}
+
+/// What measuring takes.
+struct Work<'a, C> {
+    arguments: &'a IndexArguments,
+    source: &'a Source,
+    /// That of a row.
+    shape: Vec<usize>,
+    opened: &'a Opened,
+    model: &'a Traced,
+    search: &'a ReferenceSearch<C>,
+    targets: Targets,
+}
+
+impl<C: attr_core::walk::Composite> Work<'_, C> {
+    /// Measures what is left of a shard; returns the number of samples measured and skipped.
+    fn measure(&self, writer: ShardWriter, bar: &Bar) -> Result<(u64, u64), Error> {
+        let batches = writer.batches();
+        let writer = RefCell::new(writer);
+        let mut counts = (0, 0);
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let prepare = |sample: &attr_data::Sample| self.prepare(sample);
+        let budget = memory::budget(self.arguments.memory, self.model);
+        read_ahead(
+            &self.source.data,
+            batches,
+            threads,
+            prepare,
+            |batch: Batch<Row>| {
+                let skipped = batch.skipped.into_iter().map(|one| Skipped {
+                    sample: one.number,
+                    name: one.name,
+                    reason: one.reason,
+                });
+                let skipped: Vec<Skipped> = skipped.collect();
+                let (mut arrays, mut samples) = (Vec::new(), Vec::new());
+                for row in batch.rows {
+                    arrays.push(row.item.array);
+                    samples.push(Sample {
+                        number: row.number,
+                        name: row.name,
+                        label: row.label,
+                    });
+                }
+                counts.0 += arrays.len() as u64;
+                counts.1 += skipped.len() as u64;
+                let strengths = if arrays.is_empty() {
+                    None
+                } else {
+                    let value = self.source.upload(arrays, &self.opened.device)?;
+                    let values = Values::new(vec![value], vec![true]);
+                    let numbers: Vec<u64> = samples.iter().map(|sample| sample.number).collect();
+                    let labels = samples
+                        .iter()
+                        .map(|sample| sample.label.unwrap_or_default());
+                    let target = match self.targets {
+                        Targets::Labels(_) => Target::Classes(labels.collect()),
+                        Targets::Predicted => Target::Predicted,
+                        Targets::Class(class) => Target::Class(class),
+                    };
+                    let run = Run::new().with_budget(budget);
+                    Some(
+                        self.search
+                            .measure_with(self.model, &values, &numbers, target, &run)?,
+                    )
+                };
+                bar.advance((batch.range.end - batch.range.start) as usize);
+                let mut writer = writer.borrow_mut();
+                writer.add(batch.range, strengths.as_ref(), samples, skipped)?;
+                Ok::<(), Error>(())
+            },
+        )?;
+        writer.into_inner().finish()?;
+        Ok(counts)
+    }
+
+    /// Turns a sample into a row with a class, or says why it is left out.
+    fn prepare(&self, sample: &attr_data::Sample) -> Result<Row, String> {
+        let row = self.source.row(sample)?;
+        if row.array.shape != self.shape {
+            return Err(format!(
+                "its shape is {:?}, where others have {:?}; --size resizes images",
+                &row.array.shape[1..],
+                &self.shape[1..]
+            ));
+        }
+        match (&self.targets, sample.label) {
+            (Targets::Labels(_), None) => Err("it has no label".into()),
+            (Targets::Labels(classes), Some(label)) if label >= *classes => Err(format!(
+                "its label is {label}, and the model has {classes} classes"
+            )),
+            _ => Ok(row),
+        }
+    }
+}
+
+/// The class that each sample is explained for.
+enum Targets {
+    /// Its label, of this many classes.
+    Labels(usize),
+    Predicted,
+    Class(usize),
+}
+
+impl Targets {
+    fn parse(text: Option<&str>, has_labels: bool, classes: usize) -> Result<Self, Error> {
+        match text {
+            None if has_labels => Ok(Self::Labels(classes)),
+            None | Some("predicted") => Ok(Self::Predicted),
+            Some("labels") if has_labels => Ok(Self::Labels(classes)),
+            Some("labels") => Err(Error::input(
+                "--targets labels: the data set has no labels; give them with --labels, or use \
+                 --targets predicted",
+            )),
+            Some(text) => {
+                let class = text.parse().ok().filter(|class| *class < classes);
+                class.map(Self::Class).ok_or_else(|| {
+                    Error::input(format!(
+                        "--targets {text}: give labels, predicted, or a class below {classes}"
+                    ))
+                })
+            }
+        }
+    }
+
+    fn describe(&self) -> String {
+        match self {
+            Self::Labels(_) => "labels".into(),
+            Self::Predicted => "predicted".into(),
+            Self::Class(class) => class.to_string(),
+        }
+    }
+}
+
+/// What decides the results beside what every index has.
+fn settings(
+    arguments: &IndexArguments,
+    config: &attr_lrp_crp::LrpConfig,
+    targets: &Targets,
+) -> Result<BTreeMap<String, String>, Error> {
+    let model = &arguments.model;
+    let numbers = |numbers: &[f32]| {
+        numbers
+            .iter()
+            .map(f32::to_string)
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    let config = serde_json::to_string(config);
+    let config = config.map_err(|error| Error::other(error.to_string()))?;
+    let named = [
+        ("lrp", config),
+        ("targets", targets.describe()),
+        ("image_column", arguments.data.image_column.clone()),
+        ("label_column", arguments.data.label_column.clone()),
+        ("output", model.output.clone().unwrap_or_default()),
+        ("logits", model.logits.to_string()),
+        ("size", model.size.clone().unwrap_or_default()),
+        ("mean", numbers(&model.mean)),
+        ("std", numbers(&model.std)),
+    ];
+    Ok(named
+        .into_iter()
+        .map(|(name, value)| (name.to_string(), value))
+        .collect())
+}
+
+/// The model's layers that patterns name, in the model's order.
+fn layers(patterns: &[String], model: &Traced) -> Result<Vec<String>, Error> {
+    let all: Vec<String> = model
+        .layers()
+        .iter()
+        .map(|layer| layer.name.clone())
+        .collect();
+    let mut chosen = vec![false; all.len()];
+    for text in patterns {
+        let pattern = Pattern::new(text)
+            .map_err(|error| Error::input(format!("--layers {text}: {error}")))?;
+        // A name may hold characters that mean something in a pattern.
+        let fits = |name: &String| name == text || pattern.matches(name);
+        let mut found = false;
+        for (name, chosen) in all.iter().zip(&mut chosen) {
+            if fits(name) {
+                (*chosen, found) = (true, true);
+            }
+        }
+        if !found {
+            return Err(Error::input(format!(
+                "--layers {text}: no layer has such a name; `attrx layers` lists them"
+            )));
+        }
+    }
+    let chosen = all.into_iter().zip(chosen).filter(|(_, chosen)| *chosen);
+    Ok(chosen.map(|(name, _)| name).collect())
+}
+
+/// Parses `I/N`, or `/N` inside a job that knows its own number.
+fn shard(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<(u64, u64), Error> {
+    let bad = |why: &str| Error::input(format!("--shard {text}: {why}"));
+    let (shard, shards) = text
+        .split_once('/')
+        .ok_or_else(|| bad("give I/N, such as 3/16, or /N inside a job array"))?;
+    let shards: u64 = shards
+        .trim()
+        .parse()
+        .ok()
+        .filter(|shards| *shards > 0)
+        .ok_or_else(|| bad("the number of shards must be at least 1"))?;
+    let number = |name: &str| variable(name).and_then(|value| value.parse::<u64>().ok());
+    let shard = if shard.trim().is_empty() {
+        let slurm = number("SLURM_ARRAY_TASK_ID");
+        let own = slurm
+            .or_else(|| number("JOB_COMPLETION_INDEX"))
+            .or_else(|| number("AWS_BATCH_JOB_ARRAY_INDEX"));
+        own.ok_or_else(|| {
+            bad("none of SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX and \
+                 AWS_BATCH_JOB_ARRAY_INDEX is set; give I/N")
+        })?
+    } else {
+        let shard = shard.trim().parse();
+        shard.map_err(|_| bad("give I/N, such as 3/16"))?
+    };
+    if shard >= shards {
+        return Err(bad(&format!("shards are counted from 0 to {}", shards - 1)));
+    }
+    Ok((shard, shards))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards() {
+        let given = |name: &str, value: &'static str| {
+            let name = name.to_string();
+            move |asked: &str| (asked == name).then(|| value.to_string())
+        };
+        let nothing = |_: &str| None;
+        assert_eq!(shard("3/16", nothing).unwrap(), (3, 16));
+        assert_eq!(shard("0/1", nothing).unwrap(), (0, 1));
+        for name in [
+            "SLURM_ARRAY_TASK_ID",
+            "JOB_COMPLETION_INDEX",
+            "AWS_BATCH_JOB_ARRAY_INDEX",
+        ] {
+            assert_eq!(shard("/8", given(name, "5")).unwrap(), (5, 8));
+            assert!(shard("/5", given(name, "5")).is_err());
+        }
+        for bad in ["", "3", "/8", "8/8", "-1/8", "1/0", "x/2", "1/x"] {
+            assert_eq!(shard(bad, nothing).unwrap_err().status(), 2, "{bad}");
+        }
+    }
+}

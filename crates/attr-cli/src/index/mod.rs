@@ -1,0 +1,118 @@
+//! Runs `attrx crp index`, `merge`, `status`, `show` and `export`.
+//!
+//! ```text
+//! build.rs   index: measures one shard      data.rs   the samples of --data as rows
+//! show.rs    show: references, and pictures
+//! ```
+
+mod build;
+mod data;
+mod show;
+
+use attr_index::{Index, ShardStatus};
+use serde::Serialize;
+
+pub use build::run as build;
+pub use show::run as show;
+
+use crate::args::{ExportArguments, MergeArguments, StatusArguments};
+use crate::error::Error;
+use crate::layout::table;
+use crate::{json, print};
+
+/// How far an index is, as JSON.
+#[derive(Serialize)]
+struct Progress<'a> {
+    samples: u64,
+    complete: bool,
+    /// The shards in the merged tables.
+    merged: Vec<u64>,
+    shards: &'a [ShardStatus],
+}
+
+/// Joins shards.
+pub fn merge(arguments: &MergeArguments) -> Result<(), Error> {
+    let index = Index::open(&arguments.index)?;
+    let found = index.merge()?;
+    if arguments.json {
+        return json::print(&progress(&index, &found)?);
+    }
+    if arguments.quiet {
+        return Ok(());
+    }
+    let merged = index.merged()?.len();
+    let all = index.run().shards;
+    print(&match all - merged as u64 {
+        0 => format!("merged all {all} shards\n"),
+        missing => format!(
+            "merged {merged} of {all} shards; `attrx crp status` says what the other {missing} \
+             lack\n"
+        ),
+    })
+}
+
+/// Says how far shards are.
+pub fn status(arguments: &StatusArguments) -> Result<(), Error> {
+    let index = Index::open(&arguments.index)?;
+    let found = index.status()?;
+    if arguments.json {
+        return json::print(&progress(&index, &found)?);
+    }
+    let header = ["shard", "state", "samples", "skipped"].map(String::from);
+    let mut lines = vec![header.to_vec()];
+    for (shard, status) in found.iter().enumerate() {
+        let (state, samples, skipped) = match status {
+            ShardStatus::Done { samples, skipped } => {
+                ("done".into(), samples.to_string(), skipped.to_string())
+            }
+            ShardStatus::Partial { done, samples } => (
+                "begun".into(),
+                format!("{done} of {samples}"),
+                String::new(),
+            ),
+            ShardStatus::Missing => ("missing".into(), String::new(), String::new()),
+            ShardStatus::Foreign => (
+                "of another run; move its folder away".into(),
+                String::new(),
+                String::new(),
+            ),
+            ShardStatus::Damaged { reason } => (
+                format!("damaged, run it again: {reason}"),
+                String::new(),
+                String::new(),
+            ),
+        };
+        lines.push(vec![shard.to_string(), state, samples, skipped]);
+    }
+    let merged = index.merged()?.len();
+    print(&format!(
+        "{}\n{merged} of {} shards are merged\n",
+        table(&lines, &[0, 2, 3]),
+        found.len()
+    ))
+}
+
+fn progress<'a>(index: &Index, shards: &'a [ShardStatus]) -> Result<Progress<'a>, Error> {
+    let done = |status: &ShardStatus| matches!(status, ShardStatus::Done { .. });
+    Ok(Progress {
+        samples: index.run().samples,
+        complete: shards.iter().all(done),
+        merged: index.merged()?,
+        shards,
+    })
+}
+
+/// Writes the folders of zennit-crp.
+pub fn export(arguments: &ExportArguments) -> Result<(), Error> {
+    let index = Index::open(&arguments.index)?;
+    let (references, run) = (index.references()?, index.run());
+    references.write_zennit_crp(&arguments.out, run.max_target, run.abs_norm)?;
+    if arguments.quiet {
+        return Ok(());
+    }
+    let layers = references.layers().len();
+    print(&format!(
+        "wrote {layers} layers to {}\n",
+        arguments.out.display()
+    ))
+}

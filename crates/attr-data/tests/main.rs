@@ -1,0 +1,9 @@
+//! Tests of every format and of reading ahead.
+
+mod ahead;
+mod folder;
+mod list;
+mod npy;
+mod parquet;
+mod support;
+mod tar;

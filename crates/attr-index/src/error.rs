@@ -1,0 +1,79 @@
+//! What can go wrong with an index.
+
+use std::path::PathBuf;
+
+/// Why an index could not be made or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The model could not be searched.
+    #[error(transparent)]
+    Core(#[from] attr_core::Error),
+    /// Tables that do not belong together.
+    #[error("tables cannot be merged: {0}")]
+    Merge(String),
+    /// A file could not be read or written.
+    #[error("{path}: {source}", path = path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The folder is no index.
+    #[error("{path}: {reason}", path = path.display())]
+    NoIndex {
+        /// The folder.
+        path: PathBuf,
+        /// What was found instead.
+        reason: &'static str,
+    },
+    /// The index was made in another way.
+    #[error(
+        "{path}: this index is of another run: {what} is {there} there and {here} here; use \
+         another folder",
+        path = path.display()
+    )]
+    OtherRun {
+        /// The folder.
+        path: PathBuf,
+        /// What differs.
+        what: String,
+        /// Its value in the index.
+        there: String,
+        /// Its value in this run.
+        here: String,
+    },
+    /// There is no such shard.
+    #[error("there is no shard {shard} of {shards}; shards are counted from 0")]
+    Shard {
+        /// The shard.
+        shard: u64,
+        /// The number of shards.
+        shards: u64,
+    },
+    /// Another process writes the shard.
+    #[error("{path}: another process is writing this shard; wait for it, or stop it", path = path.display())]
+    Busy {
+        /// The shard's folder.
+        path: PathBuf,
+    },
+    /// A file does not hold what was written.
+    #[error("{path}: {reason}", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// A parameter is out of range.
+    #[error("{name} = {value} is invalid; {expected}")]
+    Parameter {
+        /// Name of the parameter.
+        name: &'static str,
+        /// Value of the parameter.
+        value: String,
+        /// What a valid value is.
+        expected: &'static str,
+    },
+}

@@ -1,0 +1,125 @@
+//! The strengths of all concepts of a layer in every sample.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float16Type;
+use arrow_array::{
+    ArrayRef, FixedSizeListArray, Float16Array, StringArray, UInt32Array, UInt64Array,
+};
+use arrow_schema::{DataType, Field};
+use half::f16;
+
+use crate::strengths::LayerStrengths;
+use crate::table::{self, Rows};
+use crate::{Error, Mode};
+
+/// The strengths of all concepts of a layer in some samples, by one mode, as 16-bit numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConceptVectors {
+    pub(crate) layer: String,
+    pub(crate) mode: Mode,
+    pub(crate) concepts: usize,
+    pub(crate) samples: Vec<u64>,
+    pub(crate) targets: Vec<usize>,
+    pub(crate) values: Vec<f16>,
+}
+
+impl ConceptVectors {
+    /// The number of concepts.
+    pub fn concepts(&self) -> usize {
+        self.concepts
+    }
+
+    /// The numbers of the samples.
+    pub fn samples(&self) -> &[u64] {
+        &self.samples
+    }
+
+    /// The class that each sample was explained for.
+    pub fn targets(&self) -> &[usize] {
+        &self.targets
+    }
+
+    /// The strengths, `[samples, concepts]`.
+    pub fn values(&self) -> &[f16] {
+        &self.values
+    }
+
+    pub(crate) fn new(layer: &LayerStrengths) -> Self {
+        Self {
+            layer: layer.layer.clone(),
+            mode: layer.mode,
+            concepts: layer.concepts,
+            samples: Vec::new(),
+            targets: Vec::new(),
+            values: Vec::new(),
+        }
+    }
+
+    /// Adds samples.
+    pub(crate) fn add(
+        &mut self,
+        samples: &[u64],
+        targets: &[usize],
+        layer: &LayerStrengths,
+    ) -> Result<(), Error> {
+        let fits = |score: &&f32| !score.is_finite() || f16::from_f32(**score).is_finite();
+        if let Some(large) = layer.scores.iter().find(|score| !fits(score)) {
+            return Err(Error::Parameter {
+                name: "vectors",
+                value: format!("{large} in layer {:?}", layer.layer),
+                expected: "16-bit numbers reach to 65504; normalise strengths (abs_norm)",
+            });
+        }
+        self.samples.extend(samples);
+        self.targets.extend(targets);
+        self.values
+            .extend(layer.scores.iter().map(|&score| f16::from_f32(score)));
+        Ok(())
+    }
+
+    /// Returns a table: `layer`, `mode`, `sample`, `target` and `values`, a list of a fixed size.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, String> {
+        let rows = self.samples.len();
+        let repeated = |text: &str| -> ArrayRef {
+            Arc::new(StringArray::from_iter_values((0..rows).map(|_| text)))
+        };
+        let field = Arc::new(Field::new("item", DataType::Float16, false));
+        let values = Arc::new(Float16Array::from_iter_values(self.values.iter().copied()));
+        let values = FixedSizeListArray::try_new(field, self.concepts as i32, values, None);
+        let values = values.map_err(|error| error.to_string())?;
+        let targets = self.targets.iter().map(|&target| Some(target as u32));
+        table::encode(vec![
+            ("layer", repeated(&self.layer)),
+            ("mode", repeated(self.mode.name())),
+            ("sample", Arc::new(UInt64Array::from(self.samples.clone()))),
+            ("target", Arc::new(UInt32Array::from_iter(targets))),
+            ("values", Arc::new(values)),
+        ])
+    }
+
+    /// Reads a table of one layer and mode.
+    pub(crate) fn decode(rows: &Rows, layer: &str, mode: Mode) -> Result<Self, Error> {
+        let mut concepts = 0;
+        let mut values = Vec::new();
+        for list in rows.column("values", |column| column.as_fixed_size_list_opt())? {
+            concepts = list.value_length() as usize;
+            let numbers = list.values().as_primitive_opt::<Float16Type>();
+            let numbers = numbers.ok_or_else(|| {
+                rows.damaged("its column \"values\" does not hold 16-bit numbers")
+            })?;
+            values.extend_from_slice(numbers.values());
+        }
+        let targets = rows.optional("target")?;
+        let targets = targets.into_iter().map(Option::unwrap_or_default);
+        Ok(Self {
+            layer: layer.into(),
+            mode,
+            concepts,
+            samples: rows.numbers::<arrow_array::types::UInt64Type>("sample")?,
+            targets: targets.collect(),
+            values,
+        })
+    }
+}
