@@ -21,7 +21,10 @@ pub fn run() -> Result<(), String> {
 
     // zennit-crp needs older libraries than the rest.
     let python = environment("concepts")?;
-    crate::run(Command::new(&python).arg(crate::root().join("tools/concepts/concepts.py")))?;
+    for script in ["concepts.py", "references.py"] {
+        let script = crate::root().join("tools/concepts").join(script);
+        crate::run(Command::new(&python).arg(script))?;
+    }
 
     let python = environment("onnx")?;
     let script = |name: &str| {
@@ -47,6 +50,12 @@ pub fn run() -> Result<(), String> {
 
 /// Returns the Python of a virtual environment with the pinned packages of a folder of `tools`.
 pub fn environment(name: &str) -> Result<PathBuf, String> {
+    environment_in(&Path::new("tools").join(name))
+}
+
+/// Returns the Python of a virtual environment with the pinned packages of a folder of the repository.
+pub fn environment_in(folder: &Path) -> Result<PathBuf, String> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let environment = target().join(format!("{name}-venv"));
     crate::run(
         Command::new("python3")
@@ -54,7 +63,7 @@ pub fn environment(name: &str) -> Result<PathBuf, String> {
             .arg(&environment),
     )?;
     let python = environment.join("bin/python");
-    let requirements = Path::new("tools").join(name).join("requirements.txt");
+    let requirements = folder.join("requirements.txt");
     let install = ["-m", "pip", "install", "-q", "-r"];
     crate::run(Command::new(&python).args(install).arg(requirements))?;
     Ok(python)

@@ -3,6 +3,7 @@
 mod bench;
 mod features;
 mod golden;
+mod recipes;
 mod test_all;
 mod tidy;
 
@@ -46,6 +47,11 @@ enum Task {
     /// Rewrites the golden values with the pinned reference libraries and compares attrx with them;
     /// needs Python.
     Golden,
+    /// Runs the recipe for Slurm on a cluster of this machine alone, kills and requeues a task, and
+    /// compares the index with that of one process; needs Slurm.
+    Slurm,
+    /// Checks the recipe for Kubernetes and runs that for Ray; needs Python.
+    Recipes,
     /// Fuzzes the ONNX reader, starting from the committed files; needs cargo-fuzz.
     Fuzz {
         /// The duration in seconds.
@@ -80,6 +86,8 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::BenchCompare { results, options } => bench::compare(results.as_deref(), &options),
         Task::Golden => golden::run(),
+        Task::Slurm => recipes::slurm(),
+        Task::Recipes => recipes::others(),
         Task::Fuzz { seconds } => fuzz(seconds),
         Task::Attack { seconds } => attack(seconds),
     };

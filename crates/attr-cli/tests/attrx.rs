@@ -2,6 +2,8 @@
 
 #[path = "attrx/evaluation.rs"]
 mod evaluation;
+#[path = "attrx/index.rs"]
+mod index;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -13,7 +13,7 @@ pub enum Error {
     #[error("tables cannot be merged: {0}")]
     Merge(String),
     /// A file could not be read or written.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path} cannot be read or written: {source}", path = path.display())]
     File {
         /// The file or folder.
         path: PathBuf,
