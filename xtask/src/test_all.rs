@@ -4,9 +4,19 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The programs that show one job each; the first is the README's.
-const EXAMPLES: [&str; 11] = [
-    "explain", "concepts", "evaluate", "tabular", "image", "text", "remote", "method", "rule",
-    "serve", "shift",
+const EXAMPLES: [&str; 12] = [
+    "explain",
+    "concepts",
+    "confounder",
+    "evaluate",
+    "tabular",
+    "image",
+    "text",
+    "remote",
+    "method",
+    "rule",
+    "serve",
+    "shift",
 ];
 
 /// Runs all steps and prints a summary; the first failure ends the run.

@@ -16,7 +16,7 @@ use crate::layout::table;
 use crate::output::{self, Outputs};
 use crate::picture::{self, Drawn};
 use crate::progress::Bar;
-use crate::{condition, index, json, memory, print};
+use crate::{condition, direction, index, json, memory, print};
 
 /// Runs the subcommand.
 pub fn run(arguments: &CrpArguments) -> Result<(), Error> {
@@ -29,6 +29,8 @@ pub fn run(arguments: &CrpArguments) -> Result<(), Error> {
         CrpCommand::Status(arguments) => index::status(arguments),
         CrpCommand::Show(arguments) => index::show(arguments),
         CrpCommand::Export(arguments) => index::export(arguments),
+        CrpCommand::Direction(arguments) => direction::find(arguments),
+        CrpCommand::Remove(arguments) => direction::remove(arguments),
     }
 }
 

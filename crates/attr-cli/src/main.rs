@@ -7,7 +7,8 @@
 //! metrics.rs    the available metrics          ground.rs      what explanations are judged on
 //! model.rs      the model, cut as requested    parameters.rs  --set, by each method's schema
 //! input.rs  npy.rs  image.rs  reads arrays and images   target.rs  baseline.rs  mask.rs  their flags
-//! index/        concepts of a whole data set
+//! index/        concepts of a whole data set   direction.rs  of examples
+//! data.rs       the samples of a data set
 //! output.rs     writes all files or none       picture.rs     --image
 //! allocator.rs  keeps freed memory              json.rs        writes JSON
 //! memory.rs     --memory                        layout.rs      columns of printed tables
@@ -22,7 +23,9 @@ mod asked;
 mod baseline;
 mod condition;
 mod crp;
+mod data;
 mod device;
+mod direction;
 mod error;
 mod evaluate;
 mod explain;

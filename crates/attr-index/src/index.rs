@@ -153,8 +153,17 @@ impl Index {
     /// # Errors
     /// [`Error::File`].
     pub fn status(&self) -> Result<Vec<ShardStatus>, Error> {
-        let status = |shard| Ok(self.look(shard)?.0);
-        (0..self.run.shards).map(status).collect()
+        let shards = 0..self.run.shards;
+        shards.map(|shard| self.shard_status(shard)).collect()
+    }
+
+    /// How far one shard is.
+    ///
+    /// # Errors
+    /// [`Error::Shard`]; [`Error::File`].
+    pub fn shard_status(&self, shard: u64) -> Result<ShardStatus, Error> {
+        self.run.samples_of(shard)?;
+        Ok(self.look(shard)?.0)
     }
 
     /// How far a shard is and, if it is done, what it tells.

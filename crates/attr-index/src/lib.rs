@@ -2,6 +2,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod direction;
 mod error;
 mod folder;
 mod index;
@@ -16,6 +17,7 @@ mod table;
 mod vectors;
 mod zennit_crp;
 
+pub use direction::{ConceptDirection, DirectionSearch};
 pub use error::Error;
 pub use index::{Index, ShardStatus};
 pub use references::{Reference, References};

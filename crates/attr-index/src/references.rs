@@ -221,16 +221,21 @@ impl References {
 
     /// Makes room for concepts that may have no reference.
     pub(crate) fn reserve(&mut self, key: &Key, concepts: usize) {
-        let lists = self.lists.entry(key.clone()).or_default();
-        lists.resize(lists.len().max(concepts), Vec::new());
+        self.room(key, concepts);
     }
 
     /// Adds one reference to a list.
-    pub(crate) fn insert(&mut self, key: Key, concept: usize, reference: Reference) {
-        let mode = key.mode;
-        let lists = self.lists.entry(key).or_default();
-        lists.resize(lists.len().max(concept + 1), Vec::new());
-        insert(&mut lists[concept], reference, mode, self.sample_size);
+    pub(crate) fn insert(&mut self, key: &Key, concept: usize, reference: Reference) {
+        let size = self.sample_size;
+        let lists = self.room(key, concept + 1);
+        insert(&mut lists[concept], reference, key.mode, size);
+    }
+
+    /// The lists of at least so many concepts.
+    fn room(&mut self, key: &Key, concepts: usize) -> &mut Vec<Vec<Reference>> {
+        let lists = self.lists.entry(key.clone()).or_default();
+        lists.resize(lists.len().max(concepts), Vec::new());
+        lists
     }
 }
 

@@ -144,8 +144,8 @@ impl Statistics {
     }
 
     /// Sets one total.
-    pub(crate) fn set(&mut self, key: Key, concept: usize, total: Total) {
-        let totals = self.totals.entry(key).or_default();
+    pub(crate) fn set(&mut self, key: &Key, concept: usize, total: Total) {
+        let totals = self.totals.entry(key.clone()).or_default();
         totals.resize(totals.len().max(concept + 1), Total::default());
         totals[concept] = total;
     }

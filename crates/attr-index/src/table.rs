@@ -1,6 +1,7 @@
 //! Tables as Parquet files.
 
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -127,26 +128,28 @@ impl Rows {
     }
 
     /// The lists that rows belong to: columns `layer`, `mode`, `class` and `concept`.
-    fn keys(&self) -> Result<Vec<(Key, usize)>, Error> {
+    fn keys(&self) -> Result<Vec<(Rc<Key>, usize)>, Error> {
         let layers = self.texts("layer")?.into_iter().zip(self.texts("mode")?);
-        let places = self
-            .optional("class")?
-            .into_iter()
-            .zip(self.numbers::<UInt32Type>("concept")?);
-        let key = |((layer, mode), (class, concept)): ((&str, &str), (Option<usize>, u32))| {
+        let classes = self.optional("class")?.into_iter();
+        let concepts = self.numbers::<UInt32Type>("concept")?.into_iter();
+        let mut keys: Vec<(Rc<Key>, usize)> = Vec::with_capacity(concepts.len());
+        for (((layer, mode), class), concept) in layers.zip(classes).zip(concepts) {
             let mode = Mode::ALL.into_iter().find(|own| own.name() == mode);
-            let key = Key {
-                layer: layer.into(),
-                mode: mode.ok_or_else(|| {
-                    self.damaged(
-                        "its column \"mode\" holds another text than relevance and activation",
-                    )
-                })?,
-                class,
+            let mode = mode.ok_or_else(|| {
+                self.damaged("its column \"mode\" holds another text than relevance and activation")
+            })?;
+            // Rows are sorted, so that most share the key of the one before.
+            let same = |(last, _): &&(Rc<Key>, usize)| {
+                (&last.layer[..], last.mode, last.class) == (layer, mode, class)
             };
-            Ok((key, concept as usize))
-        };
-        layers.zip(places).map(key).collect()
+            let key = keys.last().filter(same).map(|(last, _)| Rc::clone(last));
+            let key = key.unwrap_or_else(|| {
+                let layer = layer.into();
+                Rc::new(Key { layer, mode, class })
+            });
+            keys.push((key, concept as usize));
+        }
+        Ok(keys)
     }
 }
 
@@ -226,7 +229,7 @@ pub fn decode_references(rows: &Rows, references: &mut References) -> Result<(),
             score,
             neuron: neuron as usize,
         };
-        references.insert(key, concept, reference);
+        references.insert(&key, concept, reference);
     }
     Ok(())
 }
@@ -285,7 +288,7 @@ pub fn decode_statistics(rows: &Rows, exact: bool) -> Result<Statistics, Error> 
             sum_of_squares: ExactSum { parts: squares },
             largest,
         };
-        statistics.set(key, concept, total);
+        statistics.set(&key, concept, total);
     }
     Ok(statistics)
 }

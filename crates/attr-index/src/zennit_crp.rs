@@ -146,7 +146,7 @@ impl References {
                 reference.target = key
                     .class
                     .or_else(|| classes.get(&reference.sample).copied());
-                found.insert(key.clone(), concept, reference);
+                found.insert(&key, concept, reference);
             }
         }
         Ok(found)

@@ -1,4 +1,4 @@
-//! Reads a model file. Only this file and `weights.rs` know ONNX's protobuf messages.
+//! Reads a model file. Only this file, `weights.rs` and `edit.rs` know ONNX's protobuf messages.
 //!
 //! The messages come from onnx-ir. Its own graph is not used: it renames every node, fuses some,
 //! and infers types ahead of time, while layers here keep the file's names, and shapes are known

@@ -8,12 +8,14 @@
 //! host.rs    tensors on the host                arithmetic.rs  arithmetic on the host
 //! call.rs    one node's inputs and attributes   ops/        the operators, by family
 //! batch.rs   runs models exported for one batch size at any batch size
+//! edit.rs    changes a file: takes a concept out of a layer
 //! ```
 #![doc = include_str!("../README.md")]
 
 mod arithmetic;
 mod batch;
 mod call;
+mod edit;
 mod error;
 mod file;
 mod functions;
@@ -27,6 +29,7 @@ mod plan;
 mod run;
 mod weights;
 
+pub use edit::DirectionRemoval;
 pub use error::{Error, Unsupported};
 pub use graph::{Port, PortDim};
 pub use model::OnnxModel;

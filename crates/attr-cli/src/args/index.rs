@@ -43,7 +43,7 @@ pub struct DataArguments {
 ///   attrx crp merge photos.index
 ///   attrx crp show photos.index --model net.onnx --data photos/ --layer conv3 --image conv3.png
 #[derive(Args)]
-#[command(verbatim_doc_comment, mut_arg("input", |arg| arg.hide(true)))]
+#[command(verbatim_doc_comment, mut_arg("input", |arg| arg.hide(true)), mut_arg("constant", |arg| arg.hide(true)))]
 pub struct IndexArguments {
     #[command(flatten)]
     pub model: ModelArguments,

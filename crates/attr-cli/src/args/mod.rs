@@ -6,8 +6,10 @@
 //! evaluation.rs evaluate, tune and metrics
 //! relevance.rs  lrp and crp
 //! index.rs      crp index, merge, status, show and export
+//! direction.rs  crp direction and remove
 //! ```
 
+mod direction;
 mod evaluation;
 mod index;
 mod question;
@@ -17,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
+pub use direction::{DirectionArguments, RemoveArguments};
 pub use evaluation::{EvaluateArguments, GroundArguments, MetricsArguments, TuneArguments};
 pub use index::{
     DataArguments, ExportArguments, IndexArguments, Look, MergeArguments, ModeName, Reduction,

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{
-    ExportArguments, IndexArguments, MergeArguments, ModelArguments, ShowArguments, StatusArguments,
+    DirectionArguments, ExportArguments, IndexArguments, MergeArguments, ModelArguments,
+    RemoveArguments, ShowArguments, StatusArguments,
 };
 
 /// Looks at layer-wise relevance propagation on a model: which rule each layer gets, and where
@@ -62,6 +63,8 @@ pub enum CrpCommand {
     Status(StatusArguments),
     Show(Box<ShowArguments>),
     Export(ExportArguments),
+    Direction(Box<DirectionArguments>),
+    Remove(RemoveArguments),
 }
 
 /// What the commands that propagate relevance share.

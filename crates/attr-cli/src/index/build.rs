@@ -6,12 +6,14 @@ use std::time::Instant;
 
 use attr_core::{Progress, Run, Target, Traced, Values};
 use attr_data::{Batch, read_ahead};
-use attr_index::{Index, MaxTarget, ReferenceSearch, RunInfo, Sample, ShardWriter, Skipped};
+use attr_index::{
+    Index, MaxTarget, ReferenceSearch, RunInfo, Sample, ShardStatus, ShardWriter, Skipped,
+};
 use glob::Pattern;
 use serde::Serialize;
 
-use super::data::{Row, Source};
 use crate::args::{IndexArguments, Reduction};
+use crate::data::{Row, Source};
 use crate::error::Error;
 use crate::model::Opened;
 use crate::progress::Bar;
@@ -105,15 +107,10 @@ pub fn run(arguments: &IndexArguments) -> Result<(), Error> {
         measured = work.measure(writer, &bar)?;
         bar.finish();
     }
-    let found = index.status()?;
-    let found = found.get(shard as usize);
-    let (samples, skipped) = match found {
-        Some(attr_index::ShardStatus::Done { samples, skipped }) => (*samples, *skipped),
-        _ => {
-            return Err(Error::other(
-                "the shard was changed by another process; run it again",
-            ));
-        }
+    let ShardStatus::Done { samples, skipped } = index.shard_status(shard)? else {
+        return Err(Error::other(
+            "the shard was changed by another process; run it again",
+        ));
     };
     let summary = Summary {
         shard,

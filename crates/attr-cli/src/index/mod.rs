@@ -1,12 +1,11 @@
 //! Runs `attrx crp index`, `merge`, `status`, `show` and `export`.
 //!
 //! ```text
-//! build.rs   index: measures one shard      data.rs   the samples of --data as rows
+//! build.rs   index: measures one shard
 //! show.rs    show: references, and pictures
 //! ```
 
 mod build;
-mod data;
 mod show;
 
 use attr_index::{Index, ShardStatus};

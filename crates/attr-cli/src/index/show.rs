@@ -8,8 +8,8 @@ use attr_lrp_crp::{Concepts, Condition, Crp, LrpConfig, Mixed};
 use attr_viz::{Drawing, Map, Opaque, Panel, Picture, Style, View};
 use serde::Serialize;
 
-use super::data::{Row, Source};
 use crate::args::{DataArguments, Look, ModeName, ModelArguments, ShowArguments};
+use crate::data::{Row, Source};
 use crate::error::Error;
 use crate::layout::table;
 use crate::model::{self, Opened};
