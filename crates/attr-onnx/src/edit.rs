@@ -68,7 +68,9 @@ impl DirectionRemoval {
             own == Some(&self.layer)
         };
         let Some(at) = graph.node.iter().position(named) else {
-            return refused("the file has no node of this name");
+            return refused(
+                "the file has no node of this name; layers inside recurrent operators have none",
+            );
         };
         let channels = self.direction.len();
         let length: f64 = self.direction.iter().map(|&v| f64::from(v).powi(2)).sum();

@@ -9,6 +9,7 @@ mod concepts;
 mod cut;
 mod deep_lift;
 mod defects;
+mod directions;
 mod edges;
 mod element_types;
 mod errors;

@@ -426,3 +426,101 @@ fn of_two_writers_of_a_shard_the_second_is_refused() {
         "{errors}"
     );
 }
+
+#[test]
+fn a_concept_is_removed_from_a_model() {
+    let bench = Bench::new();
+    let (model, images) = (scene("scenes.onnx"), scene("images.npy"));
+    let dark = bench.floats("dark.npy", &[2, 3, 32, 32], vec![0.1; 2 * 3072]);
+    let direction = bench.path("light.json");
+    let find = [
+        "crp",
+        "direction",
+        "--model",
+        &model,
+        "--with",
+        &images,
+        "--without",
+        &dark,
+    ];
+    let to = ["--layer", "conv1", "--out", &direction];
+    let said = succeeds(&[&find[..], &to].concat());
+    assert!(
+        said.starts_with("conv1: 64 examples with the concept, mean component +"),
+        "{said}"
+    );
+    let found = json(&std::fs::read_to_string(&direction).unwrap());
+    assert_eq!(found["direction"].as_array().unwrap().len(), 16);
+
+    let changed = bench.path("changed.onnx");
+    let remove = [
+        "crp",
+        "remove",
+        "--model",
+        &model,
+        "--direction",
+        &direction,
+    ];
+    let said = succeeds(&[&remove[..], &["--out", &changed]].concat());
+    assert!(
+        said.starts_with("conv1: the component along the direction is "),
+        "{said}"
+    );
+    assert!(succeeds(&["layers", "--model", &changed]).contains("conv1_removal"));
+    // Examples differed on average in this direction alone, and do so no longer.
+    let again = bench.path("again.json");
+    let rest = [
+        "--with",
+        &images,
+        "--without",
+        &dark,
+        "--layer",
+        "conv1_removal",
+        "--out",
+        &again,
+    ];
+    succeeds(&[&["crp", "direction", "--model", &changed][..], &rest].concat());
+    let left = json(&std::fs::read_to_string(&again).unwrap());
+    let difference =
+        |of: &Value| (of["with"].as_f64().unwrap() - of["without"].as_f64().unwrap()).abs();
+    assert!(difference(&left) < 1e-5 * difference(&found), "{left}");
+
+    let text = bench.path("text.json");
+    std::fs::write(&text, "{}").unwrap();
+    let broken = [
+        "crp",
+        "remove",
+        "--model",
+        &model,
+        "--direction",
+        &text,
+        "--out",
+        &changed,
+    ];
+    assert!(fails(&broken).contains("missing field"));
+    let unknown = [&find[..], &["--layer", "conv9", "--out", &direction]].concat();
+    assert!(fails(&unknown).contains("conv9"));
+    let same = [
+        "crp",
+        "direction",
+        "--model",
+        &model,
+        "--with",
+        &dark,
+        "--without",
+        &dark,
+    ];
+    let same = [&same[..], &["--layer", "conv1", "--out", &direction]].concat();
+    assert!(fails(&same).contains("do not differ"));
+    let over = [
+        "crp",
+        "remove",
+        "--model",
+        &model,
+        "--direction",
+        &direction,
+        "--out",
+        &model,
+    ];
+    assert!(fails(&over).contains("overwrite"));
+}
