@@ -16,7 +16,7 @@ import ray
 
 @ray.remote(num_cpus=1, max_retries=3, retry_exceptions=True)
 def measure(shard, shards, out, questions):
-    command = ["attrx", "crp", "index", *questions, "--out", out, "--quiet"]
+    command = ["attrx", "crp", "index", *questions, "--out", out, "--wait", "300", "--quiet"]
     environment = {**os.environ, "RAYON_NUM_THREADS": "1"}
     subprocess.run([*command, "--shard", f"{shard}/{shards}"], check=True, env=environment)
 

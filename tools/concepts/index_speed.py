@@ -112,6 +112,8 @@ def main():
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     os.environ["RAYON_NUM_THREADS"] = str(asked.threads)
+    # Both sides decode on as many cores.
+    os.sched_setaffinity(0, set(range(asked.threads)))
     with tempfile.TemporaryDirectory() as folder:
         scenes = f"{folder}/scenes"
         cargo("--example", "scene_folder", "--", str(asked.scenes), scenes)

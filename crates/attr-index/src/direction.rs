@@ -68,7 +68,7 @@ impl DirectionSearch {
     ///
     /// # Errors
     /// Those of [`Traced::activations`], such as [`attr_core::Error::UnknownLayer`];
-    /// [`Error::Merge`] if the layer has another number of channels than with earlier examples.
+    /// [`Error::Examples`] if the layer has another number of channels than with earlier examples.
     pub fn add(
         &mut self,
         model: &Traced,
@@ -89,7 +89,7 @@ impl DirectionSearch {
             own.sums = vec![0.0; channels];
         }
         if own.sums.len() != channels {
-            return Err(Error::Merge(format!(
+            return Err(Error::Examples(format!(
                 "layer {:?} has {channels} channels, and {} with earlier examples",
                 self.layer,
                 own.sums.len()
@@ -108,11 +108,11 @@ impl DirectionSearch {
     /// The direction.
     ///
     /// # Errors
-    /// [`Error::Merge`] without examples of both kinds, or if they do not differ in this layer.
+    /// [`Error::Examples`] without examples of both kinds, or if they do not differ in this layer.
     pub fn find(&self) -> Result<ConceptDirection, Error> {
         let [without, with] = &self.examples;
         if without.count == 0 || with.count == 0 {
-            return Err(Error::Merge(
+            return Err(Error::Examples(
                 "a direction takes examples with the concept and examples without it".into(),
             ));
         }
@@ -128,7 +128,7 @@ impl DirectionSearch {
             .sum::<f64>()
             .sqrt();
         if !(length.is_finite() && length > 0.0) {
-            return Err(Error::Merge(format!(
+            return Err(Error::Examples(format!(
                 "examples with the concept do not differ from those without it in layer {:?}",
                 self.layer
             )));

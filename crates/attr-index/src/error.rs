@@ -12,6 +12,18 @@ pub enum Error {
     /// Tables that do not belong together.
     #[error("tables cannot be merged: {0}")]
     Merge(String),
+    /// A batch that does not belong to a shard now.
+    #[error("the batch cannot be added: {0}")]
+    Batch(String),
+    /// Examples that give no direction.
+    #[error("there is no direction: {0}")]
+    Examples(String),
+    /// What the folders of zennit-crp cannot hold.
+    #[error("zennit-crp's folders cannot hold this: {0}")]
+    Export(String),
+    /// A table that cannot be written.
+    #[error("a table cannot be written: {0}")]
+    Encode(String),
     /// A file could not be read or written.
     #[error("{path} cannot be read or written: {source}", path = path.display())]
     File {
@@ -52,8 +64,12 @@ pub enum Error {
         /// The number of shards.
         shards: u64,
     },
-    /// Another process writes the shard.
-    #[error("{path}: another process is writing this shard; wait for it, or stop it", path = path.display())]
+    /// Another process writes the shard, or merges.
+    #[error(
+        "{path}: another process writes here; wait for it, or stop it. On a \
+         network file system, a machine that was lost may hold its lock for some minutes",
+        path = path.display()
+    )]
     Busy {
         /// The shard's folder.
         path: PathBuf,

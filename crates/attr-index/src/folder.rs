@@ -15,7 +15,7 @@ use crate::Error;
 /// How the names of files begin that are being written.
 pub const TEMPORARY: &str = ".attr-";
 /// The file that the only writer of a folder holds.
-pub const LOCK: &str = "lock";
+const LOCK: &str = "lock";
 
 /// A folder of small files.
 #[derive(Clone, Debug)]
@@ -147,6 +147,15 @@ impl Folder {
         }
     }
 
+    /// Makes sure that new names of files survive a power failure, before old files are removed.
+    pub fn sync(&self) -> Result<(), Error> {
+        #[cfg(unix)]
+        File::open(&self.0)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|source| failed(&self.0, source))?;
+        Ok(())
+    }
+
     /// Writes a value as JSON.
     pub fn put_json(&self, name: &str, value: &impl Serialize) -> Result<Written, Error> {
         self.put(name, &json(value)?)
@@ -172,7 +181,12 @@ impl Folder {
             Err(std::fs::TryLockError::WouldBlock) => Err(Error::Busy {
                 path: self.0.clone(),
             }),
-            // Some network file systems have no locks.
+            // Some network file systems have no locks; there, a scheduler must not start a shard twice.
+            Err(std::fs::TryLockError::Error(error))
+                if !matches!(error.kind(), ErrorKind::Unsupported) =>
+            {
+                Err(failed(&path, error))
+            }
             Err(std::fs::TryLockError::Error(_)) | Ok(()) => Ok(file),
         }
     }

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::folder::{self, Files, Folder, sha256};
+use crate::folder::{self, Files, Folder, TEMPORARY, sha256};
 use crate::samples::{Sample, Samples, Skipped};
-use crate::shard::{STATE, ShardWriter, State, Tables};
+use crate::shard::{ShardWriter, vectors_file};
+use crate::state::{STATE, State, Stored, Tables};
 use crate::table::{self, Rows};
 use crate::vectors::ConceptVectors;
 use crate::{Error, Mode, References, RunInfo, Statistics};
@@ -28,7 +29,8 @@ const MERGED: &str = "merged.json";
 /// references.parquet  statistics.parquet  samples.parquet  skipped.parquet
 /// ```
 ///
-/// Processes that write different shards need no contact; each file appears whole or not at all.
+/// Processes that write different shards need no contact; each file appears whole or not at all. Two
+/// that take up the same shard are kept apart by a lock, if the file system has any.
 #[derive(Clone, Debug)]
 pub struct Index {
     folder: Folder,
@@ -59,11 +61,28 @@ pub enum ShardStatus {
     Missing,
     /// It is of another run: another model, other data or settings.
     Foreign,
-    /// A file is not what was written; running the shard again makes it anew.
+    /// A file is not what was written; running the shard again makes it anew. Of vectors, only the length
+    /// is looked at; [`Index::shard`] checks their content, too.
     Damaged {
         /// Which file, and what is wrong with it.
         reason: String,
     },
+}
+
+impl ShardStatus {
+    pub(crate) fn of(state: &State) -> Self {
+        if state.done() {
+            Self::Done {
+                samples: state.end - state.first - state.skipped,
+                skipped: state.skipped,
+            }
+        } else {
+            Self::Partial {
+                done: state.next - state.first,
+                samples: state.end - state.first,
+            }
+        }
+    }
 }
 
 /// Which shards are in the merged tables.
@@ -117,7 +136,8 @@ impl Index {
         };
         let run = serde_json::from_slice(&content);
         let run: RunInfo = run.map_err(|error| folder.damaged(RUN, &error.to_string()))?;
-        run.check()?;
+        let checked = run.check();
+        checked.map_err(|error| folder.damaged(RUN, &error.to_string()))?;
         let hash = sha256(&content);
         Ok(Self { folder, run, hash })
     }
@@ -136,11 +156,11 @@ impl Index {
     /// counted from 0.
     ///
     /// # Errors
-    /// [`Error::Shard`]; [`Error::Busy`] while another process writes it; [`Error::Damaged`] for one of
-    /// another run; [`Error::File`].
+    /// [`Error::Shard`]; [`Error::Busy`] while another process writes it; [`Error::OtherRun`] for one of
+    /// another run; [`Error::File`]. Files that are not what was written are made anew.
     pub fn shard(&self, shard: u64) -> Result<Option<ShardWriter>, Error> {
-        let samples = self.run.samples_of(shard)?;
-        ShardWriter::open(self.shard_folder(shard), &self.run, &self.hash, samples)
+        self.run.samples_of(shard)?;
+        ShardWriter::open(&self.shard_folder(shard), &self.run, &self.hash, shard)
     }
 
     fn shard_folder(&self, shard: u64) -> Folder {
@@ -166,36 +186,30 @@ impl Index {
         Ok(self.look(shard)?.0)
     }
 
-    /// How far a shard is and, if it is done, what it tells.
-    fn look(&self, shard: u64) -> Result<(ShardStatus, Option<(State, Tables)>), Error> {
+    /// How far a shard is and, if it is done, what it has written.
+    fn look(&self, shard: u64) -> Result<(ShardStatus, Option<State>), Error> {
         let folder = self.shard_folder(shard);
-        let read = || {
-            let Some(state) = folder.get_json::<State>(STATE)? else {
-                return Ok((ShardStatus::Missing, None));
-            };
-            if state.run != self.hash {
-                return Ok((ShardStatus::Foreign, None));
+        let look = || match State::load(&folder, &self.run, &self.hash, shard)? {
+            Stored::Nothing => Ok((ShardStatus::Missing, None)),
+            Stored::Foreign(_) => Ok((ShardStatus::Foreign, None)),
+            Stored::State(state) => {
+                state.verify(&folder, false)?;
+                let status = ShardStatus::of(&state);
+                Ok((status, Some(state).filter(State::done)))
             }
-            let tables = state.read(&folder, &self.run)?;
-            if !state.done() {
-                let status = ShardStatus::Partial {
-                    done: state.next - state.first,
-                    samples: state.end - state.first,
-                };
-                return Ok((status, None));
-            }
-            let status = ShardStatus::Done {
-                samples: state.end - state.first - state.skipped,
-                skipped: state.skipped,
-            };
-            Ok((status, Some((state, tables))))
         };
-        match read() {
-            Err(error @ Error::Damaged { .. }) => {
-                let reason = error.to_string();
-                Ok((ShardStatus::Damaged { reason }, None))
+        loop {
+            let before = folder.get(STATE)?;
+            match look() {
+                // The process that writes the shard may have replaced its files meanwhile.
+                Err(Error::Damaged { .. } | Error::File { .. }) if folder.get(STATE)? != before => {
+                }
+                Err(error @ Error::Damaged { .. }) => {
+                    let reason = error.to_string();
+                    return Ok((ShardStatus::Damaged { reason }, None));
+                }
+                other => return other,
             }
-            other => other,
         }
     }
 
@@ -204,8 +218,10 @@ impl Index {
     /// Merging again, after more shards are done, replaces the tables.
     ///
     /// # Errors
-    /// [`Error::Merge`] when no shard is done; [`Error::File`].
+    /// [`Error::Merge`] when no shard is done; [`Error::Busy`] while another process merges;
+    /// [`Error::File`].
     pub fn merge(&self) -> Result<Vec<ShardStatus>, Error> {
+        let _lock = self.folder.lock()?;
         let mut merged = Merged {
             run: self.hash.clone(),
             shards: Vec::new(),
@@ -214,23 +230,37 @@ impl Index {
         let mut all = Tables::new(&self.run);
         let mut found = Vec::new();
         for shard in 0..self.run.shards {
-            let (status, tables) = self.look(shard)?;
-            found.push(status);
-            if let Some((_, tables)) = tables {
-                all.merge(tables)?;
-                merged.shards.push(shard);
+            let (mut status, state) = self.look(shard)?;
+            if let Some(state) = state {
+                match state.read(&self.shard_folder(shard), &self.run) {
+                    Ok(tables) => {
+                        all.merge(tables)?;
+                        merged.shards.push(shard);
+                    }
+                    Err(error @ Error::Damaged { .. }) => {
+                        let reason = error.to_string();
+                        status = ShardStatus::Damaged { reason };
+                    }
+                    Err(error) => return Err(error),
+                }
             }
+            found.push(status);
         }
         if merged.shards.is_empty() {
             return Err(Error::Merge("no shard is done".into()));
         }
         for (table, content) in all.encode(false)? {
             let name = format!("{table}.parquet");
-            merged
-                .files
-                .insert(name.clone(), self.folder.put(&name, &content)?);
+            let written = self.folder.put(&name, &content)?;
+            merged.files.insert(name, written);
         }
         self.folder.put_json(MERGED, &merged)?;
+        // What an interrupted merge has left.
+        for name in self.folder.names()? {
+            if name.starts_with(TEMPORARY) {
+                self.folder.remove(&name)?;
+            }
+        }
         Ok(found)
     }
 
@@ -251,13 +281,20 @@ impl Index {
                 reason: "its shards were not merged; merge them",
             });
         };
+        let again = |name: &str, reason: &str| {
+            let reason = format!("{reason}; merge the shards again");
+            self.folder.damaged(name, &reason)
+        };
+        if merged.run != self.hash {
+            return Err(again(MERGED, "it is of another run"));
+        }
         let name = format!("{table}.parquet");
-        let written = merged.files.get(&name).filter(|_| merged.run == self.hash);
-        let written = written.ok_or_else(|| {
-            self.folder
-                .damaged(MERGED, "it is of another run; merge again")
-        })?;
-        let content = self.folder.get_written(&name, written)?;
+        let written = merged.files.get(&name);
+        let written = written.ok_or_else(|| again(MERGED, "it does not name all tables"))?;
+        let content = match self.folder.get_written(&name, written) {
+            Err(Error::Damaged { reason, .. }) => return Err(again(&name, &reason)),
+            other => other?,
+        };
         Rows::decode(&self.path().join(&name), content)
     }
 
@@ -267,14 +304,19 @@ impl Index {
     /// [`Error::NoIndex`] before shards were merged; [`Error::Damaged`]; [`Error::File`]. The same for
     /// the functions below.
     pub fn references(&self) -> Result<References, Error> {
-        let mut tables = Tables::new(&self.run);
-        table::decode_references(&self.rows("references")?, &mut tables.references)?;
-        Ok(tables.references)
+        let tables = Tables {
+            statistics: self.statistics()?,
+            ..Tables::new(&self.run)
+        };
+        Ok(tables
+            .with_references(&self.rows("references")?)?
+            .references)
     }
 
     /// How strong each concept is, summed up.
     pub fn statistics(&self) -> Result<Statistics, Error> {
-        table::decode_statistics(&self.rows("statistics")?, false)
+        let statistics = table::decode_statistics(&self.rows("statistics")?, false)?;
+        Ok(statistics.with_each_target(self.run.each_target))
     }
 
     /// The samples that are references of any concept, in the order of their numbers.
@@ -296,11 +338,12 @@ impl Index {
         mode: Mode,
     ) -> impl Iterator<Item = Result<ConceptVectors, Error>> {
         let number = self.run.layers.iter().position(|own| own == layer);
-        let start = number.map(|number| format!("vectors-{number:03}-{}-", mode.name()));
+        let start = number.map(|number| format!("{}-", vectors_file(number, mode)));
         let files = (0..self.run.shards).flat_map(move |shard| {
             let folder = self.shard_folder(shard);
-            let state = match folder.get_json::<State>(STATE) {
-                Ok(state) => state.filter(|state| state.done() && state.run == self.hash),
+            let state = match State::load(&folder, &self.run, &self.hash, shard) {
+                Ok(Stored::State(state)) => Some(state).filter(State::done),
+                Ok(_) => None,
                 Err(error) => return vec![Err(error)],
             };
             let files = state.map(|state| state.files).unwrap_or_default();
@@ -317,5 +360,72 @@ impl Index {
             let rows = Rows::decode(&folder.path().join(&name), content)?;
             ConceptVectors::decode(&rows, &layer, mode)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::MaxTarget;
+    use crate::strengths::{LayerStrengths, Strengths};
+
+    #[test]
+    fn concepts_that_no_sample_shows_are_concepts() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunInfo {
+            version: String::new(),
+            model: String::new(),
+            data: String::new(),
+            samples: 2,
+            shards: 1,
+            batch: 2,
+            layers: vec!["conv".into()],
+            max_target: MaxTarget::Sum,
+            abs_norm: true,
+            sample_size: 3,
+            each_target: true,
+            vectors: false,
+            settings: BTreeMap::new(),
+        };
+        let layers = Mode::ALL.map(|mode| LayerStrengths {
+            layer: "conv".into(),
+            mode,
+            concepts: 3,
+            scores: vec![0.25, f32::NAN, f32::NAN, f32::INFINITY, 0.5, f32::NAN],
+            neurons: vec![0; 6],
+        });
+        let strengths = Strengths {
+            samples: vec![0, 1],
+            targets: vec![4, 4],
+            layers: layers.to_vec(),
+        };
+        let index = Index::create(folder.path(), &run).unwrap();
+        let mut writer = index.shard(0).unwrap().unwrap();
+        writer.add(0..2, Some(&strengths), [], []).unwrap();
+        assert!(matches!(
+            writer.finish(),
+            Ok(ShardStatus::Done {
+                samples: 2,
+                skipped: 0
+            })
+        ));
+        index.merge().unwrap();
+        let found = index.references().unwrap();
+        assert_eq!(found.concepts("conv"), 3);
+        let strongest = |concept| found.of("conv", Mode::Relevance, concept);
+        assert_eq!(strongest(0).len(), 1);
+        assert_eq!(strongest(1)[0].sample, 1);
+        assert!(strongest(2).is_empty());
+        let statistics = index.statistics().unwrap();
+        assert_eq!(
+            statistics
+                .of_target("conv", Mode::Activation, 1, 4)
+                .unwrap()
+                .count,
+            1
+        );
+        assert!(statistics.of("conv", Mode::Activation, 2).is_none());
     }
 }

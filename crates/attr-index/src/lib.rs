@@ -11,6 +11,7 @@ mod run;
 mod samples;
 mod search;
 mod shard;
+mod state;
 mod statistics;
 mod strengths;
 mod table;

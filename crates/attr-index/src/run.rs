@@ -43,6 +43,9 @@ pub struct RunInfo {
     pub settings: BTreeMap<String, String>,
 }
 
+/// The most shards of an index: their folders have numbers of five digits.
+const MOST_SHARDS: u64 = 100_000;
+
 impl RunInfo {
     /// Describes an index in one shard with the defaults, of a search in `samples` samples.
     pub fn new<C: Composite>(
@@ -84,6 +87,13 @@ impl RunInfo {
                     expected: "it must be at least 1",
                 });
             }
+        }
+        if self.shards > MOST_SHARDS {
+            return Err(Error::Parameter {
+                name: "shards",
+                value: self.shards.to_string(),
+                expected: "at most 100000 are possible",
+            });
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::types::UInt64Type;
-use arrow_array::{StringArray, UInt32Array, UInt64Array};
+use arrow_array::{StringArray, UInt64Array};
 
 use crate::Error;
 use crate::table::{self, Rows};
@@ -24,7 +24,7 @@ pub struct Sample {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
     /// Its number in the data set.
-    pub sample: u64,
+    pub number: u64,
     /// Its name, such as that of its file.
     pub name: String,
     /// Why it was left out.
@@ -37,10 +37,10 @@ pub(crate) struct Samples(pub BTreeMap<u64, Sample>);
 
 impl Samples {
     /// Returns a table: `sample`, `name` and `label`, which may be null.
-    pub fn encode(&self) -> Result<Vec<u8>, String> {
+    pub fn encode(&self) -> Result<Vec<u8>, Error> {
         let all = self.0.values();
         let names = all.clone().map(|one| one.name.as_str());
-        let labels = all.clone().map(|one| one.label.map(|label| label as u32));
+        let labels = all.clone().map(|one| one.label);
         table::encode(vec![
             (
                 "sample",
@@ -49,7 +49,7 @@ impl Samples {
                 )),
             ),
             ("name", Arc::new(StringArray::from_iter_values(names))),
-            ("label", Arc::new(UInt32Array::from_iter(labels))),
+            ("label", table::small_numbers("label", labels)?),
         ])
     }
 
@@ -73,8 +73,8 @@ impl Samples {
 
 impl Skipped {
     /// Returns a table: `sample`, `name` and `reason`.
-    pub(crate) fn encode(all: &[Self]) -> Result<Vec<u8>, String> {
-        let numbers = all.iter().map(|one| one.sample);
+    pub(crate) fn encode(all: &[Self]) -> Result<Vec<u8>, Error> {
+        let numbers = all.iter().map(|one| one.number);
         table::encode(vec![
             ("sample", Arc::new(UInt64Array::from_iter_values(numbers))),
             (
@@ -95,8 +95,8 @@ impl Skipped {
     pub(crate) fn decode(rows: &Rows) -> Result<Vec<Self>, Error> {
         let texts = rows.texts("name")?.into_iter().zip(rows.texts("reason")?);
         let all = rows.numbers::<UInt64Type>("sample")?.into_iter().zip(texts);
-        let skipped = |(sample, (name, reason)): (u64, (&str, &str))| Self {
-            sample,
+        let skipped = |(number, (name, reason)): (u64, (&str, &str))| Self {
+            number,
             name: name.into(),
             reason: reason.into(),
         };

@@ -4,131 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
-
-use crate::folder::{Files, Folder, LOCK, TEMPORARY};
-use crate::samples::{Sample, Samples, Skipped};
-use crate::table::{self, Rows};
+use crate::folder::{Files, Folder, TEMPORARY};
+use crate::index::ShardStatus;
+use crate::samples::{Sample, Skipped};
+use crate::state::{STATE, State, Stored, Tables};
 use crate::vectors::ConceptVectors;
-use crate::{Error, References, RunInfo, Statistics, Strengths};
-
-/// The file that says how far a shard is and which files belong to it. It is written last: a shard is
-/// always what this file says.
-pub(crate) const STATE: &str = "shard.json";
-
-/// How far a shard is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct State {
-    /// The SHA-256 of `run.json`.
-    pub run: String,
-    /// The first sample of the shard, the first that is not done, and the first behind the shard.
-    pub first: u64,
-    pub next: u64,
-    pub end: u64,
-    /// How many samples were left out.
-    pub skipped: u64,
-    pub files: Files,
-}
-
-impl State {
-    pub fn done(&self) -> bool {
-        self.next == self.end
-    }
-
-    /// The file of a table.
-    pub fn file(&self, table: &str) -> String {
-        format!("{table}-{:012}.parquet", self.next)
-    }
-
-    /// Reads a table.
-    pub fn rows(&self, folder: &Folder, table: &str) -> Result<Rows, Error> {
-        let name = self.file(table);
-        let written = self.files.get(&name);
-        let written =
-            written.ok_or_else(|| folder.damaged(STATE, &format!("it does not name {name}")))?;
-        Rows::decode(
-            &folder.path().join(&name),
-            folder.get_written(&name, written)?,
-        )
-    }
-
-    /// Reads all tables but vectors, of which only the length is checked.
-    pub fn read(&self, folder: &Folder, run: &RunInfo) -> Result<Tables, Error> {
-        for (name, written) in &self.files {
-            folder.check_size(name, written)?;
-        }
-        let mut tables = Tables::new(run);
-        let references = self.rows(folder, "references")?;
-        table::decode_references(&references, &mut tables.references)?;
-        tables.statistics = table::decode_statistics(&self.rows(folder, "statistics")?, true)?
-            .with_each_target(run.each_target);
-        // Concepts without any reference have no row there.
-        for (key, concept, _) in tables.statistics.totals() {
-            tables.references.reserve(key, concept + 1);
-        }
-        tables.samples = Samples::decode(&self.rows(folder, "samples")?)?;
-        tables.skipped = Skipped::decode(&self.rows(folder, "skipped")?)?;
-        Ok(tables)
-    }
-}
-
-/// What is known of some samples of the data set.
-#[derive(Clone, Debug)]
-pub(crate) struct Tables {
-    pub references: References,
-    pub statistics: Statistics,
-    /// Those that are references.
-    pub samples: Samples,
-    pub skipped: Vec<Skipped>,
-}
-
-impl Tables {
-    pub fn new(run: &RunInfo) -> Self {
-        let references = References::new().with_sample_size(run.sample_size);
-        Self {
-            references: references.with_each_target(run.each_target),
-            statistics: Statistics::new().with_each_target(run.each_target),
-            samples: Samples::default(),
-            skipped: Vec::new(),
-        }
-    }
-
-    /// Adds those of other samples.
-    pub fn merge(&mut self, other: Self) -> Result<(), Error> {
-        self.references.merge(other.references)?;
-        self.statistics.merge(&other.statistics)?;
-        self.samples.0.extend(other.samples.0);
-        self.skipped.extend(other.skipped);
-        Ok(())
-    }
-
-    /// Forgets the samples that are no references.
-    fn tidy(&mut self) {
-        let lists = self.references.lists();
-        let kept: BTreeSet<u64> = lists
-            .flat_map(|(_, _, list)| list.iter().map(|one| one.sample))
-            .collect();
-        self.samples.0.retain(|number, _| kept.contains(number));
-    }
-
-    /// The content of each file.
-    pub fn encode(&mut self, exact: bool) -> Result<[(&'static str, Vec<u8>); 4], Error> {
-        self.tidy();
-        self.skipped.sort_unstable_by_key(|one| one.sample);
-        let tables = || {
-            Ok([
-                ("references", table::encode_references(&self.references)?),
-                (
-                    "statistics",
-                    table::encode_statistics(&self.statistics, exact)?,
-                ),
-                ("samples", self.samples.encode()?),
-                ("skipped", Skipped::encode(&self.skipped)?),
-            ])
-        };
-        tables().map_err(Error::Merge)
-    }
-}
+use crate::{Error, Mode, RunInfo, Strengths};
 
 /// Writes one shard of an index, batch by batch.
 ///
@@ -137,48 +18,50 @@ impl Tables {
 #[derive(Debug)]
 pub struct ShardWriter {
     folder: Folder,
-    batch: u64,
+    run: RunInfo,
     checkpoint: u64,
+    /// How far it is; on disk, it is what was written last.
     state: State,
     tables: Tables,
-    /// Since the last checkpoint, if asked for.
-    vectors: Option<BTreeMap<String, ConceptVectors>>,
-    written_at: u64,
+    /// Since the last checkpoint, by the start of a file's name.
+    vectors: BTreeMap<String, ConceptVectors>,
+    written_at: Option<u64>,
+    /// Held as long as this writes.
     _lock: File,
 }
 
 impl ShardWriter {
     /// Takes up a shard; `None` if it is finished.
     pub(crate) fn open(
-        folder: Folder,
+        folder: &Folder,
         run: &RunInfo,
         hash: &str,
-        samples: Range<u64>,
+        shard: u64,
     ) -> Result<Option<Self>, Error> {
+        let samples = run.samples_of(shard)?;
         let folder = Folder::create(folder.path().into())?;
         let lock = folder.lock()?;
-        let found: Option<State> = folder.get_json(STATE).or_else(|error| match error {
-            Error::Damaged { .. } => Ok(None),
-            error => Err(error),
-        })?;
-        if let Some(state) = &found
-            && state.run != hash
-        {
-            return Err(folder.damaged(STATE, "it is of another run; move this folder away"));
-        }
-        // Damaged files are made again.
-        let found = found.and_then(|state| Some((state.read(&folder, run).ok()?, state)));
-        let (tables, state) = found.unwrap_or_else(|| {
-            let state = State {
-                run: hash.into(),
-                first: samples.start,
-                next: samples.start,
-                end: samples.end,
-                skipped: 0,
-                files: Files::new(),
-            };
-            (Tables::new(run), state)
-        });
+        let read = || match State::load(&folder, run, hash, shard)? {
+            Stored::Nothing => Ok(None),
+            Stored::Foreign(there) => Err(Error::OtherRun {
+                path: folder.path().into(),
+                what: "the SHA-256 of run.json".into(),
+                there,
+                here: hash.into(),
+            }),
+            Stored::State(state) => {
+                state.verify(&folder, true)?;
+                Ok(Some((state.read(&folder, run)?, state)))
+            }
+        };
+        let found = match read() {
+            // It is made anew. What cannot be read is not touched.
+            Err(Error::Damaged { .. }) => None,
+            other => other?,
+        };
+        let written_at = found.as_ref().map(|(_, state)| state.next);
+        let anew = || (Tables::new(run), State::new(hash, samples));
+        let (tables, state) = found.unwrap_or_else(anew);
         // What an interrupted process has left.
         for name in folder.names()? {
             let own = name.starts_with(TEMPORARY) || name.ends_with(".parquet");
@@ -186,18 +69,17 @@ impl ShardWriter {
                 folder.remove(&name)?;
             }
         }
-        if state.done() && !state.files.is_empty() {
-            folder.remove(LOCK)?;
+        if state.done() && written_at.is_some() {
             return Ok(None);
         }
         Ok(Some(Self {
             folder,
-            batch: run.batch,
+            run: run.clone(),
             checkpoint: 500,
-            written_at: state.next,
             state,
             tables,
-            vectors: run.vectors.then(BTreeMap::new),
+            vectors: BTreeMap::new(),
+            written_at,
             _lock: lock,
         }))
     }
@@ -213,10 +95,15 @@ impl ShardWriter {
         self.state.first..self.state.end
     }
 
+    /// The samples that are left.
+    pub fn remaining(&self) -> Range<u64> {
+        self.state.next..self.state.end
+    }
+
     /// The samples of each batch that is left.
     pub fn batches(&self) -> impl Iterator<Item = Range<u64>> + Send + use<> {
-        let (batch, end) = (self.batch, self.state.end);
-        let mut next = self.state.next;
+        let (batch, Range { start, end }) = (self.run.batch, self.remaining());
+        let mut next = start;
         std::iter::from_fn(move || {
             let first = next;
             next = first.saturating_add(batch).min(end);
@@ -225,11 +112,12 @@ impl ShardWriter {
     }
 
     /// Adds the next batch: what was measured, if anything was, who its samples are, and those that
-    /// were left out. Batches must come in order.
+    /// were left out. Every sample of the batch was either measured or left out; names may be missing.
     ///
     /// # Errors
-    /// [`Error::Merge`] for another batch than the next one, or one whose samples are not its own;
-    /// [`Error::File`] when a checkpoint cannot be written.
+    /// [`Error::Batch`] for another batch than the next one, other samples than its own, or other layers
+    /// than the run's; [`Error::Parameter`] for strengths that 16 bits cannot hold, if vectors are kept.
+    /// Nothing is added then. [`Error::File`] when a checkpoint cannot be written.
     pub fn add(
         &mut self,
         batch: Range<u64>,
@@ -237,89 +125,148 @@ impl ShardWriter {
         samples: impl IntoIterator<Item = Sample>,
         skipped: impl IntoIterator<Item = Skipped>,
     ) -> Result<(), Error> {
-        if self.batches().next() != Some(batch.clone()) {
-            return Err(Error::Merge(format!(
-                "samples {batch:?} are not the next batch of this shard"
-            )));
-        }
-        if let Some(strengths) = strengths {
-            if let Some(other) = strengths
-                .samples()
-                .iter()
-                .find(|sample| !batch.contains(sample))
-            {
-                return Err(Error::Merge(format!(
-                    "sample {other} is not in the batch {batch:?}"
-                )));
-            }
-            self.tables.references.add(strengths);
-            self.tables.statistics.add(strengths);
-            if let Some(vectors) = &mut self.vectors {
-                for (number, layer) in strengths.layers().iter().enumerate() {
-                    let table = format!("vectors-{:03}-{}", number / 2, layer.mode().name());
-                    let own = vectors
-                        .entry(table)
-                        .or_insert_with(|| ConceptVectors::new(layer));
-                    own.add(strengths.samples(), strengths.targets(), layer)?;
-                }
+        let samples: Vec<Sample> = samples.into_iter().collect();
+        let skipped: Vec<Skipped> = skipped.into_iter().collect();
+        self.check(&batch, strengths, &samples, &skipped)?;
+        if let Some(strengths) = strengths.filter(|_| self.run.vectors) {
+            for (number, layer) in strengths.layers().iter().enumerate() {
+                let start = vectors_file(number / Mode::ALL.len(), layer.mode());
+                let own = self.vectors.entry(start);
+                let own = own.or_insert_with(|| ConceptVectors::new(layer));
+                own.add(strengths.samples(), strengths.targets(), layer);
             }
         }
-        let samples = samples.into_iter().map(|sample| (sample.number, sample));
-        self.tables.samples.0.extend(samples);
-        for one in skipped {
-            self.state.skipped += 1;
-            self.tables.skipped.push(one);
-        }
+        self.state.skipped += skipped.len() as u64;
+        self.tables.add(strengths, samples, skipped);
         self.state.next = batch.end;
-        if self.state.done() || self.state.next - self.written_at >= self.checkpoint {
+        let since = self.state.next - self.written_at.unwrap_or(self.state.first);
+        if self.state.done() || since >= self.checkpoint {
             self.write()?;
         }
         Ok(())
     }
 
-    /// Writes an empty shard; any other is written with its last batch.
+    /// Refuses what does not belong to the next batch.
+    fn check(
+        &self,
+        batch: &Range<u64>,
+        strengths: Option<&Strengths>,
+        samples: &[Sample],
+        skipped: &[Skipped],
+    ) -> Result<(), Error> {
+        let refused = |reason: String| Err(Error::Batch(reason));
+        match self.batches().next() {
+            Some(next) if next == *batch => {}
+            Some(next) => return refused(format!("samples {batch:?} instead of {next:?}")),
+            None => return refused(format!("samples {batch:?}, and the shard is done")),
+        }
+        let measured = strengths.map_or(&[][..], Strengths::samples);
+        let left_out = skipped.iter().map(|one| one.number);
+        let mut all: BTreeSet<u64> = measured.iter().copied().collect();
+        if let Some(twice) = left_out.clone().find(|&number| !all.insert(number)) {
+            return refused(format!(
+                "sample {twice} was left out, and is there once more"
+            ));
+        }
+        let named = samples.iter().map(|sample| sample.number);
+        if let Some(other) = all
+            .iter()
+            .copied()
+            .chain(named)
+            .find(|number| !batch.contains(number))
+        {
+            return refused(format!("sample {other} is not one of {batch:?}"));
+        }
+        if let Some(missing) = batch.clone().find(|number| !all.contains(number)) {
+            return refused(format!(
+                "sample {missing} was neither measured nor left out"
+            ));
+        }
+        let Some(strengths) = strengths else {
+            return Ok(());
+        };
+        let layers = self.run.layers.iter();
+        let expected = layers.flat_map(|layer| Mode::ALL.map(|mode| (&layer[..], mode)));
+        let found = strengths
+            .layers()
+            .iter()
+            .map(|one| (one.layer(), one.mode()));
+        if !expected.eq(found) {
+            return refused(format!(
+                "the layers that were measured are not those of the run, {}, in this order",
+                self.run.layers.join(", ")
+            ));
+        }
+        if self.run.vectors {
+            strengths
+                .layers()
+                .iter()
+                .try_for_each(ConceptVectors::check)?;
+        }
+        Ok(())
+    }
+
+    /// Finishes the shard, and says what it holds.
     ///
     /// # Errors
-    /// [`Error::Merge`] while batches are missing; [`Error::File`].
-    pub fn finish(mut self) -> Result<(), Error> {
+    /// [`Error::Batch`] while batches are missing; [`Error::File`].
+    pub fn finish(mut self) -> Result<ShardStatus, Error> {
         if !self.state.done() {
-            return Err(Error::Merge(format!(
-                "samples {:?} of this shard are missing",
-                self.state.next..self.state.end
+            return Err(Error::Batch(format!(
+                "samples {:?} are missing at the end of the shard",
+                self.remaining()
             )));
         }
-        if self.state.files.is_empty() {
+        // Its last batch could not be written, or it has none.
+        if self.written_at != Some(self.state.end) {
             self.write()?;
+        }
+        Ok(ShardStatus::of(&self.state))
+    }
+
+    /// Writes what was found so far. Should it fail, what was written before is still there, and
+    /// nothing that was found is forgotten.
+    fn write(&mut self) -> Result<(), Error> {
+        let before = std::mem::take(&mut self.state.files);
+        let written = self.write_files(&before);
+        if written.is_err() {
+            self.state.files = before;
+            return written;
+        }
+        self.vectors.clear();
+        self.written_at = Some(self.state.next);
+        for old in before.keys() {
+            if !self.state.files.contains_key(old) {
+                self.folder.remove(old)?;
+            }
         }
         Ok(())
     }
 
-    /// Writes what was found so far.
-    fn write(&mut self) -> Result<(), Error> {
-        let before = self.state.files.clone();
-        let mut files = before.clone();
-        files.retain(|name, _| name.starts_with("vectors-"));
-        for (table, vectors) in self.vectors.iter_mut().flat_map(std::mem::take) {
-            let name = self.state.file(&table);
-            let content = vectors.encode().map_err(Error::Merge)?;
-            files.insert(name.clone(), self.folder.put(&name, &content)?);
+    fn write_files(&mut self, before: &Files) -> Result<(), Error> {
+        let vectors = before
+            .iter()
+            .filter(|(name, _)| name.starts_with("vectors-"));
+        let mut files: Files = vectors
+            .map(|(name, written)| (name.clone(), written.clone()))
+            .collect();
+        for (start, vectors) in &self.vectors {
+            let name = self.state.file(start);
+            let written = self.folder.put(&name, &vectors.encode()?)?;
+            files.insert(name, written);
         }
         for (table, content) in self.tables.encode(true)? {
             let name = self.state.file(table);
-            files.insert(name.clone(), self.folder.put(&name, &content)?);
+            let written = self.folder.put(&name, &content)?;
+            files.insert(name, written);
         }
         self.state.files = files;
         self.folder.put_json(STATE, &self.state)?;
-        for old in before
-            .keys()
-            .filter(|name| !self.state.files.contains_key(*name))
-        {
-            self.folder.remove(old)?;
-        }
-        self.written_at = self.state.next;
-        if self.state.done() {
-            self.folder.remove(LOCK)?;
-        }
-        Ok(())
+        self.folder.sync()
     }
+}
+
+/// The start of the names of files with the concept vectors of a layer, by its number in the run.
+pub(crate) fn vectors_file(layer: usize, mode: Mode) -> String {
+    format!("vectors-{layer:03}-{}", mode.name())
 }

@@ -143,11 +143,14 @@ impl Statistics {
         })
     }
 
-    /// Sets one total.
-    pub(crate) fn set(&mut self, key: &Key, concept: usize, total: Total) {
+    /// Adds the total of the next concept of a list; returns whether it was the next.
+    pub(crate) fn push(&mut self, key: &Key, concept: usize, total: Total) -> bool {
         let totals = self.totals.entry(key.clone()).or_default();
-        totals.resize(totals.len().max(concept + 1), Total::default());
-        totals[concept] = total;
+        let next = totals.len() == concept;
+        if next {
+            totals.push(total);
+        }
+        next
     }
 }
 
@@ -171,7 +174,8 @@ pub(crate) struct Total {
 
 impl Total {
     fn add(&mut self, score: f32) {
-        if self.count == 0 || score > self.largest {
+        // Of 0 and -0, too, it is the same one in any order.
+        if self.count == 0 || score.total_cmp(&self.largest).is_gt() {
             self.largest = score;
         }
         self.count += 1;
@@ -182,7 +186,8 @@ impl Total {
     }
 
     fn merge(&mut self, other: &Self) {
-        if self.count == 0 || (other.count > 0 && other.largest > self.largest) {
+        let larger = other.largest.total_cmp(&self.largest).is_gt();
+        if self.count == 0 || (other.count > 0 && larger) {
             self.largest = other.largest;
         }
         self.count += other.count;

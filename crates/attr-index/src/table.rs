@@ -1,5 +1,6 @@
 //! Tables as Parquet files.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::Compression;
+use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
 use crate::statistics::{ExactSum, Total};
@@ -21,13 +23,13 @@ use crate::strengths::Key;
 use crate::{Error, Mode, Reference, References, Statistics};
 
 /// Returns the content of a Parquet file with some columns. The same columns give the same bytes.
-pub fn encode(columns: Vec<(&str, ArrayRef)>) -> Result<Vec<u8>, String> {
+pub fn encode(columns: Vec<(&str, ArrayRef)>) -> Result<Vec<u8>, Error> {
     let nullable = |(name, column): (&str, ArrayRef)| {
         let nulls = column.null_count() > 0 || NULLABLE.contains(&name);
         (name.to_string(), column, nulls)
     };
     let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(nullable));
-    let batch = batch.map_err(|error| error.to_string())?;
+    let batch = batch.map_err(|error| Error::Encode(error.to_string()))?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
         .build();
@@ -36,7 +38,22 @@ pub fn encode(columns: Vec<(&str, ArrayRef)>) -> Result<Vec<u8>, String> {
         writer.write(&batch)?;
         writer.into_inner()
     };
-    write().map_err(|error: parquet::errors::ParquetError| error.to_string())
+    write().map_err(|error: ParquetError| Error::Encode(error.to_string()))
+}
+
+/// A column of numbers below 2^32, some of which may be missing.
+pub fn small_numbers(
+    name: &str,
+    numbers: impl Iterator<Item = Option<usize>>,
+) -> Result<ArrayRef, Error> {
+    let small = |number: Option<usize>| number.map(u32::try_from).transpose();
+    let small = numbers.map(small).collect::<Result<UInt32Array, _>>();
+    match small {
+        Ok(column) => Ok(Arc::new(column)),
+        Err(_) => Err(Error::Encode(format!(
+            "column {name:?} takes numbers below 4294967296"
+        ))),
+    }
 }
 
 /// Columns that may hold nothing in a row, whether a table has such rows or not.
@@ -51,19 +68,21 @@ pub struct Rows {
 impl Rows {
     /// Reads a file's content.
     pub fn decode(path: &Path, content: Vec<u8>) -> Result<Self, Error> {
-        let read = || {
+        // The decoder panics at some damaged files.
+        let read = AssertUnwindSafe(|| {
             let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(content))?.build()?;
             reader
                 .collect::<Result<Vec<_>, _>>()
-                .map_err(|error| parquet::errors::ParquetError::External(Box::new(error)))
-        };
-        let damaged = |error: parquet::errors::ParquetError| Error::Damaged {
+                .map_err(|error| ParquetError::External(Box::new(error)))
+        });
+        let damaged = |reason: String| Error::Damaged {
             path: path.into(),
-            reason: format!("it is no table: {error}"),
+            reason: format!("it is no table: {reason}"),
         };
+        let batches = catch_unwind(read).map_err(|_| damaged("its decoder panicked".into()))?;
         Ok(Self {
             path: path.into(),
-            batches: read().map_err(damaged)?,
+            batches: batches.map_err(|error| damaged(error.to_string()))?,
         })
     }
 
@@ -81,9 +100,14 @@ impl Rows {
         typed: impl Fn(&'a ArrayRef) -> Option<&'a A>,
     ) -> Result<Vec<&'a A>, Error> {
         let column = |batch: &'a RecordBatch| {
-            let column = batch.column_by_name(name).and_then(&typed);
+            let column = batch.column_by_name(name);
+            let complete =
+                |column: &&ArrayRef| column.null_count() == 0 || NULLABLE.contains(&name);
+            let column = column.filter(complete).and_then(&typed);
             column.ok_or_else(|| {
-                self.damaged(format!("its column {name:?} is missing or of another type"))
+                self.damaged(format!(
+                    "its column {name:?} is missing, of another type, or not complete"
+                ))
             })
         };
         self.batches.iter().map(column).collect()
@@ -115,16 +139,23 @@ impl Rows {
     /// A column of lists of numbers.
     fn lists(&self, name: &str) -> Result<Vec<Vec<f64>>, Error> {
         let columns = self.column(name, |column| column.as_list_opt::<i32>())?;
-        let lists = columns
+        let mut found = Vec::new();
+        for list in columns
             .into_iter()
-            .flat_map(|column: &ListArray| column.iter());
-        let numbers = |list: Option<ArrayRef>| {
-            let list = list
+            .flat_map(|column: &ListArray| column.iter())
+        {
+            let numbers = list
                 .as_ref()
                 .and_then(|list| list.as_primitive_opt::<Float64Type>());
-            list.map_or_else(Vec::new, |list| list.values().to_vec())
-        };
-        Ok(lists.map(numbers).collect())
+            let numbers = numbers.filter(|numbers| numbers.null_count() == 0);
+            let numbers = numbers.ok_or_else(|| {
+                self.damaged(format!(
+                    "its column {name:?} does not hold lists of numbers"
+                ))
+            })?;
+            found.push(numbers.values().to_vec());
+        }
+        Ok(found)
     }
 
     /// The lists that rows belong to: columns `layer`, `mode`, `class` and `concept`.
@@ -156,35 +187,31 @@ impl Rows {
 /// The columns that say what each row is about.
 fn key_columns<'a>(
     keys: impl Iterator<Item = (&'a Key, usize)> + Clone,
-) -> Vec<(&'static str, ArrayRef)> {
+) -> Result<Vec<(&'static str, ArrayRef)>, Error> {
     let layers = keys.clone().map(|(key, _)| key.layer.as_str());
     let modes = keys.clone().map(|(key, _)| key.mode.name());
-    let classes = keys
-        .clone()
-        .map(|(key, _)| key.class.map(|class| class as u32));
-    let concepts = keys.map(|(_, concept)| concept as u32);
-    vec![
+    let classes = keys.clone().map(|(key, _)| key.class);
+    let concepts = keys.map(|(_, concept)| Some(concept));
+    Ok(vec![
         ("layer", Arc::new(StringArray::from_iter_values(layers))),
         ("mode", Arc::new(StringArray::from_iter_values(modes))),
-        ("class", Arc::new(UInt32Array::from_iter(classes))),
-        ("concept", Arc::new(UInt32Array::from_iter_values(concepts))),
-    ]
+        ("class", small_numbers("class", classes)?),
+        ("concept", small_numbers("concept", concepts)?),
+    ])
 }
 
 /// Returns a table of references: `layer`, `mode`, `class` (the class whose samples are ranked; null
 /// for all), `concept`, `rank` (from 0), `sample`, `target` (the class that was explained), `score` and
 /// `neuron`.
-pub fn encode_references(references: &References) -> Result<Vec<u8>, String> {
+pub fn encode_references(references: &References) -> Result<Vec<u8>, Error> {
     let rows = references.lists().flat_map(|(key, concept, list)| {
         let ranked = list.iter().enumerate();
         ranked.map(move |(rank, reference)| (key, concept, rank, reference))
     });
-    let mut columns = key_columns(rows.clone().map(|(key, concept, _, _)| (key, concept)));
+    let mut columns = key_columns(rows.clone().map(|(key, concept, _, _)| (key, concept)))?;
     let ranks = rows.clone().map(|(_, _, rank, _)| rank as u32);
     let each = rows.map(|(_, _, _, reference)| reference);
-    let targets = each
-        .clone()
-        .map(|one| one.target.map(|target| target as u32));
+    let targets = each.clone().map(|one| one.target);
     columns.extend::<[(&str, ArrayRef); 5]>([
         ("rank", Arc::new(UInt32Array::from_iter_values(ranks))),
         (
@@ -193,7 +220,7 @@ pub fn encode_references(references: &References) -> Result<Vec<u8>, String> {
                 each.clone().map(|one| one.sample),
             )),
         ),
-        ("target", Arc::new(UInt32Array::from_iter(targets))),
+        ("target", small_numbers("target", targets)?),
         (
             "score",
             Arc::new(Float32Array::from_iter_values(
@@ -202,15 +229,13 @@ pub fn encode_references(references: &References) -> Result<Vec<u8>, String> {
         ),
         (
             "neuron",
-            Arc::new(UInt32Array::from_iter_values(
-                each.map(|one| one.neuron as u32),
-            )),
+            small_numbers("neuron", each.map(|one| Some(one.neuron)))?,
         ),
     ]);
     encode(columns)
 }
 
-/// Adds the rows of a table of references.
+/// Adds the rows of a table of references, of concepts that there is room for.
 pub fn decode_references(rows: &Rows, references: &mut References) -> Result<(), Error> {
     let samples = rows
         .numbers::<UInt64Type>("sample")?
@@ -229,6 +254,12 @@ pub fn decode_references(rows: &Rows, references: &mut References) -> Result<(),
             score,
             neuron: neuron as usize,
         };
+        if concept >= references.concept_lists(&key).len() {
+            return Err(rows.damaged(format!(
+                "it has concept {concept} of layer {:?}, of which there are no statistics",
+                key.layer
+            )));
+        }
         references.insert(&key, concept, reference);
     }
     Ok(())
@@ -236,9 +267,9 @@ pub fn decode_references(rows: &Rows, references: &mut References) -> Result<(),
 
 /// Returns a table of statistics: `layer`, `mode`, `class` (null for all), `concept`, `count`, `sum`,
 /// `sum_of_squares` and `largest`. With `exact`, also the parts of both sums, to go on adding.
-pub fn encode_statistics(statistics: &Statistics, exact: bool) -> Result<Vec<u8>, String> {
+pub fn encode_statistics(statistics: &Statistics, exact: bool) -> Result<Vec<u8>, Error> {
     let rows = statistics.totals();
-    let mut columns = key_columns(rows.map(|(key, concept, _)| (key, concept)));
+    let mut columns = key_columns(rows.map(|(key, concept, _)| (key, concept)))?;
     let totals: Vec<&Total> = statistics.totals().map(|(_, _, total)| total).collect();
     let sums = |of: fn(&Total) -> &ExactSum| -> ArrayRef {
         let rounded = totals.iter().map(|total| of(total).rounded());
@@ -288,7 +319,77 @@ pub fn decode_statistics(rows: &Rows, exact: bool) -> Result<Statistics, Error> 
             sum_of_squares: ExactSum { parts: squares },
             largest,
         };
-        statistics.set(&key, concept, total);
+        if !statistics.push(&key, concept, total) {
+            return Err(rows.damaged("its concepts are not in order"));
+        }
     }
     Ok(statistics)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> Key {
+        Key {
+            layer: "conv".into(),
+            mode: Mode::Relevance,
+            class: None,
+        }
+    }
+
+    fn rows(content: Vec<u8>) -> Result<Rows, Error> {
+        Rows::decode(Path::new("table.parquet"), content)
+    }
+
+    fn is_damage<T>(found: Result<T, Error>) -> bool {
+        matches!(found, Err(Error::Damaged { .. }))
+    }
+
+    #[test]
+    fn tables_of_anything_are_refused() {
+        let mut references = References::new();
+        let reference = Reference {
+            sample: 1,
+            target: None,
+            score: 0.5,
+            neuron: 3,
+        };
+        references.insert(&key(), 7, reference);
+        let good = encode_references(&references).unwrap();
+        let decoded = |content: Vec<u8>, room: usize| {
+            let mut found = References::new();
+            found.reserve(&key(), room);
+            decode_references(&rows(content)?, &mut found)?;
+            Ok(found)
+        };
+        assert_eq!(decoded(good.clone(), 8).unwrap(), references);
+        assert!(
+            is_damage(decoded(good.clone(), 7)),
+            "a concept without room"
+        );
+        for at in 0..good.len() {
+            let mut damaged = good.clone();
+            damaged[at] ^= 0x55;
+            // What it says may have changed; it must not panic or take much memory.
+            let _ = decoded(damaged, 8);
+            assert!(is_damage(decoded(good[..at].to_vec(), 8)), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn statistics_have_a_row_for_each_concept_in_order() {
+        let mut statistics = Statistics::new();
+        assert!(statistics.push(&key(), 0, Total::default()));
+        assert!(!statistics.push(&key(), 2, Total::default()));
+        let content = encode_statistics(&statistics, true).unwrap();
+        assert!(decode_statistics(&rows(content.clone()).unwrap(), true).is_ok());
+        // References are no statistics.
+        assert!(is_damage(decode_references(
+            &rows(content).unwrap(),
+            &mut References::new()
+        )));
+        let large = small_numbers("target", std::iter::once(Some(1 << 32)));
+        assert!(matches!(large, Err(Error::Encode(_))));
+    }
 }

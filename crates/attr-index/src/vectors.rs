@@ -57,30 +57,29 @@ impl ConceptVectors {
         }
     }
 
-    /// Adds samples.
-    pub(crate) fn add(
-        &mut self,
-        samples: &[u64],
-        targets: &[usize],
-        layer: &LayerStrengths,
-    ) -> Result<(), Error> {
+    /// Refuses strengths that 16 bits cannot hold.
+    pub(crate) fn check(layer: &LayerStrengths) -> Result<(), Error> {
         let fits = |score: &&f32| !score.is_finite() || f16::from_f32(**score).is_finite();
-        if let Some(large) = layer.scores.iter().find(|score| !fits(score)) {
-            return Err(Error::Parameter {
+        match layer.scores.iter().find(|score| !fits(score)) {
+            None => Ok(()),
+            Some(large) => Err(Error::Parameter {
                 name: "vectors",
                 value: format!("{large} in layer {:?}", layer.layer),
                 expected: "16-bit numbers reach to 65504; normalise strengths (abs_norm)",
-            });
+            }),
         }
+    }
+
+    /// Adds samples.
+    pub(crate) fn add(&mut self, samples: &[u64], targets: &[usize], layer: &LayerStrengths) {
         self.samples.extend(samples);
         self.targets.extend(targets);
-        self.values
-            .extend(layer.scores.iter().map(|&score| f16::from_f32(score)));
-        Ok(())
+        let values = layer.scores.iter().map(|&score| f16::from_f32(score));
+        self.values.extend(values);
     }
 
     /// Returns a table: `layer`, `mode`, `sample`, `target` and `values`, a list of a fixed size.
-    pub(crate) fn encode(&self) -> Result<Vec<u8>, String> {
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, Error> {
         let rows = self.samples.len();
         let repeated = |text: &str| -> ArrayRef {
             Arc::new(StringArray::from_iter_values((0..rows).map(|_| text)))
@@ -88,7 +87,7 @@ impl ConceptVectors {
         let field = Arc::new(Field::new("item", DataType::Float16, false));
         let values = Arc::new(Float16Array::from_iter_values(self.values.iter().copied()));
         let values = FixedSizeListArray::try_new(field, self.concepts as i32, values, None);
-        let values = values.map_err(|error| error.to_string())?;
+        let values = values.map_err(|error| Error::Encode(error.to_string()))?;
         let targets = self.targets.iter().map(|&target| Some(target as u32));
         table::encode(vec![
             ("layer", repeated(&self.layer)),

@@ -34,7 +34,7 @@ impl References {
     /// class, named after what scores are. A `/` in a layer's name becomes a dot.
     ///
     /// # Errors
-    /// [`Error::Merge`] for layers that get the same name, and for concepts with fewer samples than
+    /// [`Error::Export`] for layers that get the same name, and for concepts with fewer samples than
     /// others of their layer, for which that format has no place; [`Error::File`].
     pub fn write_zennit_crp(
         &self,
@@ -45,7 +45,7 @@ impl References {
         let mut names: BTreeMap<String, &str> = BTreeMap::new();
         for layer in self.layers() {
             if let Some(other) = names.insert(file_name(layer), layer) {
-                return Err(Error::Merge(format!(
+                return Err(Error::Export(format!(
                     "layers {other:?} and {layer:?} would be the same files of zennit-crp"
                 )));
             }
@@ -174,7 +174,7 @@ fn write_lists(
 ) -> Result<(), Error> {
     let ranks = lists.first().map_or(0, Vec::len);
     if let Some(other) = lists.iter().position(|list| list.len() != ranks) {
-        return Err(Error::Merge(format!(
+        return Err(Error::Export(format!(
             "concept {other} of layer {layer:?} has {} samples and concept 0 has {ranks}; zennit-crp \
              has no place for this",
             lists[other].len()
@@ -278,6 +278,7 @@ fn read_array<T: npyz::Deserialize>(
         .get(&name)?
         .ok_or_else(|| folder.damaged(&name, "it is missing"))?;
     let read = || -> std::io::Result<_> {
+        check_header(&content)?;
         let file = NpyFile::new(&content[..])?;
         if file.order() != Order::C {
             return Err(std::io::Error::other("its order is not that of C"));
@@ -286,8 +287,8 @@ fn read_array<T: npyz::Deserialize>(
         let count = shape
             .iter()
             .try_fold(1u64, |count, &size| count.checked_mul(size));
-        if count.is_none_or(|count| count > content.len() as u64) {
-            return Err(std::io::Error::other("it is shorter than its shape says"));
+        if count.is_none_or(|count| count == 0 || count > content.len() as u64) {
+            return Err(std::io::Error::other("its shape does not fit its length"));
         }
         Ok((
             shape,
@@ -297,3 +298,38 @@ fn read_array<T: npyz::Deserialize>(
     };
     read().map_err(|error| folder.damaged(&name, &error.to_string()))
 }
+
+/// Refuses headers that NumPy does not write for such arrays: the reader takes time and memory for what
+/// a header may say.
+fn check_header(content: &[u8]) -> std::io::Result<()> {
+    let header = content
+        .get(..LONGEST_HEADER.min(content.len()))
+        .unwrap_or_default();
+    let end = header
+        .iter()
+        .position(|&byte| byte == b'\n')
+        .unwrap_or(header.len());
+    let length = header
+        .get(8..10)
+        .map_or(0, |two| usize::from(two[0]) | usize::from(two[1]) << 8);
+    let brackets = header[..end]
+        .iter()
+        .filter(|byte| b"([{".contains(byte))
+        .count();
+    let digits = header[..end]
+        .split(|byte| !byte.is_ascii_digit())
+        .map(<[u8]>::len)
+        .max();
+    // Two numbers below 10^9 have a product.
+    let plain = length <= LONGEST_HEADER && brackets <= 2 && digits.is_none_or(|most| most <= 9);
+    let version = header.starts_with(b"\x93NUMPY\x01\x00");
+    if version && plain {
+        return Ok(());
+    }
+    Err(std::io::Error::other(
+        "it is no array as zennit-crp writes them",
+    ))
+}
+
+/// The longest header that is read, in bytes; NumPy's have 128.
+const LONGEST_HEADER: usize = 1024;

@@ -21,7 +21,7 @@ fn a_direction_is_that_in_which_examples_differ() {
     let mut search = DirectionSearch::new(&layer);
     search.add(&model, &x.clone(), false).unwrap();
     assert!(
-        matches!(search.find(), Err(attr_index::Error::Merge(_))),
+        matches!(search.find(), Err(attr_index::Error::Examples(_))),
         "one kind of examples"
     );
     // Two batches of one kind.
@@ -46,7 +46,7 @@ fn a_direction_is_that_in_which_examples_differ() {
     same.add(&model, &x.clone(), false).unwrap();
     same.add(&model, &x.clone(), true).unwrap();
     assert!(
-        matches!(same.find(), Err(attr_index::Error::Merge(_))),
+        matches!(same.find(), Err(attr_index::Error::Examples(_))),
         "no difference"
     );
     let unknown = DirectionSearch::new("fc9").add(&model, &x, true);

@@ -64,7 +64,7 @@ fn add(writer: &mut ShardWriter, count: usize) {
         };
         let samples: Vec<Sample> = strengths.samples().iter().map(sample).collect();
         let skipped = range.contains(&BROKEN).then(|| Skipped {
-            sample: BROKEN,
+            number: BROKEN,
             name: "a scene".into(),
             reason: "it is broken".into(),
         });
@@ -161,7 +161,7 @@ fn an_index_tells_what_was_measured() {
     let skipped = index.skipped().unwrap();
     assert_eq!(skipped.len(), 1);
     assert_eq!(
-        (skipped[0].sample, &skipped[0].reason[..]),
+        (skipped[0].number, &skipped[0].reason[..]),
         (BROKEN, "it is broken")
     );
     let samples = index.samples().unwrap();
@@ -226,8 +226,8 @@ fn an_interrupted_shard_goes_on_at_its_checkpoint() {
             "stopped after {batches} batches"
         );
         let left = std::fs::read_dir(shard_folder(&index, 0)).unwrap().count();
-        // shard.json, four tables, and vectors of two layers and modes at four checkpoints.
-        assert_eq!(left, 1 + 4 + 4 * 4, "stopped after {batches} batches");
+        // The lock, shard.json, tables, and vectors of two layers and modes at four checkpoints.
+        assert_eq!(left, 2 + 4 + 4 * 4, "stopped after {batches} batches");
     }
 }
 
@@ -309,7 +309,7 @@ fn what_does_not_belong_together_is_refused() {
         index.status().unwrap(),
         [ShardStatus::Foreign, ShardStatus::Missing]
     );
-    assert!(matches!(index.shard(0), Err(Error::Damaged { .. })));
+    assert!(matches!(index.shard(0), Err(Error::OtherRun { .. })));
     assert!(matches!(
         index.shard(2),
         Err(Error::Shard {
@@ -321,22 +321,8 @@ fn what_does_not_belong_together_is_refused() {
     // Two processes at one shard.
     let writer = index.shard(1).unwrap().unwrap();
     assert!(matches!(index.shard(1), Err(Error::Busy { .. })));
-    let mut writer = {
-        drop(writer);
-        index.shard(1).unwrap().unwrap()
-    };
-    let strengths = &batches()[0];
-    let early = writer.add(0..8, Some(strengths), [], []);
-    assert!(matches!(early, Err(Error::Merge(_))), "not the next batch");
-    let strange = writer.add(32..40, Some(strengths), [], []);
-    assert!(
-        matches!(strange, Err(Error::Merge(_))),
-        "samples of another batch"
-    );
-    assert!(
-        matches!(writer.finish(), Err(Error::Merge(_))),
-        "batches are missing"
-    );
+    drop(writer);
+    assert!(index.shard(1).unwrap().is_some());
 
     let path = folder.path().join("c");
     std::fs::create_dir(&path).unwrap();
@@ -358,6 +344,10 @@ fn what_does_not_belong_together_is_refused() {
             ..described(1)
         },
         RunInfo {
+            shards: 100_001,
+            ..described(1)
+        },
+        RunInfo {
             batch: 0,
             ..described(1)
         },
@@ -373,6 +363,204 @@ fn what_does_not_belong_together_is_refused() {
         let created = Index::create(folder.path().join("d"), &wrong);
         assert!(matches!(created, Err(Error::Parameter { .. })), "{wrong:?}");
     }
+}
+
+#[test]
+fn a_shard_takes_its_next_batch_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::create(folder.path(), &described(2)).unwrap();
+    let mut writer = index.shard(1).unwrap().unwrap();
+    assert_eq!((writer.samples(), writer.remaining()), (32..64, 32..64));
+    let one = |number| Skipped {
+        number,
+        name: String::new(),
+        reason: String::new(),
+    };
+    let name = |number| Sample {
+        number,
+        name: String::new(),
+        label: None,
+    };
+    let (own, other) = (&batches()[4], &batches()[0]);
+    let (model, images, labels) = scenes();
+    let turned = ReferenceSearch::new(epsilon_plus_flat(), ["logits", "conv2"]);
+    let rows: Vec<u64> = (32..40).collect();
+    let own_labels = labels[32..40].to_vec();
+    let turned = turned.measure(&model, &images.narrow(0, 32, 8), &rows, own_labels);
+    let turned = turned.unwrap();
+    let range = 32..40_u64;
+    let cases = [
+        (0..8, Some(other), vec![], vec![], "instead of 32..40"),
+        (
+            range.clone(),
+            Some(other),
+            vec![],
+            vec![],
+            "not one of 32..40",
+        ),
+        (
+            range.clone(),
+            Some(own),
+            vec![name(3)],
+            vec![],
+            "sample 3 is not",
+        ),
+        (range.clone(), Some(own), vec![], vec![one(33)], "once more"),
+        (
+            range.clone(),
+            None,
+            vec![],
+            vec![one(33)],
+            "sample 32 was neither",
+        ),
+        (
+            range.clone(),
+            None,
+            vec![],
+            vec![one(33), one(33)],
+            "once more",
+        ),
+        (
+            range.clone(),
+            Some(&turned),
+            vec![],
+            vec![],
+            "conv2, logits, in this order",
+        ),
+    ];
+    for (batch, strengths, samples, skipped, expected) in cases {
+        match writer.add(batch, strengths, samples, skipped) {
+            Err(Error::Batch(reason)) => assert!(reason.contains(expected), "{reason}"),
+            other => panic!("{expected}: {other:?}"),
+        }
+    }
+    assert_eq!(writer.remaining(), 32..64, "nothing was added");
+    assert!(
+        matches!(writer.finish(), Err(Error::Batch(_))),
+        "batches are missing"
+    );
+}
+
+#[test]
+fn a_state_that_does_not_fit_is_damage() {
+    type Change = (&'static str, serde_json::Value);
+    let changes: [Change; 6] = [
+        ("first", 5.into()),
+        ("next", 100.into()),
+        ("next", 33.into()),
+        ("skipped", 100.into()),
+        ("skipped", 2.into()),
+        (
+            "files",
+            serde_json::json!({"../../../precious.txt": {"bytes": 4, "sha256": ""}}),
+        ),
+    ];
+    let precious = |folder: &Path| folder.join("precious.txt");
+    for (name, value) in changes {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(precious(folder.path()), "gold").unwrap();
+        let index = Index::create(folder.path().join("index"), &described(2)).unwrap();
+        (0..2).for_each(|shard| write(&index, shard));
+        let path = shard_folder(&index, 0).join("shard.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut state: serde_json::Value = serde_json::from_str(&text).unwrap();
+        match state[name].as_object_mut() {
+            Some(own) => own.extend(value.as_object().unwrap().clone()),
+            None => state[name] = value.clone(),
+        }
+        std::fs::write(&path, state.to_string()).unwrap();
+        // Whether as many are skipped as are listed is seen when tables are read.
+        let found = index.merge().unwrap();
+        assert!(
+            matches!(found[0], ShardStatus::Damaged { .. }),
+            "{name} = {value}: {found:?}"
+        );
+        assert_eq!(index.merged().unwrap(), [1]);
+        write(&index, 0);
+        index.merge().unwrap();
+        assert!(tables(&index) == *expected(), "{name} = {value}");
+        assert_eq!(std::fs::read(precious(folder.path())).unwrap(), b"gold");
+    }
+    // The copy of another shard.
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::create(folder.path(), &described(2)).unwrap();
+    write(&index, 0);
+    std::fs::rename(shard_folder(&index, 0), shard_folder(&index, 1)).unwrap();
+    let status = index.status().unwrap();
+    assert!(matches!(&status[1], ShardStatus::Damaged { reason } if reason.contains("0..32")));
+}
+
+#[test]
+fn what_cannot_be_read_is_not_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::create(folder.path(), &described(1)).unwrap();
+    write(&index, 0);
+    let table = file(&shard_folder(&index, 0), "statistics");
+    std::fs::rename(&table, folder.path().join("kept")).unwrap();
+    std::fs::create_dir(&table).unwrap();
+    assert!(matches!(index.shard(0), Err(Error::File { .. })));
+    assert!(matches!(index.status(), Err(Error::File { .. })));
+    std::fs::remove_dir(&table).unwrap();
+    std::fs::rename(folder.path().join("kept"), &table).unwrap();
+    assert!(index.shard(0).unwrap().is_none(), "it is still done");
+}
+
+#[test]
+fn a_checkpoint_that_fails_forgets_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::create(folder.path(), &described(1)).unwrap();
+    let mut writer = index.shard(0).unwrap().unwrap().with_checkpoint(2 * BATCH);
+    add(&mut writer, 3);
+    // In the way of the next checkpoint's last table, so that all others are written.
+    let way = shard_folder(&index, 0).join("skipped-000000000032.parquet");
+    std::fs::create_dir(&way).unwrap();
+    let batch = &batches()[3];
+    let failed = writer.add(24..32, Some(batch), [], []);
+    assert!(matches!(failed, Err(Error::File { .. })));
+    let partial = ShardStatus::Partial {
+        done: 16,
+        samples: 64,
+    };
+    assert_eq!(index.status().unwrap(), [partial]);
+    std::fs::remove_dir(&way).unwrap();
+    add(&mut writer, usize::MAX);
+    writer.finish().unwrap();
+    index.merge().unwrap();
+    let found = tables(&index);
+    // Names of the batch that was added by hand are missing.
+    assert!(found[..2] == expected()[..2]);
+    let vectors = index.vectors("logits", Mode::Activation);
+    let rows: usize = vectors
+        .map(|vectors| vectors.unwrap().samples().len())
+        .sum();
+    assert_eq!(rows as u64, SAMPLES - 1);
+}
+
+#[test]
+fn the_status_of_a_shard_that_is_being_written_is_never_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::create(folder.path(), &described(1)).unwrap();
+    let mut writer = index.shard(0).unwrap().unwrap().with_checkpoint(BATCH);
+    std::thread::scope(|scope| {
+        let written = scope.spawn(move || {
+            add(&mut writer, usize::MAX);
+            writer.finish().unwrap();
+        });
+        let mut seen = 0;
+        while !written.is_finished() {
+            let status = index.status().unwrap();
+            assert!(
+                !matches!(status[0], ShardStatus::Damaged { .. }),
+                "{status:?}"
+            );
+            seen += 1;
+        }
+        assert!(seen > 0);
+    });
+    assert!(matches!(
+        index.status().unwrap()[0],
+        ShardStatus::Done { .. }
+    ));
 }
 
 #[test]

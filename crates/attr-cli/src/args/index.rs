@@ -32,8 +32,10 @@ pub struct DataArguments {
 /// by activation, with sums and means over all samples and each class.
 ///
 /// A data set can be split into shards that separate processes work on, on one machine or many; the
-/// numbers do not depend on how many. A process that was stopped goes on at its last checkpoint when
-/// it is started again, and has nothing to do for a shard that is done. `attrx crp merge` joins them.
+/// numbers do not depend on how many, nor on their order. (Other processors, numbers of threads, a
+/// --device or --memory may change last digits.) A process that was stopped goes on at its last
+/// checkpoint when it is started again, and has nothing to do for a shard that is done. `attrx crp
+/// merge` joins them.
 ///
 /// Example:
 ///
@@ -71,6 +73,11 @@ pub struct IndexArguments {
     #[arg(long, value_name = "[I]/N", default_value = "0/1")]
     pub shard: String,
 
+    /// How many seconds to wait for another process that writes this shard, such as one on a machine
+    /// that was lost, whose lock a network file system keeps for some minutes.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub wait: u64,
+
     /// How values at all positions of a channel become its strength.
     #[arg(long, value_enum, default_value_t = Reduction::Sum)]
     pub max_target: Reduction,
@@ -96,7 +103,8 @@ pub struct IndexArguments {
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub batch_size: u64,
 
-    /// After how many samples what was found is written.
+    /// After how many samples what was found is written. With --vectors, each time in files of their
+    /// own.
     #[arg(long, value_name = "N", default_value_t = 500)]
     pub checkpoint: u64,
 
@@ -104,7 +112,7 @@ pub struct IndexArguments {
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 
-    /// Memory for activations, relevance and tables, in MiB, as for `attrx explain`.
+    /// Memory for activations and relevance, in MiB, as for `attrx explain`; tables come on top.
     #[arg(long, value_name = "MIB")]
     pub memory: Option<usize>,
 

@@ -1,8 +1,7 @@
 //! `attrx crp index`: measures one shard of a data set.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use attr_core::{Progress, Run, Target, Traced, Values};
 use attr_data::{Batch, read_ahead};
@@ -25,6 +24,7 @@ struct Summary {
     shard: u64,
     shards: u64,
     samples: u64,
+    /// By this process, with those that it skipped.
     measured: u64,
     skipped: u64,
     time: f64,
@@ -84,39 +84,40 @@ pub fn run(arguments: &IndexArguments) -> Result<(), Error> {
         )
     };
     let index = Index::create(&arguments.out, &description)?;
-    let writer = index.shard(shard)?;
     let started = Instant::now();
-    let mut measured = (0, 0);
-    if let Some(writer) = writer {
-        let writer = writer.with_checkpoint(arguments.checkpoint);
-        let bar = Bar::new(arguments.model.quiet);
-        let remaining = writer
-            .batches()
-            .map(|batch| batch.end - batch.start)
-            .sum::<u64>();
-        bar.start(remaining as usize);
-        let work = Work {
-            arguments,
-            source: &source,
-            shape,
-            opened: &opened,
-            model: &model,
-            search: &search,
-            targets,
-        };
-        measured = work.measure(writer, &bar)?;
-        bar.finish();
-    }
-    let ShardStatus::Done { samples, skipped } = index.shard_status(shard)? else {
+    let (mut measured, status) = (0, index.shard_status(shard)?);
+    let status = match taken_up(&index, shard, arguments.wait)? {
+        None => status,
+        Some(writer) => {
+            let writer = writer.with_checkpoint(arguments.checkpoint);
+            let bar = Bar::new(arguments.model.quiet);
+            let remaining = writer.remaining();
+            measured = remaining.end - remaining.start;
+            bar.start(measured as usize);
+            let work = Work {
+                arguments,
+                source: &source,
+                shape,
+                opened: &opened,
+                model: &model,
+                search: &search,
+                targets,
+            };
+            let status = work.measure(writer, &bar)?;
+            bar.finish();
+            status
+        }
+    };
+    let ShardStatus::Done { samples, skipped } = status else {
         return Err(Error::other(
-            "the shard was changed by another process; run it again",
+            "another process has just finished this shard; run it again",
         ));
     };
     let summary = Summary {
         shard,
         shards,
         samples,
-        measured: measured.0,
+        measured,
         skipped,
         time: started.elapsed().as_secs_f64(),
     };
@@ -127,6 +128,19 @@ pub fn run(arguments: &IndexArguments) -> Result<(), Error> {
         return Ok(());
     }
     print(&said(&summary))
+}
+
+/// Takes up a shard, after waiting for another process that writes it.
+fn taken_up(index: &Index, shard: u64, wait: u64) -> Result<Option<ShardWriter>, Error> {
+    let begun = Instant::now();
+    loop {
+        match index.shard(shard) {
+            Err(attr_index::Error::Busy { .. }) if begun.elapsed().as_secs() < wait => {
+                std::thread::sleep(Duration::from_millis(500));
+            }
+            other => return Ok(other?),
+        }
+    }
 }
 
 /// What is printed about a shard.
@@ -141,12 +155,12 @@ fn said(summary: &Summary) -> String {
     } = summary;
     let skipped = match skipped {
         0 => String::new(),
-        n => format!(", {n} skipped (skipped.parquet says why)"),
+        n => format!(", {n} skipped (skipped.parquet says why, once shards are merged)"),
     };
     let rate = *measured as f64 / time.max(1e-9);
     let work = match measured {
         0 => "nothing was left to do".into(),
-        n => format!("{n} measured in {time:.1} s, {rate:.1} per second"),
+        n => format!("{n} in {time:.1} s, {rate:.1} per second"),
     };
     format!("shard {shard} of {shards} is done: {samples} samples{skipped}; {work}\n")
 }
@@ -164,65 +178,54 @@ struct Work<'a, C> {
 }
 
 impl<C: attr_core::walk::Composite> Work<'_, C> {
-    /// Measures what is left of a shard; returns the number of samples measured and skipped.
-    fn measure(&self, writer: ShardWriter, bar: &Bar) -> Result<(u64, u64), Error> {
+    /// Measures what is left of a shard.
+    fn measure(&self, mut writer: ShardWriter, bar: &Bar) -> Result<ShardStatus, Error> {
         let batches = writer.batches();
-        let writer = RefCell::new(writer);
-        let mut counts = (0, 0);
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let prepare = |sample: &attr_data::Sample| self.prepare(sample);
         let budget = memory::budget(self.arguments.memory, self.model);
-        read_ahead(
-            &self.source.data,
-            batches,
-            threads,
-            prepare,
-            |batch: Batch<Row>| {
-                let skipped = batch.skipped.into_iter().map(|one| Skipped {
-                    sample: one.number,
-                    name: one.name,
-                    reason: one.reason,
+        let data = &self.source.data;
+        read_ahead(data, batches, threads, prepare, |batch: Batch<Row>| {
+            let skipped = batch.skipped.into_iter().map(|one| Skipped {
+                number: one.number,
+                name: one.name,
+                reason: one.reason,
+            });
+            let skipped: Vec<Skipped> = skipped.collect();
+            let (mut arrays, mut samples) = (Vec::new(), Vec::new());
+            for row in batch.rows {
+                arrays.push(row.item.array);
+                samples.push(Sample {
+                    number: row.number,
+                    name: row.name,
+                    label: row.label,
                 });
-                let skipped: Vec<Skipped> = skipped.collect();
-                let (mut arrays, mut samples) = (Vec::new(), Vec::new());
-                for row in batch.rows {
-                    arrays.push(row.item.array);
-                    samples.push(Sample {
-                        number: row.number,
-                        name: row.name,
-                        label: row.label,
-                    });
-                }
-                counts.0 += arrays.len() as u64;
-                counts.1 += skipped.len() as u64;
-                let strengths = if arrays.is_empty() {
-                    None
-                } else {
-                    let value = self.source.upload(arrays, &self.opened.device)?;
-                    let values = Values::new(vec![value], vec![true]);
-                    let numbers: Vec<u64> = samples.iter().map(|sample| sample.number).collect();
-                    let labels = samples
-                        .iter()
-                        .map(|sample| sample.label.unwrap_or_default());
-                    let target = match self.targets {
-                        Targets::Labels(_) => Target::Classes(labels.collect()),
-                        Targets::Predicted => Target::Predicted,
-                        Targets::Class(class) => Target::Class(class),
-                    };
-                    let run = Run::new().with_budget(budget);
-                    Some(
-                        self.search
-                            .measure_with(self.model, &values, &numbers, target, &run)?,
-                    )
+            }
+            let strengths = if arrays.is_empty() {
+                None
+            } else {
+                let value = self.source.upload(arrays, &self.opened.device)?;
+                let values = Values::new(vec![value], vec![true]);
+                let numbers: Vec<u64> = samples.iter().map(|sample| sample.number).collect();
+                let labels = samples
+                    .iter()
+                    .map(|sample| sample.label.unwrap_or_default());
+                let target = match self.targets {
+                    Targets::Labels(_) => Target::Classes(labels.collect()),
+                    Targets::Predicted => Target::Predicted,
+                    Targets::Class(class) => Target::Class(class),
                 };
-                bar.advance((batch.range.end - batch.range.start) as usize);
-                let mut writer = writer.borrow_mut();
-                writer.add(batch.range, strengths.as_ref(), samples, skipped)?;
-                Ok::<(), Error>(())
-            },
-        )?;
-        writer.into_inner().finish()?;
-        Ok(counts)
+                let run = Run::new().with_budget(budget);
+                Some(
+                    self.search
+                        .measure_with(self.model, &values, &numbers, target, &run)?,
+                )
+            };
+            bar.advance((batch.range.end - batch.range.start) as usize);
+            writer.add(batch.range, strengths.as_ref(), samples, skipped)?;
+            Ok::<(), Error>(())
+        })?;
+        Ok(writer.finish()?)
     }
 
     /// Turns a sample into a row with a class, or says why it is left out.

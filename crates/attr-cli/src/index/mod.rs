@@ -39,9 +39,9 @@ pub fn merge(arguments: &MergeArguments) -> Result<(), Error> {
     if arguments.quiet {
         return Ok(());
     }
-    let merged = index.merged()?.len();
-    let all = index.run().shards;
-    print(&match all - merged as u64 {
+    let done = |status: &&ShardStatus| matches!(status, ShardStatus::Done { .. });
+    let (merged, all) = (found.iter().filter(done).count(), found.len());
+    print(&match all - merged {
         0 => format!("merged all {all} shards\n"),
         missing => format!(
             "merged {merged} of {all} shards; `attrx crp status` says what the other {missing} \
