@@ -6,10 +6,10 @@ use clap::Args;
 
 use super::ModelArguments;
 
-/// Finds the direction in which a concept moves the activations of a layer, from samples with it and
-/// samples without it: the difference of their mean activations by channel. Samples should differ in
-/// the concept alone, such as pictures into which an artefact was pasted, and the same pictures without
-/// it.
+/// Finds the direction of a concept in a layer, from samples with it and samples without it.
+///
+/// It is the difference of their mean activations by channel. Samples should differ in the concept
+/// alone, such as pictures into which an artefact was pasted, and the same pictures without it.
 ///
 /// Example:
 ///
@@ -42,9 +42,11 @@ pub struct DirectionArguments {
     pub out: PathBuf,
 }
 
-/// Writes the model without a concept: the component of a layer's activations along the concept's
-/// direction becomes the same everywhere, that of samples without the concept (projective Class
-/// Artifact Compensation). Measure the model again; some of what it knew may be lost, too.
+/// Writes the model without a concept.
+///
+/// The component of a layer's activations along the concept's direction becomes the same everywhere,
+/// that of samples without the concept (projective Class Artifact Compensation). Measure the model
+/// again; some of what it knew may be lost, too.
 ///
 /// Example:
 ///

@@ -28,8 +28,10 @@ pub struct DataArguments {
     pub label_column: String,
 }
 
-/// Finds the samples of a data set in which each channel of some layers is strongest, by relevance and
-/// by activation, with sums and means over all samples and each class.
+/// Finds the samples of a data set in which each channel of some layers is strongest.
+///
+/// Strength is measured by relevance and by activation; there are sums over all samples and each class,
+/// too.
 ///
 /// A data set can be split into shards that separate processes work on, on one machine or many; the
 /// numbers do not depend on how many, nor on their order. (Other processors, numbers of threads, a
@@ -90,8 +92,8 @@ pub struct IndexArguments {
     #[arg(long, value_name = "N", default_value_t = 40)]
     pub sample_size: usize,
 
-    /// Whether samples are ranked and summed up in each class, too; this takes as much memory again
-    /// for each class.
+    /// Whether samples are ranked and summed up in each class, too; tables take as much memory again
+    /// for each class. Tables above 1 GiB, or --memory, are refused.
     #[arg(long, value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set)]
     pub each_target: bool,
 
@@ -210,6 +212,10 @@ pub struct ShowArguments {
     /// How samples are drawn.
     #[arg(long, value_enum, default_value_t = Look::Opaque)]
     pub view: Look,
+
+    /// Draws what the channel's strongest neuron sees, instead of all of its neurons.
+    #[arg(long)]
+    pub receptive_field: bool,
 
     /// The model of the index.
     #[arg(long, value_name = "M.onnx")]

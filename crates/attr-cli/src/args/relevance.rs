@@ -86,8 +86,10 @@ pub struct RelevanceArguments {
     pub memory: Option<usize>,
 }
 
-/// Computes one map for each condition: relevance flows back as with lrp, but at the condition's
-/// layers only that of its channels flows on. Transformers need --set composite=auto or attnlrp.
+/// Computes a map for each condition: what some channels of hidden layers look at.
+///
+/// Relevance flows back as with lrp, but at the condition's layers only that of its channels flows on.
+/// Transformers need --set composite=auto or attnlrp.
 ///
 /// A condition is LAYER=CHANNELS, with layers named as in `attrx layers` and separated by
 /// semicolons: `conv3=50,51;conv1=3`. A neuron is CHANNEL:Y:X. LAYER= lets nothing through.
@@ -139,8 +141,9 @@ pub struct ConditionalArguments {
     pub image: Option<PathBuf>,
 }
 
-/// Ranks the channels of a layer by how much they contribute to a prediction. A channel's share is
-/// its relevance as a fraction of the sum of all channels' absolute relevance.
+/// Ranks the channels of a layer by how much they contribute to a prediction.
+///
+/// A channel's share is its relevance as a fraction of the sum of all channels' absolute relevance.
 ///
 /// Example:
 ///
@@ -172,8 +175,9 @@ pub struct ConceptsArguments {
     pub json: bool,
 }
 
-/// Shows which concepts a prediction rests on, and which concepts of earlier layers those rest on in
-/// turn. Explains the first row.
+/// Shows which concepts a prediction rests on, and what those rest on in turn.
+///
+/// Explains the first row.
 ///
 /// Example:
 ///

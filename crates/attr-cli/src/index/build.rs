@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use attr_core::walk::GradientEverywhere;
 use attr_core::{Progress, Run, Target, Traced, Values};
 use attr_data::{Batch, read_ahead};
 use attr_index::{
-    Index, MaxTarget, ReferenceSearch, RunInfo, Sample, ShardStatus, ShardWriter, Skipped,
+    Index, MaxTarget, Reference, ReferenceSearch, RunInfo, Sample, ShardStatus, ShardWriter,
+    Skipped,
 };
+use attr_lrp_crp::channel_dim;
 use glob::Pattern;
 use serde::Serialize;
 
@@ -62,6 +65,8 @@ pub fn run(arguments: &IndexArguments) -> Result<(), Error> {
         source.data.has_labels(),
         classes,
     )?;
+
+    check_tables(arguments, &model, &example, &layers, classes)?;
 
     let search = ReferenceSearch::new(composite, layers)
         .with_max_target(match arguments.max_target {
@@ -284,6 +289,42 @@ impl Targets {
             Self::Class(class) => class.to_string(),
         }
     }
+}
+
+/// Refuses tables that would take more memory than allowed.
+fn check_tables(
+    arguments: &IndexArguments,
+    model: &Traced,
+    example: &Values,
+    layers: &[String],
+    classes: usize,
+) -> Result<(), Error> {
+    let names: Vec<&str> = layers.iter().map(String::as_str).collect();
+    let plan = model.plan(&GradientEverywhere, example)?;
+    let mut concepts = 0;
+    for (name, value) in names.iter().zip(model.activations(example, &names)?) {
+        let shape = value.shape();
+        let dim = channel_dim(plan.node(name)?, shape.len());
+        concepts += shape.get(dim).copied().unwrap_or(1);
+    }
+    let lists = if arguments.each_target {
+        1 + classes
+    } else {
+        1
+    };
+    // Both modes; a list has room for the next power of two.
+    let size = arguments.sample_size.checked_next_power_of_two();
+    let each = size_of::<Reference>() as f64 * size.unwrap_or(usize::MAX) as f64;
+    let allowed = arguments.memory.unwrap_or(1024);
+    let needed = ((2 * concepts * lists) as f64 * each / f64::from(1 << 20)).ceil();
+    if needed <= allowed as f64 {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "the tables of {concepts} channels may take {needed} MiB, more than the {allowed} MiB allowed; \
+         use --each-target false, fewer --layers or a smaller --sample-size, or allow it with --memory \
+         {needed}"
+    )))
 }
 
 /// What decides the results beside what every index has.

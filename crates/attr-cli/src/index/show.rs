@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use attr_core::{Target, Traced, Values};
 use attr_index::{Index, Mode, References, Sample, Statistics};
-use attr_lrp_crp::{Concepts, Condition, Crp, LrpConfig, Mixed};
+use attr_lrp_crp::{Concepts, Condition, Crp, LrpConfig, Mixed, channel_dim};
 use attr_viz::{Drawing, Map, Opaque, Panel, Picture, Style, View};
 use serde::Serialize;
 
@@ -172,6 +172,7 @@ struct Draw<'a> {
     composite: Mixed,
     layer: &'a str,
     mode: ModeName,
+    receptive_field: bool,
 }
 
 impl<'a> Draw<'a> {
@@ -236,6 +237,7 @@ impl<'a> Draw<'a> {
             composite: config.composite()?,
             layer: &arguments.layer,
             mode: arguments.mode,
+            receptive_field: arguments.receptive_field,
         })
     }
 
@@ -295,7 +297,13 @@ impl<'a> Draw<'a> {
 
     /// Where a channel sees what it sees: its relevance for the class, or from its activation.
     fn map(&self, values: &Values, concept: usize, reference: &Named<'_>) -> Result<Map, Error> {
-        let condition = Condition::at(self.layer, Concepts::from([concept]));
+        let concepts = if self.receptive_field {
+            let strongest = self.neuron(values, concept, reference.neuron)?;
+            Concepts::Neurons(vec![strongest])
+        } else {
+            Concepts::from([concept])
+        };
+        let condition = Condition::at(self.layer, concepts);
         let mut crp = Crp::new(self.composite.clone()).with_condition(condition);
         let target = match (self.mode, reference.target) {
             (ModeName::Relevance, Some(target)) => Target::Class(target),
@@ -309,5 +317,24 @@ impl<'a> Draw<'a> {
         let map = map.ok_or_else(|| Error::input("--image: the input gets no relevance"))?;
         let (map, _) = picture::channels_first(&map)?;
         Ok(Map::from_value(&map, 0)?)
+    }
+
+    /// The index of a channel's neuron in the layer's output, from its place among all positions.
+    fn neuron(&self, values: &Values, channel: usize, place: usize) -> Result<Vec<usize>, Error> {
+        let found = self.model.activations(values, &[self.layer])?;
+        let shape = found.first().map(|value| value.shape()).unwrap_or_default();
+        let plan = self.model.plan(&self.composite, values)?;
+        let dim = channel_dim(plan.node(self.layer)?, shape.len());
+        let mut index = vec![0; shape.len()];
+        let mut rest = place;
+        for at in (1..shape.len()).rev() {
+            if at == dim {
+                index[at] = channel;
+            } else {
+                index[at] = rest % shape[at];
+                rest /= shape[at];
+            }
+        }
+        Ok(index.split_off(1))
     }
 }

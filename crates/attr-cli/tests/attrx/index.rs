@@ -130,7 +130,14 @@ fn shards_are_measured_merged_shown_and_exported() {
         &labels,
     ];
     for view in ["opaque", "crop", "heatmap", "sample"] {
-        let view = ["--view", view, "--image", &picture, "--quiet"];
+        let view = [
+            "--view",
+            view,
+            "--image",
+            &picture,
+            "--quiet",
+            "--receptive-field",
+        ];
         assert_eq!(succeeds(&[&show[..], &draw, &view].concat()), "");
         let image = std::fs::read(&picture).unwrap();
         assert_eq!(&image[1..4], b"PNG");
@@ -258,6 +265,17 @@ fn bad_arguments_leave_nothing_behind() {
         (
             vec!["--data", &images, "--layers", "conv2", "--shard", "3/3"],
             "from 0 to 2",
+        ),
+        (
+            vec![
+                "--data",
+                &images,
+                "--layers",
+                "conv2",
+                "--sample-size",
+                "10000000",
+            ],
+            "32 channels may take",
         ),
         (
             vec![
