@@ -28,6 +28,7 @@ pub fn run(arguments: &CrpArguments) -> Result<(), Error> {
         CrpCommand::Merge(arguments) => index::merge(arguments),
         CrpCommand::Status(arguments) => index::status(arguments),
         CrpCommand::Show(arguments) => index::show(arguments),
+        CrpCommand::Compare(arguments) => index::compare(arguments),
         CrpCommand::Export(arguments) => index::export(arguments),
         CrpCommand::Direction(arguments) => direction::find(arguments),
         CrpCommand::Remove(arguments) => direction::remove(arguments),

@@ -15,6 +15,9 @@ pub enum Error {
     /// A batch that does not belong to a shard now.
     #[error("the batch cannot be added: {0}")]
     Batch(String),
+    /// Concepts that have no samples in common.
+    #[error("concepts cannot be compared: {0}")]
+    Compare(String),
     /// Examples that give no direction.
     #[error("there is no direction: {0}")]
     Examples(String),

@@ -242,6 +242,40 @@ pub struct ShowArguments {
     pub quiet: bool,
 }
 
+/// Finds, for each channel of a layer, the most similar channel of another layer or model.
+///
+/// Two channels are similar that are strong in the same samples: Pearson's correlation of their
+/// strengths. Both indexes must have been made with --vectors, from the same samples in the same order.
+///
+/// Example:
+///
+///   attrx crp compare old.index new.index --layer conv3 --other-layer conv3
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub struct CompareArguments {
+    /// The folder of an index.
+    pub index: PathBuf,
+
+    /// The folder of the other index; the same one to compare two layers of a model.
+    pub other: PathBuf,
+
+    /// The layer.
+    #[arg(long, value_name = "LAYER")]
+    pub layer: String,
+
+    /// The other index's layer. Default: the one of the same name.
+    #[arg(long, value_name = "LAYER")]
+    pub other_layer: Option<String>,
+
+    /// What strength is measured by.
+    #[arg(long, value_enum, default_value_t = ModeName::Activation)]
+    pub mode: ModeName,
+
+    /// Prints a JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// What strength is measured by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ModeName {
@@ -249,6 +283,15 @@ pub enum ModeName {
     Relevance,
     /// The channel's activation.
     Activation,
+}
+
+impl From<ModeName> for attr_index::Mode {
+    fn from(mode: ModeName) -> Self {
+        match mode {
+            ModeName::Relevance => Self::Relevance,
+            ModeName::Activation => Self::Activation,
+        }
+    }
 }
 
 /// How samples are drawn.

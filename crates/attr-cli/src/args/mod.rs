@@ -22,8 +22,8 @@ use clap::{Args, Parser, Subcommand};
 pub use direction::{DirectionArguments, RemoveArguments};
 pub use evaluation::{EvaluateArguments, GroundArguments, MetricsArguments, TuneArguments};
 pub use index::{
-    DataArguments, ExportArguments, IndexArguments, Look, MergeArguments, ModeName, Reduction,
-    ShowArguments, StatusArguments,
+    CompareArguments, DataArguments, ExportArguments, IndexArguments, Look, MergeArguments,
+    ModeName, Reduction, ShowArguments, StatusArguments,
 };
 pub use question::{ExplainArguments, QuestionArguments, ReportArguments};
 pub use relevance::{

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{
-    DirectionArguments, ExportArguments, IndexArguments, MergeArguments, ModelArguments,
-    RemoveArguments, ShowArguments, StatusArguments,
+    CompareArguments, DirectionArguments, ExportArguments, IndexArguments, MergeArguments,
+    ModelArguments, RemoveArguments, ShowArguments, StatusArguments,
 };
 
 /// Looks at layer-wise relevance propagation on a model: which rule each layer gets, and where
@@ -62,6 +62,7 @@ pub enum CrpCommand {
     Merge(MergeArguments),
     Status(StatusArguments),
     Show(Box<ShowArguments>),
+    Compare(CompareArguments),
     Export(ExportArguments),
     Direction(Box<DirectionArguments>),
     Remove(RemoveArguments),

@@ -2,16 +2,18 @@
 //!
 //! ```text
 //! build.rs   index: measures one shard
-//! show.rs    show: references, and pictures
+//! show.rs    show: references, and pictures   compare.rs  compare: two layers or models
 //! ```
 
 mod build;
+mod compare;
 mod show;
 
 use attr_index::{Index, ShardStatus};
 use serde::Serialize;
 
 pub use build::run as build;
+pub use compare::run as compare;
 pub use show::run as show;
 
 use crate::args::{ExportArguments, MergeArguments, StatusArguments};

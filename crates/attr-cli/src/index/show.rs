@@ -98,10 +98,7 @@ fn shown<'a>(
             references.layers().join(", ")
         )));
     }
-    let mode = match arguments.mode {
-        ModeName::Relevance => Mode::Relevance,
-        ModeName::Activation => Mode::Activation,
-    };
+    let mode = arguments.mode.into();
     if let Some(target) = arguments.target
         && !references.targets().contains(&target)
     {

@@ -551,3 +551,39 @@ fn a_concept_is_removed_from_a_model() {
     ];
     assert!(fails(&over).contains("overwrite"));
 }
+
+#[test]
+fn concepts_of_two_layers_are_compared() {
+    let bench = Bench::new();
+    let (with, without) = (bench.path("with"), bench.path("without"));
+    let scenes = scenes();
+    let layers = ["--layers", "conv2,logits", "--quiet", "--out"];
+    succeeds(&strings(
+        &scenes,
+        &[&layers[..], &[&with, "--vectors"]].concat(),
+    ));
+    succeeds(&strings(&scenes, &[&layers[..], &[&without]].concat()));
+    let compare = ["crp", "compare", &with, &with, "--layer"];
+    let same = json(&succeeds(&[&compare[..], &["logits", "--json"]].concat()));
+    assert_eq!(same["samples"], 64);
+    for (number, pair) in same["concepts"].as_array().unwrap().iter().enumerate() {
+        assert_eq!(
+            (&pair["concept"], &pair["other"]),
+            (&number.into(), &number.into())
+        );
+        assert!(pair["similarity"].as_f64().unwrap() > 0.999_999);
+    }
+    let other = ["conv2", "--other-layer", "logits", "--mode", "relevance"];
+    let said = succeeds(&[&compare[..], &other].concat());
+    assert_eq!(said.lines().count(), 33, "{said}");
+    for (arguments, expected) in [
+        ([&compare[..], &["conv9"]].concat(), "conv2, logits"),
+        (
+            vec!["crp", "compare", &with, &without, "--layer", "conv2"],
+            "--vectors",
+        ),
+    ] {
+        let error = fails(&arguments);
+        assert!(error.contains(expected), "{error}");
+    }
+}
