@@ -321,8 +321,7 @@ impl Index {
 
     /// The samples that are references of any concept, in the order of their numbers.
     pub fn samples(&self) -> Result<Vec<Sample>, Error> {
-        let samples = Samples::decode(&self.rows("samples")?)?;
-        Ok(samples.0.into_values().collect())
+        Ok(Samples::decode(&self.rows("samples")?)?.into_vec())
     }
 
     /// The samples that were left out.

@@ -1,6 +1,6 @@
 //! Who the samples of an index are, and which were left out.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_array::types::UInt64Type;
@@ -31,23 +31,39 @@ pub struct Skipped {
     pub reason: String,
 }
 
-/// Samples by their numbers.
+/// Samples in the order of their numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Samples(pub BTreeMap<u64, Sample>);
+pub(crate) struct Samples(Vec<Sample>);
 
 impl Samples {
+    /// Adds samples, which may be there already.
+    pub fn extend(&mut self, more: impl IntoIterator<Item = Sample>) {
+        let before = self.0.len();
+        self.0.extend(more);
+        if !self.0[before.saturating_sub(1)..].is_sorted_by(|a, b| a.number < b.number) {
+            self.0.sort_by_key(|sample| sample.number);
+            self.0.dedup_by_key(|sample| sample.number);
+        }
+    }
+
+    /// Forgets all but some.
+    pub fn retain(&mut self, kept: &BTreeSet<u64>) {
+        self.0.retain(|sample| kept.contains(&sample.number));
+        self.0.shrink_to_fit();
+    }
+
+    pub fn into_vec(self) -> Vec<Sample> {
+        self.0
+    }
+
     /// Returns a table: `sample`, `name` and `label`, which may be null.
     pub fn encode(&self) -> Result<Vec<u8>, Error> {
-        let all = self.0.values();
-        let names = all.clone().map(|one| one.name.as_str());
+        let all = self.0.iter();
+        let numbers = all.clone().map(|one| one.number);
         let labels = all.clone().map(|one| one.label);
+        let names = all.map(|one| one.name.as_str());
         table::encode(vec![
-            (
-                "sample",
-                Arc::new(UInt64Array::from_iter_values(
-                    all.clone().map(|one| one.number),
-                )),
-            ),
+            ("sample", Arc::new(UInt64Array::from_iter_values(numbers))),
             ("name", Arc::new(StringArray::from_iter_values(names))),
             ("label", table::small_numbers("label", labels)?),
         ])
@@ -56,18 +72,13 @@ impl Samples {
     pub fn decode(rows: &Rows) -> Result<Self, Error> {
         let names = rows.texts("name")?.into_iter().zip(rows.optional("label")?);
         let all = rows.numbers::<UInt64Type>("sample")?.into_iter().zip(names);
-        let sample = |(number, (name, label)): (u64, (&str, Option<usize>))| {
-            let name = name.to_string();
-            (
-                number,
-                Sample {
-                    number,
-                    name,
-                    label,
-                },
-            )
-        };
-        Ok(Self(all.map(sample).collect()))
+        let mut samples = Self::default();
+        samples.extend(all.map(|(number, (name, label))| Sample {
+            number,
+            name: name.into(),
+            label,
+        }));
+        Ok(samples)
     }
 }
 

@@ -191,8 +191,7 @@ impl Tables {
             self.references.add(strengths);
             self.statistics.add(strengths);
         }
-        let samples = samples.into_iter().map(|sample| (sample.number, sample));
-        self.samples.0.extend(samples);
+        self.samples.extend(samples);
         self.skipped.extend(skipped);
     }
 
@@ -200,7 +199,7 @@ impl Tables {
     pub fn merge(&mut self, other: Self) -> Result<(), Error> {
         self.references.merge(other.references)?;
         self.statistics.merge(&other.statistics)?;
-        self.samples.0.extend(other.samples.0);
+        self.samples.extend(other.samples.into_vec());
         self.skipped.extend(other.skipped);
         Ok(())
     }
@@ -210,7 +209,7 @@ impl Tables {
         let lists = self.references.lists();
         let numbers = lists.flat_map(|(_, _, list)| list.iter().map(|one| one.sample));
         let kept: BTreeSet<u64> = numbers.collect();
-        self.samples.0.retain(|number, _| kept.contains(number));
+        self.samples.retain(&kept);
     }
 
     /// The content of each file; with `exact` sums, to go on adding.
