@@ -5,9 +5,8 @@ use std::error::Error;
 use std::fs::File;
 use std::io::BufWriter;
 
-use attr::viz::{Drawing, Figure, Map, Panel, Picture, Style, View};
-use attr_examples::scenes::{self, Confounder, HELD_OUT, SIZE, Scene, Scenes, Shape};
-use burn::tensor::Device;
+use attr::viz::{Figure, Panel};
+use attr_examples::scenes::{self, Confounder, HELD_OUT, SIZE, Scenes, Shape};
 use npyz::{AutoSerialize, WriterBuilder};
 
 /// The number of scenes in the arrays, and of rows in the picture.
@@ -43,19 +42,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The scenes take turns, so a row of the panel has one of every class.
     let mut panel = Panel::new(Shape::ALL.map(Shape::name)).with_cell(128);
     for row in scenes.chunks_exact(Shape::ALL.len()).take(ROWS) {
-        panel.row("", row.iter().map(drawing).collect::<Result<_, _>>()?)?;
+        panel.row(
+            "",
+            row.iter().map(scenes::drawing).collect::<Result<_, _>>()?,
+        )?;
     }
     panel.save(scenes::asset("scenes.png"))?;
     println!("wrote {COUNT} scenes");
     Ok(())
-}
-
-/// Draws a scene.
-fn drawing(scene: &Scene) -> Result<Drawing, Box<dyn Error>> {
-    let image = scenes::images([scene], &Device::default()).into();
-    let picture = Picture::from_value(&image, 0, 0.0..1.0)?;
-    let map = Map::from_value(&image, 0)?;
-    Ok(View::Original.draw(&map, Some(&picture), &Style::default())?)
 }
 
 /// Writes a NumPy array.

@@ -1,7 +1,7 @@
 //! The samples of a data set as rows of the model's input.
 
 use attr_core::{Kind, Value};
-use attr_data::{Content, DataSet, Options, Sample};
+use attr_data::{Array, Content, DataSet, Elements, Options, Sample};
 use attr_onnx::Port;
 use attr_viz::Picture;
 use burn::tensor::Device;
@@ -10,7 +10,6 @@ use crate::args::{DataArguments, ModelArguments};
 use crate::error::Error;
 use crate::image::Preparation;
 use crate::input;
-use crate::npy::{Array, Elements};
 
 /// A data set for an input of the model.
 pub struct Source {
@@ -76,11 +75,7 @@ impl Source {
             Content::Array(array) => {
                 let mut shape = vec![1];
                 shape.extend(&array.shape);
-                let elements = match &array.elements {
-                    attr_data::Elements::Float(values) => Elements::Float(values.clone()),
-                    attr_data::Elements::Int(values) => Elements::Int(values.clone()),
-                    attr_data::Elements::Bool(values) => Elements::Bool(values.clone()),
-                };
+                let elements = array.elements.clone();
                 let array = Array { shape, elements };
                 self.check(&array)?;
                 Ok(Row {

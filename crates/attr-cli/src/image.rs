@@ -1,12 +1,12 @@
 //! Prepares images for an input of the model: `--size`, `--mean` and `--std`.
 
+use attr_data::{Array, Elements};
 use attr_onnx::{Port, PortDim};
 use attr_viz::Picture;
 
 use crate::args::ModelArguments;
 use crate::error::Error;
 use crate::input;
-use crate::npy::{Array, Elements};
 
 /// How an image becomes one row of an input.
 pub struct Preparation {

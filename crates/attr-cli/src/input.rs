@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use attr_core::{Kind, Value, Values};
+use attr_data::{Array, Elements};
 use attr_onnx::{Port, PortDim};
 use attr_viz::Picture;
 use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
@@ -10,7 +11,7 @@ use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 use crate::args::ModelArguments;
 use crate::error::Error;
 use crate::image::Preparation;
-use crate::npy::{self, Array, Elements};
+use crate::npy;
 
 /// The inputs in the model's order.
 pub struct Inputs {

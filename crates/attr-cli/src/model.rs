@@ -52,6 +52,5 @@ pub fn hash(path: &Path) -> Result<String, Error> {
     std::fs::File::open(path)
         .and_then(|mut file| std::io::copy(&mut file, &mut hasher))
         .map_err(|error| Error::input(format!("cannot read {}: {error}", path.display())))?;
-    let digest = hasher.finalize();
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:x}", hasher.finalize()))
 }

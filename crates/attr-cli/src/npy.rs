@@ -5,53 +5,11 @@ use std::io::{BufReader, Read, Write};
 use std::path::Path;
 
 use attr_core::Kind;
+use attr_data::{Array, Elements};
 use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder};
 use zip::ZipArchive;
 
 use crate::error::Error;
-
-/// An array with its shape and elements.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Array {
-    /// Its shape.
-    pub shape: Vec<usize>,
-    /// Its elements in row-major order.
-    pub elements: Elements,
-}
-
-/// An array's elements.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Elements {
-    /// From any float type.
-    Float(Vec<f32>),
-    /// From any integer type.
-    Int(Vec<i64>),
-    /// From booleans.
-    Bool(Vec<bool>),
-}
-
-impl Elements {
-    /// Converts the elements to floats.
-    pub fn into_floats(self) -> Vec<f32> {
-        match self {
-            Self::Float(values) => values,
-            Self::Int(values) => values.into_iter().map(|v| v as f32).collect(),
-            Self::Bool(values) => values.into_iter().map(|v| f32::from(u8::from(v))).collect(),
-        }
-    }
-
-    /// Returns the elements as integers, or none if one is a fraction.
-    pub fn to_ints(&self) -> Option<Vec<i64>> {
-        match self {
-            Self::Float(values) => {
-                let whole = |v: &f32| (*v == v.trunc() && v.abs() < 1e15).then_some(*v as i64);
-                values.iter().map(whole).collect()
-            }
-            Self::Int(values) => Some(values.clone()),
-            Self::Bool(values) => Some(values.iter().map(|&v| i64::from(v)).collect()),
-        }
-    }
-}
 
 /// The maximum number of elements of an array: 256 Mi, or 1 GiB of floats.
 const MOST_ELEMENTS: usize = 1 << 28;

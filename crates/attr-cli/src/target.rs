@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use attr_core::{Kind, Target};
+use attr_data::Array;
 
 use crate::error::Error;
-use crate::{input, npy::Array};
+use crate::input;
 
 /// Parses a target for an output of this shape.
 pub fn parse(text: Option<&str>, output: &[usize]) -> Result<Target, Error> {

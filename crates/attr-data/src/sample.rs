@@ -31,7 +31,7 @@ pub enum Content {
 /// An array with its shape and elements.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array {
-    /// Its shape, without the dimension of the samples.
+    /// Its shape; that of a sample has no dimension of the samples.
     pub shape: Vec<usize>,
     /// Its elements in row-major order.
     pub elements: Elements,
@@ -46,6 +46,29 @@ pub enum Elements {
     Int(Vec<i64>),
     /// From booleans.
     Bool(Vec<bool>),
+}
+
+impl Elements {
+    /// Converts the elements to floats.
+    pub fn into_floats(self) -> Vec<f32> {
+        match self {
+            Self::Float(values) => values,
+            Self::Int(values) => values.into_iter().map(|v| v as f32).collect(),
+            Self::Bool(values) => values.into_iter().map(|v| f32::from(u8::from(v))).collect(),
+        }
+    }
+
+    /// Returns the elements as integers, or none if one is a fraction.
+    pub fn to_ints(&self) -> Option<Vec<i64>> {
+        match self {
+            Self::Float(values) => {
+                let whole = |v: &f32| (*v == v.trunc() && v.abs() < 1e15).then_some(*v as i64);
+                values.iter().map(whole).collect()
+            }
+            Self::Int(values) => Some(values.clone()),
+            Self::Bool(values) => Some(values.iter().map(|&v| i64::from(v)).collect()),
+        }
+    }
 }
 
 /// A sample as its format reads it.

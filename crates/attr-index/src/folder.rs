@@ -214,8 +214,7 @@ pub fn unwritable(_: serde_json::Error) -> Error {
 
 /// A SHA-256 in hexadecimal digits.
 pub fn sha256(content: &[u8]) -> String {
-    let digest = Sha256::digest(content);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", Sha256::digest(content))
 }
 
 fn failed(path: &Path, source: std::io::Error) -> Error {

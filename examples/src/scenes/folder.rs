@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use attr::viz::{Map, Picture, Style, View};
+use attr::viz::{Drawing, Map, Picture, Style, View};
 use burn::tensor::Device;
 
 use super::{Confounder, Scene, Scenes, Shape};
@@ -23,13 +23,13 @@ pub fn write_folder(
     for number in 0..count {
         let scene = scenes.scene(number, confounder);
         let file = folder(scene.shape).join(format!("{number:08}.png"));
-        drawn(&scene)?.image().save(file)?;
+        drawing(&scene)?.image().save(file)?;
     }
     Ok(())
 }
 
 /// Draws a scene pixel by pixel.
-fn drawn(scene: &Scene) -> Result<attr::viz::Drawing, Box<dyn Error>> {
+pub fn drawing(scene: &Scene) -> Result<Drawing, Box<dyn Error>> {
     let image = super::images([scene], &Device::default()).into();
     let picture = Picture::from_value(&image, 0, 0.0..1.0)?;
     let map = Map::from_value(&image, 0)?;

@@ -14,7 +14,7 @@ mod net;
 mod paint;
 mod shape;
 
-pub use folder::write_folder;
+pub use folder::{drawing, write_folder};
 pub use net::ScenesNet;
 pub use paint::{Color, Texture};
 pub use shape::Shape;
