@@ -18,6 +18,9 @@ pub enum Error {
     /// Concepts that have no samples in common.
     #[error("concepts cannot be compared: {0}")]
     Compare(String),
+    /// Samples that cannot be sorted into groups.
+    #[error("samples cannot be grouped: {0}")]
+    Groups(String),
     /// Examples that give no direction.
     #[error("there is no direction: {0}")]
     Examples(String),

@@ -46,6 +46,12 @@ impl ConceptVectors {
         &self.values
     }
 
+    /// Each sample with its class and its strengths.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = ((&u64, &usize), &[f16])> {
+        let rows = self.samples.iter().zip(&self.targets);
+        rows.zip(self.values.chunks_exact(self.concepts.max(1)))
+    }
+
     pub(crate) fn new(layer: &LayerStrengths) -> Self {
         Self {
             layer: layer.layer.clone(),
