@@ -139,11 +139,19 @@ impl Source {
         )))
     }
 
+    /// The name of a sample.
+    pub fn name(&self, number: u64) -> Result<String, Error> {
+        Ok(self.sample(number)?.name)
+    }
+
+    fn sample(&self, number: u64) -> Result<Sample, Error> {
+        let sample = self.data.samples(number..number.saturating_add(1)).next();
+        Ok(sample.ok_or_else(|| Error::input(format!("there is no sample {number}")))??)
+    }
+
     /// One sample as a row.
     pub fn one(&self, number: u64) -> Result<Row, Error> {
-        let sample = self.data.samples(number..number.saturating_add(1)).next();
-        let sample =
-            sample.ok_or_else(|| Error::input(format!("there is no sample {number}")))??;
+        let sample = self.sample(number)?;
         let row = self.row(&sample);
         row.map_err(|why| Error::input(format!("{}: {why}", sample.name)))
     }

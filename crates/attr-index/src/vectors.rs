@@ -46,6 +46,19 @@ impl ConceptVectors {
         &self.values
     }
 
+    /// Leaves only the samples that were explained for one class.
+    pub fn of_target(&self, target: usize) -> Self {
+        let own = || self.rows().filter(|((_, own), _)| **own == target);
+        Self {
+            layer: self.layer.clone(),
+            mode: self.mode,
+            concepts: self.concepts,
+            samples: own().map(|((&sample, _), _)| sample).collect(),
+            targets: own().map(|_| target).collect(),
+            values: own().flat_map(|(_, values)| values).copied().collect(),
+        }
+    }
+
     /// Each sample with its class and its strengths.
     pub(crate) fn rows(&self) -> impl Iterator<Item = ((&u64, &usize), &[f16])> {
         let rows = self.samples.iter().zip(&self.targets);

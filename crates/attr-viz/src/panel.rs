@@ -46,12 +46,12 @@ impl Panel {
         self
     }
 
-    /// Adds a row: its label and a drawing for each column.
+    /// Adds a row: its label and a drawing for each column. A row with fewer drawings ends early.
     ///
     /// # Errors
-    /// [`Error::Columns`] unless there is one drawing per column.
+    /// [`Error::Columns`] for more drawings than columns.
     pub fn row(&mut self, label: impl Into<String>, drawings: Vec<Drawing>) -> Result<(), Error> {
-        if drawings.len() != self.columns.len() {
+        if drawings.len() > self.columns.len() {
             return Err(Error::Columns {
                 expected: self.columns.len(),
                 got: drawings.len(),

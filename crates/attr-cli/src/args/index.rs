@@ -1,4 +1,4 @@
-//! The arguments of `attrx crp index`, `merge`, `status`, `show` and `export`.
+//! The arguments of `attrx crp index`, `merge`, `status`, `show`, `compare` and `export`.
 
 use std::path::PathBuf;
 
@@ -205,6 +205,25 @@ pub struct ShowArguments {
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub concepts: usize,
 
+    #[command(flatten)]
+    pub gallery: GalleryArguments,
+
+    /// Draws what the channel's strongest neuron sees, instead of all of its neurons.
+    #[arg(long)]
+    pub receptive_field: bool,
+
+    /// Prints a JSON array with one object per channel.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Prints only errors, and output requested explicitly on standard output.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// How samples of an index are drawn.
+#[derive(Args)]
+pub struct GalleryArguments {
     /// Draws the samples; this takes the model and the data set of the index.
     #[arg(long, value_name = "FILE.png", requires_all = ["model", "data"])]
     pub image: Option<PathBuf>,
@@ -212,10 +231,6 @@ pub struct ShowArguments {
     /// How samples are drawn.
     #[arg(long, value_enum, default_value_t = Look::Opaque)]
     pub view: Look,
-
-    /// Draws what the channel's strongest neuron sees, instead of all of its neurons.
-    #[arg(long)]
-    pub receptive_field: bool,
 
     /// The model of the index.
     #[arg(long, value_name = "M.onnx")]
@@ -232,14 +247,6 @@ pub struct ShowArguments {
     /// The device to run the model on.
     #[arg(long, value_enum, default_value_t)]
     pub device: crate::device::DeviceName,
-
-    /// Prints a JSON array with one object per channel.
-    #[arg(long)]
-    pub json: bool,
-
-    /// Prints only errors, and output requested explicitly on standard output.
-    #[arg(long, short)]
-    pub quiet: bool,
 }
 
 /// Finds, for each channel of a layer, the most similar channel of another layer or model.

@@ -5,12 +5,14 @@
 //! question.rs   explain and report: a question to one or several methods
 //! evaluation.rs evaluate, tune and metrics
 //! relevance.rs  lrp and crp
-//! index.rs      crp index, merge, status, show and export
+//! index.rs      crp index, merge, status, show, compare and export
+//! groups.rs     crp prototypes, outliers, strategies and split
 //! direction.rs  crp direction and remove
 //! ```
 
 mod direction;
 mod evaluation;
+mod groups;
 mod index;
 mod question;
 mod relevance;
@@ -21,9 +23,13 @@ use clap::{Args, Parser, Subcommand};
 
 pub use direction::{DirectionArguments, RemoveArguments};
 pub use evaluation::{EvaluateArguments, GroundArguments, MetricsArguments, TuneArguments};
+pub use groups::{
+    CovarianceName, FitArguments, OutliersArguments, PrototypesArguments, SplitArguments,
+    StrategiesArguments,
+};
 pub use index::{
-    CompareArguments, DataArguments, ExportArguments, IndexArguments, Look, MergeArguments,
-    ModeName, Reduction, ShowArguments, StatusArguments,
+    CompareArguments, DataArguments, ExportArguments, GalleryArguments, IndexArguments, Look,
+    MergeArguments, ModeName, Reduction, ShowArguments, StatusArguments,
 };
 pub use question::{ExplainArguments, QuestionArguments, ReportArguments};
 pub use relevance::{

@@ -6,7 +6,8 @@ use clap::{Args, Subcommand};
 
 use super::{
     CompareArguments, DirectionArguments, ExportArguments, IndexArguments, MergeArguments,
-    ModelArguments, RemoveArguments, ShowArguments, StatusArguments,
+    ModelArguments, OutliersArguments, PrototypesArguments, RemoveArguments, ShowArguments,
+    SplitArguments, StatusArguments, StrategiesArguments,
 };
 
 /// Looks at layer-wise relevance propagation on a model: which rule each layer gets, and where
@@ -63,6 +64,10 @@ pub enum CrpCommand {
     Status(StatusArguments),
     Show(Box<ShowArguments>),
     Compare(CompareArguments),
+    Prototypes(Box<PrototypesArguments>),
+    Outliers(Box<OutliersArguments>),
+    Strategies(Box<StrategiesArguments>),
+    Split(Box<SplitArguments>),
     Export(ExportArguments),
     Direction(Box<DirectionArguments>),
     Remove(RemoveArguments),

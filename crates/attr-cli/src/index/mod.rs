@@ -1,20 +1,35 @@
-//! Runs `attrx crp index`, `merge`, `status`, `show` and `export`.
+//! Runs the commands of `attrx crp` about an index.
 //!
 //! ```text
-//! build.rs   index: measures one shard
-//! show.rs    show: references, and pictures   compare.rs  compare: two layers or models
+//! mod.rs         merge, status and export; what the others check
+//! build.rs       index: measures one shard
+//! show.rs        show: the references of concepts
+//! compare.rs     compare: two layers or models
+//! prototypes.rs  prototypes and outliers (PCX)
+//! strategies.rs  strategies (SpRAy)
+//! split.rs       split (PURE)
+//! gallery.rs     pictures of samples
 //! ```
 
 mod build;
 mod compare;
+mod gallery;
+mod prototypes;
 mod show;
+mod split;
+mod strategies;
 
-use attr_index::{Index, ShardStatus};
+use std::collections::BTreeSet;
+
+use attr_index::{Index, References, ShardStatus};
 use serde::Serialize;
 
 pub use build::run as build;
 pub use compare::run as compare;
+pub use prototypes::{outliers, prototypes};
 pub use show::run as show;
+pub use split::run as split;
+pub use strategies::run as strategies;
 
 use crate::args::{ExportArguments, MergeArguments, StatusArguments};
 use crate::error::Error;
@@ -116,4 +131,49 @@ pub fn export(arguments: &ExportArguments) -> Result<(), Error> {
         "wrote {layers} layers to {}\n",
         arguments.out.display()
     ))
+}
+
+/// Refuses a layer that an index does not have.
+fn check_layer(index: &Index, layer: &str) -> Result<(), Error> {
+    let layers = &index.run().layers;
+    if layers.iter().any(|own| own == layer) {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "--layer {layer}: {} has the layers {}",
+        index.path().display(),
+        layers.join(", ")
+    )))
+}
+
+/// Refuses a channel that a layer does not have.
+fn check_concept(references: &References, layer: &str, concept: usize) -> Result<(), Error> {
+    let count = references.concepts(layer);
+    if concept < count {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "--concept {concept}: layer {layer} has {count} channels, counted from 0"
+    )))
+}
+
+/// Refuses a class without samples.
+fn check_target<'a>(target: usize, targets: impl Iterator<Item = &'a usize>) -> Result<(), Error> {
+    let targets: BTreeSet<usize> = targets.copied().collect();
+    if targets.contains(&target) {
+        return Ok(());
+    }
+    let targets: Vec<String> = targets.iter().map(usize::to_string).collect();
+    Err(Error::input(format!(
+        "--target {target}: there are samples of the classes {}",
+        targets.join(", ")
+    )))
+}
+
+/// The concepts with the largest absolute values, the largest first.
+fn strongest(values: &[f64], count: usize) -> Vec<(usize, f64)> {
+    let mut all: Vec<(usize, f64)> = values.iter().copied().enumerate().collect();
+    all.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+    all.truncate(count);
+    all
 }

@@ -23,7 +23,7 @@ impl Embedding {
     pub fn of(rows: &DMatrix<f64>, n_neighbors: usize, n_eigval: usize) -> Result<Self, Error> {
         check_finite(rows)?;
         let samples = rows.nrows();
-        if samples < 3 || samples > MOST_ROWS {
+        if !(3..=MOST_ROWS).contains(&samples) {
             return Err(Error::Groups(format!(
                 "there are {samples} samples, and clustering takes 3 to {MOST_ROWS}; choose one \
                  class, or fewer samples"
