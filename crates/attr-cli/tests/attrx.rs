@@ -2,6 +2,8 @@
 
 #[path = "attrx/evaluation.rs"]
 mod evaluation;
+#[path = "attrx/groups.rs"]
+mod groups;
 #[path = "attrx/index.rs"]
 mod index;
 

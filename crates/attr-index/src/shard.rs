@@ -132,7 +132,7 @@ impl ShardWriter {
             for (number, layer) in strengths.layers().iter().enumerate() {
                 let start = vectors_file(number / Mode::ALL.len(), layer.mode());
                 let own = self.vectors.entry(start);
-                let own = own.or_insert_with(|| ConceptVectors::new(layer));
+                let own = own.or_insert_with(|| ConceptVectors::of_layer(layer));
                 own.add(strengths.samples(), strengths.targets(), layer);
             }
         }

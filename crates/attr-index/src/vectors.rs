@@ -26,6 +26,42 @@ pub struct ConceptVectors {
 }
 
 impl ConceptVectors {
+    /// Creates vectors of samples, `values` being `[samples, concepts]`, that were measured in another way,
+    /// such as those of a dictionary of concepts.
+    ///
+    /// # Errors
+    /// [`Error::Groups`] unless there is one class and one vector for each sample, and for values that 16
+    /// bits cannot hold.
+    pub fn new(
+        layer: impl Into<String>,
+        mode: Mode,
+        samples: Vec<u64>,
+        targets: Vec<usize>,
+        values: &[f32],
+    ) -> Result<Self, Error> {
+        let count = samples.len();
+        if targets.len() != count || count == 0 || !values.len().is_multiple_of(count) {
+            return Err(Error::Groups(format!(
+                "there are {count} samples, {} classes and {} values",
+                targets.len(),
+                values.len()
+            )));
+        }
+        let small: Vec<f16> = values.iter().map(|&value| f16::from_f32(value)).collect();
+        let fits = |(small, value): (&f16, &f32)| small.is_finite() || !value.is_finite();
+        if !small.iter().zip(values).all(fits) {
+            return Err(Error::Groups("16-bit numbers reach to 65504".into()));
+        }
+        Ok(Self {
+            layer: layer.into(),
+            mode,
+            concepts: values.len() / count,
+            samples,
+            targets,
+            values: small,
+        })
+    }
+
     /// The number of concepts.
     pub fn concepts(&self) -> usize {
         self.concepts
@@ -65,7 +101,7 @@ impl ConceptVectors {
         rows.zip(self.values.chunks_exact(self.concepts.max(1)))
     }
 
-    pub(crate) fn new(layer: &LayerStrengths) -> Self {
+    pub(crate) fn of_layer(layer: &LayerStrengths) -> Self {
         Self {
             layer: layer.layer.clone(),
             mode: layer.mode,

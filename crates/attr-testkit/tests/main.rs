@@ -42,6 +42,7 @@ mod sampling;
 #[cfg(feature = "flex")]
 mod scenes;
 mod side_by_side;
+mod strategies;
 mod surrogates;
 mod text;
 mod tracing;

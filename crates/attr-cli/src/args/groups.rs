@@ -164,11 +164,7 @@ pub struct OutliersArguments {
 #[command(verbatim_doc_comment, mut_arg("view", |arg| arg.default_value("heatmap")))]
 pub struct StrategiesArguments {
     /// The folder of the index.
-    #[arg(
-        required_unless_present = "attributions",
-        conflicts_with = "attributions",
-        requires = "layer"
-    )]
+    #[arg(conflicts_with = "attributions", requires = "layer")]
     pub index: Option<PathBuf>,
 
     /// Heat maps in place of an index: [rows, channels, height, width], [rows, height, width] or [rows,

@@ -57,7 +57,11 @@ pub fn run(arguments: &StrategiesArguments) -> Result<(), Error> {
     let rows = match (&index, &arguments.attributions) {
         (Some(index), _) => vectors(arguments, index)?,
         (None, Some(path)) => attributions(arguments, path)?,
-        (None, None) => return Err(Error::input("give an index, or --attributions")),
+        (None, None) => {
+            return Err(Error::input(
+                "give the folder of an index, or --attributions",
+            ));
+        }
     };
     let mut search = StrategySearch::new()
         .with_n_neighbors(arguments.n_neighbors)

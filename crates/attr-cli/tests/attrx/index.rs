@@ -9,7 +9,7 @@ use super::{Bench, asset, attrx, fails, root, succeeds};
 
 const TABLES: [&str; 4] = ["references", "statistics", "samples", "skipped"];
 
-fn scene(name: &str) -> String {
+pub fn scene(name: &str) -> String {
     root()
         .join("assets/scenes")
         .join(name)
@@ -18,7 +18,7 @@ fn scene(name: &str) -> String {
 }
 
 /// The arguments that index the committed scenes.
-fn scenes() -> Vec<String> {
+pub fn scenes() -> Vec<String> {
     let files = [
         scene("scenes.onnx"),
         scene("images.npy"),
@@ -32,7 +32,7 @@ fn scenes() -> Vec<String> {
     arguments
 }
 
-fn strings<'a>(first: &'a [String], more: &[&'a str]) -> Vec<&'a str> {
+pub fn strings<'a>(first: &'a [String], more: &[&'a str]) -> Vec<&'a str> {
     first
         .iter()
         .map(String::as_str)
@@ -46,7 +46,7 @@ fn tables(index: &str) -> Vec<Vec<u8>> {
     TABLES.into_iter().map(read).collect()
 }
 
-fn json(text: &str) -> Value {
+pub fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
