@@ -175,15 +175,17 @@ impl Prefix {
         seen: Option<UpdateVersion>,
     ) -> Result<UpdateVersion, Error> {
         use object_store::Error as Refused;
-        let mode = seen.map_or(PutMode::Create, PutMode::Update);
+        let (is_new, mode) = match seen {
+            None => (true, PutMode::Create),
+            Some(seen) => (false, PutMode::Update(seen)),
+        };
+        let busy = || Error::Busy {
+            path: self.shown.clone(),
+        };
         match self.put_as(name, content, mode)? {
-            Err(
-                Refused::AlreadyExists { .. }
-                | Refused::Precondition { .. }
-                | Refused::NotFound { .. },
-            ) => Err(Error::Busy {
-                path: self.shown.clone(),
-            }),
+            Err(Refused::AlreadyExists { .. } | Refused::Precondition { .. }) => Err(busy()),
+            // Somebody has removed what was seen.
+            Err(Refused::NotFound { .. }) if !is_new => Err(busy()),
             answer => self.done(name, answer),
         }
     }
