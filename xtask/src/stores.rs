@@ -1,4 +1,4 @@
-//! Makes an index in an object store on this machine, and compares it with that of one process in a folder.
+//! Tests indexes in object stores: in memory, and on a server of this machine.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -6,6 +6,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::recipes::{Bench, PATIENCE, SCENES, output};
+
+/// The features of attrx. A store's client changes those of crates below Burn, which is built again.
+const FEATURES: [&str; 2] = ["--features", "attr-cli/s3"];
 
 /// The port of the server.
 const PORT: &str = "16819";
@@ -23,8 +26,10 @@ const BUCKET: &str = "attr";
 
 /// Measures shards of data in a store, one of them by two processes at once.
 pub fn run() -> Result<(), String> {
+    let test = ["test", "--release", "--workspace", "--lib"];
+    crate::cargo(&[&test[..], &FEATURES, &["in_a_store"]].concat())?;
     let python = crate::golden::environment("stores")?;
-    let bench = Bench::new("stores", &["--features", "attr-cli/s3"])?;
+    let bench = Bench::new("stores", &FEATURES)?;
     let server = Server::start(python)?;
     let scenes = bench.path(SCENES);
     server.copy(&["upload", &scenes, BUCKET, SCENES])?;

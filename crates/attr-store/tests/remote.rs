@@ -1,10 +1,18 @@
 //! What only object stores do.
 
+use std::fmt::{self, Display};
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use attr_store::object_store::memory::InMemory;
+use attr_store::object_store::path::Path;
+use attr_store::object_store::{
+    self, CopyOptions, GetOptions, GetRange, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+};
 use attr_store::{Error, Folder};
+use futures_util::stream::BoxStream;
 
 /// The size of a block.
 const BLOCK: usize = 4 << 20;
@@ -67,6 +75,110 @@ fn an_object_that_changes_is_an_error() {
         file.seek(SeekFrom::Start(0)).unwrap();
         file.read_exact(&mut part).unwrap();
     }
+}
+
+/// A store that cannot be reached at times.
+#[derive(Debug, Default)]
+struct Unsteady {
+    store: InMemory,
+    is_down: Arc<AtomicBool>,
+    /// Whether answers lack their last byte.
+    is_short: Arc<AtomicBool>,
+}
+
+impl Display for Unsteady {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unsteady")
+    }
+}
+
+#[async_trait::async_trait]
+impl ObjectStore for Unsteady {
+    async fn put_opts(
+        &self,
+        path: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> object_store::Result<PutResult> {
+        self.store.put_opts(path, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        path: &Path,
+        options: PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        self.store.put_multipart_opts(path, options).await
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> object_store::Result<GetResult> {
+        if self.is_down.load(Ordering::Relaxed) {
+            return Err(object_store::Error::Generic {
+                store: "Unsteady",
+                source: "out of order".into(),
+            });
+        }
+        let mut options = options;
+        if self.is_short.load(Ordering::Relaxed)
+            && let Some(GetRange::Bounded(range)) = &mut options.range
+        {
+            range.end -= 1;
+        }
+        self.store.get_opts(path, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, object_store::Result<Path>>,
+    ) -> BoxStream<'static, object_store::Result<Path>> {
+        self.store.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        self.store.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
+        self.store.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(
+        &self,
+        from: &Path,
+        to: &Path,
+        options: CopyOptions,
+    ) -> object_store::Result<()> {
+        self.store.copy_opts(from, to, options).await
+    }
+}
+
+#[test]
+fn what_fails_in_the_middle_is_an_error_until_it_works_again() {
+    let store = Unsteady::default();
+    let (is_down, is_short) = (store.is_down.clone(), store.is_short.clone());
+    let folder = Folder::from_object_store(Arc::new(store), "");
+    let content = bytes(2 * BLOCK);
+    folder.put("x", &content).unwrap();
+    for (fault, expected) in [(&is_down, "out of order"), (&is_short, "a part of what")] {
+        let mut file = folder.open("x").unwrap();
+        let mut part = vec![0; BLOCK];
+        file.read_exact(&mut part).unwrap();
+        fault.store(true, Ordering::Relaxed);
+        let error = file.read(&mut part).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        assert!(matches!(folder.open("x"), Err(Error::File { .. })));
+        fault.store(false, Ordering::Relaxed);
+        file.read_exact(&mut part).unwrap();
+        assert!(part == content[BLOCK..]);
+    }
+    // Nothing is taken for missing that only could not be asked for.
+    is_down.store(true, Ordering::Relaxed);
+    assert!(folder.get("x").is_err());
+    assert!(folder.size("x").is_err());
+    assert!(folder.sizes(["x"].into_iter()).is_err());
+    assert!(folder.is_folder().is_ok());
+    assert!(folder.child("x").is_folder().is_err());
+    assert!(folder.lock("x").is_err());
 }
 
 #[test]
