@@ -99,21 +99,33 @@ impl Prefix {
         answer.map_err(|error| Error::file(&self.join(name))(failed(error)))
     }
 
-    /// Whether there are objects below it, and none of its own name.
+    /// Whether there are objects below it, and no content of its own: stores with folders have an empty
+    /// object for each.
     pub fn is_folder(&self) -> Result<bool, Error> {
-        if !self.prefix.is_empty() && self.size("")?.is_some() {
+        let own = match &*self.prefix {
+            "" => None,
+            _ => self.size("")?,
+        };
+        if own.is_some_and(|size| size > 0) {
             return Ok(false);
         }
         let answer = self.ask("", |store, prefix| async move {
-            store.list(Some(&prefix)).try_next().await
+            let mut below = store.list(Some(&prefix));
+            while let Some(object) = below.try_next().await? {
+                if object.location != prefix {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
         })?;
-        match self.done("", answer)? {
-            Some(_) => Ok(true),
-            None => Err(Error::file(&self.shown)(io::Error::new(
-                io::ErrorKind::NotFound,
-                "there is no such object, and none below it",
-            ))),
+        let is_folder = self.done("", answer)?;
+        if is_folder || own.is_some() {
+            return Ok(is_folder);
         }
+        Err(Error::file(&self.shown)(io::Error::new(
+            io::ErrorKind::NotFound,
+            "there is no such object, and none below it",
+        )))
     }
 
     /// The names of objects, and of prefixes up to the next slash.

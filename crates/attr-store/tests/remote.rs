@@ -197,6 +197,12 @@ fn all_files_below_a_prefix_are_listed() {
     assert_eq!(root.names().unwrap(), ["p", "p2", "q"]);
     assert_eq!(root.files().unwrap().unwrap().len(), names.len());
     assert!(root.split().is_none());
+    // An empty object may stand for a folder.
+    root.put("p", b"").unwrap();
+    assert!(folder.is_folder().unwrap());
+    assert_eq!(folder.files().unwrap().unwrap(), expected);
+    root.put("q", b"").unwrap();
+    assert!(!root.child("q").is_folder().unwrap());
     assert_eq!(folder.path().to_str(), Some("InMemory/p"));
 }
 
