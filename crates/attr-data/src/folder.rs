@@ -87,7 +87,10 @@ impl Found {
         if above.contains(&real) {
             return Ok(());
         }
-        let entries = entries(&path.join(prefix), &real)?;
+        let entries = match prefix {
+            "" => entries(path, &real)?,
+            _ => entries(&path.join(prefix), &real)?,
+        };
         above.push(real);
         for entry in entries {
             let name = format!("{prefix}{}", entry.name);
