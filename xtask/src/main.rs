@@ -4,6 +4,7 @@ mod bench;
 mod features;
 mod golden;
 mod recipes;
+mod stores;
 mod test_all;
 mod tidy;
 
@@ -52,6 +53,9 @@ enum Task {
     Slurm,
     /// Checks the recipe for Kubernetes and runs that for Ray; needs Python.
     Recipes,
+    /// Makes an index in an object store on this machine, from data that lie there, with two processes
+    /// that write the same shard, and compares it with one in a folder; needs Python.
+    Stores,
     /// Fuzzes the ONNX reader, starting from the committed files; needs cargo-fuzz.
     Fuzz {
         /// The duration in seconds.
@@ -88,6 +92,7 @@ fn main() -> ExitCode {
         Task::Golden => golden::run(),
         Task::Slurm => recipes::slurm(),
         Task::Recipes => recipes::others(),
+        Task::Stores => stores::run(),
         Task::Fuzz { seconds } => fuzz(seconds),
         Task::Attack { seconds } => attack(seconds),
     };

@@ -8,20 +8,24 @@ use std::time::{Duration, Instant};
 /// The tables of an index.
 const TABLES: [&str; 4] = ["references", "statistics", "samples", "skipped"];
 
+/// The folder of the scenes.
+pub const SCENES: &str = "scenes";
+
 /// How long a cluster may take to start, and an array to finish.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A folder with scenes, the program, and the index that one process makes of them.
-struct Bench {
+pub struct Bench {
     folder: PathBuf,
     programs: PathBuf,
-    questions: Vec<String>,
+    pub questions: Vec<String>,
 }
 
 impl Bench {
-    fn new(name: &str) -> Result<Self, String> {
+    /// Builds the programs with features of attrx, in a folder of this name.
+    pub fn new(name: &str, features: &[&str]) -> Result<Self, String> {
         let programs = ["build", "--release", "--workspace", "--bin", "attrx"];
-        crate::cargo(&[&programs[..], &["--example", "scene_folder"]].concat())?;
+        crate::cargo(&[&programs[..], &["--example", "scene_folder"], features].concat())?;
         let target = crate::golden::target();
         let folder = target.join(name);
         if folder.exists() {
@@ -31,7 +35,7 @@ impl Bench {
         let created = std::fs::create_dir_all(&folder);
         created.map_err(|error| format!("{}: {error}", folder.display()))?;
         let programs = target.join("release");
-        let scenes = folder.join("scenes").display().to_string();
+        let scenes = folder.join(SCENES).display().to_string();
         crate::run(Command::new(programs.join("examples/scene_folder")).args(["2000", &scenes]))?;
         let model = crate::root().join("assets/scenes/scenes.onnx");
         let questions = [
@@ -54,11 +58,11 @@ impl Bench {
         Ok(bench)
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.folder.join(name).display().to_string()
     }
 
-    fn attrx(&self, arguments: &[&str]) -> Command {
+    pub fn attrx(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.programs.join("attrx"));
         command.args(arguments);
         command
@@ -83,6 +87,11 @@ impl Bench {
             return Err(format!("{index} is not complete: {status}"));
         }
         crate::run(&mut self.attrx(&["crp", "merge", index]))?;
+        self.compare_tables(index)
+    }
+
+    /// Compares the tables in a folder with those of one process.
+    pub fn compare_tables(&self, index: &str) -> Result<(), String> {
         for table in TABLES {
             let read = |index: &str| {
                 let path = Path::new(index).join(format!("{table}.parquet"));
@@ -99,7 +108,7 @@ impl Bench {
 
 /// Runs the Slurm array on a cluster of one node, and kills and requeues a task of it.
 pub fn slurm() -> Result<(), String> {
-    let bench = Bench::new("slurm")?;
+    let bench = Bench::new("slurm", &[])?;
     let cluster = Cluster::start(&bench)?;
     let index = bench.path("index");
     let script = crate::root().join("recipes/slurm/index.sbatch");
@@ -269,7 +278,7 @@ pub fn others() -> Result<(), String> {
     let check = python.with_file_name("kubernetes-validate");
     crate::run(Command::new(check).arg("--strict").arg(manifest))?;
 
-    let bench = Bench::new("ray")?;
+    let bench = Bench::new("ray", &[])?;
     let python = crate::golden::environment_in(Path::new("recipes/ray"))?;
     let index = bench.path("index");
     let mut ray = Command::new(python);
@@ -280,7 +289,7 @@ pub fn others() -> Result<(), String> {
 }
 
 /// What a command prints.
-fn output(command: &mut Command) -> Result<String, String> {
+pub fn output(command: &mut Command) -> Result<String, String> {
     let found = command.stderr(Stdio::inherit()).output();
     let found = found.map_err(|error| format!("cannot run {command:?}: {error}"))?;
     if !found.status.success() {

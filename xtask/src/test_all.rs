@@ -32,6 +32,13 @@ pub fn run() -> Result<(), String> {
     let test = ["test", "--release", "--workspace"];
     let targets = ["--lib", "--bins", "--tests", "--examples"];
     steps.cargo("tests on flex", &[&test[..], &targets].concat())?;
+    // Without Burn, which the features of a store's client would build again.
+    let stores = ["--package=attr-store", "--package=attr-data"];
+    let features = ["--features=attr-store/s3,attr-data/s3", "--lib", "--tests"];
+    steps.cargo(
+        "tests of stores",
+        &[&test[..2], &stores, &features].concat(),
+    )?;
     steps.cargo("doc tests", &[&test[..], &["--doc"]].concat())?;
     steps.step("documentation", || {
         let mut command = Command::new(env!("CARGO"));

@@ -9,11 +9,14 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 const TOPS: [&str; 4] = ["attr-cli", "attr-testkit", "attr-examples", "xtask"];
 
 /// Third-party crates that only one crate may name (I2).
-const OWNED: [(&str, &str); 12] = [
+const OWNED: [(&str, &str); 15] = [
     ("image", "attr-viz"),
     ("plotters", "attr-viz"),
     ("colorgrad", "attr-viz"),
     ("dejavu", "attr-viz"),
+    ("object_store", "attr-store"),
+    ("reqwest", "attr-store"),
+    ("tokio", "attr-store"),
     ("onnx-ir", "attr-onnx"),
     ("simple_clustering", "attr-surrogate"),
     ("attr-kernels", "attr-core"),
@@ -95,7 +98,7 @@ pub fn run() -> Result<(), String> {
 const UMBRELLA: &str = "attr";
 
 /// Crates that know nothing of Burn.
-const WITHOUT_BACKEND: [&str; 2] = ["attr-data", "attr-kernels"];
+const WITHOUT_BACKEND: [&str; 3] = ["attr-data", "attr-kernels", "attr-store"];
 
 const BACKENDS: [&str; 4] = ["flex", "ndarray", "wgpu", "cuda"];
 
@@ -112,9 +115,10 @@ fn dependencies(metadata: &Metadata) -> Vec<String> {
         for dependency in &package.dependencies {
             let on = dependency.name.as_str();
             // The kernels know nothing of the core, which is their only user. The index of a data set
-            // stands on the method that finds concepts.
+            // stands on the method that finds concepts. Data sets and indexes are files.
             let shared = ["attr-core", "attr-kernels"].contains(&on)
-                || (name, on) == ("attr-index", "attr-lrp-crp");
+                || (name, on) == ("attr-index", "attr-lrp-crp")
+                || (["attr-data", "attr-index"].contains(&name) && on == "attr-store");
             if members.contains(on) && !shared && name != UMBRELLA {
                 problems.push(format!(
                     "{name} depends on {on}: I1, only attr-core is shared"

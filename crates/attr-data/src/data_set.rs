@@ -1,9 +1,10 @@
 //! A data set: what is at a path, listed, and its samples.
 
 use std::fmt;
-use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+
+use attr_store::Folder;
 
 use crate::error::Error;
 use crate::folder::{Found, is_compressed};
@@ -17,7 +18,8 @@ use crate::tar::Tars;
 /// How to open a data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// A `.npy` file of integers, one label per sample, instead of the data set's own labels.
+    /// The path or URL of a `.npy` file of integers, one label per sample, instead of the data set's own
+    /// labels.
     pub labels: Option<PathBuf>,
     /// The column of images in Parquet files.
     pub image_column: String,
@@ -35,7 +37,7 @@ impl Default for Options {
     }
 }
 
-/// Numbered samples on disk.
+/// Numbered samples on disk or in an object store.
 ///
 /// Opening lists the samples; their content is read when it is streamed. Every process that opens
 /// the same files gives the samples the same numbers.
@@ -48,15 +50,19 @@ pub struct DataSet {
 }
 
 impl DataSet {
-    /// Lists the data set at a path; its format is told by the path.
+    /// Lists the data set at a path or URL; its format is told by the path.
     pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Self, Error> {
-        let path = path.as_ref();
-        let about = fs::metadata(path).map_err(Error::read(path))?;
+        Self::open_at(&Folder::at(path)?, options)
+    }
+
+    /// Lists the data set at a place, which may be that of a file.
+    pub fn open_at(place: &Folder, options: &Options) -> Result<Self, Error> {
+        let path = place.path();
         let mut fingerprint = Fingerprint::new();
-        let format = if about.is_dir() {
-            of_folder(path, options, &mut fingerprint)?
+        let format = if place.is_folder()? {
+            of_folder(place, options, &mut fingerprint)?
         } else {
-            of_file(path, options, &mut fingerprint)?
+            of_file(place, options, &mut fingerprint)?
         };
         if format.len() == 0 {
             return Err(Error::Empty { path: path.into() });
@@ -129,11 +135,11 @@ impl fmt::Debug for DataSet {
 
 /// Lists a folder, which must be of one kind.
 fn of_folder(
-    path: &Path,
+    folder: &Folder,
     options: &Options,
     fingerprint: &mut Fingerprint,
 ) -> Result<Box<dyn Format>, Error> {
-    let found = Found::list(path, fingerprint)?;
+    let found = Found::list(folder, fingerprint)?;
     let kinds = [
         found.images.len() > 0,
         !found.tars.is_empty() || !found.compressed.is_empty(),
@@ -141,47 +147,47 @@ fn of_folder(
     ];
     if kinds.iter().filter(|&&kind| kind).count() > 1 {
         return Err(Error::Mixed {
-            path: path.into(),
+            path: folder.path().into(),
             found: found.describe(),
         });
     }
     if let Some(name) = found.compressed.first() {
         return Err(Error::Compressed {
-            path: path.join(name),
+            path: folder.join(name),
         });
     }
     if !found.tars.is_empty() {
-        return Ok(Box::new(Tars::open(path, &found.tars, fingerprint)?));
+        return Ok(Box::new(Tars::open(folder, &found.tars, fingerprint)?));
     }
     if !found.parquets.is_empty() {
         let names = &found.parquets;
-        return Ok(Box::new(parquets(path, names, options, fingerprint)?));
+        return Ok(Box::new(parquets(folder, names, options, fingerprint)?));
     }
     Ok(Box::new(found.images.checked()?))
 }
 
 /// Lists the samples of one file.
 fn of_file(
-    path: &Path,
+    file: &Folder,
     options: &Options,
     fingerprint: &mut Fingerprint,
 ) -> Result<Box<dyn Format>, Error> {
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.ok_or_else(|| Error::Name { path: path.into() })?;
-    let names = [name.to_string()];
-    Ok(match extension(path).as_str() {
-        _ if is_compressed(name) => return Err(Error::Compressed { path: path.into() }),
-        "npy" => Box::new(Rows::open(folder, name, fingerprint)?),
+    let path = file.path();
+    let named = file.split();
+    let (folder, name) = named.ok_or_else(|| Error::Name { path: path.into() })?;
+    let (folder, names) = (&folder, [name.clone()]);
+    Ok(match extension(Path::new(&name)).as_str() {
+        _ if is_compressed(&name) => return Err(Error::Compressed { path: path.into() }),
+        "npy" => Box::new(Rows::open(folder, &name, fingerprint)?),
         "tar" => Box::new(Tars::open(folder, &names, fingerprint)?),
         "parquet" => Box::new(parquets(folder, &names, options, fingerprint)?),
-        "txt" => Box::new(List::open(folder, name, fingerprint)?),
+        "txt" => Box::new(List::open(folder, &name, fingerprint)?),
         _ => return Err(Error::Unknown { path: path.into() }),
     })
 }
 
 fn parquets(
-    folder: &Path,
+    folder: &Folder,
     names: &[String],
     options: &Options,
     fingerprint: &mut Fingerprint,

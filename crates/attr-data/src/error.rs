@@ -151,6 +151,18 @@ pub enum Error {
         /// Path of the file.
         path: PathBuf,
     },
+    /// A URL names no place that this build can open.
+    #[error(transparent)]
+    Store(attr_store::Error),
+}
+
+impl From<attr_store::Error> for Error {
+    fn from(error: attr_store::Error) -> Self {
+        match error {
+            attr_store::Error::File { path, source } => Self::Read { path, source },
+            other => Self::Store(other),
+        }
+    }
 }
 
 impl Error {

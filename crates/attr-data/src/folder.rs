@@ -5,14 +5,16 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use attr_store::Folder;
+
 use crate::error::Error;
-use crate::listing::{Fingerprint, Names, content, extension, is_image};
+use crate::listing::{Fingerprint, Names, contents, extension, is_image};
 use crate::sample::{Format, Raw, Stream};
 
 /// What a folder holds, by kind.
 pub struct Found {
     /// Images at any depth.
-    pub images: Folder,
+    pub images: Images,
     /// The names of the `.tar` files directly in it.
     pub tars: Vec<String>,
     /// The names of the `.parquet` files directly in it.
@@ -22,8 +24,8 @@ pub struct Found {
 }
 
 /// The images of a folder.
-pub struct Folder {
-    path: PathBuf,
+pub struct Images {
+    folder: Folder,
     /// Their paths, in order.
     names: Names,
     /// The names of the classes, in order.
@@ -44,11 +46,10 @@ struct Entry {
 
 impl Found {
     /// Lists a folder; the names and sizes of images are added to the fingerprint.
-    pub fn list(path: &Path, fingerprint: &mut Fingerprint) -> Result<Self, Error> {
-        let real = fs::canonicalize(path).map_err(Error::read(path))?;
+    pub fn list(folder: &Folder, fingerprint: &mut Fingerprint) -> Result<Self, Error> {
         let mut found = Self {
-            images: Folder {
-                path: path.into(),
+            images: Images {
+                folder: folder.clone(),
                 names: Names::default(),
                 classes: Vec::new(),
                 runs: Vec::new(),
@@ -58,31 +59,66 @@ impl Found {
             parquets: Vec::new(),
             compressed: Vec::new(),
         };
-        let images = &mut found.images;
-        for entry in entries(path, &real)? {
-            let Entry { name, folder } = entry;
-            let Some(folder) = folder else {
-                match extension(Path::new(&name)).as_str() {
-                    "tar" => found.tars.push(name),
-                    "parquet" => found.parquets.push(name),
-                    _ if is_compressed(&name) => found.compressed.push(name),
-                    _ => {
-                        if images.add(&name, fingerprint) && images.direct.is_none() {
-                            images.direct = Some(name);
-                        }
-                    }
-                }
-                continue;
-            };
-            let before = images.names.len();
-            images.walk(&name, folder, &mut vec![real.clone()], fingerprint)?;
-            if images.names.len() > before {
-                images.runs.push((images.names.len(), images.classes.len()));
-                images.classes.push(name.trim_end_matches('/').into());
+        if let Some(path) = folder.local() {
+            let real = fs::canonicalize(path).map_err(Error::read(path))?;
+            found.walk(path, "", real, &mut Vec::new(), fingerprint)?;
+        }
+        // One request lists many files of a store, whatever folders they are in.
+        for (name, size) in folder.files()?.unwrap_or_default() {
+            if !name.split('/').any(|part| part.starts_with('.')) {
+                found.add(name, |_| size, fingerprint);
             }
         }
-        images.sort_classes();
+        found.images.sort_classes();
         Ok(found)
+    }
+
+    /// Adds the files of a local folder and its sub-folders; `real` is its path without links, `above`
+    /// are those of the folders around it.
+    fn walk(
+        &mut self,
+        path: &Path,
+        prefix: &str,
+        real: PathBuf,
+        above: &mut Vec<PathBuf>,
+        fingerprint: &mut Fingerprint,
+    ) -> Result<(), Error> {
+        // A link to a folder around it would never end.
+        if above.contains(&real) {
+            return Ok(());
+        }
+        let entries = match prefix {
+            "" => entries(path, &real)?,
+            _ => entries(&path.join(prefix), &real)?,
+        };
+        above.push(real);
+        for entry in entries {
+            let name = format!("{prefix}{}", entry.name);
+            if let Some(folder) = entry.folder {
+                self.walk(path, &name, folder, above, fingerprint)?;
+            } else {
+                let size = |name: &str| fs::metadata(path.join(name)).map(|about| about.len());
+                self.add(name, |name| size(name).unwrap_or(u64::MAX), fingerprint);
+            }
+        }
+        above.pop();
+        Ok(())
+    }
+
+    /// Adds a file by its path in the folder; paths come in order.
+    fn add(&mut self, name: String, size: impl FnOnce(&str) -> u64, fingerprint: &mut Fingerprint) {
+        let (class, extension) = (name.split_once('/'), extension(Path::new(&name)));
+        match (class, &*extension) {
+            (None, "tar") => self.tars.push(name),
+            (None, "parquet") => self.parquets.push(name),
+            (None, _) if is_compressed(&name) => self.compressed.push(name),
+            (_, extension) if is_image(extension) => {
+                fingerprint.text(&name);
+                fingerprint.number(size(&name));
+                self.images.add(&name);
+            }
+            _ => {}
+        }
     }
 
     /// Tells what kinds there are, for an error.
@@ -149,44 +185,20 @@ fn entries(path: &Path, real: &Path) -> Result<Vec<Entry>, Error> {
     Ok(entries)
 }
 
-impl Folder {
-    /// Adds a file if it is an image, and tells whether it is.
-    fn add(&mut self, name: &str, fingerprint: &mut Fingerprint) -> bool {
-        if !is_image(&extension(Path::new(name))) {
-            return false;
-        }
+impl Images {
+    fn add(&mut self, name: &str) {
         self.names.push(name);
-        fingerprint.text(name);
-        let size = fs::metadata(self.path.join(name)).map(|about| about.len());
-        fingerprint.number(size.unwrap_or(u64::MAX));
-        true
-    }
-
-    /// Adds the images of a sub-folder; `real` is its path without links, `above` are those of the
-    /// folders around it.
-    fn walk(
-        &mut self,
-        prefix: &str,
-        real: PathBuf,
-        above: &mut Vec<PathBuf>,
-        fingerprint: &mut Fingerprint,
-    ) -> Result<(), Error> {
-        // A link to a folder around it would never end.
-        if above.contains(&real) {
-            return Ok(());
+        let Some((class, _)) = name.split_once('/') else {
+            self.direct.get_or_insert_with(|| name.into());
+            return;
+        };
+        if self.classes.last().is_none_or(|last| last != class) {
+            self.runs.push((0, self.classes.len()));
+            self.classes.push(class.into());
         }
-        let entries = entries(&self.path.join(prefix), &real)?;
-        above.push(real);
-        for entry in entries {
-            let name = format!("{prefix}{}", entry.name);
-            if let Some(folder) = entry.folder {
-                self.walk(&name, folder, above, fingerprint)?;
-            } else {
-                self.add(&name, fingerprint);
-            }
+        if let Some(run) = self.runs.last_mut() {
+            run.0 = self.names.len();
         }
-        above.pop();
-        Ok(())
     }
 
     /// Sorts the classes by name: by path, `a-b/` comes before `a/`.
@@ -205,7 +217,7 @@ impl Folder {
         let nested = names.find(|name| name.contains('/')).map(String::from);
         if let (Some(direct), Some(nested)) = (&self.direct, nested) {
             return Err(Error::Levels {
-                path: self.path.clone(),
+                path: self.folder.path().into(),
                 direct: direct.clone(),
                 nested,
             });
@@ -214,7 +226,7 @@ impl Folder {
     }
 }
 
-impl Format for Folder {
+impl Format for Images {
     fn kind(&self) -> &'static str {
         "image folder"
     }
@@ -232,14 +244,20 @@ impl Format for Folder {
     }
 
     fn stream(&self, range: Range<u64>) -> Stream<'_> {
-        Box::new(range.map(|number| {
-            let name = self.names.get(number);
-            let run = self.runs.partition_point(|&(end, _)| end <= number);
-            Ok(Raw {
-                name: name.into(),
-                label: Ok(self.runs.get(run).map(|&(_, label)| label)),
-                content: content(&self.path.join(name)),
-            })
-        }))
+        let names = range.clone().map(|number| self.names.get(number));
+        let contents = contents(&self.folder, names.clone());
+        Box::new(
+            range
+                .zip(names)
+                .zip(contents)
+                .map(|((number, name), content)| {
+                    let run = self.runs.partition_point(|&(end, _)| end <= number);
+                    Ok(Raw {
+                        name: name.into(),
+                        label: Ok(self.runs.get(run).map(|&(_, label)| label)),
+                        content,
+                    })
+                }),
+        )
     }
 }

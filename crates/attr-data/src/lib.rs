@@ -13,6 +13,8 @@ mod parquet;
 mod sample;
 mod tar;
 
+pub use attr_store;
+
 pub use ahead::{Batch, Row, Skipped, read_ahead};
 pub use data_set::{DataSet, Options, Samples};
 pub use error::Error;

@@ -1,12 +1,13 @@
 //! Lists of paths to images and arrays, one per line, with labels.
 
-use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use attr_store::{File, Folder};
 
 use crate::error::Error;
-use crate::listing::{self, Fingerprint, LARGEST_LABEL, Names, content, extension, is_image};
+use crate::listing::{self, Fingerprint, LARGEST_LABEL, Names, contents, extension, is_image};
 use crate::sample::{Format, Raw, Stream};
 
 /// Stands for no label.
@@ -14,7 +15,7 @@ const NONE: u32 = LARGEST_LABEL + 1;
 
 /// The files of a list.
 pub struct List {
-    folder: PathBuf,
+    folder: Folder,
     names: Names,
     /// One label per file, or `NONE`; empty if no line has a label.
     labels: Vec<u32>,
@@ -22,24 +23,25 @@ pub struct List {
 
 impl List {
     /// Reads a list; its files are relative to `folder`.
-    pub fn open(folder: &Path, name: &str, fingerprint: &mut Fingerprint) -> Result<Self, Error> {
-        let path = folder.join(name);
-        let (file, _) = listing::open(&path)?;
+    pub fn open(folder: &Folder, name: &str, fingerprint: &mut Fingerprint) -> Result<Self, Error> {
         let mut list = Self {
-            folder: folder.into(),
+            folder: folder.clone(),
             names: Names::default(),
             labels: Vec::new(),
         };
-        list.read(&path, file, fingerprint)?;
+        list.read(&folder.join(name), folder.open(name)?)?;
+        let names = || (0..list.names.len()).map(|number| list.names.get(number));
+        let sizes = folder.sizes(names())?;
+        for (number, (name, size)) in names().zip(sizes).enumerate() {
+            fingerprint.text(name);
+            fingerprint.number(size.unwrap_or(u64::MAX));
+            let label = list.labels.get(number).copied();
+            fingerprint.number(label.unwrap_or(NONE).into());
+        }
         Ok(list)
     }
 
-    fn read(
-        &mut self,
-        path: &Path,
-        file: File,
-        fingerprint: &mut Fingerprint,
-    ) -> Result<(), Error> {
+    fn read(&mut self, path: &Path, file: File) -> Result<(), Error> {
         let mut reader = BufReader::new(file);
         let mut bytes = Vec::new();
         for line in 1.. {
@@ -59,10 +61,6 @@ impl List {
                 continue;
             }
             let (name, label) = entry(text).map_err(wrong)?;
-            let size = fs::metadata(self.folder.join(name)).map(|about| about.len());
-            fingerprint.text(name);
-            fingerprint.number(size.unwrap_or(u64::MAX));
-            fingerprint.number(label.into());
             if label != NONE && self.labels.is_empty() {
                 self.labels = vec![NONE; self.names.len() as usize];
             }
@@ -106,15 +104,21 @@ impl Format for List {
     }
 
     fn stream(&self, range: Range<u64>) -> Stream<'_> {
-        Box::new(range.map(|number| {
-            let name = self.names.get(number);
-            let label = self.labels.get(number as usize);
-            let label = label.filter(|&&label| label != NONE);
-            Ok(Raw {
-                name: name.into(),
-                label: Ok(label.map(|&label| label as usize)),
-                content: content(&self.folder.join(name)),
-            })
-        }))
+        let names = range.clone().map(|number| self.names.get(number));
+        let contents = contents(&self.folder, names.clone());
+        Box::new(
+            range
+                .zip(names)
+                .zip(contents)
+                .map(|((number, name), content)| {
+                    let label = self.labels.get(number as usize);
+                    let label = label.filter(|&&label| label != NONE);
+                    Ok(Raw {
+                        name: name.into(),
+                        label: Ok(label.map(|&label| label as usize)),
+                        content,
+                    })
+                }),
+        )
     }
 }

@@ -2,13 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fmt::Display;
-use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
+use std::io::{BufReader, Read};
 use std::iter;
 use std::ops::Range;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 
+use attr_store::{File, Folder};
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
@@ -49,7 +49,7 @@ impl Names {
 
 /// Files that hold many samples each, in order.
 pub struct Shards {
-    folder: PathBuf,
+    folder: Folder,
     shards: Vec<Shard>,
 }
 
@@ -62,29 +62,29 @@ struct Shard {
 
 impl Shards {
     /// Begins with the folder of the files.
-    pub fn new(folder: &Path) -> Self {
+    pub fn new(folder: &Folder) -> Self {
         Self {
-            folder: folder.into(),
+            folder: folder.clone(),
             shards: Vec::new(),
         }
     }
 
-    /// Adds a file; `list` returns the number of samples of the open file, given its path and size,
-    /// and anything else.
+    /// Adds a file; `list` returns the number of samples of the open file, given its path, and
+    /// anything else.
     pub fn push<T>(
         &mut self,
         name: &str,
         fingerprint: &mut Fingerprint,
-        list: impl FnOnce(&Path, &File, u64) -> Result<(u64, T), Error>,
+        list: impl FnOnce(&Path, &File) -> Result<(u64, T), Error>,
     ) -> Result<T, Error> {
         let path = self.folder.join(name);
-        let (file, size) = open(&path)?;
-        let (count, found) = list(&path, &file, size)?;
+        let file = self.folder.open(name)?;
+        let (count, found) = list(&path, &file)?;
         fingerprint.text(name);
-        fingerprint.number(size);
+        fingerprint.number(file.size());
         self.shards.push(Shard {
             name: name.into(),
-            size,
+            size: file.size(),
             end: self.len().saturating_add(count),
         });
         Ok(found)
@@ -102,14 +102,15 @@ impl Shards {
         self.folder.join(self.name(shard))
     }
 
-    /// Opens a file, which must have the size it had; returns the size, too.
-    pub fn open(&self, shard: usize) -> Result<(File, u64), Error> {
-        let path = self.path(shard);
-        let (file, size) = open(&path)?;
-        if size != self.shards[shard].size {
-            return Err(Error::Changed { path });
+    /// Opens a file, which must have the size it had.
+    pub fn open(&self, shard: usize) -> Result<File, Error> {
+        let file = self.folder.open(self.name(shard))?;
+        if file.size() != self.shards[shard].size {
+            return Err(Error::Changed {
+                path: self.path(shard),
+            });
         }
-        Ok((file, size))
+        Ok(file)
     }
 
     /// Streams a range of samples; `read` streams rows of one file.
@@ -131,17 +132,6 @@ impl Shards {
             read(shard, rows).unwrap_or_else(|error| Box::new(iter::once(Err(error))))
         }))
     }
-}
-
-/// Opens a file and returns its size.
-pub fn open(path: &Path) -> Result<(File, u64), Error> {
-    let about = fs::metadata(path).map_err(Error::read(path))?;
-    // Opening a pipe would wait.
-    if !about.is_file() {
-        return Err(Error::read(path)(io::Error::other("it is not a file")));
-    }
-    let file = File::open(path).map_err(Error::read(path))?;
-    Ok((file, about.len()))
 }
 
 /// Gathers what tells one data set from another.
@@ -194,25 +184,35 @@ pub fn label(value: i128) -> Result<u32, String> {
     label.ok_or_else(|| format!("its label {value} is not from 0 to {LARGEST_LABEL}"))
 }
 
-/// Returns the content of a file, which is one image or array.
-pub fn content(path: &Path) -> Content {
-    whole(path).unwrap_or_else(Content::Unreadable)
+/// Streams files, of which each is one image or array.
+pub fn contents<'a>(
+    folder: &'a Folder,
+    names: impl Iterator<Item = &'a str> + Clone + Send + 'a,
+) -> impl Iterator<Item = Content> + Send + 'a {
+    let files = folder.open_each(names.clone());
+    files.zip(names).map(|(file, name)| {
+        let content = file.map_err(unreadable).and_then(|file| whole(file, name));
+        content.unwrap_or_else(Content::Unreadable)
+    })
 }
 
-fn whole(path: &Path) -> Result<Content, String> {
-    let unreadable = |error: io::Error| format!("it cannot be read: {error}");
-    let (file, size) = open(path).map_err(|error| match error {
-        Error::Read { source, .. } => unreadable(source),
+fn unreadable(error: attr_store::Error) -> String {
+    match error {
+        attr_store::Error::File { source, .. } => format!("it cannot be read: {source}"),
         other => other.to_string(),
-    })?;
+    }
+}
+
+fn whole(file: File, name: &str) -> Result<Content, String> {
+    let size = file.size();
     if size > LARGEST {
         return Err(too_large(size));
     }
-    if extension(path) == "npy" {
+    if extension(Path::new(name)) == "npy" {
         return npy::array(BufReader::new(file), size).map(Content::Array);
     }
     let mut bytes = Vec::with_capacity(size as usize);
     let read = file.take(LARGEST).read_to_end(&mut bytes);
-    read.map_err(unreadable)?;
+    read.map_err(|error| format!("it cannot be read: {error}"))?;
     Ok(Content::Encoded(bytes))
 }

@@ -1,15 +1,15 @@
 //! NumPy arrays: the rows of one as samples, one as a single sample, labels.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 
+use attr_store::{File, Folder};
 use npyz::half::f16;
 use npyz::{DType, Deserialize, NpyHeader, Order, TypeChar, TypeRead};
 
 use crate::error::Error;
-use crate::listing::{self, Fingerprint, Shards, guarded, label};
+use crate::listing::{Fingerprint, Shards, guarded, label};
 use crate::sample::{Array, Content, Elements, Format, Raw, Stream};
 
 /// The maximum length of a header, in bytes.
@@ -163,8 +163,8 @@ fn each<T: Deserialize, U>(
 }
 
 /// Reads a header and refuses column-major order.
-fn row_major(path: &Path, file: &File, size: u64) -> Result<Header, Error> {
-    let header = Header::read(BufReader::new(file), size);
+fn row_major(path: &Path, file: &File) -> Result<Header, Error> {
+    let header = Header::read(BufReader::new(file.clone()), file.size());
     let header = header.map_err(|reason| Error::Npy {
         path: path.into(),
         reason,
@@ -177,8 +177,8 @@ fn row_major(path: &Path, file: &File, size: u64) -> Result<Header, Error> {
 
 /// Reads one label for each of `samples` samples.
 pub fn labels(path: &Path, samples: u64) -> Result<Vec<u32>, Error> {
-    let (mut file, size) = listing::open(path)?;
-    let header = row_major(path, &file, size)?;
+    let mut file = File::open(path)?;
+    let header = row_major(path, &file)?;
     if header.shape != [samples] {
         return Err(Error::Labels {
             path: path.into(),
@@ -223,10 +223,10 @@ pub struct Rows {
 
 impl Rows {
     /// Lists the rows of a file.
-    pub fn open(folder: &Path, name: &str, fingerprint: &mut Fingerprint) -> Result<Self, Error> {
+    pub fn open(folder: &Folder, name: &str, fingerprint: &mut Fingerprint) -> Result<Self, Error> {
         let mut file = Shards::new(folder);
-        let header = file.push(name, fingerprint, |path, file, size| {
-            let header = row_major(path, file, size)?;
+        let header = file.push(name, fingerprint, |path, file| {
+            let header = row_major(path, file)?;
             let refused = |reason: String| Error::Npy {
                 path: path.into(),
                 reason,
@@ -263,7 +263,7 @@ impl Format for Rows {
 
     fn stream(&self, range: Range<u64>) -> Stream<'_> {
         self.file.stream(range, move |shard, rows| {
-            let (mut file, _) = self.file.open(shard)?;
+            let mut file = self.file.open(shard)?;
             let path = self.file.path(shard);
             let shape = self.header.shape.get(1..).unwrap_or_default();
             let bytes = self.header.bytes(shape).unwrap_or(0);

@@ -1,10 +1,10 @@
 //! Parquet files in the layout of Hugging Face: a column of images, a column of labels.
 
+mod chunks;
 mod footer;
 
 use std::iter;
 use std::ops::Range;
-use std::path::Path;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -13,6 +13,7 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef, BinaryArray, RecordBatch, StringArray};
 use arrow_schema::DataType;
+use attr_store::Folder;
 
 use self::footer::Columns;
 pub use self::footer::LABEL;
@@ -41,7 +42,7 @@ struct Batch {
 impl Parquets {
     /// Reads the footers of files.
     pub fn open(
-        folder: &Path,
+        folder: &Folder,
         names: &[String],
         image: &str,
         label: &str,
@@ -55,8 +56,8 @@ impl Parquets {
         };
         let (mut shards, mut labels) = (Shards::new(folder), false);
         for name in names {
-            labels |= shards.push(name, fingerprint, |path, file, size| {
-                let footer = columns.footer(path, file, size)?;
+            labels |= shards.push(name, fingerprint, |path, file| {
+                let footer = columns.footer(path, file)?;
                 Ok((footer.rows, footer.has_label))
             })?;
         }
@@ -73,9 +74,9 @@ impl Parquets {
         shard: usize,
         mut rows: Range<u64>,
     ) -> Result<impl Iterator<Item = Result<Batch, Error>> + use<'_>, Error> {
-        let (file, size) = self.shards.open(shard)?;
+        let file = self.shards.open(shard)?;
         let path = self.shards.path(shard);
-        let footer = self.columns.footer(&path, &file, size)?;
+        let footer = self.columns.footer(&path, &file)?;
         let batches = footer.reader(file, &rows);
         let mut batches = batches.map_err(|reason| Error::Parquet {
             path: path.clone(),

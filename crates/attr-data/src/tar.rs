@@ -1,11 +1,11 @@
 //! WebDataset archives: tar files whose adjacent entries of one name make a sample.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 
 use ::tar::Archive;
+use attr_store::{File, Folder};
 
 use crate::error::Error;
 use crate::listing::{self, Fingerprint, LARGEST, Shards, is_image, too_large};
@@ -49,7 +49,7 @@ struct Part {
 impl Tars {
     /// Scans the headers of archives.
     pub fn open(
-        folder: &Path,
+        folder: &Folder,
         names: &[String],
         fingerprint: &mut Fingerprint,
     ) -> Result<Self, Error> {
@@ -59,9 +59,9 @@ impl Tars {
             labels: false,
         };
         for name in names {
-            let starts = tars.shards.push(name, fingerprint, |path, file, size| {
+            let starts = tars.shards.push(name, fingerprint, |path, file| {
                 let (mut starts, mut at) = (Vec::new(), 0);
-                while let Some(group) = group(path, file, size, at)? {
+                while let Some(group) = group(path, file, at)? {
                     tars.labels |= group.label.is_some();
                     starts.push(at);
                     at = group.end;
@@ -75,16 +75,17 @@ impl Tars {
     }
 }
 
-/// Reads the headers of the sample that starts at `start` in an archive of `size` bytes.
-fn group(path: &Path, file: &File, size: u64, start: u64) -> Result<Option<Group>, Error> {
-    let group = headers(file, size, start);
+/// Reads the headers of the sample that starts at `start` in an archive.
+fn group(path: &Path, file: &File, start: u64) -> Result<Option<Group>, Error> {
+    let group = headers(file.clone(), start);
     group.map_err(|error| Error::Tar {
         path: path.into(),
         reason: error.to_string(),
     })
 }
 
-fn headers(mut file: &File, size: u64, start: u64) -> io::Result<Option<Group>> {
+fn headers(mut file: File, start: u64) -> io::Result<Option<Group>> {
+    let size = file.size();
     file.seek(SeekFrom::Start(start))?;
     let mut archive = Archive::new(Headers {
         file,
@@ -161,14 +162,14 @@ fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// An archive from one of its headers on, of which no header may be long.
-struct Headers<'a> {
-    file: &'a File,
+struct Headers {
+    file: File,
     start: u64,
     /// The number of bytes read since the last jump.
     read: u64,
 }
 
-impl Read for Headers<'_> {
+impl Read for Headers {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read(into)?;
         self.read += read as u64;
@@ -179,7 +180,7 @@ impl Read for Headers<'_> {
     }
 }
 
-impl Seek for Headers<'_> {
+impl Seek for Headers {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.read = 0;
         let to = match to {
@@ -192,7 +193,8 @@ impl Seek for Headers<'_> {
 }
 
 impl Part {
-    fn read(self, mut file: &File) -> io::Result<Vec<u8>> {
+    fn read(self, file: &File) -> io::Result<Vec<u8>> {
+        let mut file = file.clone();
         file.seek(SeekFrom::Start(self.start))?;
         let mut bytes = vec![0; self.size as usize];
         file.read_exact(&mut bytes)?;
@@ -248,11 +250,11 @@ impl Format for Tars {
 
     fn stream(&self, range: Range<u64>) -> Stream<'_> {
         self.shards.stream(range, move |shard, rows| {
-            let (file, size) = self.shards.open(shard)?;
+            let file = self.shards.open(shard)?;
             let path = self.shards.path(shard);
             Ok(Box::new(rows.map(move |row| {
                 let start = self.starts[shard][row as usize];
-                let group = group(&path, &file, size, start)?;
+                let group = group(&path, &file, start)?;
                 let group = group.ok_or_else(|| Error::Changed { path: path.clone() })?;
                 Ok(Raw {
                     label: group.label(&file).map_err(Error::read(&path))?,

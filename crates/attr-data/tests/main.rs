@@ -5,5 +5,7 @@ mod folder;
 mod list;
 mod npy;
 mod parquet;
+#[cfg(feature = "remote")]
+mod remote;
 mod support;
 mod tar;

@@ -43,7 +43,7 @@ fn images(bytes: Vec<Option<&[u8]>>, paths: Vec<Option<&str>>) -> ArrayRef {
 }
 
 /// Returns a file of rows whose bytes are their numbers.
-fn numbered(from: usize, to: usize, group: usize) -> Vec<u8> {
+pub fn numbered(from: usize, to: usize, group: usize) -> Vec<u8> {
     let texts: Vec<String> = (from..to).map(|n| n.to_string()).collect();
     let bytes = texts.iter().map(|text| Some(text.as_bytes())).collect();
     let images = images(bytes, vec![None; to - from]);

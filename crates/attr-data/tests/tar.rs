@@ -6,7 +6,7 @@ use tar::{Builder, EntryType, Header};
 use crate::support::{Folder, assert_ranges, npy, open, refused, shown};
 
 /// Returns an archive.
-fn archive<B: AsRef<[u8]>>(entries: &[(&str, B)]) -> Vec<u8> {
+pub fn archive<B: AsRef<[u8]>>(entries: &[(&str, B)]) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     for (name, bytes) in entries {
         let bytes = bytes.as_ref();
@@ -59,7 +59,7 @@ fn entries_of_one_name_are_a_sample() {
 }
 
 #[test]
-fn archives_of_a_folder_follow_each_other() {
+pub fn archives_of_a_folder_follow_each_other() {
     let part = |from: usize, to: usize| {
         let entries: Vec<_> = (from..to)
             .map(|n| (format!("{n}.png"), n.to_string()))

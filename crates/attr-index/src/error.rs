@@ -98,4 +98,19 @@ pub enum Error {
         /// What a valid value is.
         expected: &'static str,
     },
+    /// A URL names no place that this build can open.
+    #[error(transparent)]
+    Store(attr_store::Error),
+}
+
+impl From<attr_store::Error> for Error {
+    fn from(error: attr_store::Error) -> Self {
+        use attr_store::Error as Store;
+        match error {
+            Store::File { path, source } => Self::File { path, source },
+            Store::Busy { path } => Self::Busy { path },
+            Store::Damaged { path, reason } => Self::Damaged { path, reason },
+            other => Self::Store(other),
+        }
+    }
 }

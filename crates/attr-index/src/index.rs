@@ -1,10 +1,10 @@
-//! An index in a folder: its shards, how they are merged, and what it tells.
+//! An index in a folder or an object store: its shards, how they are merged, and what it tells.
 
 use std::path::{Path, PathBuf};
 
+use attr_store::{Files, Folder, TEMPORARY, sha256};
 use serde::{Deserialize, Serialize};
 
-use crate::folder::{self, Files, Folder, TEMPORARY, sha256};
 use crate::samples::{Sample, Samples, Skipped};
 use crate::shard::{ShardWriter, vectors_file};
 use crate::state::{STATE, State, Stored, Tables};
@@ -17,7 +17,7 @@ const RUN: &str = "run.json";
 /// The file that says which shards were merged.
 const MERGED: &str = "merged.json";
 
-/// An index in a folder.
+/// An index in a folder or an object store.
 ///
 /// ```text
 /// run.json                         what it is made from, and how (RunInfo)
@@ -30,7 +30,8 @@ const MERGED: &str = "merged.json";
 /// ```
 ///
 /// Processes that write different shards need no contact; each file appears whole or not at all. Two
-/// that take up the same shard are kept apart by a lock, if the file system has any.
+/// that take up the same shard are kept apart by a lock, if the file system has any. An object store has
+/// none: there, the second of them fails when it writes `shard.json`, and nothing is counted twice.
 #[derive(Clone, Debug)]
 pub struct Index {
     folder: Folder,
@@ -94,15 +95,19 @@ struct Merged {
 }
 
 impl Index {
-    /// Creates an index, or joins one of the same run: any number of processes may do so at once.
+    /// Creates an index at a path or URL, or joins one of the same run: any number of processes may do so at once.
     ///
     /// # Errors
     /// [`Error::OtherRun`] for a folder with an index of another run; [`Error::NoIndex`] for one with
     /// other files; [`Error::Parameter`] for a run without samples, shards or batches; [`Error::File`].
     pub fn create(path: impl Into<PathBuf>, run: &RunInfo) -> Result<Self, Error> {
+        Self::create_in(Folder::at(path.into())?, run)
+    }
+
+    /// As [`create`](Self::create), in a folder that is known already.
+    pub fn create_in(folder: Folder, run: &RunInfo) -> Result<Self, Error> {
         run.check()?;
-        let path = path.into();
-        let folder = Folder::create(path.clone())?;
+        folder.ensure()?;
         if folder.get(RUN)?.is_none() {
             let names = folder.names()?;
             // Another process may be writing its `run.json`, or have just written it.
@@ -111,23 +116,27 @@ impl Index {
                 .any(|name| !name.starts_with('.') && name != RUN);
             if other && folder.get(RUN)?.is_none() {
                 return Err(Error::NoIndex {
-                    path,
+                    path: folder.path().into(),
                     reason: "the folder holds other files, but no run.json; give an empty one or a new name",
                 });
             }
-            folder.put_first(RUN, &folder::json(run)?)?;
+            folder.put_json_first(RUN, run)?;
         }
-        let index = Self::open(path.clone())?;
-        run.check_same(&index.run, &path)?;
+        let index = Self::open_in(folder)?;
+        run.check_same(&index.run, index.path())?;
         Ok(index)
     }
 
-    /// Opens an index.
+    /// Opens the index at a path or URL.
     ///
     /// # Errors
     /// [`Error::NoIndex`] for a folder without `run.json`; [`Error::Damaged`]; [`Error::File`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
-        let folder = Folder::at(path.into());
+        Self::open_in(Folder::at(path.into())?)
+    }
+
+    /// As [`open`](Self::open), in a folder that is known already.
+    pub fn open_in(folder: Folder) -> Result<Self, Error> {
         let Some(content) = folder.get(RUN)? else {
             return Err(Error::NoIndex {
                 path: folder.path().into(),
@@ -142,7 +151,7 @@ impl Index {
         Ok(Self { folder, run, hash })
     }
 
-    /// The folder.
+    /// The path or URL of the folder.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -221,7 +230,7 @@ impl Index {
     /// [`Error::Merge`] when no shard is done; [`Error::Busy`] while another process merges;
     /// [`Error::File`].
     pub fn merge(&self) -> Result<Vec<ShardStatus>, Error> {
-        let _lock = self.folder.lock()?;
+        let mut guard = self.folder.lock(MERGED)?;
         let mut merged = Merged {
             run: self.hash.clone(),
             shards: Vec::new(),
@@ -254,7 +263,7 @@ impl Index {
             let written = self.folder.put(&name, &content)?;
             merged.files.insert(name, written);
         }
-        self.folder.put_json(MERGED, &merged)?;
+        guard.put_json(&merged)?;
         // What an interrupted merge has left.
         for name in self.folder.names()? {
             if name.starts_with(TEMPORARY) {
@@ -286,16 +295,18 @@ impl Index {
             self.folder.damaged(name, &reason)
         };
         if merged.run != self.hash {
-            return Err(again(MERGED, "it is of another run"));
+            return Err(again(MERGED, "it is of another run").into());
         }
         let name = format!("{table}.parquet");
         let written = merged.files.get(&name);
         let written = written.ok_or_else(|| again(MERGED, "it does not name all tables"))?;
         let content = match self.folder.get_written(&name, written) {
-            Err(Error::Damaged { reason, .. }) => return Err(again(&name, &reason)),
+            Err(attr_store::Error::Damaged { reason, .. }) => {
+                return Err(again(&name, &reason).into());
+            }
             other => other?,
         };
-        Rows::decode(&self.path().join(&name), content)
+        Rows::decode(&self.folder.join(&name), content)
     }
 
     /// The samples in which each concept is strongest.
@@ -356,7 +367,7 @@ impl Index {
         files.map(move |file| {
             let (folder, name, written) = file?;
             let content = folder.get_written(&name, &written)?;
-            let rows = Rows::decode(&folder.path().join(&name), content)?;
+            let rows = Rows::decode(&folder.join(&name), content)?;
             ConceptVectors::decode(&rows, &layer, mode)
         })
     }
@@ -370,15 +381,13 @@ mod tests {
     use crate::MaxTarget;
     use crate::strengths::{LayerStrengths, Strengths};
 
-    #[test]
-    fn concepts_that_no_sample_shows_are_concepts() {
-        let folder = tempfile::tempdir().unwrap();
-        let run = RunInfo {
+    fn run(samples: u64, shards: u64) -> RunInfo {
+        RunInfo {
             version: String::new(),
             model: String::new(),
             data: String::new(),
-            samples: 2,
-            shards: 1,
+            samples,
+            shards,
             batch: 2,
             layers: vec!["conv".into()],
             max_target: MaxTarget::Sum,
@@ -387,20 +396,110 @@ mod tests {
             each_target: true,
             vectors: false,
             settings: BTreeMap::new(),
-        };
+        }
+    }
+
+    fn strengths(samples: [u64; 2], scores: [f32; 6]) -> Strengths {
         let layers = Mode::ALL.map(|mode| LayerStrengths {
             layer: "conv".into(),
             mode,
             concepts: 3,
-            scores: vec![0.25, f32::NAN, f32::NAN, f32::INFINITY, 0.5, f32::NAN],
+            scores: scores.to_vec(),
             neurons: vec![0; 6],
         });
-        let strengths = Strengths {
-            samples: vec![0, 1],
+        Strengths {
+            samples: samples.to_vec(),
             targets: vec![4, 4],
             layers: layers.to_vec(),
+        }
+    }
+
+    /// Adds the next batch, whose strengths are the numbers of its samples.
+    #[cfg(feature = "remote")]
+    fn add(writer: &mut ShardWriter) -> Result<(), Error> {
+        let Some(batch) = writer.batches().next() else {
+            return Ok(());
         };
-        let index = Index::create(folder.path(), &run).unwrap();
+        let (first, second) = (batch.start as f32, batch.start as f32 + 1.0);
+        let scores = [first, first, first, second, second, second];
+        let found = strengths([batch.start, batch.start + 1], scores);
+        writer.add(batch, Some(&found), [], [])
+    }
+
+    #[cfg(feature = "remote")]
+    fn fill(index: &Index) {
+        for shard in 0..index.run().shards {
+            let Some(mut writer) = index.shard(shard).unwrap() else {
+                continue;
+            };
+            while !writer.remaining().is_empty() {
+                add(&mut writer).unwrap();
+            }
+            writer.finish().unwrap();
+        }
+        index.merge().unwrap();
+    }
+
+    #[cfg(feature = "remote")]
+    #[test]
+    fn an_index_in_a_store_is_that_in_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let local = Index::create(folder.path(), &run(8, 2)).unwrap();
+        fill(&local);
+        let store = attr_store::object_store::memory::InMemory::new();
+        let store = Folder::from_object_store(std::sync::Arc::new(store), "some/index");
+        let index = Index::create_in(store.clone(), &run(8, 2)).unwrap();
+        assert!(matches!(index.references(), Err(Error::NoIndex { .. })));
+        fill(&index);
+        for table in ["references", "statistics", "samples", "skipped"] {
+            let name = format!("{table}.parquet");
+            assert_eq!(store.get(&name).unwrap(), local.folder.get(&name).unwrap());
+        }
+        let index = Index::open_in(store).unwrap();
+        assert_eq!(index.merged().unwrap(), [0, 1]);
+        assert!(index.shard(0).unwrap().is_none());
+        let other = Index::create_in(index.folder.clone(), &run(10, 2));
+        assert!(matches!(other, Err(Error::OtherRun { .. })));
+    }
+
+    #[cfg(feature = "remote")]
+    #[test]
+    fn the_second_writer_of_a_shard_in_a_store_fails() {
+        let store = attr_store::object_store::memory::InMemory::new();
+        let store = Folder::from_object_store(std::sync::Arc::new(store), "");
+        let index = Index::create_in(store, &run(8, 1)).unwrap();
+        let writer = || index.shard(0).unwrap().unwrap().with_checkpoint(2);
+        // Both begin; then both go on from a checkpoint; then one comes while the other writes.
+        for checkpoint in [0, 2, 4] {
+            let (mut first, mut second) = (writer(), writer());
+            assert_eq!(first.remaining(), checkpoint..8);
+            add(&mut first).unwrap();
+            assert!(matches!(add(&mut second), Err(Error::Busy { .. })));
+            // It stays so.
+            let failed = add(&mut second);
+            assert!(matches!(failed, Err(Error::Busy { .. })));
+            let third = writer();
+            assert_eq!(third.remaining(), checkpoint + 2..8);
+        }
+        let mut last = writer();
+        add(&mut last).unwrap();
+        // What an interrupted process has left is removed at the end.
+        let folder = index.shard_folder(0);
+        folder.put("samples-000000000005.parquet", b"left").unwrap();
+        last.finish().unwrap();
+        assert_eq!(folder.names().unwrap().len(), 5);
+        index.merge().unwrap();
+        let statistics = index.statistics().unwrap();
+        let found = statistics.of("conv", Mode::Activation, 0).unwrap();
+        assert_eq!((found.count, found.mean()), (8, 3.5));
+    }
+
+    #[test]
+    fn concepts_that_no_sample_shows_are_concepts() {
+        let folder = tempfile::tempdir().unwrap();
+        let scores = [0.25, f32::NAN, f32::NAN, f32::INFINITY, 0.5, f32::NAN];
+        let strengths = strengths([0, 1], scores);
+        let index = Index::create(folder.path(), &run(2, 1)).unwrap();
         let mut writer = index.shard(0).unwrap().unwrap();
         writer.add(0..2, Some(&strengths), [], []).unwrap();
         assert!(matches!(

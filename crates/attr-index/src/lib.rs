@@ -4,7 +4,6 @@
 
 mod direction;
 mod error;
-mod folder;
 mod groups;
 mod index;
 mod prototypes;
@@ -22,6 +21,8 @@ mod strengths;
 mod table;
 mod vectors;
 mod zennit_crp;
+
+pub use attr_store;
 
 pub use direction::{ConceptDirection, DirectionSearch};
 pub use error::Error;

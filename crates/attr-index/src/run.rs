@@ -6,7 +6,6 @@ use std::path::Path;
 use attr_core::walk::Composite;
 use serde::{Deserialize, Serialize};
 
-use crate::folder::unwritable;
 use crate::{Error, MaxTarget, ReferenceSearch};
 
 /// What an index is made from, and how: `run.json`. Shards with the same run belong together; all else
@@ -117,8 +116,11 @@ impl RunInfo {
         if self == there {
             return Ok(());
         }
-        let own = serde_json::to_value(self).map_err(unwritable)?;
-        let other = serde_json::to_value(there).map_err(unwritable)?;
+        let value = |run: &Self| {
+            let value = serde_json::to_value(run);
+            value.map_err(|_| attr_core::Error::Internal("plain data that is no JSON"))
+        };
+        let (own, other) = (value(self)?, value(there)?);
         let (what, there, here) = difference("", &other, &own);
         Err(Error::OtherRun {
             path: path.into(),

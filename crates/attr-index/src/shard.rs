@@ -1,10 +1,10 @@
 //! One shard of an index while it is written.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::ops::Range;
 
-use crate::folder::{Files, Folder, TEMPORARY};
+use attr_store::{Files, Folder, Guard, TEMPORARY};
+
 use crate::index::ShardStatus;
 use crate::samples::{Sample, Skipped};
 use crate::state::{STATE, State, Stored, Tables};
@@ -26,8 +26,8 @@ pub struct ShardWriter {
     /// Since the last checkpoint, by the start of a file's name.
     vectors: BTreeMap<String, ConceptVectors>,
     written_at: Option<u64>,
-    /// Held as long as this writes.
-    _lock: File,
+    /// The right to write the state, held as long as this writes.
+    guard: Guard,
 }
 
 impl ShardWriter {
@@ -39,8 +39,9 @@ impl ShardWriter {
         shard: u64,
     ) -> Result<Option<Self>, Error> {
         let samples = run.samples_of(shard)?;
-        let folder = Folder::create(folder.path().into())?;
-        let lock = folder.lock()?;
+        let folder = folder.clone();
+        folder.ensure()?;
+        let guard = folder.lock(STATE)?;
         let read = || match State::load(&folder, run, hash, shard)? {
             Stored::Nothing => Ok(None),
             Stored::Foreign(there) => Err(Error::OtherRun {
@@ -62,12 +63,9 @@ impl ShardWriter {
         let written_at = found.as_ref().map(|(_, state)| state.next);
         let anew = || (Tables::new(run), State::new(hash, samples));
         let (tables, state) = found.unwrap_or_else(anew);
-        // What an interrupted process has left.
-        for name in folder.names()? {
-            let own = name.starts_with(TEMPORARY) || name.ends_with(".parquet");
-            if own && !state.files.contains_key(&name) {
-                folder.remove(&name)?;
-            }
+        // Without a lock, another process may just have written what its state does not name yet.
+        if guard.is_exclusive() {
+            clean(&folder, &state.files)?;
         }
         if state.done() && written_at.is_some() {
             return Ok(None);
@@ -80,7 +78,7 @@ impl ShardWriter {
             tables,
             vectors: BTreeMap::new(),
             written_at,
-            _lock: lock,
+            guard,
         }))
     }
 
@@ -117,7 +115,8 @@ impl ShardWriter {
     /// # Errors
     /// [`Error::Batch`] for another batch than the next one, other samples than its own, or other layers
     /// than the run's; [`Error::Parameter`] for strengths that 16 bits cannot hold, if vectors are kept.
-    /// Nothing is added then. [`Error::File`] when a checkpoint cannot be written.
+    /// Nothing is added then. [`Error::File`] when a checkpoint cannot be written; [`Error::Busy`] when
+    /// another process has written one, which only happens where there are no locks: drop this then.
     pub fn add(
         &mut self,
         batch: Range<u64>,
@@ -209,7 +208,8 @@ impl ShardWriter {
     /// Finishes the shard, and says what it holds.
     ///
     /// # Errors
-    /// [`Error::Batch`] while batches are missing; [`Error::File`].
+    /// [`Error::Batch`] while batches are missing; [`Error::File`] and [`Error::Busy`] as for
+    /// [`add`](Self::add).
     pub fn finish(mut self) -> Result<ShardStatus, Error> {
         if !self.state.done() {
             return Err(Error::Batch(format!(
@@ -220,6 +220,10 @@ impl ShardWriter {
         // Its last batch could not be written, or it has none.
         if self.written_at != Some(self.state.end) {
             self.write()?;
+        }
+        // Now no other process can write the shard any more.
+        if !self.guard.is_exclusive() {
+            clean(&self.folder, &self.state.files)?;
         }
         Ok(ShardStatus::of(&self.state))
     }
@@ -261,9 +265,20 @@ impl ShardWriter {
             files.insert(name, written);
         }
         self.state.files = files;
-        self.folder.put_json(STATE, &self.state)?;
-        self.folder.sync()
+        self.guard.put_json(&self.state)?;
+        Ok(self.folder.sync()?)
     }
+}
+
+/// Removes what an interrupted process has left.
+fn clean(folder: &Folder, files: &Files) -> Result<(), Error> {
+    for name in folder.names()? {
+        let own = name.starts_with(TEMPORARY) || name.ends_with(".parquet");
+        if own && !files.contains_key(&name) {
+            folder.remove(&name)?;
+        }
+    }
+    Ok(())
 }
 
 /// The start of the names of files with the concept vectors of a layer, by its number in the run.

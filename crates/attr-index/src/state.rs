@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use attr_store::{Files, Folder};
 use serde::{Deserialize, Serialize};
 
-use crate::folder::{Files, Folder};
 use crate::samples::{Sample, Samples, Skipped};
 use crate::table::{self, Rows};
 use crate::{Error, References, RunInfo, Statistics, Strengths};
@@ -60,30 +60,30 @@ impl State {
         if state.run != hash {
             return Ok(Stored::Foreign(state.run));
         }
-        let damaged = |reason: String| Err(folder.damaged(STATE, &reason));
+        let damaged = |reason: &str| Err(folder.damaged(STATE, reason).into());
         let samples = run.samples_of(shard)?;
         if samples != (state.first..state.end) {
-            return damaged(format!(
+            return damaged(&format!(
                 "it is of samples {:?}, and this shard has {samples:?}",
                 state.first..state.end
             ));
         }
         let whole = state.next == state.end || state.next % run.batch == 0;
         if !(state.first..=state.end).contains(&state.next) || !whole {
-            return damaged(format!("no batch begins at sample {}", state.next));
+            return damaged(&format!("no batch begins at sample {}", state.next));
         }
         if state.skipped > state.next - state.first {
-            return damaged(format!(
+            return damaged(&format!(
                 "it skips {} samples, more than there are",
                 state.skipped
             ));
         }
         if let Some(name) = state.files.keys().find(|name| !is_table(name)) {
-            return damaged(format!("{name:?} is not the name of a table"));
+            return damaged(&format!("{name:?} is not the name of a table"));
         }
         for table in TABLES {
             if !state.files.contains_key(&state.file(table)) {
-                return damaged(format!("it does not name {}", state.file(table)));
+                return damaged(&format!("it does not name {}", state.file(table)));
             }
         }
         Ok(Stored::State(state))
@@ -116,7 +116,7 @@ impl State {
         let written = self.files.get(&name);
         let written = written.ok_or_else(|| folder.damaged(&name, "it is not named"))?;
         let content = folder.get_written(&name, written)?;
-        Rows::decode(&folder.path().join(&name), content)
+        Rows::decode(&folder.join(&name), content)
     }
 
     /// Reads all tables.
@@ -130,7 +130,8 @@ impl State {
             ..Tables::new(run)
         };
         if tables.skipped.len() as u64 != self.skipped {
-            return Err(folder.damaged(STATE, "it skips another number of samples than are listed"));
+            let reason = "it skips another number of samples than are listed";
+            return Err(folder.damaged(STATE, reason).into());
         }
         tables.with_references(&read("references")?)
     }

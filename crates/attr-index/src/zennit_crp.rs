@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use attr_store::Folder;
 use npyz::{DType, NpyFile, Order, TypeStr, WriterBuilder};
 
-use crate::folder::Folder;
 use crate::strengths::Key;
 use crate::{Error, MaxTarget, Mode, Reference, References};
 
@@ -29,9 +29,9 @@ fn folder_name(mode: Mode, kind: &str, max_target: MaxTarget, abs_norm: bool) ->
 }
 
 impl References {
-    /// Writes the folders that zennit-crp's `FeatureVisualization` reads: `RelMax_sum_normed`,
-    /// `ActMax_sum_normed`, and `RelStats_sum_normed` and `ActStats_sum_normed` for the samples of each
-    /// class, named after what scores are. A `/` in a layer's name becomes a dot.
+    /// Writes the folders that zennit-crp's `FeatureVisualization` reads, at a path or URL:
+    /// `RelMax_sum_normed`, `ActMax_sum_normed`, and `RelStats_sum_normed` and `ActStats_sum_normed` for
+    /// the samples of each class, named after what scores are. A `/` in a layer's name becomes a dot.
     ///
     /// # Errors
     /// [`Error::Export`] for layers that get the same name, and for concepts with fewer samples than
@@ -50,12 +50,10 @@ impl References {
                 )));
             }
         }
+        let root = Folder::at(path)?;
         for (name, layer) in names {
             for mode in Mode::ALL {
-                let folder = |kind| {
-                    path.as_ref()
-                        .join(folder_name(mode, kind, max_target, abs_norm))
-                };
+                let folder = |kind| root.child(&folder_name(mode, kind, max_target, abs_norm));
                 let classes = self.classes(layer, mode);
                 for class in classes.iter().copied() {
                     let key = Key {
@@ -65,10 +63,11 @@ impl References {
                     };
                     let lists = self.concept_lists(&key);
                     let (folder, prefix) = match class {
-                        Some(class) => (folder("Stats").join(&name), class.to_string()),
+                        Some(class) => (folder("Stats").child(&name), class.to_string()),
                         None => (folder("Max"), name.clone()),
                     };
-                    write_lists(&Folder::create(folder)?, &prefix, layer, lists)?;
+                    folder.ensure()?;
+                    write_lists(&folder, &prefix, layer, lists)?;
                 }
                 let classes: Vec<i64> = classes
                     .into_iter()
@@ -76,7 +75,8 @@ impl References {
                     .map(|class| class as i64)
                     .collect();
                 if !classes.is_empty() {
-                    let folder = Folder::create(folder("Stats").join(&name))?;
+                    let folder = folder("Stats").child(&name);
+                    folder.ensure()?;
                     let content =
                         array(TARGETS.1, &[classes.len() as u64], classes.iter().copied());
                     folder.put(
@@ -100,15 +100,11 @@ impl References {
         max_target: MaxTarget,
         abs_norm: bool,
     ) -> Result<Self, Error> {
+        let root = Folder::at(path)?;
         let mut found = Self::new();
         let mut lists = Vec::new();
         for mode in Mode::ALL {
-            let folder = |kind| {
-                Folder::at(
-                    path.as_ref()
-                        .join(folder_name(mode, kind, max_target, abs_norm)),
-                )
-            };
+            let folder = |kind| root.child(&folder_name(mode, kind, max_target, abs_norm));
             for layer in prefixes(&folder("Max"))? {
                 lists.extend(read_lists(&folder("Max"), &layer, &layer, mode, None)?);
             }
@@ -127,7 +123,7 @@ impl References {
         }
         if lists.is_empty() {
             return Err(Error::NoIndex {
-                path: path.as_ref().into(),
+                path: root.path().into(),
                 reason: "there are no lists of zennit-crp here for this max_target and abs_norm",
             });
         }
@@ -238,16 +234,16 @@ fn read_lists(
     let (neurons_shape, neurons) = read_array::<i64>(folder, prefix, NEURONS.0)?;
     let name = format!("{prefix}_data.npy");
     let [_, concepts] = shape[..] else {
-        return Err(folder.damaged(&name, "its shape is not [ranks, concepts]"));
+        let reason = "its shape is not [ranks, concepts]";
+        return Err(folder.damaged(&name, reason).into());
     };
     if scores_shape != shape || neurons_shape != shape {
-        return Err(folder.damaged(
-            &name,
-            "its shape is not that of the scores and neurons beside it",
-        ));
+        let reason = "its shape is not that of the scores and neurons beside it";
+        return Err(folder.damaged(&name, reason).into());
     }
     if samples.iter().chain(&neurons).any(|&number| number < 0) {
-        return Err(folder.damaged(&name, "the number of a sample or neuron is negative"));
+        let reason = "the number of a sample or neuron is negative";
+        return Err(folder.damaged(&name, reason).into());
     }
     let concepts = concepts as usize;
     let key = Key {
@@ -296,7 +292,7 @@ fn read_array<T: npyz::Deserialize>(
                 .map_err(|error| std::io::Error::other(error.to_string()))?,
         ))
     };
-    read().map_err(|error| folder.damaged(&name, &error.to_string()))
+    read().map_err(|error| folder.damaged(&name, &error.to_string()).into())
 }
 
 /// Refuses headers that NumPy does not write for such arrays: the reader takes time and memory for what

@@ -11,11 +11,13 @@ use super::ModelArguments;
 pub struct DataArguments {
     /// The data set: a folder of images, with a sub-folder for each class if there are labels; a .npy
     /// of rows; a WebDataset .tar or a folder of them; a .parquet, or a folder of them, with images in
-    /// a column; or a .txt that lists files, each with a tab and its label if there are labels.
+    /// a column; or a .txt that lists files, each with a tab and its label if there are labels. Builds
+    /// with the features s3, gs and az take URLs, too: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX and
+    /// az://CONTAINER/PREFIX.
     #[arg(long, value_name = "PATH")]
     pub data: PathBuf,
 
-    /// The class of each sample: a .npy of integers. Default: as the data set has them.
+    /// The class of each sample: a .npy of integers, or its URL. Default: as the data set has them.
     #[arg(long, value_name = "FILE.npy")]
     pub labels: Option<PathBuf>,
 
@@ -65,8 +67,8 @@ pub struct IndexArguments {
     #[arg(long, value_name = "labels|predicted|CLASS")]
     pub targets: Option<String>,
 
-    /// The folder of the index. It is created, or joined if it is one of the same model, data and
-    /// settings.
+    /// The folder of the index, or a URL as for --data. It is created, or joined if it is one of the
+    /// same model, data and settings.
     #[arg(long, value_name = "FOLDER")]
     pub out: PathBuf,
 
@@ -76,7 +78,8 @@ pub struct IndexArguments {
     pub shard: String,
 
     /// How many seconds to wait for another process that writes this shard, such as one on a machine
-    /// that was lost, whose lock a network file system keeps for some minutes.
+    /// that was lost, whose lock a network file system keeps for some minutes. Object stores have no
+    /// locks: there, of two processes that write one shard, one fails at its next checkpoint.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub wait: u64,
 
@@ -140,7 +143,7 @@ pub enum Reduction {
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub struct MergeArguments {
-    /// The folder of the index.
+    /// The folder of the index, or its URL.
     pub index: PathBuf,
 
     /// Prints a JSON object.
@@ -160,7 +163,7 @@ pub struct MergeArguments {
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub struct StatusArguments {
-    /// The folder of the index.
+    /// The folder of the index, or its URL.
     pub index: PathBuf,
 
     /// Prints a JSON object.
@@ -178,7 +181,7 @@ pub struct StatusArguments {
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub struct ShowArguments {
-    /// The folder of the index.
+    /// The folder of the index, or its URL.
     pub index: PathBuf,
 
     /// The layer.
@@ -236,7 +239,7 @@ pub struct GalleryArguments {
     #[arg(long, value_name = "M.onnx")]
     pub model: Option<PathBuf>,
 
-    /// The data set of the index.
+    /// The data set of the index: a path, or a URL.
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
 
@@ -260,10 +263,10 @@ pub struct GalleryArguments {
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub struct CompareArguments {
-    /// The folder of an index.
+    /// The folder of an index, or its URL.
     pub index: PathBuf,
 
-    /// The folder of the other index; the same one to compare two layers of a model.
+    /// The folder of the other index, or its URL; the same one to compare two layers of a model.
     pub other: PathBuf,
 
     /// The layer.
@@ -322,10 +325,10 @@ pub enum Look {
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub struct ExportArguments {
-    /// The folder of the index.
+    /// The folder of the index, or its URL.
     pub index: PathBuf,
 
-    /// The folder to write to.
+    /// The folder to write to, or a URL.
     #[arg(long, value_name = "FOLDER")]
     pub out: PathBuf,
 

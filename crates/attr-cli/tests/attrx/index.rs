@@ -253,6 +253,10 @@ fn bad_arguments_leave_nothing_behind() {
         (vec!["--data", &empty, "--layers", "conv2"], "no samples"),
         (vec!["--data", "nowhere", "--layers", "conv2"], "nowhere"),
         (
+            vec!["--data", "http://host/photos", "--layers", "conv2"],
+            "s3://BUCKET/PREFIX",
+        ),
+        (
             vec!["--data", &file, "--layers", "conv2"],
             "no sample can be read",
         ),

@@ -1,6 +1,5 @@
 //! The footers of Parquet files: rows, row groups and columns.
 
-use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
@@ -11,7 +10,9 @@ use ::parquet::arrow::arrow_reader::{
 };
 use ::parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use arrow_schema::DataType;
+use attr_store::File;
 
+use super::chunks::Chunks;
 use crate::error::Error;
 use crate::listing::guarded;
 
@@ -38,15 +39,16 @@ pub struct Footer {
 
 impl Columns {
     /// Reads a footer and checks that it fits the file and has the columns.
-    pub fn footer(&self, path: &Path, file: &File, size: u64) -> Result<Footer, Error> {
+    pub fn footer(&self, path: &Path, file: &File) -> Result<Footer, Error> {
         let broken = |reason: String| Error::Parquet {
             path: path.into(),
             reason,
         };
         // The types of Parquet are enough; those of Arrow, if there are any, have more variants.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let metadata = guarded(|| ArrowReaderMetadata::load(file, options)).map_err(broken)?;
-        let rows = count(metadata.metadata(), size).map_err(broken)?;
+        let chunks = Chunks(file.clone());
+        let metadata = guarded(|| ArrowReaderMetadata::load(&chunks, options)).map_err(broken)?;
+        let rows = count(metadata.metadata(), file.size()).map_err(broken)?;
         let column = |name: &str| metadata.schema().field_with_name(name).ok();
         let refused = |name: &str, expected| Error::Column {
             path: path.into(),
@@ -131,14 +133,15 @@ impl Footer {
             }
         }
         let batch = (BATCH_BYTES / widest).clamp(1, BATCH_ROWS);
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata)
-            .with_projection(self.projection)
-            .with_row_groups(groups)
-            // A mask would have one bit for each row that a footer declares.
-            .with_row_selection_policy(RowSelectionPolicy::Selectors)
-            .with_offset((rows.start - skipped) as usize)
-            .with_limit((rows.end - rows.start) as usize)
-            .with_batch_size(batch as usize);
+        let builder =
+            ParquetRecordBatchReaderBuilder::new_with_metadata(Chunks(file), self.metadata)
+                .with_projection(self.projection)
+                .with_row_groups(groups)
+                // A mask would have one bit for each row that a footer declares.
+                .with_row_selection_policy(RowSelectionPolicy::Selectors)
+                .with_offset((rows.start - skipped) as usize)
+                .with_limit((rows.end - rows.start) as usize)
+                .with_batch_size(batch as usize);
         guarded(|| builder.build())
     }
 }
