@@ -242,6 +242,19 @@ pub fn last_spatial(model: &Traced) -> Result<String, Error> {
     Ok(found.name.clone())
 }
 
+/// Runs one method on inputs of a model that is traced already.
+pub fn of_inputs(
+    asked: &Asked,
+    (opened, whole, inputs): (&Opened, &Traced, &Inputs),
+    names: &Names,
+) -> Result<Answer, Error> {
+    let mut own = asked.arguments.clone();
+    if own.layer.is_empty() && asked.needs.layer == LayerUse::Spatial {
+        own.layer = vec![last_spatial(whole)?];
+    }
+    one_answer(asked, &own, (opened, whole, inputs), (Sweeps::None, names))
+}
+
 fn one_answer(
     asked: &Asked,
     arguments: &QuestionArguments,

@@ -86,6 +86,30 @@ impl Source {
         }
     }
 
+    /// As [`row`](Self::row), for a row of this shape; with `classes`, its label must be one of them.
+    pub fn fitting(
+        &self,
+        sample: &Sample,
+        shape: &[usize],
+        classes: Option<usize>,
+    ) -> Result<Row, String> {
+        let row = self.row(sample)?;
+        if row.array.shape != shape {
+            return Err(format!(
+                "its shape is {:?}, where others have {:?}; --size resizes images",
+                &row.array.shape[1..],
+                &shape[1..]
+            ));
+        }
+        match (classes, sample.label) {
+            (Some(_), None) => Err("it has no label".into()),
+            (Some(classes), Some(label)) if label >= classes => Err(format!(
+                "its label is {label}, and the model has {classes} classes"
+            )),
+            _ => Ok(row),
+        }
+    }
+
     fn check(&self, array: &Array) -> Result<(), String> {
         let checked = self.port.check_shape(&array.shape);
         checked.map_err(|error| error.to_string())?;

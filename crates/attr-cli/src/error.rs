@@ -111,6 +111,18 @@ impl From<attr_index::Error> for Error {
     }
 }
 
+impl From<attr_store::Error> for Error {
+    fn from(error: attr_store::Error) -> Self {
+        use attr_store::Error as Store;
+        match error {
+            Store::File { .. } | Store::Busy { .. } | Store::Damaged { .. } => {
+                Self::other(error.to_string())
+            }
+            _ => Self::input(error.to_string()),
+        }
+    }
+}
+
 impl From<attr_viz::Error> for Error {
     fn from(error: attr_viz::Error) -> Self {
         Self::other(error.to_string())

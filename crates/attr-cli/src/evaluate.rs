@@ -1,21 +1,23 @@
 //! Runs `attrx evaluate`.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use attr_core::{Kind, Method, Value};
 use attr_metrics::{Comparison, Explainer, Given, Metric};
 use attr_viz::Table;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use crate::answers;
-use crate::args::EvaluateArguments;
+use crate::answers::{self, Asked};
+use crate::args::{EvaluateArguments, GroundArguments};
 use crate::error::Error;
 use crate::ground::{self, Ground};
 use crate::input;
+use crate::model::Opened;
 use crate::output::{self, Outputs};
 use crate::progress::Bar;
-use crate::{json, metrics, picture, print};
+use crate::{json, metrics, parts, picture, print};
 
 /// What stands below the table.
 const LEGEND: &str = "↑ higher and ↓ lower is better; ± 95 % confidence interval; * best of the \
@@ -24,16 +26,111 @@ const LEGEND: &str = "↑ higher and ↓ lower is better; ± 95 % confidence int
 /// The name of given attributions in the table.
 const GIVEN: &str = "attributions";
 
+/// What is measured, and the methods that are judged.
+pub struct Prepared {
+    pub metrics: Vec<Box<dyn Metric>>,
+    pub asked: Vec<Asked>,
+}
+
+impl Prepared {
+    /// The names of the metrics.
+    pub fn names(&self) -> String {
+        let names = self.metrics.iter().map(|metric| metric.about().name);
+        names.collect::<Vec<_>>().join(",")
+    }
+}
+
+/// What scores are of.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct About {
+    pub model: String,
+    pub device: String,
+    pub target: String,
+}
+
+/// Scores and what belongs to them.
+#[derive(Serialize, Deserialize)]
+pub struct Compared {
+    pub comparison: Comparison,
+    /// In seconds, of each method by each metric.
+    pub times: Vec<f64>,
+    /// What was left out, and why.
+    pub left_out: String,
+}
+
+impl Compared {
+    /// Appends the scores of further rows.
+    pub fn append(&mut self, more: Self) -> Result<(), Error> {
+        self.comparison.append(more.comparison)?;
+        let times = self.times.iter_mut().zip(more.times);
+        times.for_each(|(sum, time)| *sum += time);
+        Ok(())
+    }
+}
+
+/// What to write.
+pub struct Wanted<'a> {
+    pub json: Option<&'a Path>,
+    pub csv: Option<&'a Path>,
+    pub image: Option<&'a Path>,
+    pub quiet: bool,
+}
+
 /// Judges explanations and writes the requested outputs.
 pub fn run(arguments: &EvaluateArguments) -> Result<(), Error> {
     // Check everything that can be checked before doing any work.
+    let prepared = prepare(arguments)?;
+    let wanted = Wanted {
+        json: arguments.json.as_deref(),
+        csv: arguments.csv.as_deref(),
+        image: arguments.image.as_deref(),
+        quiet: arguments.ground.model.quiet,
+    };
+    let mut read = arguments.ground.read_files();
+    read.extend(arguments.attributions.as_deref());
+    wanted.check(&read)?;
+    if arguments.parts.data.is_some() {
+        return parts::evaluate(arguments, prepared);
+    }
+    if arguments.out.is_some() {
+        return Err(Error::input("--out: only with --data"));
+    }
+    let model = &arguments.ground.model;
+    let opened = Opened::new(model)?;
+    let inputs = opened.read(model)?;
+    let traced = opened.trace(model, &inputs.values)?;
+    let gradients = prepared.asked.iter().any(|one| one.needs.gradients);
+    let ground = Ground::of(
+        &arguments.ground,
+        (&opened, &traced),
+        &inputs,
+        None,
+        gradients,
+    )?;
+    let given = arguments.attributions.as_deref();
+    let given = given.map(|path| self::given(path, &ground)).transpose()?;
+    let compared = compare(
+        &ground,
+        &arguments.ground,
+        (&prepared.asked, given),
+        (&prepared.metrics, arguments.metrics.is_none()),
+    )?;
+    let about = About {
+        model: model.model.display().to_string(),
+        device: model.device.to_string(),
+        target: ground.target.to_string(),
+    };
+    wanted.write(&about, ground.inputs.values.rows(), &compared)
+}
+
+/// Builds metrics and methods.
+fn prepare(arguments: &EvaluateArguments) -> Result<Prepared, Error> {
     let set = match &arguments.metrics {
         Some(_) => arguments.ground.metric_set.clone(),
         None => metrics::usual_set(&arguments.ground.metric_set),
     };
-    let mut measures = metrics::build(&named(arguments), &set, arguments.ground.seed)?;
-    check_needs(arguments, &measures)?;
-    check_outputs(arguments)?;
+    let metrics = metrics::build(&named(arguments), &set, arguments.ground.seed)?;
+    check_needs(arguments, &metrics)?;
     let asked = match &arguments.methods {
         Some(methods) => {
             ground::check_methods(methods, &arguments.set)?;
@@ -45,12 +142,21 @@ pub fn run(arguments: &EvaluateArguments) -> Result<(), Error> {
     if asked.is_empty() && !arguments.set.is_empty() {
         return Err(Error::input("--set: --attributions have no parameters"));
     }
-    let gradients = asked.iter().any(|one| one.needs.gradients);
-    let ground = Ground::new(&arguments.ground, gradients)?;
+    Ok(Prepared { metrics, asked })
+}
+
+/// Judges methods, or given attributions, by metrics; of the `usual` ones, those that can be measured.
+pub fn compare(
+    ground: &Ground<'_>,
+    arguments: &GroundArguments,
+    (asked, given): (&[Asked], Option<Given>),
+    (metrics, usual): (&[Box<dyn Metric>], bool),
+) -> Result<Compared, Error> {
+    let mut metrics: Vec<&dyn Metric> = metrics.iter().map(|metric| &**metric).collect();
     // Only metrics that nobody asked for by name are left out.
     let mut left_out: Vec<String> = Vec::new();
-    if arguments.metrics.is_none() {
-        measures.retain(|metric| {
+    if usual {
+        metrics.retain(|metric| {
             let name = metric.about().name;
             let lacks = ground.lacks(name);
             left_out.extend(lacks.map(|why| format!("{name} is left out: {why}\n")));
@@ -65,21 +171,22 @@ pub fn run(arguments: &EvaluateArguments) -> Result<(), Error> {
         .iter()
         .map(|(name, method)| (*name, Explainer::Method(&**method)))
         .collect();
-    if let Some(path) = &arguments.attributions {
-        explainers.push((GIVEN, given(path, &ground)?.into()));
-    }
+    explainers.extend(given.map(|given| (GIVEN, given.into())));
 
-    let bar = Bar::new(arguments.ground.model.quiet);
-    let evaluation = ground.evaluation(arguments.ground.memory, &bar);
-    let measures: Vec<&dyn Metric> = measures.iter().map(|metric| &**metric).collect();
-    let mut times: Vec<Duration> = Vec::new();
+    let bar = Bar::new(arguments.model.quiet);
+    let evaluation = ground.evaluation(arguments.memory, &bar);
+    let mut times: Vec<f64> = Vec::new();
     let mut last = Instant::now();
-    let compared = evaluation.compare_each(&explainers, &measures, &mut |_, _| {
-        times.push(last.elapsed());
+    let comparison = evaluation.compare_each(&explainers, &metrics, &mut |_, _| {
+        times.push(last.elapsed().as_secs_f64());
         last = Instant::now();
     });
     bar.finish();
-    write(arguments, &ground, &compared?, &times, &left_out.concat())
+    Ok(Compared {
+        comparison: comparison?,
+        times,
+        left_out: left_out.concat(),
+    })
 }
 
 /// The metrics to measure.
@@ -119,28 +226,8 @@ fn check_needs(arguments: &EvaluateArguments, measures: &[Box<dyn Metric>]) -> R
     Ok(())
 }
 
-fn check_outputs(arguments: &EvaluateArguments) -> Result<(), Error> {
-    let mut paths: Vec<(&str, &Path, &[&str])> = Vec::new();
-    if let Some(path) = arguments
-        .json
-        .as_deref()
-        .filter(|path| *path != Path::new("-"))
-    {
-        paths.push(("--json", path, &[]));
-    }
-    if let Some(path) = &arguments.csv {
-        paths.push(("--csv", path, &["csv"]));
-    }
-    if let Some(path) = &arguments.image {
-        paths.push(("--image", path, &["png", "svg"]));
-    }
-    let mut read = arguments.ground.read_files();
-    read.extend(arguments.attributions.as_deref());
-    output::check(&paths, &read)
-}
-
 /// Reads attributions of the first explained input.
-fn given(path: &Path, ground: &Ground) -> Result<Given, Error> {
+fn given(path: &Path, ground: &Ground<'_>) -> Result<Given, Error> {
     let values = &ground.inputs.values;
     let count = values.values().len();
     let first = values.first_explained();
@@ -160,46 +247,55 @@ fn given(path: &Path, ground: &Ground) -> Result<Given, Error> {
     Ok(Given::new(all))
 }
 
-fn write(
-    arguments: &EvaluateArguments,
-    ground: &Ground,
-    compared: &Comparison,
-    times: &[Duration],
-    left_out: &str,
-) -> Result<(), Error> {
-    let mut outputs = Outputs::default();
-    let to_stdout = arguments.json.as_deref() == Some(Path::new("-"));
-    let report = as_json(arguments, ground, compared, times);
-    if let Some(path) = arguments.json.as_deref().filter(|_| !to_stdout) {
-        outputs.add(path, json::content(&report)?);
+impl Wanted<'_> {
+    /// Refuses names of files that cannot be written.
+    pub fn check(&self, read: &[&Path]) -> Result<(), Error> {
+        let mut paths: Vec<(&str, &Path, &[&str])> = Vec::new();
+        if let Some(path) = self.json.filter(|path| *path != Path::new("-")) {
+            paths.push(("--json", path, &[]));
+        }
+        if let Some(path) = self.csv {
+            paths.push(("--csv", path, &["csv"]));
+        }
+        if let Some(path) = self.image {
+            paths.push(("--image", path, &["png", "svg"]));
+        }
+        output::check(&paths, read)
     }
-    if let Some(path) = &arguments.csv {
-        outputs.add(path, compared.to_csv().into_bytes());
+
+    /// Writes and prints scores of so many rows.
+    pub fn write(&self, about: &About, rows: usize, compared: &Compared) -> Result<(), Error> {
+        let comparison = &compared.comparison;
+        let mut outputs = Outputs::default();
+        let to_stdout = self.json == Some(Path::new("-"));
+        let report = as_json(about, rows, comparison, &compared.times);
+        if let Some(path) = self.json.filter(|_| !to_stdout) {
+            outputs.add(path, json::content(&report)?);
+        }
+        if let Some(path) = self.csv {
+            outputs.add(path, comparison.to_csv().into_bytes());
+        }
+        if let Some(path) = self.image {
+            outputs.add(path, picture::encode(&table(comparison)?, path)?);
+        }
+        outputs.write()?;
+        if to_stdout {
+            return json::print(&report);
+        }
+        if self.quiet {
+            return Ok(());
+        }
+        let flags = comparison.flags().into_iter();
+        let flags: String = flags.map(|flag| format!("{flag}\n")).collect();
+        print(&format!(
+            "{comparison}{LEGEND}\n{}{flags}{}",
+            compared.left_out,
+            comparison.disagreement()
+        ))
     }
-    if let Some(path) = &arguments.image {
-        outputs.add(path, picture::encode(&table(compared)?, path)?);
-    }
-    outputs.write()?;
-    if to_stdout {
-        return json::print(&report);
-    }
-    if arguments.ground.model.quiet {
-        return Ok(());
-    }
-    let flags = compared.flags().into_iter();
-    let flags: String = flags.map(|flag| format!("{flag}\n")).collect();
-    print(&format!(
-        "{compared}{LEGEND}\n{left_out}{flags}{}",
-        compared.disagreement()
-    ))
 }
 
-fn as_json(
-    arguments: &EvaluateArguments,
-    ground: &Ground,
-    compared: &Comparison,
-    times: &[Duration],
-) -> Json {
+fn as_json(about: &About, rows: usize, compared: &Comparison, times: &[f64]) -> Json {
     let ranks = compared.ranks();
     let mut times = times.iter();
     let mut results: Vec<Json> = Vec::new();
@@ -219,7 +315,7 @@ fn as_json(
                 "curves": score.curves,
                 "evaluations": score.work.forward_rows,
                 "work": score.work,
-                "time": times.next().map(Duration::as_secs_f64),
+                "time": times.next(),
             }));
         }
     }
@@ -227,10 +323,10 @@ fn as_json(
     let ranked = compared.methods.iter().zip(compared.mean_ranks());
     let ranked = ranked.map(|(method, rank)| json!({ "method": method, "mean_rank": rank }));
     json!({
-        "model": arguments.ground.model.model.display().to_string(),
-        "device": arguments.ground.model.device.to_string(),
-        "target": ground.target.to_string(),
-        "rows": ground.inputs.values.rows(),
+        "model": about.model,
+        "device": about.device,
+        "target": about.target,
+        "rows": rows,
         "results": results,
         "ranking": ranked.collect::<Vec<Json>>(),
         "flags": compared.flags(),

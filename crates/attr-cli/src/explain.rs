@@ -10,6 +10,7 @@ use crate::args::ExplainArguments;
 use crate::error::Error;
 use crate::json;
 use crate::output::{self, Outputs};
+use crate::parts;
 use crate::picture::{self, Drawn};
 use crate::print;
 use crate::shift;
@@ -17,6 +18,9 @@ use crate::summary::{Summary, predicted};
 
 /// Explains a prediction and writes the requested outputs.
 pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
+    if arguments.parts.data.is_some() {
+        return parts::explain(arguments);
+    }
     // Check everything that can be checked before doing any work.
     let mut asked = answers::asked(&arguments.question)?;
     for one in &mut asked {

@@ -42,10 +42,10 @@ pub fn check_methods(names: &str, set: &[String]) -> Result<(), Error> {
 }
 
 /// The rows on which explanations are judged.
-pub struct Ground {
-    pub opened: Opened,
-    pub inputs: Inputs,
-    pub model: Traced,
+pub struct Ground<'a> {
+    opened: &'a Opened,
+    pub inputs: &'a Inputs,
+    pub model: &'a Traced,
     pub target: Target,
     /// How many classes the output has; 0 where it is no list of classes.
     classes: usize,
@@ -54,17 +54,23 @@ pub struct Ground {
     masks: Option<Value>,
 }
 
-impl Ground {
-    /// Reads the model and the files, and runs the model once. `gradients` says whether it will run
-    /// backwards, too.
-    pub fn new(arguments: &GroundArguments, gradients: bool) -> Result<Self, Error> {
-        let opened = Opened::new(&arguments.model)?;
-        let inputs = opened.read(&arguments.model)?;
-        let model = opened.trace(&arguments.model, &inputs.values)?;
-        memory::check(arguments.memory, gradients, &model, &inputs.values)?;
-        let run = Run::new().with_budget(memory::budget(arguments.memory, &model));
-        let output = run.forward(&model, &inputs.values)?;
-        let target = target::parse(arguments.target.as_deref(), &output.shape())?;
+impl<'a> Ground<'a> {
+    /// Reads the files and runs the model once on its inputs. `classes` are targets in place of those
+    /// of the arguments; `gradients` says whether the model will run backwards, too.
+    pub fn of(
+        arguments: &GroundArguments,
+        (opened, model): (&'a Opened, &'a Traced),
+        inputs: &'a Inputs,
+        classes: Option<Vec<usize>>,
+        gradients: bool,
+    ) -> Result<Self, Error> {
+        memory::check(arguments.memory, gradients, model, &inputs.values)?;
+        let run = Run::new().with_budget(memory::budget(arguments.memory, model));
+        let output = run.forward(model, &inputs.values)?;
+        let target = match classes {
+            Some(classes) => Target::Classes(classes),
+            None => target::parse(arguments.target.as_deref(), &output.shape())?,
+        };
         let classes = match output.shape()[..] {
             [_, classes] => classes,
             _ => 0,
@@ -90,7 +96,7 @@ impl Ground {
         };
         let features = mask::parse(&arguments.feature_mask, &explained)?;
         let masks = arguments.masks.as_deref();
-        let masks = masks.map(|path| read_masks(path, &inputs)).transpose()?;
+        let masks = masks.map(|path| read_masks(path, inputs)).transpose()?;
         Ok(Self {
             opened,
             inputs,
@@ -104,16 +110,16 @@ impl Ground {
     }
 
     /// The evaluation of explanations of all rows, with progress on `bar`.
-    pub fn evaluation<'a>(
-        &'a self,
+    pub fn evaluation<'b>(
+        &'b self,
         memory: Option<usize>,
-        bar: &'a Bar,
-    ) -> Evaluation<'a, attr_core::Values, Traced> {
+        bar: &'b Bar,
+    ) -> Evaluation<'b, attr_core::Values, Traced> {
         let run = Run::new()
-            .with_budget(memory::budget(memory, &self.model))
+            .with_budget(memory::budget(memory, self.model))
             .with_progress(bar);
         let mut evaluation =
-            Evaluation::new(&self.model, &self.inputs.values, self.target.clone()).with_run(run);
+            Evaluation::new(self.model, &self.inputs.values, self.target.clone()).with_run(run);
         if let Some(baselines) = &self.baselines {
             evaluation = evaluation.with_baseline(baselines.clone());
         }
@@ -152,15 +158,15 @@ impl Ground {
     pub fn method(&self, asked: &Asked) -> Result<Box<dyn Method>, Error> {
         let mut own: QuestionArguments = asked.arguments.clone();
         if own.layer.is_empty() && asked.needs.layer == LayerUse::Spatial {
-            own.layer = vec![last_spatial(&self.model)?];
+            own.layer = vec![last_spatial(self.model)?];
         }
         let rows = 0..self.inputs.values.rows();
         let part = Part::new(
             &own,
             asked.needs,
-            &self.opened,
-            &self.model,
-            &self.inputs,
+            self.opened,
+            self.model,
+            self.inputs,
             &rows,
         )?;
         Ok(match part.build(asked.entry, asked.given.clone())? {

@@ -8,7 +8,8 @@
 //! model.rs      the model, cut as requested    parameters.rs  --set, by each method's schema
 //! input.rs  npy.rs  image.rs  reads arrays and images   target.rs  baseline.rs  mask.rs  their flags
 //! index/        concepts of a whole data set   direction.rs  of examples
-//! data.rs       the samples of a data set
+//! data.rs       the samples of a data set       shard.rs       --shard
+//! parts/        explanations and evaluations of a whole data set
 //! output.rs     writes all files or none       picture.rs     --image
 //! allocator.rs  keeps freed memory              json.rs        writes JSON
 //! memory.rs     --memory                        layout.rs      columns of printed tables
@@ -48,9 +49,11 @@ mod npy;
 mod output;
 mod parameters;
 mod part;
+mod parts;
 mod picture;
 mod progress;
 mod report;
+mod shard;
 mod shift;
 mod summary;
 mod target;
@@ -105,6 +108,7 @@ fn run() -> Result<(), Error> {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Layers(arguments) => layers::run(&arguments),
         Command::Lrp(arguments) => lrp::run(&arguments),
+        Command::Merge(arguments) => parts::merge(&arguments),
         Command::Methods(arguments) => list::methods(&arguments),
         Command::Metrics(arguments) => list::metrics(&arguments),
         Command::Report(arguments) => report::run(&arguments),

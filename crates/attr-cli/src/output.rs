@@ -92,7 +92,7 @@ fn named<'a, 'b>(builder: &'a mut Builder<'b, 'b>) -> &'a mut Builder<'b, 'b> {
 }
 
 /// Creates the temporary file that will become `path`, with the mode of the file that it replaces.
-fn temporary(path: &Path) -> std::io::Result<NamedTempFile> {
+pub fn temporary(path: &Path) -> std::io::Result<NamedTempFile> {
     let mut builder = Builder::new();
     named(&mut builder);
     #[cfg(unix)]

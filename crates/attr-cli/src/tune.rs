@@ -11,6 +11,7 @@ use crate::args::TuneArguments;
 use crate::error::Error;
 use crate::ground::{self, Ground};
 use crate::layout;
+use crate::model::Opened;
 use crate::output::{self, Outputs};
 use crate::progress::Bar;
 use crate::{json, metrics, print};
@@ -54,9 +55,20 @@ pub fn run(arguments: &TuneArguments) -> Result<(), Error> {
     {
         output::check(&[("--json", path, &[])], &arguments.ground.read_files())?;
     }
-    let ground = Ground::new(&arguments.ground, default.needs.gradients)?;
+    let model = &arguments.ground.model;
+    let opened = Opened::new(model)?;
+    let inputs = opened.read(model)?;
+    let traced = opened.trace(model, &inputs.values)?;
+    let gradients = default.needs.gradients;
+    let ground = Ground::of(
+        &arguments.ground,
+        (&opened, &traced),
+        &inputs,
+        None,
+        gradients,
+    )?;
     let varied = match &arguments.vary[..] {
-        [] => usual(&arguments.method, &ground.model, &ground)?,
+        [] => usual(&arguments.method, &ground)?,
         texts => texts
             .iter()
             .map(|text| parse(text))
@@ -175,7 +187,7 @@ fn combinations(varied: &[Varied]) -> Result<Vec<Vec<(&str, &str)>>, Error> {
 }
 
 /// What is usually tuned for a method.
-fn usual(method: &str, model: &Traced, ground: &Ground) -> Result<Vec<Varied>, Error> {
+fn usual(method: &str, ground: &Ground<'_>) -> Result<Vec<Varied>, Error> {
     let values = &ground.inputs.values;
     let input = &values.values()[values.first_explained()];
     let shape = input.shape();
@@ -206,7 +218,7 @@ fn usual(method: &str, model: &Traced, ground: &Ground) -> Result<Vec<Varied>, E
             let baselines = baselines.into_iter().map(String::from);
             Ok(vec![varied("baseline", baselines.collect())])
         }
-        "lrp" => Ok(vec![varied("layer_gammas", gammas(model)?)]),
+        "lrp" => Ok(vec![varied("layer_gammas", gammas(ground.model)?)]),
         _ => Err(Error::input(format!(
             "{method} has no usual values to try; name a parameter with --vary KEY=VALUE|VALUE"
         ))),

@@ -6,6 +6,8 @@ mod evaluation;
 mod groups;
 #[path = "attrx/index.rs"]
 mod index;
+#[path = "attrx/parts.rs"]
+mod parts;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

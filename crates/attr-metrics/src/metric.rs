@@ -1,7 +1,7 @@
 //! Metric: one required method; and what it returns.
 
 use attr_core::{Error, Inputs, Model, Target, Work};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Case, Evaluation, Explainer, statistics};
 
@@ -158,21 +158,44 @@ impl Measured {
 }
 
 /// The score of one explainer by one metric.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+///
+/// JSON has no NaN: it is written as null, and null is read as NaN.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// The metric's name.
     pub metric: String,
     /// Whether a larger value is a better explanation.
     pub higher_is_better: bool,
     /// Per row; NaN where the metric is not defined.
+    #[serde(deserialize_with = "numbers")]
     pub values: Vec<f64>,
     /// Per row, the standard error of the value, for metrics that sample.
+    #[serde(deserialize_with = "maybe_numbers")]
     pub standard_errors: Option<Vec<f64>>,
     /// Per row, the points of the curve that the value summarises, for metrics that have one.
+    #[serde(deserialize_with = "curves")]
     pub curves: Option<Vec<Vec<f64>>>,
     /// The model evaluations that this score took. What other metrics or explainers had already
     /// evaluated does not count.
     pub work: Work,
+}
+
+fn numbers<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<f64>, D::Error> {
+    Ok(filled(Vec::deserialize(from)?))
+}
+
+fn maybe_numbers<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<f64>>, D::Error> {
+    Ok(Option::<Vec<_>>::deserialize(from)?.map(filled))
+}
+
+fn curves<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Vec<f64>>>, D::Error> {
+    let curves = Option::<Vec<Vec<_>>>::deserialize(from)?;
+    Ok(curves.map(|curves| curves.into_iter().map(filled).collect()))
+}
+
+fn filled(values: Vec<Option<f64>>) -> Vec<f64> {
+    let filled = values.into_iter().map(|value| value.unwrap_or(f64::NAN));
+    filled.collect()
 }
 
 impl Score {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{ModelArguments, QuestionArguments, read_files};
+use super::{ModelArguments, PartsArguments, QuestionArguments, read_files};
 
 /// What explanations are judged on: a model, its inputs and what absent features become.
 #[derive(Args, Clone)]
@@ -109,6 +109,11 @@ impl GroundArguments {
 ///   attrx evaluate --model net.onnx --input images.npy --methods saliency,lrp \
 ///       --metrics deletion,road,pointing-game --masks objects.npy --metric-set deletion.steps=20
 ///
+/// On a whole data set, in shards that any number of processes evaluate:
+///
+///   attrx evaluate --model net.onnx --data photos/ --methods saliency,lrp --out scores --shard 3/16
+///   attrx merge scores --image scores.png
+///
 /// Attributions that were computed before:
 ///
 ///   attrx evaluate --model net.onnx --input images.npy --attributions attr.npy --metrics abpc
@@ -117,6 +122,13 @@ impl GroundArguments {
 pub struct EvaluateArguments {
     #[command(flatten)]
     pub ground: GroundArguments,
+
+    #[command(flatten)]
+    pub parts: PartsArguments,
+
+    /// With --data: the folder for what is found.
+    #[arg(long, value_name = "FOLDER", requires = "data")]
+    pub out: Option<PathBuf>,
 
     /// The methods, named as in `attrx methods`, separated by commas.
     #[arg(

@@ -4,6 +4,7 @@
 //! mod.rs        the commands, the model and its inputs, the short commands
 //! question.rs   explain and report: a question to one or several methods
 //! evaluation.rs evaluate, tune and metrics
+//! parts.rs      explain and evaluate of a data set, merge
 //! relevance.rs  lrp and crp
 //! index.rs      crp index, merge, status, show, compare and export
 //! groups.rs     crp prototypes, outliers, strategies and split
@@ -14,6 +15,7 @@ mod direction;
 mod evaluation;
 mod groups;
 mod index;
+mod parts;
 mod question;
 mod relevance;
 
@@ -31,6 +33,7 @@ pub use index::{
     CompareArguments, DataArguments, ExportArguments, GalleryArguments, IndexArguments, Look,
     MergeArguments, ModeName, Reduction, ShowArguments, StatusArguments,
 };
+pub use parts::{MergePartsArguments, PartsArguments};
 pub use question::{ExplainArguments, QuestionArguments, ReportArguments};
 pub use relevance::{
     CheckArguments, ConceptsArguments, ConditionalArguments, CrpArguments, CrpCommand,
@@ -60,6 +63,7 @@ pub enum Command {
     Explain(Box<ExplainArguments>),
     Layers(LayersArguments),
     Lrp(LrpArguments),
+    Merge(MergePartsArguments),
     Crp(CrpArguments),
     Methods(MethodsArguments),
     Metrics(MetricsArguments),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{ModelArguments, read_files};
+use super::{ModelArguments, PartsArguments, read_files};
 
 /// The question: a model, its inputs, the methods and their settings.
 #[derive(Args, Clone)]
@@ -124,6 +124,12 @@ impl QuestionArguments {
 ///   attrx explain --model net.onnx --input cat.png --method occlusion \
 ///       --set sliding_window_shapes=3,15,15 --set strides=3,8,8 --baseline blur:5
 ///
+/// Of a whole data set, in shards that any number of processes explain:
+///
+///   attrx explain --model net.onnx --data photos/ --method lrp --target labels --out maps \
+///       --shard 3/16
+///   attrx merge maps
+///
 /// By several methods side by side:
 ///
 ///   attrx explain --model net.onnx --input cat.png --method saliency,gradcam,lrp --image why.png
@@ -138,9 +144,12 @@ pub struct ExplainArguments {
     #[command(flatten)]
     pub question: QuestionArguments,
 
+    #[command(flatten)]
+    pub parts: PartsArguments,
+
     /// Writes the attribution: .npy (float32, shaped like the input or layer) or, for several
-    /// inputs, layers or methods, .safetensors with one entry each.
-    #[arg(long, value_name = "FILE")]
+    /// inputs, layers or methods, .safetensors with one entry each. With --data, a folder.
+    #[arg(long, value_name = "FILE|FOLDER")]
     pub out: Option<PathBuf>,
 
     /// Writes each row's convergence delta, for methods that have one.

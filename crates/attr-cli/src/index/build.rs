@@ -19,7 +19,7 @@ use crate::data::{Row, Source};
 use crate::error::Error;
 use crate::model::Opened;
 use crate::progress::Bar;
-use crate::{asked, json, memory, model, print};
+use crate::{asked, json, memory, model, print, shard};
 
 /// What a shard holds, as JSON.
 #[derive(Serialize)]
@@ -40,7 +40,7 @@ pub fn run(arguments: &IndexArguments) -> Result<(), Error> {
             "--input and --constant: samples come from --data",
         ));
     }
-    let (shard, shards) = shard(&arguments.shard, |name| std::env::var(name).ok())?;
+    let (shard, shards) = shard::parse(&arguments.shard)?;
     let config = asked::config("crp index", &arguments.set)?;
     let composite = config.composite()?;
     let opened = Opened::new(&arguments.model)?;
@@ -235,21 +235,11 @@ impl<C: attr_core::walk::Composite> Work<'_, C> {
 
     /// Turns a sample into a row with a class, or says why it is left out.
     fn prepare(&self, sample: &attr_data::Sample) -> Result<Row, String> {
-        let row = self.source.row(sample)?;
-        if row.array.shape != self.shape {
-            return Err(format!(
-                "its shape is {:?}, where others have {:?}; --size resizes images",
-                &row.array.shape[1..],
-                &self.shape[1..]
-            ));
-        }
-        match (&self.targets, sample.label) {
-            (Targets::Labels(_), None) => Err("it has no label".into()),
-            (Targets::Labels(classes), Some(label)) if label >= *classes => Err(format!(
-                "its label is {label}, and the model has {classes} classes"
-            )),
-            _ => Ok(row),
-        }
+        let classes = match self.targets {
+            Targets::Labels(classes) => Some(classes),
+            Targets::Predicted | Targets::Class(_) => None,
+        };
+        self.source.fitting(sample, &self.shape, classes)
     }
 }
 
@@ -387,63 +377,4 @@ fn layers(patterns: &[String], model: &Traced) -> Result<Vec<String>, Error> {
     }
     let chosen = all.into_iter().zip(chosen).filter(|(_, chosen)| *chosen);
     Ok(chosen.map(|(name, _)| name).collect())
-}
-
-/// Parses `I/N`, or `/N` inside a job that knows its own number.
-fn shard(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<(u64, u64), Error> {
-    let bad = |why: &str| Error::input(format!("--shard {text}: {why}"));
-    let (shard, shards) = text
-        .split_once('/')
-        .ok_or_else(|| bad("give I/N, such as 3/16, or /N inside a job array"))?;
-    let shards: u64 = shards
-        .trim()
-        .parse()
-        .ok()
-        .filter(|shards| *shards > 0)
-        .ok_or_else(|| bad("the number of shards must be at least 1"))?;
-    let number = |name: &str| variable(name).and_then(|value| value.parse::<u64>().ok());
-    let shard = if shard.trim().is_empty() {
-        let slurm = number("SLURM_ARRAY_TASK_ID");
-        let own = slurm
-            .or_else(|| number("JOB_COMPLETION_INDEX"))
-            .or_else(|| number("AWS_BATCH_JOB_ARRAY_INDEX"));
-        own.ok_or_else(|| {
-            bad("none of SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX and \
-                 AWS_BATCH_JOB_ARRAY_INDEX is set; give I/N")
-        })?
-    } else {
-        let shard = shard.trim().parse();
-        shard.map_err(|_| bad("give I/N, such as 3/16"))?
-    };
-    if shard >= shards {
-        return Err(bad(&format!("shards are counted from 0 to {}", shards - 1)));
-    }
-    Ok((shard, shards))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shards() {
-        let given = |name: &str, value: &'static str| {
-            let name = name.to_string();
-            move |asked: &str| (asked == name).then(|| value.to_string())
-        };
-        let nothing = |_: &str| None;
-        assert_eq!(shard("3/16", nothing).unwrap(), (3, 16));
-        assert_eq!(shard("0/1", nothing).unwrap(), (0, 1));
-        for name in [
-            "SLURM_ARRAY_TASK_ID",
-            "JOB_COMPLETION_INDEX",
-            "AWS_BATCH_JOB_ARRAY_INDEX",
-        ] {
-            assert_eq!(shard("/8", given(name, "5")).unwrap(), (5, 8));
-            assert!(shard("/5", given(name, "5")).is_err());
-        }
-        for bad in ["", "3", "/8", "8/8", "-1/8", "1/0", "x/2", "1/x"] {
-            assert_eq!(shard(bad, nothing).unwrap_err().status(), 2, "{bad}");
-        }
-    }
 }

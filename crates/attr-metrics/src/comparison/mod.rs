@@ -13,7 +13,7 @@ mod table;
 
 use attr_core::perturb::widened;
 use attr_core::{Error, Inputs, Method, Model};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{EdgeDetector, Evaluation, Explainer, Family, Metric, RandomMap, Score};
 
@@ -25,7 +25,7 @@ pub const RANDOM: &str = "random";
 pub const EDGE_DETECTOR: &str = "edge-detector";
 
 /// Scores of methods by metrics, over the same rows.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// The names of the methods, in the order of the rows of the table.
     pub methods: Vec<String>,
@@ -36,7 +36,7 @@ pub struct Comparison {
 }
 
 /// A metric of a comparison.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Column {
     /// Its name.
     pub name: String,
@@ -44,6 +44,27 @@ pub struct Column {
     pub higher_is_better: bool,
     /// What it asks about.
     pub family: Family,
+}
+
+impl Comparison {
+    /// Appends the scores of further rows, by the same methods and metrics.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for other methods or metrics.
+    pub fn append(&mut self, more: Self) -> Result<(), Error> {
+        if more.methods != self.methods || more.metrics != self.metrics {
+            return Err(Error::Parameter {
+                name: "comparison",
+                value: format!("{} by other metrics or methods", more.methods.join(", ")),
+                expected: "all parts must compare the same methods by the same metrics",
+            });
+        }
+        let own = self.scores.iter_mut().flatten();
+        for (own, more) in own.zip(more.scores.into_iter().flatten()) {
+            own.append(more);
+        }
+        Ok(())
+    }
 }
 
 impl<I: Inputs, M: Model<I>> Evaluation<'_, I, M> {
