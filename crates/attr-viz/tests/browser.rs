@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use attr_core::walk::{Entry, Ledger};
-use attr_viz::{Map, Picture, Report, Sample, Shown};
+use attr_viz::{Map, Picture, Report, Sample, Shown, Style, View};
 use serde::Deserialize;
 
 /// Text that must stay text, wherever it stands.
@@ -83,7 +83,12 @@ fn sample(i: usize) -> Result<Sample, attr_viz::Error> {
             });
             explained(Sample::image(name, &picture)?, i, move |method, phase| {
                 let map = maps[usize::from(method == "gradcam")](phase);
-                Shown::map(method, "7", &map.expect("it is a map"))
+                let shown = Shown::map(method, "7", &map.expect("it is a map"));
+                if method == "lrp" {
+                    shown.with_references(EVIL)
+                } else {
+                    shown
+                }
             })
         }
     })
@@ -110,7 +115,10 @@ fn report() -> Result<Report, attr_viz::Error> {
         arrived_rounding: 0.0,
         entries: vec![entry],
     };
+    let map = Map::new(numbers(48, 1), 8, 6)?;
+    let reference = View::HeatMap.draw(&map, None, &Style::default())?;
     let mut report = Report::new(format!("Report {EVIL}"))
+        .with_references(EVIL, [&reference; 3])?
         .with_date("2026-01-31")
         .with_fact(EVIL, EVIL)
         .with_fact("seed", "7")

@@ -167,6 +167,16 @@
     same('the picture has the height of the image', canvas.height, input.height);
     const original = Array.from(pixels(document.querySelector('#cards > .input canvas')));
     check('the input is drawn', new Set(original).size > 1);
+    const withReferences = fitting.find((own) => own.references && own.target === attribution.target);
+    if (withReferences) {
+      const cards = methodCards().filter((own) => own.querySelector('.references'));
+      same('references stand where they belong', cards.length, 1);
+      same('their card is right', cards[0].querySelector('h3').textContent, withReferences.method);
+      const images = Array.from(cards[0].querySelectorAll('.references img'));
+      same('all references are there', images.length, data.references[withReferences.references].length);
+      await Promise.all(images.map((image) => image.decode()));
+      check('references have alternative texts', images.every(({ alt }) => alt.includes(withReferences.method)));
+    }
 
     const values = floats(attribution.values);
     for (const sign of ['positive', 'negative', 'absolute_value', 'all']) {
@@ -450,9 +460,11 @@
   function page() {
     same('scripts that run', all('script:not([type])').length, 2);
     same('all other scripts are data', all('script[type]:not([type="application/json"])').length, 0);
-    for (const selector of ['img', 'iframe', 'object', 'embed', 'svg', 'a', 'b', 'i', 'script script']) {
+    for (const selector of ['img:not(.references img)', 'iframe', 'object', 'embed', 'svg', 'a', 'b', 'i', 'script script']) {
       same(`elements ${selector}`, all(selector).length, 0);
     }
+    const own = all('.references img').filter(({ src }) => !src.startsWith('data:image/png;base64,'));
+    same('references from elsewhere', own.length, 0);
     const handlers = all('*').filter((node) => [...node.attributes].some(({ name }) => name.startsWith('on')));
     same('handlers in attributes', handlers.length, 0);
     const loads = performance.getEntriesByType('resource').map(({ name }) => name);

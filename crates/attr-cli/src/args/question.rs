@@ -196,6 +196,8 @@ pub struct ExplainArguments {
 ///   attrx report --model net.onnx --input cat.png --method lime --top 3 --out why.html
 ///   attrx report --model net.onnx --input cat.png --method lrp,saliency --metrics deletion,abpc \
 ///       --out why.html
+///   attrx report --model net.onnx --input cat.png --method lrp --index photos.index --data photos/ \
+///       --out why.html
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub struct ReportArguments {
@@ -214,6 +216,31 @@ pub struct ReportArguments {
     /// neither masks nor the method again, such as deletion and sparseness.
     #[arg(long, value_name = "NAME,...")]
     pub metrics: Option<String>,
+
+    /// Also shows the concepts that speak most for or against each class, with the samples of this index
+    /// (`attrx crp index`) in which they are strongest. It must be one of the same model.
+    #[arg(long, value_name = "FOLDER", requires = "data")]
+    pub index: Option<PathBuf>,
+
+    /// The data set of the index.
+    #[arg(long, value_name = "PATH", requires = "index")]
+    pub data: Option<PathBuf>,
+
+    /// The --labels of the index, if it was made with any.
+    #[arg(long, value_name = "FILE.npy", requires = "index")]
+    pub data_labels: Option<PathBuf>,
+
+    /// The layer of the concepts. Default: the last one of the index.
+    #[arg(long, value_name = "LAYER", requires = "index")]
+    pub concept_layer: Option<String>,
+
+    /// The number of concepts shown for each class of a sample.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub concepts: usize,
+
+    /// The number of reference samples shown for each concept.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub references: usize,
 
     /// The report's title. Default: the model's file name.
     #[arg(long, value_name = "TEXT")]

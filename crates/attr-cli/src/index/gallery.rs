@@ -146,7 +146,8 @@ impl<'a> Gallery<'a> {
         Ok((Values::new(vec![value], vec![true]), picture))
     }
 
-    fn drawing(&self, shows: &Shows<'_>) -> Result<Drawing, Error> {
+    /// Draws a sample.
+    pub fn drawing(&self, shows: &Shows<'_>) -> Result<Drawing, Error> {
         let (values, picture) = self.values(shows.sample)?;
         let (input, _) = picture::channels_first(&values.values()[0])?;
         let original = match picture {

@@ -26,6 +26,7 @@ use serde::Serialize;
 
 pub use build::run as build;
 pub use compare::run as compare;
+pub use gallery::{Gallery, Shows, Subject};
 pub use prototypes::{outliers, prototypes};
 pub use show::run as show;
 pub use split::run as split;
@@ -134,7 +135,7 @@ pub fn export(arguments: &ExportArguments) -> Result<(), Error> {
 }
 
 /// Refuses a layer that an index does not have.
-fn check_layer(index: &Index, layer: &str) -> Result<(), Error> {
+pub fn check_layer(index: &Index, layer: &str) -> Result<(), Error> {
     let layers = &index.run().layers;
     if layers.iter().any(|own| own == layer) {
         return Ok(());

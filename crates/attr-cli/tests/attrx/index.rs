@@ -236,7 +236,7 @@ fn samples_that_cannot_be_read_are_skipped_and_listed() {
     }
     let other = bench.path("other");
     let error = fails(&[&arguments[..], &["--out", &other]].concat());
-    assert!(error.contains("no sample can be read"), "{error}");
+    assert!(error.contains("made from other data"), "{error}");
     assert!(!std::path::Path::new(&other).exists());
 }
 
@@ -589,5 +589,68 @@ fn concepts_of_two_layers_are_compared() {
     ] {
         let error = fails(&arguments);
         assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_report_shows_concepts_with_their_references() {
+    let bench = Bench::new();
+    let index = bench.path("index");
+    let layers = ["--layers", "conv2,relu2", "--quiet", "--out", &index];
+    succeeds(&strings(&scenes(), &layers));
+    succeeds(&["crp", "merge", &index, "--quiet"]);
+    let (model, data, labels) = (
+        scene("scenes.onnx"),
+        scene("images.npy"),
+        scene("labels.npy"),
+    );
+    let pixels = (0..2 * 3 * 32 * 32).map(|i| (i % 97) as f32 / 97.0);
+    let input = bench.floats("two.npy", &[2, 3, 32, 32], pixels.collect());
+    let html = bench.path("why.html");
+    let report = [
+        "report", "--model", &model, "--input", &input, "--method", "lrp", "--top", "2", "--out",
+        &html,
+    ];
+    let concepts = ["--index", &index, "--data", &data, "--data-labels", &labels];
+    let few = ["--concepts", "2", "--references", "3"];
+    succeeds(&[&report[..], &concepts, &few].concat());
+    let page = std::fs::read_to_string(&html).unwrap();
+    let held = page.split("id=\"data\">").nth(1).unwrap();
+    let held = json(held.split("</script>").next().unwrap());
+    let references = held["references"].as_object().unwrap();
+    for sample in held["samples"].as_array().unwrap() {
+        let shown = sample["attributions"].as_array().unwrap();
+        // Of two classes, lrp and two concepts each.
+        assert_eq!(shown.len(), 6);
+        let of_index: Vec<&Value> = shown
+            .iter()
+            .filter(|one| !one["references"].is_null())
+            .collect();
+        assert_eq!(of_index.len(), 4);
+        for one in of_index {
+            // The last layer of the index.
+            let method = one["method"].as_str().unwrap();
+            assert!(
+                method.starts_with("concept ") && method.contains(" of relu2 ("),
+                "{method}"
+            );
+            let pictures = &references[one["references"].as_str().unwrap()];
+            assert_eq!(pictures.as_array().unwrap().len(), 3);
+            assert_eq!(one["shape"], json("[32, 32]"));
+        }
+    }
+    for (more, expected) in [
+        (vec!["--index", &index], "--data"),
+        (
+            [&concepts[..], &["--concept-layer", "conv9"]].concat(),
+            "conv2, relu2",
+        ),
+        (
+            vec!["--index", &index, "--data", &labels],
+            "no sample can be read",
+        ),
+    ] {
+        let error = fails(&[&report[..], &more].concat());
+        assert!(error.contains(expected), "{more:?}: {error}");
     }
 }

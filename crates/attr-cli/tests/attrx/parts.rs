@@ -250,6 +250,8 @@ fn what_cannot_be_divided_is_refused() {
         let error = fails(&[&data[..], &more].concat());
         assert!(error.contains(expected), "{more:?}: {error}");
     }
+    succeeds(&strings(&scenes, &[&lrp[..], &["--out", &out]].concat()));
+    std::fs::remove_dir_all(Path::new(&out).join("parts")).unwrap();
     for (arguments, expected) in [
         (vec!["merge", &other], "no run.json"),
         (vec!["merge", "nowhere"], "no run.json"),

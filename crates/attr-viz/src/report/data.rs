@@ -12,7 +12,10 @@ impl Report {
     /// Returns the data as JSON that can stand inside a script element.
     pub(super) fn data(&self) -> Result<String, Error> {
         let (mut samples, mut ledgers) = (Vec::new(), Vec::new());
-        let (mut size, mut left_out) = (0, 0);
+        let pictures = self.references.values().flatten();
+        // Base64 writes three bytes as four characters.
+        let mut size: usize = pictures.map(|png| png.len() / 3 * 4).sum();
+        let mut left_out = 0;
         for sample in &self.samples {
             let own = self.ledgers.iter().filter(|one| one.0 == sample.name);
             let own = own.map(|(name, target, ledger)| text(&entry(name, target, ledger)));
@@ -41,6 +44,11 @@ impl Report {
                 "relevance": layer.relevance,
             })
         });
+        let references = self.references.iter().map(|(name, pictures)| {
+            let pictures = pictures.iter().map(|png| data_url(png));
+            (name.clone(), json!(pictures.collect::<Vec<_>>()))
+        });
+        let references: serde_json::Map<String, Json> = references.collect();
         let facts = self.facts.iter();
         let rest = text(&json!({
             "title": self.title,
@@ -55,6 +63,7 @@ impl Report {
                 "unsigned": palette(&Style::default().with_sign(crate::Sign::Positive), 0.0),
             },
             "model": layers.collect::<Vec<_>>(),
+            "references": references,
         }))?;
         // Samples and ledgers are text already.
         let rest = rest.strip_suffix('}').unwrap_or(&rest);
@@ -107,6 +116,10 @@ fn text(json: &Json) -> Result<String, Error> {
     Ok(safe)
 }
 
+fn data_url(png: &[u8]) -> String {
+    format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png))
+}
+
 fn floats(values: &[f32]) -> String {
     let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
     BASE64_STANDARD.encode(bytes)
@@ -119,7 +132,7 @@ impl Sample {
                 "kind": "image",
                 "width": size.0,
                 "height": size.1,
-                "png": format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png)),
+                "png": data_url(png),
             }),
             Input::Text(tokens) => json!({"kind": "text", "tokens": tokens}),
             Input::Table(features) => {
@@ -173,6 +186,7 @@ impl Shown {
             "evaluations": self.evaluations,
             "metrics": metrics.collect::<Vec<_>>(),
             "regions": self.regions,
+            "references": self.references,
             "error": error,
         })
     }

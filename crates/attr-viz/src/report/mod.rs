@@ -10,12 +10,13 @@
 
 mod data;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use attr_core::walk::Ledger;
 
 use crate::file::write_whole;
-use crate::{Error, Map, Picture};
+use crate::{Drawing, Error, Map, Picture};
 
 /// An interactive report as one self-contained HTML file: no network, no other file.
 ///
@@ -46,6 +47,8 @@ pub struct Report {
     samples: Vec<Sample>,
     layers: Vec<LayerRow>,
     ledgers: Vec<(String, String, Ledger)>,
+    /// The pictures of references by their names, as PNG.
+    references: BTreeMap<String, Vec<Vec<u8>>>,
     limit: usize,
 }
 
@@ -80,6 +83,7 @@ pub struct Shown {
     metrics: Vec<(String, f64, bool)>,
     /// Whether the value of a region stands at each of its elements.
     regions: bool,
+    references: Option<String>,
     error: Option<String>,
 }
 
@@ -101,6 +105,7 @@ impl Report {
             samples: Vec::new(),
             layers: Vec::new(),
             ledgers: Vec::new(),
+            references: BTreeMap::new(),
             limit: 20_000_000,
         }
     }
@@ -144,6 +149,23 @@ impl Report {
     ) -> Self {
         self.ledgers.push((sample.into(), target.into(), ledger));
         self
+    }
+
+    /// Adds pictures of samples that show what a concept stands for, under the name by which attributions
+    /// refer to them ([`Shown::with_references`]).
+    ///
+    /// # Errors
+    /// [`Error::Draw`] if a picture cannot be encoded.
+    pub fn with_references<'a>(
+        mut self,
+        name: impl Into<String>,
+        pictures: impl IntoIterator<Item = &'a Drawing>,
+    ) -> Result<Self, Error> {
+        let pictures = pictures.into_iter();
+        let pictures = pictures.map(|drawing| crate::figure::png_of(drawing.image()));
+        let pictures = pictures.collect::<Result<_, Error>>()?;
+        self.references.insert(name.into(), pictures);
+        Ok(self)
     }
 
     /// Sets the largest size in bytes; 20 MB by default. What does not fit is left out, and the
@@ -306,6 +328,7 @@ impl Shown {
             evaluations: None,
             metrics: Vec::new(),
             regions: false,
+            references: None,
             error: None,
         }
     }
@@ -326,6 +349,13 @@ impl Shown {
     /// that the values' sum means nothing.
     pub fn of_regions(mut self) -> Self {
         self.regions = true;
+        self
+    }
+
+    /// Shows reference samples beside the attribution, by the name that
+    /// [`Report::with_references`] gives them.
+    pub fn with_references(mut self, name: impl Into<String>) -> Self {
+        self.references = Some(name.into());
         self
     }
 

@@ -371,6 +371,14 @@ function facts({ delta, seconds, evaluations, regions }, total) {
     el('div', {}, el('dt', {}, name), el('dd', {}, shown(value) + (name === 'Time' ? ' s' : '')))));
 }
 
+function referenceSamples({ method, references }) {
+  const pictures = data.references[references];
+  if (!pictures || !pictures.length) return null;
+  const images = pictures.map((src, i) => el('img', { src, alt: `Reference sample ${i + 1} of ${method}` }));
+  return el('figure', { className: 'references' },
+    el('figcaption', {}, 'Strongest in these samples'), el('div', {}, ...images));
+}
+
 function methodCard({ input }, attribution, original) {
   const { method, shape, error } = attribution;
   const node = el('article', { className: 'card' }, text('h3', method));
@@ -390,7 +398,7 @@ function methodCard({ input }, attribution, original) {
   node.append(picture.node);
   // Bars say all values, and their length is not clipped.
   if (picture.locate) node.append(reader(picture, `Attributions of ${method}`, place, value), scale.node);
-  node.append(facts(attribution, sum(raw)), list.node);
+  node.append(...[referenceSamples(attribution), facts(attribution, sum(raw)), list.node].filter(Boolean));
 
   const draw = () => {
     picture.draw();

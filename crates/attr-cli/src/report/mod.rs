@@ -1,4 +1,11 @@
 //! Runs `attrx report`.
+//!
+//! ```text
+//! mod.rs       what a report holds, of every method
+//! concepts.rs  --index: concepts with their reference samples
+//! ```
+
+mod concepts;
 
 use std::path::Path;
 
@@ -8,6 +15,7 @@ use attr_lrp_crp::LrpConfig;
 use attr_metrics::{Evaluation, Given, Metric, Score};
 use attr_viz::{Map, Picture, Report, Sample, Shown};
 
+use self::concepts::{Concepts, Found};
 use crate::answers::{self, Answer, Answers, Asked, Sweeps};
 use crate::args::ReportArguments;
 use crate::error::Error;
@@ -26,6 +34,7 @@ pub fn run(arguments: &ReportArguments) -> Result<(), Error> {
     let measures = measures(arguments)?;
     let read = [question.model.model.as_path()];
     output::check(&[("--out", &arguments.out, &["html"])], &read)?;
+    let concepts = Concepts::open(arguments)?;
     let first = answers::answer(&asked, question, Sweeps::None, |_| Ok(()))?;
     if let Some(failed) = all_failed(&first) {
         return Err(failed);
@@ -38,7 +47,8 @@ pub fn run(arguments: &ReportArguments) -> Result<(), Error> {
             .for_each(|one| one.arguments.classes = Some(classes.clone()));
         found.push(answers::answer(&next, question, Sweeps::None, |_| Ok(()))?);
     }
-    let report = report(arguments, &asked, &found, &measures)?;
+    let concepts = concepts.map(|concepts| concepts.of(&found)).transpose()?;
+    let report = report(arguments, &asked, &found, (&measures, concepts))?;
     let html = report.to_html()?;
     let size = html.len();
     let mut outputs = Outputs::default();
@@ -153,7 +163,7 @@ fn report(
     arguments: &ReportArguments,
     asked: &[Asked],
     found: &[Answers],
-    measures: &[Box<dyn Metric>],
+    (measures, concepts): (&[Box<dyn Metric>], Option<Found>),
 ) -> Result<Report, Error> {
     let first = &found[0];
     let scores = found.iter().map(|found| judged(found, measures));
@@ -200,9 +210,17 @@ fn report(
         let share = share(&ledgers[0], &layer.name);
         report = report.with_layer(layer.name, layer.operation, shape, share);
     }
+    let concepts = concepts.unwrap_or_default();
+    for (name, drawings) in &concepts.references {
+        report = report.with_references(name, drawings)?;
+    }
     let file = question.model.input.first();
     for row in 0..first.inputs.values.rows() {
-        report.add(sample(file, asked, (found, &scores), row)?);
+        let mut sample = sample(file, asked, (found, &scores), row)?;
+        for shown in concepts.shown.get(row).into_iter().flatten() {
+            sample = sample.with(shown.clone());
+        }
+        report.add(sample);
     }
     for (row, target, ledger) in ledgers.into_iter().flatten() {
         report = report.with_ledger(sample_name(file, first, row), target, ledger);
