@@ -3,7 +3,7 @@
 //! The scenes' network was trained on triangles that nearly all carry a magenta tag, and relies on it.
 //! `cargo run --release --example confounder`
 
-use attr::index::{DirectionSearch, Mode, References, Statistics};
+use attr::index::{DirectionSearch, Mode, References, Statistics, StrategySearch};
 use attr::onnx::DirectionRemoval;
 use attr::prelude::*;
 use attr_examples::scenes::{self, Confounder, HELD_OUT, Scene, Scenes, Shape};
@@ -12,6 +12,8 @@ use burn::tensor::Device;
 /// The class that is suspicious, and the layer whose channels are looked at.
 const CLASS: usize = Shape::TAGGED as usize;
 const LAYER: &str = "conv3";
+/// The layer by which strategies are told apart.
+const LATE: &str = "relu3";
 /// The layer in which the confounder is taken out.
 const EARLY: &str = "relu1";
 /// The scenes that directions are found in; the network is measured on those behind them.
@@ -63,6 +65,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         );
     }
 
+    // The same without a look at channels: the strategies by which triangles are recognised, half of
+    // which have no tag.
+    println!("in {} triangles, half of them with a tag:", 2 * EXAMPLES);
+    for (size, tagged) in strategies(&model, &all, &device)? {
+        println!("  {size} are recognised in the same way, {tagged} of them with a tag");
+    }
+
     // The direction of the tag in an early layer: the same scenes with it and without it.
     let mut direction = DirectionSearch::new(EARLY);
     for (confounder, has_tag) in [(Confounder::Present, true), (Confounder::Absent, false)] {
@@ -106,6 +115,36 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         );
     }
     Ok(())
+}
+
+/// The size of each group of triangles, and how many of it have a tag, by the relevance of channels.
+fn strategies(
+    model: &Traced,
+    all: &Scenes,
+    device: &Device,
+) -> Result<Vec<(usize, usize)>, Box<dyn std::error::Error>> {
+    let search = ReferenceSearch::new(epsilon_plus_flat(), LATE);
+    let (mut vectors, mut concepts) = (Vec::new(), 0);
+    for confounder in [Confounder::Present, Confounder::Absent] {
+        // Shapes take turns.
+        let triangles = (0..EXAMPLES).map(|i| all.scene(i * Shape::ALL.len() + CLASS, confounder));
+        for batch in triangles.collect::<Vec<_>>().chunks(50) {
+            let (numbers, labels) = (vec![0; batch.len()], vec![CLASS; batch.len()]);
+            let found = search.measure(model, &values(batch, device), &numbers, labels)?;
+            // Of both modes, relevance comes first.
+            let relevance = &found.layers()[0];
+            vectors.extend_from_slice(relevance.scores());
+            concepts = relevance.concepts();
+        }
+    }
+    let found = StrategySearch::new()
+        .with_n_clusters(2)
+        .find(&vectors, concepts)?;
+    let tagged = |members: &Vec<usize>| members.iter().filter(|&&row| row < EXAMPLES).count();
+    let groups = found.members().iter();
+    Ok(groups
+        .map(|members| (members.len(), tagged(members)))
+        .collect())
 }
 
 fn values(scenes: &[Scene], device: &Device) -> Values {
