@@ -136,6 +136,8 @@ def main():
         torch.onnx.export(model, torch.zeros(1, 3, 224, 224), file, **names)
         arguments = ["--model", file, "--data", f"{folder}/rows.npy", "--layers", "*Conv*"]
         arguments += ["--labels", f"{folder}/labels.npy"]
+        # Lists of 1,000 classes, which these few rows hardly fill.
+        arguments += ["--table-memory", "16384"]
         data = list(zip(torch.from_numpy(rows), labels.tolist()))
         modules = model.named_modules()
         layers = [name for name, module in modules if isinstance(module, nn.Conv2d)]

@@ -96,7 +96,7 @@ pub struct IndexArguments {
     pub sample_size: usize,
 
     /// Whether samples are ranked and summed up in each class, too; tables take as much memory again
-    /// for each class. Tables above 1 GiB, or --memory, are refused.
+    /// for each class.
     #[arg(long, value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set)]
     pub each_target: bool,
 
@@ -120,6 +120,10 @@ pub struct IndexArguments {
     /// Memory for activations and relevance, in MiB, as for `attrx explain`; tables come on top.
     #[arg(long, value_name = "MIB")]
     pub memory: Option<usize>,
+
+    /// Memory that tables may take when all their lists are full, in MiB; more is refused at once.
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    pub table_memory: usize,
 
     /// Prints a JSON object about the shard.
     #[arg(long)]

@@ -305,14 +305,14 @@ fn check_tables(
     // Both modes; a list has room for the next power of two.
     let size = arguments.sample_size.checked_next_power_of_two();
     let each = size_of::<Reference>() as f64 * size.unwrap_or(usize::MAX) as f64;
-    let allowed = arguments.memory.unwrap_or(1024);
+    let allowed = arguments.table_memory;
     let needed = ((2 * concepts * lists) as f64 * each / f64::from(1 << 20)).ceil();
     if needed <= allowed as f64 {
         return Ok(());
     }
     Err(Error::input(format!(
         "the tables of {concepts} channels may take {needed} MiB, more than the {allowed} MiB allowed; \
-         use --each-target false, fewer --layers or a smaller --sample-size, or allow it with --memory \
+         use --each-target false, fewer --layers or a smaller --sample-size, or allow it with --table-memory \
          {needed}"
     )))
 }
