@@ -26,6 +26,17 @@ pub struct Row {
     pub picture: Option<Picture>,
 }
 
+impl DataArguments {
+    /// How the data set is opened.
+    pub fn options(&self) -> Options {
+        Options {
+            labels: self.labels.clone(),
+            image_column: self.image_column.clone(),
+            label_column: self.label_column.clone(),
+        }
+    }
+}
+
 impl Source {
     /// Opens a data set for the model's only input.
     pub fn open(
@@ -39,12 +50,7 @@ impl Source {
                 input::describe(ports)
             )));
         };
-        let options = Options {
-            labels: arguments.labels.clone(),
-            image_column: arguments.image_column.clone(),
-            label_column: arguments.label_column.clone(),
-        };
-        let data = DataSet::open(&arguments.data, &options)?;
+        let data = DataSet::open(&arguments.data, &arguments.options())?;
         let preparation = match Preparation::new(port, model) {
             Ok(preparation) => Some(preparation),
             // Arrays need no preparation.
@@ -100,6 +106,11 @@ impl Source {
                 &row.array.shape[1..],
                 &shape[1..]
             ));
+        }
+        if let Elements::Float(values) = &row.array.elements
+            && values.iter().any(|value| !value.is_finite())
+        {
+            return Err("it holds NaN or infinity".into());
         }
         match (classes, sample.label) {
             (Some(_), None) => Err("it has no label".into()),
@@ -163,19 +174,11 @@ impl Source {
         )))
     }
 
-    /// The name of a sample.
-    pub fn name(&self, number: u64) -> Result<String, Error> {
-        Ok(self.sample(number)?.name)
-    }
-
-    fn sample(&self, number: u64) -> Result<Sample, Error> {
-        let sample = self.data.samples(number..number.saturating_add(1)).next();
-        Ok(sample.ok_or_else(|| Error::input(format!("there is no sample {number}")))??)
-    }
-
     /// One sample as a row.
     pub fn one(&self, number: u64) -> Result<Row, Error> {
-        let sample = self.sample(number)?;
+        let sample = self.data.samples(number..number.saturating_add(1)).next();
+        let sample =
+            sample.ok_or_else(|| Error::input(format!("there is no sample {number}")))??;
         let row = self.row(&sample);
         row.map_err(|why| Error::input(format!("{}: {why}", sample.name)))
     }

@@ -120,7 +120,8 @@ pub fn run(arguments: &EvaluateArguments) -> Result<(), Error> {
         device: model.device.to_string(),
         target: ground.target.to_string(),
     };
-    wanted.write(&about, ground.inputs.values.rows(), &compared)
+    let rows = json!({ "rows": ground.inputs.values.rows() });
+    wanted.write(&about, &rows, &compared)
 }
 
 /// Builds metrics and methods.
@@ -263,12 +264,21 @@ impl Wanted<'_> {
         output::check(&paths, read)
     }
 
-    /// Writes and prints scores of so many rows.
-    pub fn write(&self, about: &About, rows: usize, compared: &Compared) -> Result<(), Error> {
+    /// Writes and prints scores; `rows` says in JSON of which rows they are.
+    pub fn write(
+        &self,
+        about: &About,
+        rows: &impl Serialize,
+        compared: &Compared,
+    ) -> Result<(), Error> {
         let comparison = &compared.comparison;
         let mut outputs = Outputs::default();
         let to_stdout = self.json == Some(Path::new("-"));
-        let report = as_json(about, rows, comparison, &compared.times);
+        let mut report = as_json(about, comparison, &compared.times);
+        let rows = serde_json::to_value(rows).map_err(|error| Error::other(error.to_string()))?;
+        if let (Some(report), Json::Object(rows)) = (report.as_object_mut(), rows) {
+            report.extend(rows);
+        }
         if let Some(path) = self.json.filter(|_| !to_stdout) {
             outputs.add(path, json::content(&report)?);
         }
@@ -295,7 +305,7 @@ impl Wanted<'_> {
     }
 }
 
-fn as_json(about: &About, rows: usize, compared: &Comparison, times: &[f64]) -> Json {
+fn as_json(about: &About, compared: &Comparison, times: &[f64]) -> Json {
     let ranks = compared.ranks();
     let mut times = times.iter();
     let mut results: Vec<Json> = Vec::new();
@@ -326,7 +336,6 @@ fn as_json(about: &About, rows: usize, compared: &Comparison, times: &[f64]) -> 
         "model": about.model,
         "device": about.device,
         "target": about.target,
-        "rows": rows,
         "results": results,
         "ranking": ranked.collect::<Vec<Json>>(),
         "flags": compared.flags(),

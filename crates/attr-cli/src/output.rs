@@ -168,6 +168,12 @@ pub fn check(paths: &[(&str, &Path, &[&str])], read: &[&Path]) -> Result<(), Err
                 path.display()
             )));
         }
+        if read.iter().any(|folder| file.starts_with(folder)) {
+            return Err(Error::input(format!(
+                "{flag} {}: its folder is read, or holds other results; write elsewhere",
+                path.display()
+            )));
+        }
         temporary(&file).map_err(|error| {
             Error::input(format!("{flag} {}: cannot write: {error}", path.display()))
         })?;

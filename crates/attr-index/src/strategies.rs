@@ -16,8 +16,9 @@ use crate::groups::spectral::Embedding;
 /// suggests `k` groups. With few neighbors in few dimensions, the forms of groups make gaps, too; look at
 /// the eigenvalues, or set the number. Rows are then sorted by k-means on the first `k` eigenvectors, scaled to length 1.
 ///
-/// Defaults are those of CoRelAy, the authors' program, except that it takes a number of groups instead of
-/// the gap.
+/// The graph and its Laplacian are those of CoRelAy, the authors' program. Its default is k-means with two
+/// groups on all 32 eigenvectors; this takes as many eigenvectors as groups, as von Luxburg's tutorial and
+/// scikit-learn do.
 #[derive(Clone, Debug)]
 pub struct StrategySearch {
     n_neighbors: usize,
@@ -80,8 +81,9 @@ impl StrategySearch {
     /// grows with the third power of the number of rows.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for fewer than 2 groups, no neighbors, or more groups than eigenvalues;
-    /// [`Error::Groups`] for fewer than 3 rows or more than 4,096, rows of no length, and NaN or infinity.
+    /// [`Error::Parameter`] for fewer than 2 groups, no neighbors, or more groups than eigenvalues or rows;
+    /// [`Error::Groups`] for fewer than 3 rows or more than 4,096, rows of no length, as many neighbors as
+    /// other rows, NaN or infinity, and eigenvalues without a gap.
     pub fn find(&self, rows: &[f32], features: usize) -> Result<Strategies, Error> {
         self.check()?;
         if features == 0 || !rows.len().is_multiple_of(features) {
@@ -93,7 +95,17 @@ impl StrategySearch {
         let values = rows.iter().copied().map(f64::from);
         let rows = DMatrix::from_row_iterator(rows.len() / features, features, values);
         let embedding = Embedding::of(&rows, self.n_neighbors, self.n_eigval)?;
-        let count = self.n_clusters.unwrap_or_else(|| embedding.suggested());
+        let count = match self.n_clusters {
+            Some(count) if count > rows.nrows() => {
+                return Err(Error::Parameter {
+                    name: "n_clusters",
+                    value: count.to_string(),
+                    expected: "at most as many as rows",
+                });
+            }
+            Some(count) => count,
+            None => embedding.suggested()?,
+        };
         let coordinates = embedding.coordinates(count);
         let groups = Groups::of(&coordinates, count, self.n_init, self.seed)?;
         let members = (0..groups.count()).map(|group| groups.members(&coordinates, group));
@@ -238,7 +250,15 @@ mod tests {
         assert!(groups(&[1.0, 2.0], 1));
         assert!(groups(&rows, 0) && groups(&rows, 3));
         assert!(groups(&[1.0, 2.0, f32::NAN, 4.0], 1));
+        // Each row would be joined with all others: there is nothing to find.
+        assert!(groups(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 1));
+        let more = search().with_n_neighbors(2).with_n_clusters(7);
+        assert!(matches!(
+            more.find(&[1.0; 6], 1),
+            Err(Error::Parameter { .. })
+        ));
         // Equal rows are no error.
-        assert_eq!(search().find(&[1.0; 6], 1).unwrap().labels().len(), 6);
+        let equal = search().with_n_neighbors(2).with_n_clusters(2);
+        assert_eq!(equal.find(&[1.0; 6], 1).unwrap().labels().len(), 6);
     }
 }

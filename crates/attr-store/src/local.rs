@@ -67,7 +67,9 @@ fn temporary(folder: &Path, content: &[u8]) -> Result<NamedTempFile, Error> {
 pub fn get(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     match fs::read(path) {
         Ok(content) => Ok(Some(content)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
         Err(source) => Err(Error::file(path)(source)),
     }
 }

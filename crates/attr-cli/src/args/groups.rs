@@ -2,9 +2,15 @@
 
 use std::path::PathBuf;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 
 use super::{GalleryArguments, ModeName};
+
+/// Parses a number from 1.
+fn positive() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
+}
 
 /// How prototypes are fitted.
 #[derive(Args)]
@@ -17,7 +23,8 @@ pub struct FitArguments {
     #[arg(long, value_enum, default_value_t = ModeName::Relevance)]
     pub mode: ModeName,
 
-    /// The number of prototypes of each class; fewer for classes with few samples.
+    /// The number of prototypes of each class. There should be many samples for each: a sample that
+    /// gets a prototype of its own counts as usual.
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub prototypes: usize,
 
@@ -30,7 +37,7 @@ pub struct FitArguments {
     pub reg_covar: f64,
 
     /// How many fits are tried, of which the most likely is taken.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive())]
     pub n_init: usize,
 
     /// The most iterations of a fit.
@@ -81,7 +88,7 @@ pub struct PrototypesArguments {
     pub target: Option<usize>,
 
     /// The number of samples that show each prototype, those nearest to its mean.
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive())]
     pub top: usize,
 
     /// The number of concepts listed for each prototype, the strongest.
@@ -103,8 +110,8 @@ pub struct PrototypesArguments {
 /// Finds the samples whose predictions are the least usual (PCX).
 ///
 /// How usual a sample is for its class is the log-likelihood of its relevance vector in the mixture
-/// that `attrx crp prototypes` fits. Its quantile is the share of the fitted samples of the class that
-/// are less usual: at 0 %, none is.
+/// that `attrx crp prototypes` fits. Its quantile is the share of the fitted samples of the class
+/// that are less usual: at 0 %, none is.
 ///
 /// Example:
 ///
@@ -128,7 +135,7 @@ pub struct OutliersArguments {
     pub target: Option<usize>,
 
     /// The number of samples that are listed.
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = positive())]
     pub top: usize,
 
     /// The number of concepts listed for each sample, those that differ most from the nearest
@@ -148,12 +155,12 @@ pub struct OutliersArguments {
     pub quiet: bool,
 }
 
-/// Groups explanations of one class, so that an unexpected strategy of the model shows as a group of
-/// its own (SpRAy).
+/// Groups explanations of one class, so that an unexpected strategy of the model shows as a group
+/// of its own (SpRAy).
 ///
-/// Explanations are heat maps, as `attrx explain` writes them, or the concept vectors of an index that
-/// was made with --vectors. They are joined to a graph of nearest neighbors; the largest gap between its
-/// smallest eigenvalues suggests the number of groups.
+/// Explanations are heat maps, as `attrx explain` writes them, or the concept vectors of an index
+/// that was made with --vectors. They are joined to a graph of nearest neighbors; the largest gap
+/// between its smallest eigenvalues suggests the number of groups.
 ///
 /// Example:
 ///
@@ -168,7 +175,7 @@ pub struct StrategiesArguments {
     pub index: Option<PathBuf>,
 
     /// Heat maps in place of an index: [rows, channels, height, width], [rows, height, width] or [rows,
-    /// features].
+    /// features]. Each is divided by the sum of its absolute values.
     #[arg(long, value_name = "FILE.npy", conflicts_with_all = ["layer", "model", "data"])]
     pub attributions: Option<PathBuf>,
 
@@ -210,7 +217,7 @@ pub struct StrategiesArguments {
     pub seed: u64,
 
     /// The number of samples that are drawn for each group, the most central.
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive())]
     pub top: usize,
 
     #[command(flatten)]
@@ -225,10 +232,11 @@ pub struct StrategiesArguments {
     pub quiet: bool,
 }
 
-/// Splits a channel that stands for several things, by what activates it in its reference samples (PURE).
+/// Splits a channel that stands for several things, by what activates it in its reference samples
+/// (PURE).
 ///
-/// In each sample, the channel's activation is passed back to a lower layer. Samples are sorted by which
-/// of its channels receive it.
+/// In each sample, the channel's activation is passed back to a lower layer. Samples are sorted by
+/// which of its channels receive it.
 ///
 /// Example:
 ///
@@ -261,7 +269,7 @@ pub struct SplitArguments {
     pub parts: usize,
 
     /// How often k-means starts.
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = positive())]
     pub n_init: usize,
 
     /// The seed of k-means.
@@ -273,7 +281,7 @@ pub struct SplitArguments {
     pub set: Vec<String>,
 
     /// The number of samples that are drawn for each part, the most central.
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive())]
     pub top: usize,
 
     /// The number of lower channels listed for each part, those that activate it most.

@@ -38,14 +38,15 @@ pub struct PartsArguments {
 /// Joins what `attrx explain --data` or `attrx evaluate --data` has written, and says what is missing.
 /// Run it again after more shards are done.
 ///
-/// Explanations become attributions.npy (attributions-1.npy, ... for further inputs or layers), with a
-/// line of rows.jsonl for each row: its sample, target, prediction, score. Evaluations become the table
-/// of `attrx evaluate`. Samples that were left out are listed in skipped.jsonl.
+/// Explanations become attributions.npy (attributions-1.npy, ... for further inputs or layers), with
+/// a line of rows.jsonl for each row: its sample, target, prediction, score. Samples that were left
+/// out are listed in skipped.jsonl. Evaluations become the table of `attrx evaluate`; their --json
+/// names the samples.
 ///
 /// Example:
 ///
-///   attrx explain --model net.onnx --data photos/ --method lrp --target labels --out maps --shard 0/2
-///   attrx explain --model net.onnx --data photos/ --method lrp --target labels --out maps --shard 1/2
+///   attrx explain --model net.onnx --data photos/ --method lrp --out maps --shard 0/2
+///   attrx explain --model net.onnx --data photos/ --method lrp --out maps --shard 1/2
 ///   attrx merge maps
 #[derive(Args)]
 #[command(verbatim_doc_comment)]

@@ -235,11 +235,11 @@ pub struct ReportArguments {
     pub concept_layer: Option<String>,
 
     /// The number of concepts shown for each class of a sample.
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, requires = "index")]
     pub concepts: usize,
 
     /// The number of reference samples shown for each concept.
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8, requires = "index")]
     pub references: usize,
 
     /// The report's title. Default: the model's file name.

@@ -1,6 +1,9 @@
 //! Samples of an index in rows, drawn with what is looked at in them.
 
+use std::path::{Path, PathBuf};
+
 use attr_core::{Target, Traced, Values};
+use attr_data::DataSet;
 use attr_index::Index;
 use attr_lrp_crp::{Concepts, Condition, Crp, LrpConfig, Mixed, channel_dim};
 use attr_viz::{Drawing, Map, Opaque, Panel, Picture, Style, View};
@@ -43,18 +46,65 @@ pub fn check(arguments: &GalleryArguments) -> Result<(), Error> {
     output::check(&[("--image", image, &["png"])], &read)
 }
 
+/// The names of an index's samples.
+pub struct Names(DataSet);
+
+impl Names {
+    /// Opens the data set of an index, if it is given.
+    pub fn open(arguments: &GalleryArguments, index: &Index) -> Result<Option<Self>, Error> {
+        let Some(path) = &arguments.data else {
+            return Ok(None);
+        };
+        let data = data_arguments(path, arguments, index);
+        let data = DataSet::open(path, &data.options())?;
+        check_data(path, &data, index)?;
+        Ok(Some(Self(data)))
+    }
+
+    /// The name of a sample.
+    pub fn of(&self, number: u64) -> Result<String, Error> {
+        let sample = self.0.samples(number..number.saturating_add(1)).next();
+        let sample = sample.ok_or_else(|| Error::input(format!("there is no sample {number}")))?;
+        Ok(sample?.name)
+    }
+}
+
+/// How the data set of an index is opened.
+fn data_arguments(path: &Path, arguments: &GalleryArguments, index: &Index) -> DataArguments {
+    let column = |name: &str| index.run().settings.get(name).cloned().unwrap_or_default();
+    DataArguments {
+        data: path.into(),
+        labels: arguments.labels.clone(),
+        image_column: column("image_column"),
+        label_column: column("label_column"),
+    }
+}
+
+/// Refuses other data than those of an index.
+fn check_data(path: &Path, data: &DataSet, index: &Index) -> Result<(), Error> {
+    if data.fingerprint() == index.run().data {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "--data {}: the index was made from other data; it had {} samples",
+        path.display(),
+        index.run().samples
+    )))
+}
+
 /// The model and the data set of an index.
-pub struct Gallery<'a> {
-    arguments: &'a GalleryArguments,
+pub struct Gallery {
+    image: Option<PathBuf>,
+    view: Look,
     pub source: Source,
     pub opened: Opened,
     pub model: Traced,
     pub composite: Mixed,
 }
 
-impl<'a> Gallery<'a> {
+impl Gallery {
     /// Opens the model and the data set that a picture takes; none without a picture.
-    pub fn open(arguments: &'a GalleryArguments, index: &Index) -> Result<Option<Self>, Error> {
+    pub fn open(arguments: &GalleryArguments, index: &Index) -> Result<Option<Self>, Error> {
         if arguments.image.is_none() {
             return Ok(None);
         }
@@ -62,7 +112,7 @@ impl<'a> Gallery<'a> {
     }
 
     /// Opens the model and the data set, with the settings of the index.
-    pub fn of(arguments: &'a GalleryArguments, index: &Index) -> Result<Self, Error> {
+    pub fn of(arguments: &GalleryArguments, index: &Index) -> Result<Self, Error> {
         let run = index.run();
         let needed = || Error::input("give the index's --model and --data");
         let path = arguments.model.clone().ok_or_else(needed)?;
@@ -93,21 +143,10 @@ impl<'a> Gallery<'a> {
             quiet: true,
             verbose: false,
         };
-        let data_arguments = DataArguments {
-            data,
-            labels: arguments.labels.clone(),
-            image_column: set("image_column").cloned().unwrap_or_default(),
-            label_column: set("label_column").cloned().unwrap_or_default(),
-        };
+        let data_arguments = data_arguments(&data, arguments, index);
         let opened = Opened::new(&model_arguments)?;
         let source = Source::open(&data_arguments, &model_arguments, opened.ports())?;
-        if source.data.fingerprint() != run.data {
-            return Err(Error::input(format!(
-                "--data {}: the index was made from other data; it had {} samples",
-                data_arguments.data.display(),
-                run.samples
-            )));
-        }
+        check_data(&data, &source.data, index)?;
         let example = source.example()?.array;
         let example = source.upload(vec![example], &opened.device)?;
         let model = opened.trace(&model_arguments, &Values::new(vec![example], vec![true]))?;
@@ -115,7 +154,8 @@ impl<'a> Gallery<'a> {
         let config: LrpConfig = serde_json::from_str(config)
             .map_err(|error| Error::input(format!("run.json: lrp: {error}")))?;
         Ok(Self {
-            arguments,
+            image: arguments.image.clone(),
+            view: arguments.view,
             source,
             opened,
             model,
@@ -125,7 +165,7 @@ impl<'a> Gallery<'a> {
 
     /// Writes the picture: rows with their labels.
     pub fn write(&self, rows: &[(String, Vec<Shows<'_>>)]) -> Result<(), Error> {
-        let Some(path) = &self.arguments.image else {
+        let Some(path) = &self.image else {
             return Ok(());
         };
         let columns = rows.iter().map(|row| row.1.len()).max().unwrap_or_default();
@@ -158,7 +198,7 @@ impl<'a> Gallery<'a> {
         let original: Picture = original.ok_or_else(no_picture)?;
         let style = Style::default();
         let map = self.map(&values, shows)?;
-        let crop = match self.arguments.view {
+        let crop = match self.view {
             Look::Sample => return Ok(View::Original.draw(&map, Some(&original), &style)?),
             Look::Heatmap => return Ok(View::HeatMap.draw(&map, None, &style)?),
             Look::Opaque => false,

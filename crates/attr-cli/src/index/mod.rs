@@ -135,13 +135,13 @@ pub fn export(arguments: &ExportArguments) -> Result<(), Error> {
 }
 
 /// Refuses a layer that an index does not have.
-pub fn check_layer(index: &Index, layer: &str) -> Result<(), Error> {
+pub fn check_layer(flag: &str, index: &Index, layer: &str) -> Result<(), Error> {
     let layers = &index.run().layers;
     if layers.iter().any(|own| own == layer) {
         return Ok(());
     }
     Err(Error::input(format!(
-        "--layer {layer}: {} has the layers {}",
+        "{flag} {layer}: {} has the layers {}",
         index.path().display(),
         layers.join(", ")
     )))

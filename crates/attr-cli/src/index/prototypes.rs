@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use attr_index::{
-    ConceptVectors, Covariance, Error as IndexError, Index, PrototypeSearch, Prototypes,
+    ConceptVectors, Covariance, Error as IndexError, Index, PrototypeSearch, Prototypes, RunInfo,
 };
 use serde::Serialize;
 
-use super::gallery::{self, Gallery, Shows, Subject};
+use super::gallery::{self, Gallery, Names, Shows, Subject};
 use super::{check_layer, check_target, strongest};
 use crate::args::{CovarianceName, FitArguments, OutliersArguments, PrototypesArguments};
 use crate::error::Error;
@@ -123,12 +123,8 @@ pub fn outliers(arguments: &OutliersArguments) -> Result<(), Error> {
     let found = fit(&index, &arguments.fit, None)?;
     let other = arguments.other.as_ref().map(Index::open).transpose()?;
     let judged = other.as_ref().unwrap_or(&index);
-    if judged.run().model != index.run().model {
-        return Err(Error::input(
-            "the indexes were made with different models; their concepts are not the same",
-        ));
-    }
-    check_layer(judged, &arguments.fit.layer)?;
+    check_comparable(&index, judged)?;
+    check_layer("--layer", judged, &arguments.fit.layer)?;
     let mut all = judge(judged, &found, arguments)?;
     if all.is_empty() {
         return Err(Error::input(
@@ -140,11 +136,12 @@ pub fn outliers(arguments: &OutliersArguments) -> Result<(), Error> {
         by_quantile.then(a.log_likelihood.total_cmp(&b.log_likelihood))
     });
     all.truncate(arguments.top);
-    if arguments.gallery.data.is_some() && arguments.gallery.model.is_some() {
-        let gallery = Gallery::of(&arguments.gallery, judged)?;
+    if let Some(names) = Names::open(&arguments.gallery, judged)? {
         for one in &mut all {
-            one.name = Some(gallery.source.name(one.sample)?);
+            one.name = Some(names.of(one.sample)?);
         }
+    }
+    if let Some(gallery) = Gallery::open(&arguments.gallery, judged)? {
         let rows: Vec<_> = all.iter().map(picture).collect();
         gallery.write(&rows)?;
     }
@@ -178,6 +175,36 @@ pub fn outliers(arguments: &OutliersArguments) -> Result<(), Error> {
         ]);
     }
     print(&table(&lines, &[0, 2, 3, 4, 5, 6]))
+}
+
+/// Refuses indexes whose strengths do not mean the same.
+fn check_comparable(index: &Index, other: &Index) -> Result<(), Error> {
+    let (own, there) = (index.run(), other.run());
+    if own.model != there.model {
+        return Err(Error::input(
+            "the indexes were made with different models; their concepts are not the same",
+        ));
+    }
+    let of_data = ["image_column", "label_column", "targets"];
+    let describe = |run: &RunInfo| {
+        let mut all = run.settings.clone();
+        all.retain(|name, _| !of_data.contains(&name.as_str()));
+        all.insert("max_target".into(), format!("{:?}", run.max_target));
+        all.insert("abs_norm".into(), run.abs_norm.to_string());
+        all
+    };
+    let (own, there) = (describe(own), describe(there));
+    match own
+        .iter()
+        .find(|(name, value)| there.get(*name) != Some(value))
+    {
+        None => Ok(()),
+        Some((name, value)) => Err(Error::input(format!(
+            "the indexes were made in different ways: {name} is {value:?} in the first and {:?} in \
+             the second",
+            there.get(name).map_or("", String::as_str)
+        ))),
+    }
 }
 
 /// How usual each sample of an index is, of those whose class has prototypes.
@@ -232,7 +259,7 @@ fn picture(one: &Outlier) -> (String, Vec<Shows<'static>>) {
 
 /// Fits the prototypes of one class, or of all.
 fn fit(index: &Index, how: &FitArguments, target: Option<usize>) -> Result<Prototypes, Error> {
-    check_layer(index, &how.layer)?;
+    check_layer("--layer", index, &how.layer)?;
     let search = PrototypeSearch::new()
         .with_prototypes(how.prototypes)
         .with_covariance(match how.covariance {
@@ -256,7 +283,9 @@ fn fit(index: &Index, how: &FitArguments, target: Option<usize>) -> Result<Proto
         })
     });
     let found = search.fit(own);
-    if let Some(target) = target {
+    if let Some(target) = target
+        && !targets.is_empty()
+    {
         check_target(target, targets.keys())?;
     }
     Ok(found?)

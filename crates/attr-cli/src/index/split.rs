@@ -42,7 +42,7 @@ pub fn run(arguments: &SplitArguments) -> Result<(), Error> {
         Some(asked::config("crp split", &arguments.set)?)
     };
     let index = Index::open(&arguments.index)?;
-    check_layer(&index, &arguments.layer)?;
+    check_layer("--layer", &index, &arguments.layer)?;
     let references = index.references()?;
     check_concept(&references, &arguments.layer, arguments.concept)?;
     let mode = arguments.mode.into();

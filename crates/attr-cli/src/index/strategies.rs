@@ -124,7 +124,7 @@ pub fn run(arguments: &StrategiesArguments) -> Result<(), Error> {
 /// The concept vectors of an index.
 fn vectors(arguments: &StrategiesArguments, index: &Index) -> Result<Rows, Error> {
     let layer = arguments.layer.as_deref().unwrap_or_default();
-    check_layer(index, layer)?;
+    check_layer("--layer", index, layer)?;
     let mut rows = Rows {
         samples: Vec::new(),
         targets: Vec::new(),
@@ -172,13 +172,14 @@ fn attributions(arguments: &StrategiesArguments, path: &Path) -> Result<Rows, Er
             fits.then_some(())
                 .ok_or_else(|| format!("it has shape {shape:?}, where [{count}] is needed"))
         })?;
-        let labels = labels.elements.into_floats();
-        Ok::<_, Error>(
-            labels
-                .into_iter()
-                .map(|label| label as usize)
-                .collect::<Vec<_>>(),
-        )
+        let labels = labels.elements.to_ints().unwrap_or_default();
+        let classes = labels.iter().map(|&label| usize::try_from(label));
+        classes.collect::<Result<Vec<_>, _>>().map_err(|_| {
+            Error::input(format!(
+                "--labels {}: it holds a negative class",
+                path.display()
+            ))
+        })
     });
     let classes = classes.transpose()?;
     let chosen = match (arguments.target, &classes) {
@@ -209,16 +210,16 @@ fn attributions(arguments: &StrategiesArguments, path: &Path) -> Result<Rows, Er
         let own = &values[row * size..][..size];
         let map = (0..height * width).map(|at| {
             let channels = own.iter().skip(at).step_by(height * width);
-            channels.sum::<f32>()
+            channels.copied().map(f64::from).sum()
         });
-        let map: Vec<f32> = map.collect();
+        let map: Vec<f64> = map.collect();
         let mut small = scaled_down(&map, (height, width), (down, across));
-        let total: f32 = small.iter().map(|value| value.abs()).sum();
+        let total: f64 = small.iter().map(|value| value.abs()).sum();
         if total > 0.0 {
             small.iter_mut().for_each(|value| *value /= total);
         }
-        pooled.extend(small);
-        maps.extend(map);
+        pooled.extend(small.into_iter().map(|value| value as f32));
+        maps.extend(map.into_iter().map(|value| value as f32));
     }
     let target = |row: &usize| classes.as_ref().map(|classes| classes[*row]);
     Ok(Rows {
@@ -236,10 +237,10 @@ fn attributions(arguments: &StrategiesArguments, path: &Path) -> Result<Rows, Er
 
 /// The means of a map's cells.
 fn scaled_down(
-    map: &[f32],
+    map: &[f64],
     (height, width): (usize, usize),
     (down, across): (usize, usize),
-) -> Vec<f32> {
+) -> Vec<f64> {
     let (mut sums, mut counts) = (vec![0.0; down * across], vec![0.0; down * across]);
     for (at, value) in map.iter().enumerate() {
         let (y, x) = (at / width * down / height, at % width * across / width);
@@ -317,7 +318,7 @@ mod tests {
 
     #[test]
     fn cells_are_means() {
-        let map: Vec<f32> = (0..12).map(|value| value as f32).collect();
+        let map: Vec<f64> = (0..12).map(f64::from).collect();
         assert_eq!(scaled_down(&map, (3, 4), (1, 2)), [4.5, 6.5]);
         assert_eq!(scaled_down(&map, (3, 4), (3, 4)), map);
         // Rows 0 and 1 make the first cell.

@@ -4,7 +4,7 @@ use attr_metrics::Metric;
 use serde::{Deserialize, Serialize};
 
 use super::work::{self, Numbered, Ready, Work};
-use super::{Command, Parts, Run, settings};
+use super::{Command, Parts, Run, check_rows, content, contents, settings};
 use crate::answers::Asked;
 use crate::args::EvaluateArguments;
 use crate::error::Error;
@@ -24,8 +24,8 @@ pub struct Evaluated {
 /// A sample, by its name.
 #[derive(Serialize, Deserialize)]
 pub struct Named {
-    sample: u64,
-    name: String,
+    pub sample: u64,
+    pub name: String,
 }
 
 /// Evaluates a shard.
@@ -46,14 +46,21 @@ pub fn run(arguments: &EvaluateArguments, prepared: Prepared) -> Result<(), Erro
         )));
     }
     let shard = shard::parse(&parts_arguments.shard)?;
+    let mut read = ground.read_files();
+    read.extend(parts_arguments.data.as_deref());
+    read.push(out);
+    work::check_json(arguments.json.as_deref(), &read)?;
+    check_rows("--baseline", &ground.baseline)?;
+    check_rows("--feature-mask", &ground.feature_mask)?;
     let ready = Ready::new(parts_arguments, model, ground.target.as_deref())?;
     let more = [
         ("methods", arguments.methods.clone().unwrap_or_default()),
         ("metrics", prepared.names()),
-        ("target", ground.target.clone().unwrap_or_default()),
+        ("target", contents(&ground.target)?),
         ("layer", ground.layer.join(",")),
-        ("baseline", ground.baseline.join(",")),
-        ("feature_mask", ground.feature_mask.join(",")),
+        ("baseline", contents(&ground.baseline)?),
+        ("feature_mask", contents(&ground.feature_mask)?),
+        ("training", content(ground.training.as_ref())?),
         ("metric_set", ground.metric_set.join(",")),
         ("set", arguments.set.join(",")),
         ("seed", format!("{:?}", ground.seed)),
@@ -64,7 +71,7 @@ pub fn run(arguments: &EvaluateArguments, prepared: Prepared) -> Result<(), Erro
         &model.model,
         &ready.source.data,
         (parts_arguments.checkpoint, parts_arguments.batch_size),
-        settings(model, columns, more, &ground.read_files())?,
+        settings(model, columns, more),
     )?;
     let parts = Parts::create(out, &run)?;
     let mut evaluate = Evaluate {

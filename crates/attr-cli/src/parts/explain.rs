@@ -1,12 +1,14 @@
 //! `attrx explain --data`: attributions of a data set.
 
+use std::collections::BTreeSet;
+
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::work::{self, Numbered, Ready, Work};
-use super::{Command, Parts, Run, settings};
+use super::{Command, Parts, Run, check_rows, content, contents, settings};
 use crate::answers::{self, Asked};
 use crate::args::ExplainArguments;
 use crate::error::Error;
@@ -20,6 +22,8 @@ pub struct Explained {
     pub rows: Vec<Row>,
     /// The name and the shape of a row of each attribution; those of no rows are not known.
     pub attributions: Vec<(String, Vec<usize>)>,
+    /// What a reader must know, of some batch.
+    pub warnings: BTreeSet<String>,
 }
 
 /// What is known of a row.
@@ -51,23 +55,41 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
         ("--video", arguments.video.is_some()),
         ("--sweep", arguments.sweep.is_some()),
         ("--repeat", arguments.repeat.is_some()),
+        ("--features", question.features.is_some()),
     ];
     if let Some((flag, _)) = refused.iter().find(|(_, given)| *given) {
         return Err(Error::input(format!("{flag}: not with --data")));
+    }
+    if question.labels.is_some() {
+        return Err(Error::input(
+            "--labels names classes; --target FILE.npy gives the class of each sample",
+        ));
     }
     let asked = answers::asked(question)?;
     let [asked] = &asked[..] else {
         return Err(Error::input("--data: give one --method"));
     };
     let shard = shard::parse(&parts_arguments.shard)?;
+    let mut read = question.read_files();
+    read.extend(parts_arguments.data.as_deref());
+    read.push(out);
+    work::check_json(arguments.json.as_deref(), &read)?;
+    // Rows of a distribution are not those of inputs.
+    if !asked.needs.distribution {
+        check_rows("--baseline", &question.baseline)?;
+    }
+    check_rows("--feature-mask", &question.feature_mask)?;
     let ready = Ready::new(parts_arguments, model, question.target.as_deref())?;
     let more = [
         ("method", question.method.clone()),
-        ("target", question.target.clone().unwrap_or_default()),
+        ("target", contents(&question.target)?),
         ("layer", question.layer.join(",")),
         ("neuron", question.neuron.clone().unwrap_or_default()),
-        ("baseline", question.baseline.join(",")),
-        ("feature_mask", question.feature_mask.join(",")),
+        ("baseline", contents(&question.baseline)?),
+        ("feature_mask", contents(&question.feature_mask)?),
+        ("training", content(question.training.as_ref())?),
+        ("encoder", content(question.encoder.as_ref())?),
+        ("decoder", content(question.decoder.as_ref())?),
         ("parameters", asked.given.used().to_string()),
     ];
     let columns = [&parts_arguments.image_column, &parts_arguments.label_column];
@@ -76,7 +98,7 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
         &model.model,
         &ready.source.data,
         (parts_arguments.checkpoint, parts_arguments.batch_size),
-        settings(model, columns, more, &question.read_files())?,
+        settings(model, columns, more),
     )?;
     let parts = Parts::create(out, &run)?;
     let mut explain = Explain {
@@ -84,6 +106,7 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
         ready: &ready,
         rows: Vec::new(),
         attributions: Vec::new(),
+        warnings: BTreeSet::new(),
     };
     let fits = |sample: &attr_data::Sample| ready.fits(sample);
     let data = &ready.source.data;
@@ -97,6 +120,7 @@ struct Explain<'a> {
     ready: &'a Ready,
     rows: Vec<Row>,
     attributions: Vec<Attribution>,
+    warnings: BTreeSet<String>,
 }
 
 struct Attribution {
@@ -122,6 +146,7 @@ impl Work for Explain<'_> {
         let (opened, model) = (&self.ready.opened, &self.ready.model);
         let found = answers::of_inputs(&asked, (opened, model, &inputs), &Names::default())?;
         let summary = found.summary;
+        self.warnings.extend(summary.warnings.iter().cloned());
         let predicted = predicted(&summary.output)?;
         for (at, (sample, name, label)) in known.into_iter().enumerate() {
             let number = |all: &Option<Vec<f32>>| all.as_ref().and_then(|all| all.get(at).copied());
@@ -183,6 +208,7 @@ impl Work for Explain<'_> {
         let content = Explained {
             rows,
             attributions: attributions.collect(),
+            warnings: std::mem::take(&mut self.warnings),
         };
         Ok((arrays, content))
     }

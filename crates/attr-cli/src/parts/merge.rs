@@ -1,15 +1,17 @@
 //! `attrx merge`: what parts hold, joined.
 
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use attr_store::Folder;
 use npyz::{NpyWriter, WriterBuilder};
 use safetensors::SafeTensors;
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
-use super::evaluate::Evaluated;
+use super::evaluate::{Evaluated, Named};
 use super::explain::Explained;
 use super::{Command, Left, Part, Parts};
 use crate::args::MergePartsArguments;
@@ -17,6 +19,16 @@ use crate::error::Error;
 use crate::evaluate::{About, Compared, Wanted};
 use crate::output::{self, Outputs};
 use crate::{json, print};
+
+/// Which samples scores are of, as JSON.
+#[derive(Serialize)]
+struct Scored<'a> {
+    /// In the order of values.
+    samples: Vec<Named>,
+    skipped: Vec<Left>,
+    /// The samples of each part that is not done.
+    missing: &'a [(u64, u64)],
+}
 
 /// What was joined, as JSON.
 #[derive(Serialize)]
@@ -28,6 +40,7 @@ struct Merged {
     /// The samples of each part that is not done.
     missing: Vec<(u64, u64)>,
     attributions: Vec<Attribution>,
+    warnings: BTreeSet<String>,
 }
 
 #[derive(Serialize)]
@@ -41,6 +54,18 @@ struct Attribution {
 /// Joins the parts that are done.
 pub fn run(arguments: &MergePartsArguments) -> Result<(), Error> {
     let parts = Parts::open(&arguments.folder)?;
+    let outputs = [
+        ("--json", &arguments.json, &[][..]),
+        ("--csv", &arguments.csv, &["csv"]),
+        ("--image", &arguments.image, &["png", "svg"]),
+    ];
+    let outputs = outputs.into_iter().filter_map(|(flag, path, extensions)| {
+        let path = path.as_deref().filter(|path| path.as_os_str() != "-")?;
+        Some((flag, path, extensions))
+    });
+    let mut read = vec![arguments.folder.as_path()];
+    read.extend(arguments.out.as_deref());
+    output::check(&outputs.collect::<Vec<_>>(), &read)?;
     let (mut done, mut missing) = (Vec::new(), Vec::new());
     for part in 0..parts.count() {
         if parts.is_done(part)? {
@@ -55,6 +80,9 @@ pub fn run(arguments: &MergePartsArguments) -> Result<(), Error> {
             "{}: no part is done",
             arguments.folder.display()
         )));
+    }
+    if missing.is_empty() {
+        parts.clean()?;
     }
     match parts.run.command {
         Command::Explain => explanations(arguments, &parts, &done, missing),
@@ -130,15 +158,20 @@ fn explanations(
             )));
         }
     }
-    let folder = arguments.out.clone().or_else(|| parts.local());
+    let folder = match &arguments.out {
+        Some(out) => Folder::at(out)?.local().map(Path::to_path_buf),
+        None => parts.local(),
+    };
     let folder = folder.ok_or_else(|| Error::input("give --out, a folder of this machine"))?;
     std::fs::create_dir_all(&folder).map_err(failed(&folder))?;
     let (mut rows, mut skipped) = (0, 0);
+    let mut warnings = BTreeSet::new();
     let mut known: Vec<(String, Vec<usize>)> = Vec::new();
     for &part in done {
         let found: Part<Explained> = found(parts, part)?;
         rows += found.content.rows.len() as u64;
         skipped += found.skipped.len() as u64;
+        warnings.extend(found.content.warnings);
         if known.is_empty() {
             known = found.content.attributions;
         } else if !found.content.rows.is_empty() && found.content.attributions != known {
@@ -165,6 +198,7 @@ fn explanations(
         parts: parts.count(),
         attributions: attributions.collect(),
         missing,
+        warnings,
     };
     write(&folder, parts, done, &merged)?;
     let to_stdout = arguments.json.as_deref() == Some(Path::new("-"));
@@ -183,8 +217,16 @@ fn explanations(
         0 => String::new(),
         n => format!(", {n} skipped"),
     };
+    let warning = match merged.warnings.first() {
+        None => String::new(),
+        Some(first) if merged.warnings.len() == 1 => format!("warning: {first}\n"),
+        Some(first) => format!(
+            "warning: {first} (of {} warnings in merged.json)\n",
+            merged.warnings.len()
+        ),
+    };
     print(&format!(
-        "{}\n{} rows{skipped}, in {}\n",
+        "{}\n{} rows{skipped}, in {}\n{warning}",
         said(parts, &merged.missing),
         merged.rows,
         folder.display()
@@ -193,6 +235,14 @@ fn explanations(
 
 /// Writes arrays and lines, part by part.
 fn write(folder: &Path, parts: &Parts, done: &[u64], merged: &Merged) -> Result<(), Error> {
+    // Until all files are in place, nothing says that they belong together.
+    let description = folder.join("merged.json");
+    match std::fs::remove_file(&description) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(failed(&description)(error));
+        }
+        _ => {}
+    }
     let arrays = merged.attributions.iter();
     let arrays = arrays.map(|one| Output::new(folder, &one.file));
     let arrays = arrays.collect::<Result<Vec<_>, Error>>()?;
@@ -242,7 +292,7 @@ fn write(folder: &Path, parts: &Parts, done: &[u64], merged: &Merged) -> Result<
     }
     // What was joined is said last.
     let mut outputs = Outputs::default();
-    outputs.add(&folder.join("merged.json"), json::content(merged)?);
+    outputs.add(&description, json::content(merged)?);
     outputs.write()
 }
 
@@ -269,12 +319,11 @@ fn evaluations(
         image: arguments.image.as_deref(),
         quiet: arguments.quiet,
     };
-    wanted.check(&[])?;
     let mut all: Option<(About, Compared)> = None;
-    let (mut rows, mut skipped) = (0, Vec::new());
+    let (mut samples, mut skipped) = (Vec::new(), Vec::new());
     for &part in done {
         let found: Part<Evaluated> = found(parts, part)?;
-        rows += found.content.samples.len();
+        samples.extend(found.content.samples);
         skipped.extend(found.skipped);
         match (&mut all, found.content.compared) {
             (Some((_, all)), Some(more)) => all.append(more)?,
@@ -296,9 +345,15 @@ fn evaluations(
             }
         };
         print(&format!(
-            "{}; {rows} rows{skipped}\n\n",
-            said(parts, missing)
+            "{}; {} rows{skipped}\n\n",
+            said(parts, missing),
+            samples.len()
         ))?;
     }
-    wanted.write(&about, rows, &compared)
+    let parts = Scored {
+        samples,
+        skipped,
+        missing,
+    };
+    wanted.write(&about, &parts, &compared)
 }

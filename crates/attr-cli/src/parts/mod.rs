@@ -28,7 +28,7 @@ pub use merge::run as merge;
 
 use crate::args::ModelArguments;
 use crate::error::Error;
-use crate::model;
+use crate::{input, model};
 
 /// The file that says what a folder's parts are of.
 const RUN: &str = "run.json";
@@ -64,11 +64,11 @@ pub enum Command {
 /// ```text
 /// run.json               what its parts are of (Run)
 /// parts/00000003.json    samples 3 * part and on: what was found, and which files belong to it
-/// parts/00000003.safetensors
+/// parts/00000003.1f0c9a27.safetensors
 /// ```
 ///
 /// A part's JSON is written last and whole. Parts hold the same samples however many shards there are, and
-/// two processes that write the same part write the same: nothing needs a lock.
+/// of two processes that write the same part, either result is whole: nothing needs a lock.
 pub struct Parts {
     folder: Folder,
     pub run: Run,
@@ -148,12 +148,17 @@ impl Run {
         let mut names = own.keys().chain(other.keys());
         let differs = names.find(|name| own.get(*name) != other.get(*name));
         let name = differs.map_or("", String::as_str);
+        let flag = match name {
+            "part" => "--checkpoint",
+            "batch" => "--batch-size",
+            name => name,
+        };
         let shown = |values: &BTreeMap<String, String>| match values.get(name).map(String::as_str) {
             None | Some("") => "nothing".to_string(),
             Some(value) => value.to_string(),
         };
         Err(Error::input(format!(
-            "--out {}: its parts are of another run: {name} is {} there and {} here; use another \
+            "--out {}: its parts are of another run: {flag} is {} there and {} here; use another \
              folder",
             path.display(),
             shown(&other),
@@ -286,7 +291,10 @@ impl Parts {
         folder.ensure()?;
         let mut files = Files::new();
         if let Some(arrays) = arrays {
-            let name = name(part, "safetensors");
+            // Named by its content: a process that writes the same part and rounds in another way leaves
+            // alone what this one describes.
+            let hash = attr_store::sha256(&arrays);
+            let name = name(part, &format!("{}.safetensors", &hash[..8]));
             files.insert(name.clone(), folder.put(&name, &arrays)?);
         }
         let part_of = Part {
@@ -296,6 +304,23 @@ impl Parts {
             content,
         };
         folder.put_json(&name(part, "json"), &part_of)?;
+        Ok(())
+    }
+
+    /// Removes files of parts that none of their descriptions names: what interrupted processes have left.
+    pub fn clean(&self) -> Result<(), Error> {
+        let mut known = std::collections::BTreeSet::new();
+        for part in 0..self.count() {
+            known.insert(name(part, "json"));
+            if let Some(found) = self.get::<IgnoredAny>(part)? {
+                known.extend(found.files.into_keys());
+            }
+        }
+        for name in self.parts().names()? {
+            if !known.contains(&name) {
+                self.parts().remove(&name)?;
+            }
+        }
         Ok(())
     }
 
@@ -314,8 +339,7 @@ fn settings(
     model: &ModelArguments,
     columns: [&String; 2],
     more: impl IntoIterator<Item = (&'static str, String)>,
-    read: &[&Path],
-) -> Result<BTreeMap<String, String>, Error> {
+) -> BTreeMap<String, String> {
     let [image_column, label_column] = columns;
     let named = [
         ("image_column", image_column.clone()),
@@ -325,16 +349,55 @@ fn settings(
         ("size", model.size.clone().unwrap_or_default()),
         ("mean", format!("{:?}", model.mean)),
         ("std", format!("{:?}", model.std)),
+        // Its last digits may differ on another.
+        ("device", model.device.to_string()),
     ];
-    let mut all: BTreeMap<String, String> = BTreeMap::new();
-    for (name, value) in named.into_iter().chain(more) {
-        all.insert(name.into(), value);
+    let all = named.into_iter().chain(more);
+    all.map(|(name, value)| (name.to_string(), value)).collect()
+}
+
+/// Texts of the form VALUE, FILE or NAME=FILE, with what files hold in place of where they lie.
+fn contents<'a>(texts: impl IntoIterator<Item = &'a String>) -> Result<String, Error> {
+    let mut all = Vec::new();
+    for text in texts {
+        let named = text
+            .split_once('=')
+            .filter(|(_, file)| Path::new(file).is_file());
+        all.push(match named {
+            _ if Path::new(text).is_file() => model::hash(Path::new(text))?,
+            Some((name, file)) => format!("{name}={}", model::hash(Path::new(file))?),
+            None => text.clone(),
+        });
     }
-    // Texts name files; what they hold decides.
-    for path in read {
-        if *path != model.model && path.is_file() {
-            all.insert(path.display().to_string(), model::hash(path)?);
+    Ok(all.join(","))
+}
+
+/// What a file holds, if there is one.
+fn content(path: Option<&PathBuf>) -> Result<String, Error> {
+    let hash = path.map(|path| model::hash(path)).transpose()?;
+    Ok(hash.unwrap_or_default())
+}
+
+/// Refuses arrays with a row for each row of an input: rows of a batch are not those of the data set.
+fn check_rows<'a>(flag: &str, texts: impl IntoIterator<Item = &'a String>) -> Result<(), Error> {
+    for text in texts {
+        let file = match text.split_once('=') {
+            Some((_, file)) if !Path::new(text).is_file() => file,
+            _ => text,
+        };
+        if !file.ends_with(".npy") {
+            continue;
         }
+        input::array(
+            Path::new(file),
+            attr_core::Kind::Float,
+            |shape| match shape {
+                [1, ..] => Ok(()),
+                _ => Err(format!(
+                    "{flag}: it has shape {shape:?}; with --data, give one row for all samples"
+                )),
+            },
+        )?;
     }
-    Ok(all)
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! Goes through the samples of a shard, and writes its parts.
 
+use std::path::Path;
 use std::time::Instant;
 
 use attr_core::{Progress, Value, Values};
@@ -41,6 +42,14 @@ pub struct Summary {
     measured: u64,
     skipped: u64,
     time: f64,
+}
+
+/// Refuses a file for the summary that would overwrite what is read, or lie among the parts.
+pub fn check_json(json: Option<&Path>, read: &[&Path]) -> Result<(), Error> {
+    match json.filter(|path| path.as_os_str() != "-") {
+        Some(path) => output::check(&[("--json", path, &[])], read),
+        None => Ok(()),
+    }
 }
 
 /// Does what is left of a shard.
@@ -105,7 +114,7 @@ pub fn run(
 
 impl Summary {
     /// Prints it, or writes it as JSON.
-    pub fn say(&self, json: Option<&std::path::Path>, quiet: bool) -> Result<(), Error> {
+    pub fn say(&self, json: Option<&Path>, quiet: bool) -> Result<(), Error> {
         match json {
             Some(path) if path.as_os_str() == "-" => return json::print(self),
             Some(path) => {
@@ -120,7 +129,7 @@ impl Summary {
         }
         let skipped = match self.skipped {
             0 => String::new(),
-            n => format!(", {n} skipped (skipped.jsonl says why, once parts are merged)"),
+            n => format!(", {n} skipped (`attrx merge` says why)"),
         };
         let work = match self.measured {
             0 => "nothing was left to do".into(),
@@ -197,7 +206,7 @@ pub struct Ready {
     pub model: attr_core::Traced,
     pub shape: Vec<usize>,
     pub targets: Targets,
-    /// Labels must be below this number.
+    /// Labels and classes of a file must be below this number.
     pub classes: Option<usize>,
 }
 
@@ -224,18 +233,17 @@ impl Ready {
         let example = Values::new(vec![example], vec![true]);
         let traced = opened.trace(model, &example)?;
         let classes = match targets {
-            Targets::Labels => {
-                match attr_core::Run::new().forward(&traced, &example)?.shape()[..] {
-                    [_, classes] => Some(classes),
-                    ref shape => {
-                        return Err(Error::input(format!(
-                            "--target labels: the output has shape {shape:?}, where [batch, classes] \
-                         is needed"
-                        )));
-                    }
-                }
+            Targets::Labels | Targets::Each(_) => {
+                let output = attr_core::Run::new().forward(&traced, &example)?.shape();
+                let [_, classes] = output[..] else {
+                    return Err(Error::input(format!(
+                        "--target: the output has shape {output:?}, where [batch, classes] is \
+                         needed"
+                    )));
+                };
+                Some(classes)
             }
-            Targets::Each(_) | Targets::Given(_) => None,
+            Targets::Given(_) => None,
         };
         Ok(Self {
             opened,
@@ -249,7 +257,20 @@ impl Ready {
 
     /// Turns a sample into a row, or says why it is left out.
     pub fn fits(&self, sample: &Sample) -> Result<Row, String> {
-        self.source.fitting(sample, &self.shape, self.classes)
+        let labelled = self
+            .classes
+            .filter(|_| matches!(self.targets, Targets::Labels));
+        let row = self.source.fitting(sample, &self.shape, labelled)?;
+        match (&self.targets, self.classes) {
+            (Targets::Each(each), Some(classes)) => {
+                let class = each[sample.number as usize];
+                let fits = class < classes;
+                fits.then_some(row).ok_or_else(|| {
+                    format!("its target is {class}, and the model has {classes} classes")
+                })
+            }
+            _ => Ok(row),
+        }
     }
 
     /// Rows as the model's inputs.

@@ -16,9 +16,9 @@ use crate::picture;
 /// An index, and what is shown of it.
 pub struct Concepts<'a> {
     arguments: &'a ReportArguments,
-    index: Index,
     references: References,
     layer: String,
+    gallery: Gallery,
 }
 
 /// Maps of concepts, and the pictures of their references.
@@ -43,27 +43,26 @@ impl<'a> Concepts<'a> {
         let layers = &index.run().layers;
         let last = layers.last().cloned().unwrap_or_default();
         let layer = arguments.concept_layer.clone().unwrap_or(last);
-        check_layer(&index, &layer)?;
+        check_layer("--concept-layer", &index, &layer)?;
+        let model = &arguments.question.model;
+        let gallery = GalleryArguments {
+            image: None,
+            view: Look::Opaque,
+            model: Some(model.model.clone()),
+            data: arguments.data.clone(),
+            labels: arguments.data_labels.clone(),
+            device: model.device,
+        };
         Ok(Some(Self {
             arguments,
             references: index.references()?,
-            index,
+            gallery: Gallery::of(&gallery, &index)?,
             layer,
         }))
     }
 
     /// Finds the strongest concepts for the target of each row.
     pub fn of(&self, found: &[Answers]) -> Result<Found, Error> {
-        let model = &self.arguments.question.model;
-        let gallery = GalleryArguments {
-            image: None,
-            view: Look::Opaque,
-            model: Some(model.model.clone()),
-            data: self.arguments.data.clone(),
-            labels: self.arguments.data_labels.clone(),
-            device: model.device,
-        };
-        let gallery = Gallery::of(&gallery, &self.index)?;
         let rows = found.first().map_or(0, |first| first.inputs.values.rows());
         let mut all = Found {
             shown: vec![Vec::new(); rows],
@@ -81,7 +80,7 @@ impl<'a> Concepts<'a> {
                     Error::input("--index explains classes, and the target is none")
                 })?;
                 let name = answer.summary.target_of(row);
-                let shown = self.row(answers, (row, target, &name), &gallery, &mut all)?;
+                let shown = self.row(answers, (row, target, &name), &mut all)?;
                 all.shown[row].extend(shown);
             }
         }
@@ -93,7 +92,6 @@ impl<'a> Concepts<'a> {
         &self,
         answers: &Answers,
         (row, target, name): (usize, usize, &str),
-        gallery: &Gallery<'_>,
         all: &mut Found,
     ) -> Result<Vec<Shown>, Error> {
         let values = &answers.inputs.values;
@@ -101,7 +99,7 @@ impl<'a> Concepts<'a> {
         let own = own.map(|value| value.slice_rows(row..row + 1));
         let input = Values::new(own.collect(), answers.inputs.explained.clone());
         let model = &answers.model;
-        let crp = Crp::new(gallery.composite.clone());
+        let crp = Crp::new(self.gallery.composite.clone());
         let ranking = crp.concepts(model, &input, Target::Class(target), &self.layer)?;
         let ranking = ranking.into_iter().next();
         let ranking = ranking.ok_or_else(|| Error::other("a row without a ranking"))?;
@@ -123,7 +121,7 @@ impl<'a> Concepts<'a> {
             );
             let key = format!("{layer}/{channel}");
             if !all.references.contains_key(&key) {
-                let drawings = self.drawings(channel, gallery)?;
+                let drawings = self.drawings(channel)?;
                 all.references.insert(key.clone(), drawings);
             }
             let map: Option<&Value> = map.values()[values.first_explained()].as_ref();
@@ -139,13 +137,13 @@ impl<'a> Concepts<'a> {
     }
 
     /// The samples in which a channel is most relevant, each with what it looks at.
-    fn drawings(&self, channel: usize, gallery: &Gallery<'_>) -> Result<Vec<Drawing>, Error> {
+    fn drawings(&self, channel: usize) -> Result<Vec<Drawing>, Error> {
         let references = self
             .references
             .of(&self.layer, attr_index::Mode::Relevance, channel);
         let references = references.iter().take(self.arguments.references);
         let drawings = references.map(|one| {
-            gallery.drawing(&Shows {
+            self.gallery.drawing(&Shows {
                 sample: one.sample,
                 target: one.target,
                 subject: Subject::Concept {

@@ -67,7 +67,8 @@ fn samples_are_sorted_by_how_they_are_predicted() {
     let found = found.as_array().unwrap();
     assert_eq!((found.len(), &found[0]["quantile"]), (5, &0.0.into()));
     assert_eq!(found[0]["name"], Value::Null);
-    let named = succeeds(&[&outliers[..], &files].concat());
+    let named = [&outliers[..], &["--data", &data, "--labels", &labels]].concat();
+    let named = succeeds(&named);
     assert!(named.contains("images.npy#"), "{named}");
     written(&outliers);
 
@@ -164,6 +165,12 @@ fn what_cannot_be_sorted_is_refused() {
     let bench = Bench::new();
     let plain = index(&bench, "plain", &[]);
     let vectors = index(&bench, "vectors", &["--vectors"]);
+    let negative = bench.array("negative.npy", &[6], vec![0i64, 1, -1, 0, 1, -1]);
+    let other = index(
+        &bench,
+        "other",
+        &["--vectors", "--set", "composite=epsilon"],
+    );
     let flat = bench.floats("flat.npy", &[6, 2], vec![0.5; 12]);
     for (arguments, reason) in [
         (
@@ -213,6 +220,53 @@ fn what_cannot_be_sorted_is_refused() {
                 "strategies",
                 "--attributions",
                 &flat,
+                "--labels",
+                &negative,
+                "--target",
+                "0",
+            ],
+            "it holds a negative class",
+        ),
+        (
+            vec![
+                "crp",
+                "strategies",
+                &vectors,
+                "--layer",
+                "relu2",
+                "--target",
+                "2",
+            ],
+            "each of 11 samples would be joined with all others",
+        ),
+        (
+            vec![
+                "crp",
+                "strategies",
+                &vectors,
+                "--layer",
+                "relu2",
+                "--n-clusters",
+                "1000000000",
+                "--n-eigval",
+                "1000000000",
+            ],
+            "at most as many as rows",
+        ),
+        (
+            vec!["crp", "outliers", &vectors, &other, "--layer", "relu2"],
+            "the indexes were made in different ways: lrp is",
+        ),
+        (
+            vec!["crp", "prototypes", &flat, "--layer", "relu2"],
+            "no run.json",
+        ),
+        (
+            vec![
+                "crp",
+                "strategies",
+                "--attributions",
+                &flat,
                 "--target",
                 "1",
             ],
@@ -226,6 +280,10 @@ fn what_cannot_be_sorted_is_refused() {
                 &flat,
                 "--image",
                 "a.png",
+                "--n-neighbors",
+                "2",
+                "--n-clusters",
+                "2",
             ],
             "no heat maps",
         ),

@@ -54,7 +54,12 @@ fn explanations_do_not_depend_on_shards() {
         "{said}"
     );
     // A damaged file is made anew, and nothing else.
-    std::fs::write(Path::new(&three).join("parts/00000003.safetensors"), "x").unwrap();
+    let parts = std::fs::read_dir(Path::new(&three).join("parts")).unwrap();
+    let arrays = parts.map(|entry| entry.unwrap().path()).find(|path| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        name.starts_with("00000003.") && name.ends_with(".safetensors")
+    });
+    std::fs::write(arrays.unwrap(), "x").unwrap();
     explain(&["--out", &three, "--shard", "1/3"]);
     let again = json(&explain(&["--out", &three, "--shard", "2/3", "--json"]));
     assert_eq!(
@@ -71,6 +76,12 @@ fn explanations_do_not_depend_on_shards() {
     ] {
         assert!(read(&one, name) == read(&three, name), "{name}");
     }
+
+    // What an interrupted process has left goes.
+    let left = Path::new(&three).join("parts/.attr-left");
+    std::fs::write(&left, "half").unwrap();
+    succeeds(&["merge", &three, "--quiet"]);
+    assert!(!left.exists());
 
     // The same as of all rows at once.
     let (out, summary) = (bench.path("all.npy"), bench.path("all.json"));
@@ -274,4 +285,124 @@ fn what_cannot_be_divided_is_refused() {
         let error = fails(&arguments);
         assert!(error.contains(expected), "{arguments:?}: {error}");
     }
+}
+
+#[test]
+fn what_is_read_and_what_was_found_is_not_overwritten() {
+    let bench = Bench::new();
+    let (model, data, out) = (
+        bench.path("net.onnx"),
+        bench.path("data.npy"),
+        bench.path("out"),
+    );
+    std::fs::copy(scene("scenes.onnx"), &model).unwrap();
+    std::fs::copy(scene("images.npy"), &data).unwrap();
+    let size = |path: &str| std::fs::metadata(path).unwrap().len();
+    let before = [size(&model), size(&data)];
+    let shared = ["--model", &model, "--data", &data, "--out", &out];
+    let explain = [&["explain", "--method", "saliency"], &shared[..]].concat();
+    let evaluate = [&["evaluate", "--methods", "saliency"], &shared[..]].concat();
+    let inside = format!("{out}/parts/00000000.json");
+    succeeds(&explain);
+    for command in [&explain, &evaluate] {
+        for file in [&model, &data, &inside] {
+            fails(&[&command[..], &["--json", file]].concat());
+        }
+    }
+    for name in ["run.json", "parts/00000000.json", "attributions.npy"] {
+        fails(&["merge", &out, "--json", &format!("{out}/{name}")]);
+    }
+    assert_eq!([size(&model), size(&data)], before);
+    assert!(succeeds(&["merge", &out]).starts_with("merged all 1 parts\n64 rows"));
+}
+
+#[test]
+fn rows_of_a_batch_are_not_those_of_the_data() {
+    let bench = Bench::new();
+    let images = bench.floats("few.npy", &[12, 3, 32, 32], vec![0.5; 12 * 3 * 1024]);
+    let bases = bench.floats("bases.npy", &[8, 3, 32, 32], vec![0.0; 8 * 3 * 1024]);
+    let (model, out) = (scene("scenes.onnx"), bench.path("out"));
+    let asked = [
+        "explain",
+        "--model",
+        &model,
+        "--data",
+        &images,
+        "--batch-size",
+        "8",
+        "--method",
+        "integrated-gradients",
+        "--out",
+        &out,
+    ];
+    let error = fails(&[&asked[..], &["--baseline", &bases]].concat());
+    assert!(error.contains("give one row for all samples"), "{error}");
+    // A class that the model does not have, and a sample that is no number, are left out by name.
+    let mut values = vec![0.5f32; 12 * 3 * 1024];
+    values[5 * 3 * 1024] = f32::NAN;
+    let images = bench.floats("few.npy", &[12, 3, 32, 32], values);
+    let classes = bench.array(
+        "classes.npy",
+        &[12],
+        vec![0i64, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4],
+    );
+    let asked = [
+        "explain",
+        "--model",
+        &model,
+        "--data",
+        &images,
+        "--method",
+        "lrp",
+        "--out",
+        &out,
+        "--target",
+        &classes,
+        "--set",
+        "epsilon=1000",
+    ];
+    succeeds(&asked);
+    let merged = json(&succeeds(&["merge", &out, "--json"]));
+    assert_eq!(
+        (&merged["rows"], &merged["skipped"]),
+        (&10.into(), &2.into())
+    );
+    let warning = merged["warnings"][0].as_str().unwrap();
+    assert!(
+        warning.contains("of a row's score reaches the input"),
+        "{warning}"
+    );
+    let skipped = String::from_utf8(read(&out, "skipped.jsonl")).unwrap();
+    let skipped: Vec<Value> = skipped.lines().map(json).collect();
+    assert_eq!(skipped[0]["reason"], "it holds NaN or infinity");
+    assert_eq!(
+        skipped[1]["reason"],
+        "its target is 6, and the model has 6 classes"
+    );
+    let rows = String::from_utf8(read(&out, "rows.jsonl")).unwrap();
+    for row in rows.lines().map(json) {
+        let sample = row["sample"].as_u64().unwrap();
+        let class = [0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4][sample as usize];
+        assert_eq!(row["target"], class);
+    }
+
+    let scores = bench.path("scores");
+    let asked = [
+        "evaluate",
+        "--model",
+        &model,
+        "--data",
+        &images,
+        "--methods",
+        "lrp",
+        "--metrics",
+        "sparseness",
+        "--out",
+        &scores,
+    ];
+    succeeds(&asked);
+    let merged = json(&succeeds(&["merge", &scores, "--json"]));
+    assert_eq!(merged["skipped"][0]["sample"], 5);
+    assert_eq!(merged["samples"].as_array().unwrap().len(), 11);
+    assert_eq!(merged["missing"], json("[]"));
 }

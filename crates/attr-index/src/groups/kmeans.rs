@@ -23,7 +23,8 @@ impl Groups {
     /// Sorts rows into at most `count` groups: fewer if there are fewer different rows.
     pub fn of(rows: &DMatrix<f64>, count: usize, n_init: usize, seed: u64) -> Result<Self, Error> {
         check_finite(rows)?;
-        if count < 2 || rows.nrows() < 2 {
+        let count = count.min(rows.nrows());
+        if count < 2 {
             return Ok(Self::from_labels(rows, vec![0; rows.nrows()]));
         }
         let failed = |error: String| Error::Groups(error);

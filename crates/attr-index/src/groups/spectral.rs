@@ -29,6 +29,13 @@ impl Embedding {
                  class, or fewer samples"
             )));
         }
+        if n_neighbors + 1 >= samples {
+            return Err(Error::Groups(format!(
+                "each of {samples} samples would be joined with all others; n_neighbors must be at \
+                 most {}, and should be far fewer",
+                samples - 2
+            )));
+        }
         let mut graph = DMatrix::zeros(samples, samples);
         for (row, neighbors) in neighbors(rows, n_neighbors).into_iter().enumerate() {
             for other in neighbors {
@@ -52,12 +59,18 @@ impl Embedding {
     }
 
     /// The number of groups that the spectrum suggests: where the largest gap between neighboring
-    /// eigenvalues is, of at least two groups.
-    pub fn suggested(&self) -> usize {
-        let gaps = self.eigenvalues.windows(2).enumerate().skip(1);
+    /// eigenvalues is, of at least two groups and at most half as many as rows.
+    pub fn suggested(&self) -> Result<usize, Error> {
+        let most = (self.vectors.nrows() / 2).max(2);
+        let gaps = self.eigenvalues.windows(2).enumerate().take(most).skip(1);
         let gaps = gaps.map(|(at, pair)| (at + 1, pair[1] - pair[0]));
         let largest = gaps.rev().max_by(|a, b| a.1.total_cmp(&b.1));
-        largest.map_or(2, |(groups, _)| groups)
+        // Less is rounding.
+        let largest = largest.filter(|(_, gap)| *gap > 1e-9);
+        let groups = largest.map(|(groups, _)| groups);
+        groups.ok_or_else(|| {
+            Error::Groups("eigenvalues have no gap that suggests groups; give n_clusters".into())
+        })
     }
 
     /// Rows with as many coordinates as groups, of length 1.
@@ -80,7 +93,6 @@ impl Embedding {
 fn neighbors(rows: &DMatrix<f64>, count: usize) -> Vec<Vec<usize>> {
     let points = rows.transpose();
     let samples = rows.nrows();
-    let count = count.clamp(1, samples - 1);
     let each = (0..samples).map(|row| {
         let own = points.column(row);
         let others = (0..samples).filter(|&other| other != row);

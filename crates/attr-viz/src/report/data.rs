@@ -1,5 +1,7 @@
 //! The numbers of a report as its page reads them.
 
+use std::collections::BTreeMap;
+
 use attr_core::walk::Ledger;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -12,20 +14,28 @@ impl Report {
     /// Returns the data as JSON that can stand inside a script element.
     pub(super) fn data(&self) -> Result<String, Error> {
         let (mut samples, mut ledgers) = (Vec::new(), Vec::new());
-        let pictures = self.references.values().flatten();
-        // Base64 writes three bytes as four characters.
-        let mut size: usize = pictures.map(|png| png.len() / 3 * 4).sum();
-        let mut left_out = 0;
+        let (mut size, mut left_out) = (0, 0);
+        let mut used: BTreeMap<&String, Vec<String>> = BTreeMap::new();
         for sample in &self.samples {
             let own = self.ledgers.iter().filter(|one| one.0 == sample.name);
             let own = own.map(|(name, target, ledger)| text(&entry(name, target, ledger)));
             let own = own.collect::<Result<Vec<String>, Error>>()?.join(",");
+            let shown = &sample.shown;
             let sample = text(&sample.to_json())?;
-            if left_out > 0 || size + sample.len() + own.len() > self.limit {
+            let names = shown.iter().filter_map(|one| one.references.as_ref());
+            let mut more: BTreeMap<&String, Vec<String>> = BTreeMap::new();
+            for name in names.filter(|name| !used.contains_key(name)) {
+                let pictures = self.references.get(name).into_iter().flatten();
+                more.insert(name, pictures.map(|png| data_url(png)).collect());
+            }
+            let pictures: usize = more.values().flatten().map(String::len).sum();
+            let own_size = sample.len() + own.len() + pictures;
+            if left_out > 0 || size + own_size > self.limit {
                 left_out += 1;
                 continue;
             }
-            size += sample.len() + own.len();
+            size += own_size;
+            used.append(&mut more);
             samples.push(sample);
             ledgers.extend((!own.is_empty()).then_some(own));
         }
@@ -44,11 +54,6 @@ impl Report {
                 "relevance": layer.relevance,
             })
         });
-        let references = self.references.iter().map(|(name, pictures)| {
-            let pictures = pictures.iter().map(|png| data_url(png));
-            (name.clone(), json!(pictures.collect::<Vec<_>>()))
-        });
-        let references: serde_json::Map<String, Json> = references.collect();
         let facts = self.facts.iter();
         let rest = text(&json!({
             "title": self.title,
@@ -63,7 +68,7 @@ impl Report {
                 "unsigned": palette(&Style::default().with_sign(crate::Sign::Positive), 0.0),
             },
             "model": layers.collect::<Vec<_>>(),
-            "references": references,
+            "references": used,
         }))?;
         // Samples and ledgers are text already.
         let rest = rest.strip_suffix('}').unwrap_or(&rest);
