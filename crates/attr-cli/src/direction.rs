@@ -20,15 +20,11 @@ const BATCH: u64 = 8;
 /// Finds the direction of a concept.
 pub fn find(arguments: &DirectionArguments) -> Result<(), Error> {
     let model = &arguments.model;
-    if !model.input.is_empty() || !model.constant.is_empty() {
-        return Err(Error::input(
-            "--input and --constant: samples come from --with and --without",
-        ));
-    }
     let read = [&model.model, &arguments.with, &arguments.without];
     let read = read.map(|path| path.as_path());
     output::check(&[("--out", &arguments.out, &["json"])], &read)?;
     let opened = Opened::new(model)?;
+    opened.check_only_data(model)?;
     let mut search = DirectionSearch::new(&arguments.layer);
     let mut counts = Vec::new();
     for (path, has_concept) in [(&arguments.with, true), (&arguments.without, false)] {

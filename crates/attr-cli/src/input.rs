@@ -261,7 +261,7 @@ pub fn upload(array: Array, name: &str, kind: Kind, device: &Device) -> Result<V
     let count: usize = shape.iter().product();
     if array.shape.is_empty() || count == 0 {
         return Err(Error::input(format!(
-            "input {name:?} has no rows (shape {:?})",
+            "input {name:?} has no rows (shape {:?}); a setting is given as --constant {name}=FILE.npy",
             array.shape
         )));
     }

@@ -12,7 +12,7 @@ use crate::{input, json, print};
 /// Lists a model's layers.
 pub fn run(arguments: &LayersArguments) -> Result<(), Error> {
     let opened = Opened::new(&arguments.model)?;
-    let given = !arguments.model.input.is_empty() || !arguments.model.constant.is_empty();
+    let given = opened.has_inputs(&arguments.model);
     let inputs = if given {
         opened.read(&arguments.model)?.values
     } else {

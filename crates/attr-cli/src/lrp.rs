@@ -57,7 +57,7 @@ fn lines(plan: &Plan) -> Vec<Line> {
 fn plan(arguments: &PlanArguments) -> Result<(), Error> {
     let config = config("lrp", &arguments.set)?;
     let opened = Opened::new(&arguments.model)?;
-    let named = !arguments.model.input.is_empty() || !arguments.model.constant.is_empty();
+    let named = opened.has_inputs(&arguments.model);
     let inputs = if named {
         opened.read(&arguments.model)?.values
     } else {

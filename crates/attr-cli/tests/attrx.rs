@@ -8,6 +8,8 @@ mod groups;
 mod index;
 #[path = "attrx/parts.rs"]
 mod parts;
+#[path = "attrx/settings.rs"]
+mod settings;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -137,6 +137,7 @@ fn convert(
         inputs: inputs.collect(),
         outputs: proto.output.iter().map(port).collect(),
         constants,
+        repeated: Vec::new(),
     })
 }
 
@@ -157,6 +158,7 @@ fn branch(proto: GraphProto, opsets: &HashMap<String, i64>, depth: usize) -> Res
         inputs: proto.input.iter().map(port).collect(),
         outputs: proto.output.iter().map(port).collect(),
         constants,
+        repeated: Vec::new(),
     })
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use attr_core::{Kind, Value};
 
+use crate::fixed::Repeated;
 use crate::host::Host;
 
 /// A graph of a model or of a branch.
@@ -14,6 +15,8 @@ pub(crate) struct Graph {
     pub inputs: Vec<Port>,
     pub outputs: Vec<Port>,
     pub constants: HashMap<String, Constant>,
+    /// Constants that are repeated for each row.
+    pub repeated: Vec<Repeated>,
 }
 
 /// An input or output of a model.

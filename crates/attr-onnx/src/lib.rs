@@ -8,6 +8,7 @@
 //! host.rs    tensors on the host                arithmetic.rs  arithmetic on the host
 //! call.rs    one node's inputs and attributes   ops/        the operators, by family
 //! batch.rs   runs models exported for one batch size at any batch size
+//! fixed.rs   inputs that are settings or states, which get a value once
 //! edit.rs    changes a file: takes a concept out of a layer
 //! ```
 #![doc = include_str!("../README.md")]
@@ -18,6 +19,7 @@ mod call;
 mod edit;
 mod error;
 mod file;
+mod fixed;
 mod functions;
 mod graph;
 mod host;
@@ -31,5 +33,6 @@ mod weights;
 
 pub use edit::DirectionRemoval;
 pub use error::{Error, Unsupported};
+pub use fixed::Elements;
 pub use graph::{Port, PortDim};
 pub use model::OnnxModel;

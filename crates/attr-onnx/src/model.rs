@@ -1,6 +1,7 @@
 //! Opens and traces an ONNX model file.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -41,9 +42,9 @@ use crate::run::{Runner, Scope};
 /// ```
 #[derive(Debug)]
 pub struct OnnxModel {
-    graph: Arc<Graph>,
-    parameters: Vec<(String, Value)>,
-    device: Device,
+    pub(crate) graph: Arc<Graph>,
+    pub(crate) parameters: Vec<(String, Value)>,
+    pub(crate) device: Device,
 }
 
 impl OnnxModel {
@@ -378,7 +379,7 @@ impl Forward {
             batch: batch.as_ref(),
             limits: &limits,
         };
-        let mut scope = self.scope(parameters, inputs);
+        let mut scope = self.scope(parameters, inputs, rows)?;
         runner.run(&self.graph, &self.order, &[&self.output], &mut scope)?;
         let output = scope
             .get(&self.output)
@@ -412,20 +413,33 @@ impl Forward {
     }
 
     /// Returns the values available before the first node runs.
-    fn scope(&self, parameters: &[Value], inputs: &[Value]) -> Scope<'static> {
-        let constants = self.graph.constants.iter().filter_map(|(name, constant)| {
+    fn scope(
+        &self,
+        parameters: &[Value],
+        inputs: &[Value],
+        rows: usize,
+    ) -> Result<Scope<'static>, Error> {
+        let mut all = HashMap::new();
+        for (name, constant) in &self.graph.constants {
             let host = constant.host.clone();
-            let item = match &constant.parameter {
-                Some((index, _)) => Item::recorded(parameters.get(*index)?.clone(), host, false),
-                None => host?.into(),
+            let parameter = constant.parameter.as_ref();
+            let item = match (parameter.map(|(index, _)| parameters.get(*index)), host) {
+                (Some(Some(value)), host) => {
+                    let value = self.graph.for_rows(name, value.clone(), rows)?;
+                    // What is repeated has another shape than its values on the host.
+                    let host = host.filter(|host| host.shape() == value.shape());
+                    Item::recorded(value, host, false)
+                }
+                (None, Some(host)) => host.into(),
+                (Some(None), _) | (None, None) => continue,
             };
-            Some((name.clone(), item))
-        });
-        let inputs =
-            self.graph.inputs.iter().zip(inputs).map(|(port, value)| {
-                (port.name.clone(), Item::recorded(value.clone(), None, true))
-            });
-        Scope::new(constants.chain(inputs).collect(), None)
+            all.insert(name.clone(), item);
+        }
+        for (port, value) in self.graph.inputs.iter().zip(inputs) {
+            let item = Item::recorded(value.clone(), None, true);
+            all.insert(port.name.clone(), item);
+        }
+        Ok(Scope::new(all, None))
     }
 
     /// Returns the shapes of all values at the exported batch size. The operations recorded here
@@ -461,7 +475,7 @@ impl Forward {
             batch: None,
             limits: &limits,
         };
-        let mut scope = self.scope(parameters, &examples);
+        let mut scope = self.scope(parameters, &examples, exported)?;
         runner.run(&self.graph, &self.order, &[], &mut scope)?;
         Ok(Batch::new(exported, rows, scope.into_shapes()))
     }

@@ -41,6 +41,7 @@ mod results;
 mod sampling;
 #[cfg(feature = "flex")]
 mod scenes;
+mod settings;
 mod side_by_side;
 mod strategies;
 mod surrogates;

@@ -16,7 +16,7 @@ use super::ModelArguments;
 ///   attrx crp direction --model net.onnx --layer relu1 --with tagged/ --without clean/ --out tag.json
 ///   attrx crp remove --model net.onnx --direction tag.json --out corrected.onnx
 #[derive(Args)]
-#[command(verbatim_doc_comment, mut_arg("input", |arg| arg.hide(true)), mut_arg("constant", |arg| arg.hide(true)))]
+#[command(verbatim_doc_comment, mut_arg("input", |arg| arg.hide(true)))]
 pub struct DirectionArguments {
     #[command(flatten)]
     pub model: ModelArguments,

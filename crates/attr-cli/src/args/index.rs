@@ -49,7 +49,7 @@ pub struct DataArguments {
 ///   attrx crp merge photos.index
 ///   attrx crp show photos.index --model net.onnx --data photos/ --layer conv3 --image conv3.png
 #[derive(Args)]
-#[command(verbatim_doc_comment, mut_arg("input", |arg| arg.hide(true)), mut_arg("constant", |arg| arg.hide(true)))]
+#[command(verbatim_doc_comment, mut_arg("input", |arg| arg.hide(true)))]
 pub struct IndexArguments {
     #[command(flatten)]
     pub model: ModelArguments,
@@ -250,6 +250,14 @@ pub struct GalleryArguments {
     /// The --labels of the index, if it was made with any.
     #[arg(long, value_name = "FILE.npy", requires = "data")]
     pub labels: Option<PathBuf>,
+
+    /// The --constant inputs of the index, if it was made with any. Repeatable.
+    #[arg(long, value_name = "NAME=FILE", requires = "model")]
+    pub constant: Vec<String>,
+
+    /// The --batch-dim of the index. Repeatable.
+    #[arg(long, value_name = "NAME=DIM", requires = "model")]
+    pub batch_dim: Vec<String>,
 
     /// The device to run the model on.
     #[arg(long, value_enum, default_value_t)]

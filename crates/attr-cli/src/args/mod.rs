@@ -98,9 +98,15 @@ pub struct ModelArguments {
     #[arg(long, value_name = "[NAME=]FILE")]
     pub input: Vec<String>,
 
-    /// An input that the model needs but that is not attributed, such as a mask. Repeatable.
+    /// An input that the model needs but that is not attributed: with a row for each row of the others,
+    /// such as a mask, or a setting or state without rows, such as a sampling rate. Repeatable.
     #[arg(long, value_name = "NAME=FILE")]
     pub constant: Vec<String>,
+
+    /// The dimension of a --constant that is the batch, counted from 0 and of size 1, as in the state of
+    /// a recurrent network. Default: the one that the file names as the batch, or leaves open.
+    #[arg(long, value_name = "NAME=DIM")]
+    pub batch_dim: Vec<String>,
 
     /// Size to resize images to: HEIGHTxWIDTH, or one number for both. Default: the model's input
     /// size.

@@ -10,7 +10,7 @@ pub struct PartsArguments {
     /// A data set in place of --input, in any format of `attrx crp index`. --out is then a folder that
     /// any number of processes may write to; `attrx merge` joins what they wrote. --target may also
     /// be `labels`.
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["input", "constant"], requires = "out")]
+    #[arg(long, value_name = "PATH", conflicts_with = "input", requires = "out")]
     pub data: Option<PathBuf>,
 
     /// The column of a .parquet that holds images.

@@ -20,7 +20,7 @@ pub struct LrpArguments {
 
 #[derive(Subcommand)]
 pub enum LrpCommand {
-    Plan(PlanArguments),
+    Plan(Box<PlanArguments>),
     Check(Box<CheckArguments>),
 }
 

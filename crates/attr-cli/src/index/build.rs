@@ -35,15 +35,11 @@ struct Summary {
 
 /// Measures the shard that the arguments name.
 pub fn run(arguments: &IndexArguments) -> Result<(), Error> {
-    if !arguments.model.input.is_empty() || !arguments.model.constant.is_empty() {
-        return Err(Error::input(
-            "--input and --constant: samples come from --data",
-        ));
-    }
     let (shard, shards) = shard::parse(&arguments.shard)?;
     let config = asked::config("crp index", &arguments.set)?;
     let composite = config.composite()?;
     let opened = Opened::new(&arguments.model)?;
+    opened.check_only_data(&arguments.model)?;
     let source = Source::open(&arguments.data, &arguments.model, opened.ports())?;
     let example = source.example()?.array;
     let shape = example.shape.clone();
@@ -343,6 +339,7 @@ fn settings(
         ("size", model.size.clone().unwrap_or_default()),
         ("mean", numbers(&model.mean)),
         ("std", numbers(&model.std)),
+        ("constants", model::contents(&model.constant)?),
     ];
     Ok(named
         .into_iter()

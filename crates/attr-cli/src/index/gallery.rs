@@ -125,6 +125,16 @@ impl Gallery {
                 run.model
             )));
         }
+        let constants = model::contents(&arguments.constant)?;
+        if run
+            .settings
+            .get("constants")
+            .is_some_and(|own| *own != constants)
+        {
+            return Err(Error::input(
+                "--constant: the index was made with other values, or none",
+            ));
+        }
         let set = |name: &str| run.settings.get(name).filter(|value| !value.is_empty());
         let numbers = |name: &str| -> Vec<f32> {
             let texts = set(name).into_iter().flat_map(|text| text.split(','));
@@ -134,7 +144,8 @@ impl Gallery {
             model: path,
             output: set("output").cloned(),
             input: Vec::new(),
-            constant: Vec::new(),
+            constant: arguments.constant.clone(),
+            batch_dim: arguments.batch_dim.clone(),
             size: set("size").cloned(),
             mean: numbers("mean"),
             std: numbers("std"),

@@ -4,12 +4,13 @@ use attr_metrics::Metric;
 use serde::{Deserialize, Serialize};
 
 use super::work::{self, Numbered, Ready, Work};
-use super::{Command, Parts, Run, check_rows, content, contents, settings};
+use super::{Command, Parts, Run, check_rows, content, settings};
 use crate::answers::Asked;
 use crate::args::EvaluateArguments;
 use crate::error::Error;
 use crate::evaluate::{About, Compared, Prepared, compare};
 use crate::ground::Ground;
+use crate::model::contents;
 use crate::shard;
 
 /// What is known of a part.
@@ -71,7 +72,7 @@ pub fn run(arguments: &EvaluateArguments, prepared: Prepared) -> Result<(), Erro
         &model.model,
         &ready.source.data,
         (parts_arguments.checkpoint, parts_arguments.batch_size),
-        settings(model, columns, more),
+        settings(model, columns, more)?,
     )?;
     let parts = Parts::create(out, &run)?;
     let mut evaluate = Evaluate {

@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::work::{self, Numbered, Ready, Work};
-use super::{Command, Parts, Run, check_rows, content, contents, settings};
+use super::{Command, Parts, Run, check_rows, content, settings};
 use crate::answers::{self, Asked};
 use crate::args::ExplainArguments;
 use crate::error::Error;
+use crate::model::contents;
 use crate::names::Names;
 use crate::shard;
 use crate::summary::predicted;
@@ -98,7 +99,7 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
         &model.model,
         &ready.source.data,
         (parts_arguments.checkpoint, parts_arguments.batch_size),
-        settings(model, columns, more),
+        settings(model, columns, more)?,
     )?;
     let parts = Parts::create(out, &run)?;
     let mut explain = Explain {

@@ -28,6 +28,7 @@ pub use merge::run as merge;
 
 use crate::args::ModelArguments;
 use crate::error::Error;
+use crate::model::contents;
 use crate::{input, model};
 
 /// The file that says what a folder's parts are of.
@@ -339,7 +340,7 @@ fn settings(
     model: &ModelArguments,
     columns: [&String; 2],
     more: impl IntoIterator<Item = (&'static str, String)>,
-) -> BTreeMap<String, String> {
+) -> Result<BTreeMap<String, String>, Error> {
     let [image_column, label_column] = columns;
     let named = [
         ("image_column", image_column.clone()),
@@ -349,27 +350,13 @@ fn settings(
         ("size", model.size.clone().unwrap_or_default()),
         ("mean", format!("{:?}", model.mean)),
         ("std", format!("{:?}", model.std)),
+        ("constants", contents(&model.constant)?),
         // Its last digits may differ on another.
         ("device", model.device.to_string()),
     ];
     let all = named.into_iter().chain(more);
-    all.map(|(name, value)| (name.to_string(), value)).collect()
-}
-
-/// Texts of the form VALUE, FILE or NAME=FILE, with what files hold in place of where they lie.
-fn contents<'a>(texts: impl IntoIterator<Item = &'a String>) -> Result<String, Error> {
-    let mut all = Vec::new();
-    for text in texts {
-        let named = text
-            .split_once('=')
-            .filter(|(_, file)| Path::new(file).is_file());
-        all.push(match named {
-            _ if Path::new(text).is_file() => model::hash(Path::new(text))?,
-            Some((name, file)) => format!("{name}={}", model::hash(Path::new(file))?),
-            None => text.clone(),
-        });
-    }
-    Ok(all.join(","))
+    let all = all.map(|(name, value)| (name.to_string(), value));
+    Ok(all.collect())
 }
 
 /// What a file holds, if there is one.

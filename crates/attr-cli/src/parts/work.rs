@@ -225,6 +225,7 @@ impl Ready {
             label_column: arguments.label_column.clone(),
         };
         let opened = Opened::new(model)?;
+        opened.check_only_data(model)?;
         let source = Source::open(&data, model, opened.ports())?;
         let targets = Targets::parse(target, &source.data)?;
         let example = source.example()?.array;

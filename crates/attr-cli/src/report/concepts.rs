@@ -51,6 +51,8 @@ impl<'a> Concepts<'a> {
             model: Some(model.model.clone()),
             data: arguments.data.clone(),
             labels: arguments.data_labels.clone(),
+            constant: model.constant.clone(),
+            batch_dim: model.batch_dim.clone(),
             device: model.device,
         };
         Ok(Some(Self {
