@@ -112,16 +112,16 @@ pub fn is_guessed(ports: &[Port]) -> bool {
 }
 
 /// Returns inputs of ones with the declared shapes, for inspecting a model. They have one row;
-/// other sizes that the file leaves open are guessed.
-pub fn placeholder(ports: &[Port], device: &Device) -> Result<Values, Error> {
+/// other sizes that the file leaves open are this one, or guessed.
+pub fn placeholder(ports: &[Port], size: Option<usize>, device: &Device) -> Result<Values, Error> {
     let values = ports.iter().map(|port| {
         let dims = port.shape.as_deref().unwrap_or(&[]);
         let rank = dims.len();
         let sizes = dims.iter().enumerate().map(|(i, dim)| match dim {
             PortDim::Fixed(size) => *size,
             PortDim::Free(_) if i == 0 => 1,
-            PortDim::Free(_) if rank >= 4 => 224,
-            PortDim::Free(_) => 16,
+            PortDim::Free(_) if rank >= 4 => size.unwrap_or(224),
+            PortDim::Free(_) => size.unwrap_or(16),
         });
         let shape: Vec<usize> = sizes.collect();
         let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));

@@ -2,38 +2,37 @@
 
 use std::fmt::Write;
 
+use attr_core::Traced;
 use attr_onnx::Port;
+use serde::Serialize;
 
 use crate::args::LayersArguments;
 use crate::error::Error;
+use crate::layout::table;
 use crate::model::Opened;
 use crate::{input, json, print};
 
-/// Lists a model's layers.
-pub fn run(arguments: &LayersArguments) -> Result<(), Error> {
-    let opened = Opened::new(&arguments.model)?;
-    let given = opened.has_inputs(&arguments.model);
-    let inputs = if given {
-        opened.read(&arguments.model)?.values
-    } else {
-        input::placeholder(opened.ports(), &opened.device)?
+/// Sizes that are tried where a file leaves them open.
+const SIZES: [usize; 5] = [64, 256, 512, 1024, 16000];
+
+/// Traces the model for inputs of guessed sizes.
+fn guessed(opened: &Opened, arguments: &LayersArguments) -> Result<Traced, Error> {
+    let trace = |size: Option<usize>| {
+        let inputs = input::placeholder(opened.ports(), size, &opened.device)?;
+        opened.trace(&arguments.model, &inputs)
     };
-    let guessed = !given && input::is_guessed(opened.ports());
-    let traced = opened.trace(&arguments.model, &inputs);
-    let traced = traced.map_err(|error| {
-        if !guessed {
-            return error;
-        }
-        Error::input(format!(
-            "{error} (some input sizes are not in the file and were guessed; give an --input)"
-        ))
-    })?;
-    let layers = traced.layers();
-    if arguments.json {
-        return json::print(&layers);
+    let first = trace(None);
+    if first.is_ok() || !input::is_guessed(opened.ports()) {
+        return first;
     }
+    let more = SIZES.into_iter().find_map(|size| trace(Some(size)).ok());
+    more.map_or(first, Ok)
+}
+
+/// The inputs and outputs.
+fn ports(opened: &Opened) -> String {
     let mut text = String::new();
-    let ports = |text: &mut String, what: &str, ports: &[Port]| {
+    let mut list = |what: &str, ports: &[Port]| {
         for port in ports {
             // Writing to a string cannot fail.
             let _ = writeln!(
@@ -45,8 +44,60 @@ pub fn run(arguments: &LayersArguments) -> Result<(), Error> {
             );
         }
     };
-    ports(&mut text, "input", opened.ports());
-    ports(&mut text, "output", opened.file.outputs());
+    list("input", opened.ports());
+    list("output", opened.file.outputs());
+    text
+}
+
+/// A node of a file whose sizes are not known, as JSON.
+#[derive(Serialize)]
+struct Node<'a> {
+    name: &'a str,
+    operation: String,
+}
+
+/// Lists nodes without shapes, and why they have none.
+fn nodes(opened: &Opened, arguments: &LayersArguments, error: &Error) -> Result<(), Error> {
+    let nodes = opened.file.nodes();
+    let nodes: Vec<Node<'_>> = nodes
+        .map(|(name, operation)| Node { name, operation })
+        .collect();
+    if arguments.json {
+        return json::print(&nodes);
+    }
+    let mut lines = vec![["layer", "operation"].map(String::from).to_vec()];
+    for node in &nodes {
+        lines.push(vec![node.name.into(), node.operation.clone()]);
+    }
+    print(&format!(
+        "{}\n{}\nShapes are not known: {error}. Give an --input, and a --constant for each setting.\n",
+        ports(opened),
+        table(&lines, &[])
+    ))
+}
+
+/// Lists a model's layers.
+pub fn run(arguments: &LayersArguments) -> Result<(), Error> {
+    let opened = Opened::new(&arguments.model)?;
+    let given = opened.has_inputs(&arguments.model);
+    let traced = if given {
+        let inputs = opened.read(&arguments.model)?.values;
+        opened.trace(&arguments.model, &inputs)
+    } else {
+        guessed(&opened, arguments)
+    };
+    let traced = match traced {
+        Ok(traced) => traced,
+        Err(error) if !given && input::is_guessed(opened.ports()) => {
+            return nodes(&opened, arguments, &error);
+        }
+        Err(error) => return Err(error),
+    };
+    let layers = traced.layers();
+    if arguments.json {
+        return json::print(&layers);
+    }
+    let mut text = ports(&opened);
     let explained = opened.file.output(arguments.model.output.as_deref())?;
     let width = layers
         .iter()

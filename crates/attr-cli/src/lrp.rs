@@ -61,7 +61,7 @@ fn plan(arguments: &PlanArguments) -> Result<(), Error> {
     let inputs = if named {
         opened.read(&arguments.model)?.values
     } else {
-        input::placeholder(opened.ports(), &opened.device)?
+        input::placeholder(opened.ports(), None, &opened.device)?
     };
     let model = opened.trace(&arguments.model, &inputs)?;
     let plan = planned(&config, &model, &inputs)?;

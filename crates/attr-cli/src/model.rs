@@ -28,7 +28,7 @@ impl Opened {
         let batch_dims = batch_dims(&arguments.batch_dim, &file)?;
         let mut constants = Vec::new();
         for text in &arguments.constant {
-            match setting(text, &batch_dims, &file)? {
+            match setting(text, &arguments.constant, &batch_dims, &file)? {
                 Some(Setting { name, array, dim }) => {
                     let elements = elements(&file, &name, array.elements)?;
                     file = file.with_constant(&name, &array.shape, elements, dim)?;
@@ -103,6 +103,7 @@ struct Setting {
 /// Reads a named constant, if it has no rows.
 fn setting(
     text: &str,
+    constants: &[String],
     batch_dims: &[(String, usize)],
     file: &OnnxModel,
 ) -> Result<Option<Setting>, Error> {
@@ -119,8 +120,14 @@ fn setting(
     let dim = batch_dims.iter().find(|(own, _)| own == name);
     let dim = dim.map(|(_, dim)| *dim);
     let array = input::array(path, port.kind, |_| Ok(()))?;
-    let others = file.inputs().iter().filter(|other| other.name != name);
-    let others: Vec<&Port> = others.collect();
+    // Those that have rows for certain.
+    let is_constant = |port: &&Port| {
+        let named = constants
+            .iter()
+            .map(|text| input::name_and_file(text, file.inputs()).0);
+        named.flatten().any(|name| name == port.name)
+    };
+    let others: Vec<&Port> = file.inputs().iter().filter(|p| !is_constant(p)).collect();
     let name = name.to_string();
     let is_setting = dim.is_some() || port.is_setting(&array.shape, &others);
     Ok(is_setting.then_some(Setting { name, array, dim }))

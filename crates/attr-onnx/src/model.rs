@@ -115,6 +115,13 @@ impl OnnxModel {
         })
     }
 
+    /// Returns the name and the operator of each node, in the file's order: of a model that no example has
+    /// been given for yet.
+    pub fn nodes(&self) -> impl Iterator<Item = (&str, String)> {
+        let nodes = self.graph.nodes.iter();
+        nodes.map(|node| (&node.name[..], node.operator()))
+    }
+
     /// Returns the batch size that the file was exported for, if it was exported for only one.
     pub fn exported_batch(&self) -> Option<usize> {
         let first = |port: &Port| match port.shape.as_deref() {

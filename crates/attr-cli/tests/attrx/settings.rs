@@ -53,6 +53,21 @@ fn settings_and_states_are_given_once_for_all_rows() {
         "{layers}"
     );
     assert!(!layers.contains("input   sr"), "{layers}");
+    // Without them, nothing can be run: nodes are listed all the same.
+    let nodes = succeeds(&["layers", "--model", &model]);
+    assert!(
+        nodes.contains("GRU") && nodes.contains("Shapes are not known"),
+        "{nodes}"
+    );
+    assert!(nodes.contains("--constant sr=FILE.npy"), "{nodes}");
+    let nodes = json(&succeeds(&["layers", "--model", &model, "--json"]));
+    assert!(
+        nodes
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|node| node["operation"] == "GRU")
+    );
 
     // A data set needs no more.
     let folder = bench.path("maps");
