@@ -654,3 +654,26 @@ fn a_report_shows_concepts_with_their_references() {
         assert!(error.contains(expected), "{more:?}: {error}");
     }
 }
+
+/// No one may write to `/sys`, not even root.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_nobody_may_write_to_is_named() {
+    let (model, data) = (scene("scenes.onnx"), scene("images.npy"));
+    let shared = ["--model", &model, "--data", &data, "--out", "/sys/attr"];
+    for command in [
+        &["crp", "index", "--layers", "conv2"][..],
+        &["explain", "--method", "saliency"],
+        &["evaluate", "--methods", "saliency"],
+    ] {
+        let output = attrx(&[command, &shared].concat());
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(
+            errors.starts_with("error: /sys/attr cannot be read or written: "),
+            "{errors}"
+        );
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+        assert_eq!(output.stdout, b"");
+    }
+}
