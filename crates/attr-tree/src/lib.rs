@@ -9,6 +9,7 @@ mod sorted;
 mod tree;
 mod tree_shap;
 mod units;
+mod upward;
 mod walk;
 
 pub use ensemble::{Aggregate, TreeEnsemble};

@@ -191,7 +191,7 @@ impl TreeShap {
             let some = |trees: &[_]| -> Result<Vec<f64>, Error> {
                 let mut values = zeros(Some(len))?;
                 for &(tree, paths) in trees {
-                    walk(tree, paths, &self.absent, &columns, layout, &mut values)?;
+                    walk(tree, paths, &self.absent, &columns, layout, &mut values);
                 }
                 Ok(values)
             };

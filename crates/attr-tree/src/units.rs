@@ -14,7 +14,6 @@ use std::num::NonZeroUsize;
 
 use gauss_quad::GaussLegendre;
 
-use crate::Error;
 use crate::paths::MOST_FEATURES;
 use crate::sorted::{Pattern, Sorted};
 
@@ -145,9 +144,31 @@ fn bits(mut pattern: Pattern) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The integral by Gauss and Legendre, for fractions of training rows. With `n` points it is exact for
-/// polynomials of degree `2n - 1`, and that of `d` features has degree `d - 1`. All terms of the products are
-/// positive, so nothing cancels, however long the path is.
+/// Points of the integral by Gauss and Legendre. With `n` of them it is exact for polynomials of degree `2n - 1`,
+/// and that of `d` features has degree `d - 1`.
+#[derive(Debug)]
+pub(crate) struct Points {
+    /// `1 - t` at each point.
+    pub without: Vec<f64>,
+    pub weights: Vec<f64>,
+}
+
+impl Points {
+    /// As many as paths of so many features take.
+    pub fn new(features: usize) -> Self {
+        let rule =
+            GaussLegendre::new(NonZeroUsize::MIN.saturating_add(features.div_ceil(2).max(1) - 1));
+        let pairs = rule.as_node_weight_pairs();
+        Self {
+            // From [-1, 1] to [0, 1].
+            without: pairs.iter().map(|(x, _)| 0.5 - x / 2.0).collect(),
+            weights: pairs.iter().map(|(_, weight)| weight / 2.0).collect(),
+        }
+    }
+}
+
+/// The integral for fractions of training rows. All terms of the products are positive, so nothing cancels,
+/// however long the path is.
 #[derive(Debug)]
 pub(crate) struct Integral {
     /// `1 - t` at each point.
@@ -167,23 +188,18 @@ pub(crate) struct Integral {
 
 impl Integral {
     /// For paths of at most so many features and levels.
-    pub fn new(features: usize, levels: usize) -> Result<Self, Error> {
-        let points = features.div_ceil(2).max(1);
-        let points =
-            NonZeroUsize::new(points).ok_or(Error::Internal("an integral without points"))?;
-        let rule = GaussLegendre::new(points);
-        let pairs = rule.as_node_weight_pairs();
-        let size = points.get() * (levels + 1);
-        Ok(Self {
-            // From [-1, 1] to [0, 1].
-            without: pairs.iter().map(|(x, _)| 0.5 - x / 2.0).collect(),
-            weights: pairs.iter().map(|(_, weight)| weight / 2.0).collect(),
+    pub fn new(features: usize, levels: usize) -> Self {
+        let Points { without, weights } = Points::new(features);
+        let size = weights.len() * (levels + 1);
+        Self {
+            products: vec![0.0; weights.len()],
+            changes: vec![0.0; weights.len() * features],
+            without,
+            weights,
             passed: vec![0.0; size],
             gained: vec![0.0; size],
             fractions: vec![0.0; levels + 1],
-            products: vec![0.0; points.get()],
-            changes: vec![0.0; points.get() * features],
-        })
+        }
     }
 
     /// A walk goes down to a level, where `fraction` is that of its feature.

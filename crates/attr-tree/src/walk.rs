@@ -5,6 +5,7 @@ use crate::paths::Paths;
 use crate::sorted::{Pattern, Sorted};
 use crate::tree::{Node, Tree};
 use crate::units::{Integral, Unit, Weights};
+use crate::upward::walk_up;
 
 /// What replaces an absent feature.
 #[derive(Clone, Debug)]
@@ -42,7 +43,7 @@ impl Columns {
         self.rows
     }
 
-    fn of(&self, feature: usize) -> &[f32] {
+    pub fn of(&self, feature: usize) -> &[f32] {
         &self.values[feature * self.rows..(feature + 1) * self.rows]
     }
 }
@@ -89,7 +90,10 @@ pub(crate) fn walk(
     rows: &Columns,
     layout: Layout,
     out: &mut [f64],
-) -> Result<(), Error> {
+) {
+    if matches!(absent, Absent::Cover) && !layout.pairs && walk_up(tree, paths, rows, layout, out) {
+        return;
+    }
     let mut levels: Vec<Level> = Vec::new();
     levels.resize_with(paths.depth + 1, Level::default);
     levels[0].explained.fill(rows.rows());
@@ -98,7 +102,7 @@ pub(crate) fn walk(
             levels[0].background.fill(rows.rows());
             None
         }
-        Absent::Cover => Some(Integral::new(paths.features, paths.depth)?),
+        Absent::Cover => Some(Integral::new(paths.features, paths.depth)),
     };
     let mut unit = Unit::new(paths.features, layout.pairs);
     // Of each feature of the path: the level of its last branch, and the feature.
@@ -176,7 +180,6 @@ pub(crate) fn walk(
             }
         }
     }
-    Ok(())
 }
 
 /// Drops rows that reach nothing below with any of the others.
