@@ -195,7 +195,7 @@ impl TreeEnsemble {
 
     /// How many rows these numbers are.
     pub(crate) fn rows(&self, what: &'static str, rows: &[f32]) -> Result<usize, Error> {
-        if rows.len() % self.features != 0 {
+        if !rows.len().is_multiple_of(self.features) {
             return Err(Error::Rows {
                 what,
                 len: rows.len(),

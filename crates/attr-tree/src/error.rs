@@ -68,7 +68,4 @@ pub enum Error {
     /// The result does not fit into memory.
     #[error("the result does not fit into memory; explain fewer rows at a time")]
     Memory,
-    /// Should not happen: please report it.
-    #[error("internal error: {0}")]
-    Internal(&'static str),
 }

@@ -1,5 +1,15 @@
 //! Exact Shapley values of tree ensembles, on plain slices.
 #![doc = include_str!("../README.md")]
+//!
+//! ```text
+//! tree.rs        trees as their owner describes them
+//! ensemble.rs    an ensemble that was checked, and its predictions   <- start here
+//! tree_shap.rs   TreeShap: values and interactions of rows, on all threads
+//! paths.rs       a tree in the order of a walk
+//! walk.rs        many rows down one tree, in groups (sorted.rs)
+//! units.rs       the values of one leaf for one group
+//! upward.rs      path-dependent values, faster: rows side by side, leaves put together
+//! ```
 #![forbid(unsafe_code)]
 
 mod ensemble;

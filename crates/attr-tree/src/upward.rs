@@ -19,7 +19,7 @@ type Lanes = [f64; LANES];
 /// All bits are set where a row passes.
 type Mask = [u64; LANES];
 
-/// Numbers that the levels of a walk, and the factors of a tree, may be at most: 128 MB each.
+/// Numbers that the levels of a walk, its values, and the factors of a tree may be at most: 128 MB each.
 const MOST: usize = 1 << 24;
 
 /// What a branch multiplies by, and what it adds, at one point.
@@ -77,14 +77,21 @@ pub(crate) fn walk_up(
     targets.dedup();
     let rule = Points::new(paths.features);
     let points = rule.weights.len();
-    let levels = [targets.len() + 1, points, paths.depth + 1, LANES];
-    let factors = [paths.places.len(), points, 4];
-    let product = |sizes: &[usize]| {
-        sizes
-            .iter()
-            .fold(1, |all: usize, size| all.saturating_mul(*size))
-    };
-    if product(&levels) > MOST || product(&factors) > MOST {
+    let sizes = [
+        [targets.len() + 1, points, paths.depth + 1, LANES],
+        [
+            targets.len(),
+            layout.features.min(paths.places.len()),
+            LANES,
+            1,
+        ],
+        [paths.places.len(), points, 4, 1],
+    ];
+    let product = |all: usize, size: &usize| all.saturating_mul(*size);
+    if sizes
+        .iter()
+        .any(|sizes| sizes.iter().fold(1, product) > MOST)
+    {
         return false;
     }
     let mut walk = Walk::new(tree, paths, &rule, targets);
@@ -165,21 +172,27 @@ impl<'a> Walk<'a> {
 
     /// Calculates the factors of all branches.
     fn prepare(&mut self, rule: &Points) {
-        // The fraction at each level of the current path; 1 where there is none above.
+        // At each level of the current path, and at each point: `1 / (t + (1 - t) z)`. Nothing is above level 1.
+        let mut inverses = vec![1.0; (self.paths.depth + 1) * self.points];
         let mut fractions = vec![1.0; self.paths.depth + 1];
+        let least: Vec<f64> = rule.without.iter().map(|without| -1.0 / without).collect();
         for (at, place) in self.paths.places.iter().enumerate().skip(1) {
             let (above, here) = (fractions[place.above], place.fraction);
             fractions[place.depth] = here;
             self.failed[at] = if above > 0.0 { here / above } else { 0.0 };
             let factors = &mut self.factors[at * self.points..(at + 1) * self.points];
-            for (factors, without) in factors.iter_mut().zip(&rule.without) {
-                let passed = |fraction: f64| 1.0 - without + without * fraction;
-                let gained = |fraction: f64| (1.0 - fraction) / passed(fraction);
+            for (point, factors) in factors.iter_mut().enumerate() {
+                let without = rule.without[point];
+                let passed = 1.0 - without + without * here;
+                let inverse = 1.0 / passed;
+                let inverse_above = inverses[place.above * self.points + point];
+                inverses[place.depth * self.points + point] = inverse;
+                let gained_above = (1.0 - above) * inverse_above;
                 *factors = Factors {
-                    stays: passed(here) / passed(above),
-                    fails: without * here / passed(above),
-                    gains: gained(here) - gained(above),
-                    loses: -1.0 / without - gained(above),
+                    stays: passed * inverse_above,
+                    fails: without * here * inverse_above,
+                    gains: (1.0 - here) * inverse - gained_above,
+                    loses: least[point] - gained_above,
                 };
             }
         }

@@ -1,6 +1,6 @@
 //! Shapley values by their definition: all coalitions of features.
 
-use attr_tree::{Aggregate, Node, TreeEnsemble, TreeShap};
+use attr_tree::{Aggregate, Branch, Node, Test, Tree, TreeEnsemble, TreeShap};
 
 use crate::random::{Draw, error};
 
@@ -32,7 +32,7 @@ fn with_background(
 
 /// The prediction where branches on absent features go both ways, by target.
 fn with_cover(ensemble: &TreeEnsemble, row: &[f32], present: usize) -> Vec<f64> {
-    let mut outputs = vec![0.0; TARGETS];
+    let mut outputs = [0.0; TARGETS];
     for tree in ensemble.trees() {
         let mut open = vec![(tree.root, 1.0)];
         while let Some((at, part)) = open.pop() {
@@ -212,6 +212,48 @@ fn results_do_not_depend_on_threads_or_other_rows() {
             let width = TARGETS * FEATURES;
             let alone = shap.explain(row).unwrap();
             assert_eq!(alone, one.0[at * width..(at + 1) * width]);
+        }
+    }
+}
+
+#[test]
+fn features_that_do_the_same_get_the_same() {
+    // x_0 or x_1 above 0: by one tree that asks for x_0 first, and one that asks for x_1.
+    let branch = |feature, pass, fail| {
+        Node::Branch(Branch {
+            feature,
+            test: Test::Greater(0.0),
+            missing_passes: false,
+            pass,
+            fail,
+        })
+    };
+    let tree = |first, second| {
+        let leaf = |weight| Node::Leaf(vec![(0, weight)]);
+        let (yes, no) = (leaf(1.0), leaf(0.0));
+        let nodes = vec![
+            branch(first, 1, 2),
+            yes.clone(),
+            branch(second, 3, 4),
+            yes,
+            no,
+        ];
+        let cover = vec![9.0, 3.0, 6.0, 2.0, 4.0];
+        Tree {
+            nodes,
+            root: 0,
+            cover,
+        }
+    };
+    let ensemble = TreeEnsemble::new(2, 1, vec![tree(0, 1), tree(1, 0)]).unwrap();
+    let background = [-1.0, 1.0, 1.0, -1.0, -1.0, -1.0];
+    for shap in [
+        TreeShap::path_dependent(ensemble.clone()).unwrap(),
+        TreeShap::interventional(ensemble, &background).unwrap(),
+    ] {
+        let values = shap.explain(&[1.0, 1.0, -1.0, -1.0]).unwrap();
+        for values in values.chunks_exact(2) {
+            assert!((values[0] - values[1]).abs() < 1e-15 && values[0] != 0.0);
         }
     }
 }

@@ -29,9 +29,12 @@ fn chain(features: &[usize], draw: &mut Draw) -> Tree {
     tree
 }
 
+/// A leaf's weight, and the features of its path with what they are multiplied by if present and if not.
+type Leaf = (f64, Vec<(usize, f64, f64)>);
+
 /// Values by the sum over all sizes of coalitions: coefficients of `Π (o_k s + z_k)` are what coalitions of each
-/// size give together. `parts[leaf]` are the `(feature, o, z)` of a path.
-fn by_size(leaves: &[(f64, Vec<(usize, f64, f64)>)], features: usize) -> Vec<f64> {
+/// size give together.
+fn by_size(leaves: &[Leaf], features: usize) -> Vec<f64> {
     let mut values = vec![0.0; features];
     for (weight, path) in leaves {
         for (at, &(feature, o, z)) in path.iter().enumerate() {
@@ -57,7 +60,7 @@ fn by_size(leaves: &[(f64, Vec<(usize, f64, f64)>)], features: usize) -> Vec<f64
 }
 
 /// The paths of a chain: what a row and what the others say of each feature.
-fn paths(tree: &Tree, row: &[f32], other: Option<&[f32]>) -> Vec<(f64, Vec<(usize, f64, f64)>)> {
+fn paths(tree: &Tree, row: &[f32], other: Option<&[f32]>) -> Vec<Leaf> {
     let mut leaves = Vec::new();
     let mut path: Vec<(usize, f64, f64)> = Vec::new();
     let mut at = 0;
