@@ -6,6 +6,8 @@
 //! from it (Quadrature-TreeSHAP, 2026, <https://arxiv.org/abs/2605.04497>). A row costs two products per branch
 //! and point, however many features lie above.
 
+use multiversion::multiversion;
+
 use crate::paths::Paths;
 use crate::tree::{Branch, Node, Test, Tree, is_member};
 use crate::units::Points;
@@ -95,11 +97,18 @@ pub(crate) fn walk_up(
         return false;
     }
     let mut walk = Walk::new(tree, paths, &rule, targets);
+    all_rows(&mut walk, tree, rows, layout, out);
+    true
+}
+
+/// Walks all rows, with the instructions that the processor has.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+fn all_rows<'a>(walk: &mut Walk<'a>, tree: &Tree, rows: &Columns, layout: Layout, out: &mut [f64]) {
     let mut column = [0.0; LANES];
     for start in (0..rows.rows()).step_by(LANES) {
         walk.values.fill([0.0; LANES]);
-        for at in 1..paths.places.len() {
-            let place = &paths.places[at];
+        for at in 1..walk.paths.places.len() {
+            let place = &walk.paths.places[at];
             walk.close(place.depth);
             let Node::Branch(branch) = &tree.nodes[place.parent] else {
                 continue;
@@ -125,7 +134,6 @@ pub(crate) fn walk_up(
             }
         }
     }
-    true
 }
 
 impl<'a> Walk<'a> {
@@ -199,6 +207,7 @@ impl<'a> Walk<'a> {
     }
 
     /// What is true of a place: its rows that pass here and above, and those that pass above.
+    #[inline(always)]
     fn masks(&self, at: usize, passes: Mask) -> (Mask, Mask) {
         let above = self.masks[self.paths.places[at].above];
         let mut here = passes;
@@ -209,6 +218,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Goes down to a branch.
+    #[inline(always)]
     fn enter(&mut self, at: usize, passes: Mask) {
         let (here, above) = self.masks(at, passes);
         let (level, points) = (self.paths.places[at].depth, self.points);
@@ -229,6 +239,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Goes down to a leaf and back.
+    #[inline(always)]
     fn leaf(&mut self, at: usize, passes: Mask, weights: &[(usize, f64)], scale: f64) {
         let (here, above) = self.masks(at, passes);
         let (level, points) = (self.paths.places[at].depth - 1, self.points);
@@ -259,6 +270,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Goes back up until the path ends above a level.
+    #[inline(always)]
     fn close(&mut self, level: usize) {
         while self.open.len() > level.max(1) {
             let Some(at) = self.open.pop() else {
@@ -287,6 +299,7 @@ impl<'a> Walk<'a> {
     }
 }
 
+#[inline(always)]
 fn add(sum: &mut Lanes, value: &Lanes) {
     for (sum, value) in sum.iter_mut().zip(value) {
         *sum += value;
@@ -300,6 +313,7 @@ fn choose(mask: u64, set: f64, clear: f64) -> f64 {
 }
 
 /// Which values go to one side of a branch.
+#[inline(always)]
 fn mask(branch: &Branch, side: bool, values: &[f32; LANES]) -> Mask {
     let nan = branch.missing_passes;
     match &branch.test {
