@@ -9,7 +9,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 const TOPS: [&str; 4] = ["attr-cli", "attr-testkit", "attr-examples", "xtask"];
 
 /// Third-party crates, and the only crates that may name them (I2).
-const OWNED: [(&str, &str); 16] = [
+const OWNED: [(&str, &str); 17] = [
     ("image", "attr-viz"),
     ("plotters", "attr-viz"),
     ("colorgrad", "attr-viz"),
@@ -21,6 +21,7 @@ const OWNED: [(&str, &str); 16] = [
     ("simple_clustering", "attr-surrogate"),
     ("attr-kernels", "attr-core"),
     ("multiversion", "attr-kernels"),
+    ("multiversion", "attr-tree"),
     ("rayon", "attr-kernels"),
     ("rayon", "attr-tree"),
     ("rten-gemm", "attr-kernels"),

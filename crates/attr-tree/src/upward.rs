@@ -18,8 +18,9 @@ const LANES: usize = 8;
 
 type Lanes = [f64; LANES];
 
-/// All bits are set where a row passes.
-type Mask = [u64; LANES];
+/// 1 where a row passes, and 0 otherwise. Terms for both, of which one is 0, take the place of choices: the processor
+/// works on all rows at once, and results are those of the choice.
+type Mask = [f64; LANES];
 
 /// Numbers that the levels of a walk, its values, and the factors of a tree may be at most: 128 MB each.
 const MOST: usize = 1 << 24;
@@ -163,7 +164,7 @@ impl<'a> Walk<'a> {
             failed: vec![0.0; places],
             points,
             own,
-            masks: vec![[u64::MAX; LANES]; levels],
+            masks: vec![[1.0; LANES]; levels],
             products: vec![[0.0; LANES]; levels * points],
             sums: vec![[0.0; LANES]; levels * targets.len() * points],
             open: vec![0],
@@ -206,21 +207,22 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// What is true of a place: its rows that pass here and above, and those that pass above.
+    /// Which rows pass at a place and above, and which of the others pass above.
     #[inline(always)]
     fn masks(&self, at: usize, passes: Mask) -> (Mask, Mask) {
         let above = self.masks[self.paths.places[at].above];
-        let mut here = passes;
-        for (here, above) in here.iter_mut().zip(above) {
-            *here &= above;
+        let (mut here, mut lost) = (above, above);
+        for lane in 0..LANES {
+            here[lane] *= passes[lane];
+            lost[lane] -= here[lane];
         }
-        (here, above)
+        (here, lost)
     }
 
     /// Goes down to a branch.
     #[inline(always)]
     fn enter(&mut self, at: usize, passes: Mask) {
-        let (here, above) = self.masks(at, passes);
+        let (here, lost) = self.masks(at, passes);
         let (level, points) = (self.paths.places[at].depth, self.points);
         self.masks[level] = here;
         self.open.push(at);
@@ -228,11 +230,17 @@ impl<'a> Walk<'a> {
         let from = &done[(level - 1) * points..];
         let factors = &self.factors[at * points..(at + 1) * points];
         let failed = self.failed[at];
+        let mut gone = [0.0; LANES];
+        for lane in 0..LANES {
+            gone[lane] = (1.0 - here[lane] - lost[lane]) * failed;
+        }
         for ((next, from), factors) in next.iter_mut().zip(from).zip(factors) {
+            let mut product = [0.0; LANES];
             for lane in 0..LANES {
-                let fails = choose(above[lane], factors.fails, failed);
-                next[lane] = from[lane] * choose(here[lane], factors.stays, fails);
+                let factor = here[lane] * factors.stays + lost[lane] * factors.fails + gone[lane];
+                product[lane] = from[lane] * factor;
             }
+            *next = product;
         }
         let width = self.targets.len() * points;
         self.sums[level * width..(level + 1) * width].fill([0.0; LANES]);
@@ -241,7 +249,7 @@ impl<'a> Walk<'a> {
     /// Goes down to a leaf and back.
     #[inline(always)]
     fn leaf(&mut self, at: usize, passes: Mask, weights: &[(usize, f64)], scale: f64) {
-        let (here, above) = self.masks(at, passes);
+        let (here, lost) = self.masks(at, passes);
         let (level, points) = (self.paths.places[at].depth - 1, self.points);
         let from = &self.products[level * points..(level + 1) * points];
         let factors = &self.factors[at * points..(at + 1) * points];
@@ -253,17 +261,21 @@ impl<'a> Walk<'a> {
             };
             let weight = weight * scale;
             let sums = &mut self.sums[(level * count + target) * points..][..points];
+            let mut gone = [0.0; LANES];
+            for lane in 0..LANES {
+                gone[lane] = (1.0 - here[lane] - lost[lane]) * failed;
+            }
             let mut value = [0.0; LANES];
             for ((sum, from), factors) in sums.iter_mut().zip(from).zip(factors) {
-                let weight = [weight; LANES];
+                let mut product = [0.0; LANES];
                 for lane in 0..LANES {
-                    let fails = choose(above[lane], factors.fails, failed);
-                    let factor = choose(here[lane], factors.stays, fails);
-                    let product = from[lane] * factor * weight[lane];
-                    let loses = choose(above[lane], factors.loses, 0.0);
-                    value[lane] += product * choose(here[lane], factors.gains, loses);
-                    sum[lane] += product;
+                    let factor =
+                        here[lane] * factors.stays + lost[lane] * factors.fails + gone[lane];
+                    product[lane] = from[lane] * factor * weight;
+                    value[lane] +=
+                        product[lane] * (here[lane] * factors.gains + lost[lane] * factors.loses);
                 }
+                add(sum, &product);
             }
             add(&mut self.values[self.own[at] * count + target], &value);
         }
@@ -278,7 +290,10 @@ impl<'a> Walk<'a> {
             };
             let (level, points) = (self.paths.places[at].depth, self.points);
             let here = self.masks[level];
-            let above = self.masks[self.paths.places[at].above];
+            let mut lost = self.masks[self.paths.places[at].above];
+            for lane in 0..LANES {
+                lost[lane] -= here[lane];
+            }
             let factors = &self.factors[at * points..(at + 1) * points];
             let count = self.targets.len();
             let (sums, done) = self.sums.split_at_mut(level * count * points);
@@ -288,10 +303,10 @@ impl<'a> Walk<'a> {
                 let mut value = [0.0; LANES];
                 for ((sum, done), factors) in sums.iter_mut().zip(done).zip(factors) {
                     for lane in 0..LANES {
-                        let loses = choose(above[lane], factors.loses, 0.0);
-                        value[lane] += done[lane] * choose(here[lane], factors.gains, loses);
-                        sum[lane] += done[lane];
+                        value[lane] +=
+                            done[lane] * (here[lane] * factors.gains + lost[lane] * factors.loses);
                     }
+                    add(sum, done);
                 }
                 add(&mut self.values[self.own[at] * count + target], &value);
             }
@@ -304,12 +319,6 @@ fn add(sum: &mut Lanes, value: &Lanes) {
     for (sum, value) in sum.iter_mut().zip(value) {
         *sum += value;
     }
-}
-
-/// One of two numbers, without a choice of ways for the processor.
-#[inline(always)]
-fn choose(mask: u64, set: f64, clear: f64) -> f64 {
-    f64::from_bits((mask & set.to_bits()) | (!mask & clear.to_bits()))
 }
 
 /// Which values go to one side of a branch.
@@ -331,6 +340,6 @@ fn mask(branch: &Branch, side: bool, values: &[f32; LANES]) -> Mask {
 fn mask_of(side: bool, nan: bool, values: &[f32; LANES], test: impl Fn(f32) -> bool) -> Mask {
     values.map(|value| {
         let passes = test(value) | (nan & value.is_nan());
-        u64::from(passes == side).wrapping_neg()
+        f64::from(u8::from(passes == side))
     })
 }
