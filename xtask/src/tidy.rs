@@ -8,8 +8,8 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 /// Crates that may depend on any other crate of the workspace.
 const TOPS: [&str; 4] = ["attr-cli", "attr-testkit", "attr-examples", "xtask"];
 
-/// Third-party crates that only one crate may name (I2).
-const OWNED: [(&str, &str); 15] = [
+/// Third-party crates, and the only crates that may name them (I2).
+const OWNED: [(&str, &str); 17] = [
     ("image", "attr-viz"),
     ("plotters", "attr-viz"),
     ("colorgrad", "attr-viz"),
@@ -21,7 +21,9 @@ const OWNED: [(&str, &str); 15] = [
     ("simple_clustering", "attr-surrogate"),
     ("attr-kernels", "attr-core"),
     ("multiversion", "attr-kernels"),
+    ("multiversion", "attr-tree"),
     ("rayon", "attr-kernels"),
+    ("rayon", "attr-tree"),
     ("rten-gemm", "attr-kernels"),
     ("burn-ir", "attr-core"),
     ("burn-capture", "attr-core"),
@@ -98,7 +100,7 @@ pub fn run() -> Result<(), String> {
 const UMBRELLA: &str = "attr";
 
 /// Crates that know nothing of Burn.
-const WITHOUT_BACKEND: [&str; 3] = ["attr-data", "attr-kernels", "attr-store"];
+const WITHOUT_BACKEND: [&str; 4] = ["attr-data", "attr-kernels", "attr-store", "attr-tree"];
 
 const BACKENDS: [&str; 4] = ["flex", "ndarray", "wgpu", "cuda"];
 
@@ -124,12 +126,14 @@ fn dependencies(metadata: &Metadata) -> Vec<String> {
                     "{name} depends on {on}: I1, only attr-core is shared"
                 ));
             }
-            let owner = OWNED.iter().find(|owned| owned.0 == on);
-            if let Some((_, owner)) = owner
-                && *owner != name
-                && dependency.kind == DependencyKind::Normal
-            {
-                problems.push(format!("{name} depends on {on}: I2, it belongs to {owner}"));
+            let owners = OWNED.iter().filter(|owned| owned.0 == on);
+            let owners: Vec<&str> = owners.map(|owned| owned.1).collect();
+            let owned = !owners.is_empty() && !owners.contains(&name);
+            if owned && dependency.kind == DependencyKind::Normal {
+                let owners = owners.join(" and ");
+                problems.push(format!(
+                    "{name} depends on {on}: I2, it belongs to {owners}"
+                ));
             }
         }
         let defaults = package.features.get("default");
