@@ -26,9 +26,7 @@ impl Asked {
         let config = config(command, &arguments.set)?;
         // Checked before any work.
         config.composite()?;
-        let opened = Opened::new(&arguments.model)?;
-        let inputs = opened.read(&arguments.model)?;
-        let model = opened.trace(&arguments.model, &inputs.values)?;
+        let (opened, inputs, model) = Opened::with_inputs(&arguments.model)?;
         memory::check(arguments.memory, true, &model, &inputs.values)?;
         let run = Run::new().with_budget(memory::budget(arguments.memory, &model));
         let output = run.forward(&model, &inputs.values)?;

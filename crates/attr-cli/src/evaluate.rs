@@ -96,9 +96,7 @@ pub fn run(arguments: &EvaluateArguments) -> Result<(), Error> {
         return Err(Error::input("--out: only with --data"));
     }
     let model = &arguments.ground.model;
-    let opened = Opened::new(model)?;
-    let inputs = opened.read(model)?;
-    let traced = opened.trace(model, &inputs.values)?;
+    let (opened, inputs, traced) = Opened::with_inputs(model)?;
     let gradients = prepared.asked.iter().any(|one| one.needs.gradients);
     let ground = Ground::of(
         &arguments.ground,

@@ -72,6 +72,14 @@ impl Opened {
         self.file.inputs()
     }
 
+    /// Reads the file and the inputs that the command line names, and traces the model with them.
+    pub fn with_inputs(arguments: &ModelArguments) -> Result<(Self, Inputs, Traced), Error> {
+        let opened = Self::new(arguments)?;
+        let inputs = opened.read(arguments)?;
+        let traced = opened.trace(arguments, &inputs.values)?;
+        Ok((opened, inputs, traced))
+    }
+
     /// Reads the inputs that the command line names.
     pub fn read(&self, arguments: &ModelArguments) -> Result<Inputs, Error> {
         let arguments = ModelArguments {

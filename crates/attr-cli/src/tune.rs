@@ -56,9 +56,7 @@ pub fn run(arguments: &TuneArguments) -> Result<(), Error> {
         output::check(&[("--json", path, &[])], &arguments.ground.read_files())?;
     }
     let model = &arguments.ground.model;
-    let opened = Opened::new(model)?;
-    let inputs = opened.read(model)?;
-    let traced = opened.trace(model, &inputs.values)?;
+    let (opened, inputs, traced) = Opened::with_inputs(model)?;
     let gradients = default.needs.gradients;
     let ground = Ground::of(
         &arguments.ground,

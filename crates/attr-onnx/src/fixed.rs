@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use attr_core::op::{Dim, Op};
 use attr_core::{Kind, Value};
-use burn::tensor::{Device, TensorData};
+use burn::tensor::TensorData;
 use ndarray::{ArrayD, IxDyn};
 
 use crate::graph::{Constant, Graph, Port, PortDim};
@@ -49,7 +49,6 @@ impl OnnxModel {
         elements: Elements,
         batch_dim: Option<usize>,
     ) -> Result<Self, Error> {
-        let device = self.device.clone();
         let graph = Arc::get_mut(&mut self.graph);
         let graph = graph.ok_or_else(|| {
             Error::Inputs(format!("input {name:?}: set it before the model is traced"))
@@ -91,35 +90,22 @@ impl OnnxModel {
                 dim,
             });
         }
-        let constant = constant(host, shape, &device, || {
-            (self.parameters.len(), name.to_string())
-        });
-        if let Some((_, value)) = &constant.parameter {
-            self.parameters.push((name.into(), value.clone()));
-        }
+        // As weights of the file: floats with a shape are parameters, too.
+        let parameter = match &host {
+            Host::Float(values) if !shape.is_empty() && !values.is_empty() => {
+                let data = TensorData::new(host.to_floats(), shape.to_vec());
+                let value = Value::from_data(data, &self.device);
+                self.parameters.push((name.into(), value.clone()));
+                Some((self.parameters.len() - 1, value))
+            }
+            _ => None,
+        };
+        let host = Some(Arc::new(host));
         graph.inputs.remove(at);
-        graph.constants.insert(name.into(), constant);
+        graph
+            .constants
+            .insert(name.into(), Constant { host, parameter });
         Ok(self)
-    }
-}
-
-/// Floats with a shape are recorded as parameters, too.
-fn constant(
-    host: Host,
-    shape: &[usize],
-    device: &Device,
-    next: impl Fn() -> (usize, String),
-) -> Constant {
-    let parameter = match &host {
-        Host::Float(values) if !shape.is_empty() && !values.is_empty() => {
-            let data = TensorData::new(host.to_floats(), shape.to_vec());
-            Some((next().0, Value::from_data(data, device)))
-        }
-        _ => None,
-    };
-    Constant {
-        host: Some(Arc::new(host)),
-        parameter,
     }
 }
 

@@ -4,7 +4,7 @@ use attr_metrics::Metric;
 use serde::{Deserialize, Serialize};
 
 use super::work::{self, Numbered, Ready, Work};
-use super::{Command, Parts, Run, check_rows, content, settings};
+use super::{Command, Parts, check_rows, content};
 use crate::answers::Asked;
 use crate::args::EvaluateArguments;
 use crate::error::Error;
@@ -66,14 +66,7 @@ pub fn run(arguments: &EvaluateArguments, prepared: Prepared) -> Result<(), Erro
         ("set", arguments.set.join(",")),
         ("seed", format!("{:?}", ground.seed)),
     ];
-    let columns = [&parts_arguments.image_column, &parts_arguments.label_column];
-    let run = Run::new(
-        Command::Evaluate,
-        &model.model,
-        &ready.source.data,
-        (parts_arguments.checkpoint, parts_arguments.batch_size),
-        settings(model, columns, more)?,
-    )?;
+    let run = ready.run(Command::Evaluate, (parts_arguments, model), more)?;
     let parts = Parts::create(out, &run)?;
     let mut evaluate = Evaluate {
         arguments,
@@ -88,9 +81,7 @@ pub fn run(arguments: &EvaluateArguments, prepared: Prepared) -> Result<(), Erro
         samples: Vec::new(),
         compared: None,
     };
-    let fits = |sample: &attr_data::Sample| ready.fits(sample);
-    let data = &ready.source.data;
-    let summary = work::run(&parts, shard, data, fits, model.quiet, &mut evaluate)?;
+    let summary = work::run(&parts, shard, &ready, model.quiet, &mut evaluate)?;
     summary.say(arguments.json.as_deref(), model.quiet)
 }
 

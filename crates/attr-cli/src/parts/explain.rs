@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::work::{self, Numbered, Ready, Work};
-use super::{Command, Parts, Run, check_rows, content, settings};
+use super::{Command, Parts, check_rows, content};
 use crate::answers::{self, Asked};
 use crate::args::ExplainArguments;
 use crate::error::Error;
@@ -93,14 +93,7 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
         ("decoder", content(question.decoder.as_ref())?),
         ("parameters", asked.given.used().to_string()),
     ];
-    let columns = [&parts_arguments.image_column, &parts_arguments.label_column];
-    let run = Run::new(
-        Command::Explain,
-        &model.model,
-        &ready.source.data,
-        (parts_arguments.checkpoint, parts_arguments.batch_size),
-        settings(model, columns, more)?,
-    )?;
+    let run = ready.run(Command::Explain, (parts_arguments, model), more)?;
     let parts = Parts::create(out, &run)?;
     let mut explain = Explain {
         asked,
@@ -109,9 +102,7 @@ pub fn run(arguments: &ExplainArguments) -> Result<(), Error> {
         attributions: Vec::new(),
         warnings: BTreeSet::new(),
     };
-    let fits = |sample: &attr_data::Sample| ready.fits(sample);
-    let data = &ready.source.data;
-    let summary = work::run(&parts, shard, data, fits, model.quiet, &mut explain)?;
+    let summary = work::run(&parts, shard, &ready, model.quiet, &mut explain)?;
     summary.say(arguments.json.as_deref(), model.quiet)
 }
 

@@ -8,7 +8,7 @@ use attr_data::{Batch, Sample, read_ahead};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
-use super::{Left, Parts};
+use super::{Command, Left, Parts, Run, settings};
 use crate::args::{DataArguments, ModelArguments, PartsArguments};
 use crate::data::{Row, Source};
 use crate::error::Error;
@@ -56,8 +56,7 @@ pub fn check_json(json: Option<&Path>, read: &[&Path]) -> Result<(), Error> {
 pub fn run(
     parts: &Parts,
     shard: (u64, u64),
-    data: &attr_data::DataSet,
-    fits: impl Fn(&Sample) -> Result<Row, String> + Sync,
+    ready: &Ready,
     quiet: bool,
     work: &mut impl Work,
 ) -> Result<Summary, Error> {
@@ -80,6 +79,8 @@ pub fn run(
     let mut remaining = open.iter();
     let mut current = remaining.next();
     let mut skipped: Vec<Left> = Vec::new();
+    let fits = |sample: &Sample| ready.fits(sample);
+    let data = &ready.source.data;
     read_ahead(data, batches, threads, fits, |batch: Batch<Row>| {
         let range = batch.range;
         skipped.extend(batch.skipped.into_iter().map(Left::from));
@@ -254,6 +255,23 @@ impl Ready {
             targets,
             classes,
         })
+    }
+
+    /// Describes what decides the results.
+    pub fn run(
+        &self,
+        command: Command,
+        (arguments, model): (&PartsArguments, &ModelArguments),
+        more: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> Result<Run, Error> {
+        let columns = [&arguments.image_column, &arguments.label_column];
+        Run::new(
+            command,
+            &model.model,
+            &self.source.data,
+            (arguments.checkpoint, arguments.batch_size),
+            settings(model, columns, more)?,
+        )
     }
 
     /// Turns a sample into a row, or says why it is left out.
